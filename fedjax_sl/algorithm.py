@@ -1,0 +1,101 @@
+"""The vocabulary: what a method is made of and what crosses a compiled round.
+
+Letters used in every docstring:
+
+    N  all clients            E  local epochs      L  layers
+    K  clients in the cohort  S  local steps       T  rounds
+    B  examples in a batch    C  classes           H, W, Ch  image height, width, channels
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+
+State = Any
+"""Whatever a method carries from round to round: one pytree."""
+
+
+class Batch(NamedTuple):
+    """Examples of one client.
+
+    Attributes:
+      image: `[..., B, H, W, Ch]` float32, normalised.
+      label: `[..., B]` int32.
+      weight: `[..., B]` float32, 1 for an example and 0 for padding.
+    """
+
+    image: jax.Array
+    label: jax.Array
+    weight: jax.Array
+
+
+class Cohort(NamedTuple):
+    """The clients of one round and the batches they will use.
+
+    Attributes:
+      client_id: `[K]` int32, who they are among the N clients.
+      batches: a `Batch` with leading axes `[K, S]`.
+      num_examples: `[K]` int32, examples each client owns; 0 marks a padded client.
+    """
+
+    client_id: jax.Array
+    batches: Batch
+    num_examples: jax.Array
+
+
+class Link(NamedTuple):
+    """What one client sent over one link in one round.
+
+    The bits are `entries * bits + side`; the product may pass 2**31, so it is taken
+    on the host in 64 bits.
+
+    Attributes:
+      entries: `[K]` int32, numbers that crossed.
+      bits: `[K]` int32, bits of each number.
+      side: `[K]` int32, bits of side information (norms, masks, labels, flags).
+    """
+
+    entries: jax.Array
+    bits: jax.Array
+    side: jax.Array
+
+
+class RoundMetrics(NamedTuple):
+    """What is reported of a round, one value per client of the cohort.
+
+    Attributes:
+      client_id: `[K]` int32.
+      loss: `[K]` float32, mean loss of each client's own batches before the update.
+      kept_ratio: `[K]` float32, share of the client model's entries not pruned.
+      model_down, activations_up, gradients_down, updates_up: the four links.
+    """
+
+    client_id: jax.Array
+    loss: jax.Array
+    kept_ratio: jax.Array
+    model_down: Link
+    activations_up: Link
+    gradients_down: Link
+    updates_up: Link
+
+
+class Algorithm(NamedTuple):
+    """A method as pure functions.
+
+    Attributes:
+      init: `init(key) -> State`.
+      round: `round(state, cohort, key) -> (State, RoundMetrics)`.
+      predict: `predict(state, images) -> logits`, images `[B, H, W, Ch]`, logits
+        `[B, C]`, of the model that the method would deliver.
+      period: `period(state) -> int32`, changes exactly when a new cohort of clients
+        is to be drawn.
+      views: further models worth evaluating, `name -> predict`.
+    """
+
+    init: Callable[[jax.Array], State]
+    round: Callable[[State, Cohort, jax.Array], tuple[State, RoundMetrics]]
+    predict: Callable[[State, jax.Array], jax.Array]
+    period: Callable[[State], jax.Array]
+    views: Mapping[str, Callable[[State, jax.Array], jax.Array]] = {}

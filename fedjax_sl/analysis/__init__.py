@@ -1,0 +1,1 @@
+"""What is computed from the record of a run, never inside it."""

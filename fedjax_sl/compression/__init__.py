@@ -1,0 +1,46 @@
+"""Pruning, quantisation and dropout: arrays in, arrays out, for one client."""
+
+from fedjax_sl.compression.dropout import drop_activations
+from fedjax_sl.compression.pruning import (
+    apply_mask,
+    couple_inputs,
+    draw_layers,
+    keep_mask,
+    kept,
+    magnitude_scores,
+    random_scores,
+    ratio_at,
+    taylor_scores,
+)
+from fedjax_sl.compression.quantization import (
+    Quantized,
+    dequantize,
+    exact_variance,
+    levels_from_bits,
+    quantize,
+    quantize_tree,
+    reconstruct_tree,
+    variance_bound,
+)
+
+
+__all__ = [
+    "Quantized",
+    "apply_mask",
+    "couple_inputs",
+    "dequantize",
+    "draw_layers",
+    "drop_activations",
+    "exact_variance",
+    "keep_mask",
+    "kept",
+    "levels_from_bits",
+    "magnitude_scores",
+    "quantize",
+    "quantize_tree",
+    "random_scores",
+    "ratio_at",
+    "reconstruct_tree",
+    "taylor_scores",
+    "variance_bound",
+]

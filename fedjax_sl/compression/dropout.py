@@ -1,0 +1,48 @@
+"""Activation dropout at the cut (arXiv 2412.06414; the rescaling is reconstructed)."""
+
+from typing import Any, Literal
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def drop_activations(
+    key: jax.Array,
+    x: jax.Array,
+    *,
+    rate: Any,
+    rescale: bool = True,
+    per: Literal["element", "channel"] = "element",
+) -> tuple[jax.Array, jax.Array]:
+    """Drops activations at random before they are sent: z * x / (1 - p).
+
+    z ~ Bernoulli(1 - p), independent; with the rescaling E[z x / (1 - p)] = x, so the
+    server sees the right mean and nothing changes at test time. The gradient is masked
+    and scaled in the same way.
+
+    Args:
+      key: a key used here only; client and server may share it and send no mask.
+      x: `[B, ..., Ch]`, one client's activations.
+      rate: p in [0, 1), may be traced; 0 is the identity, bit for bit.
+      rescale: divide what is kept by 1 - p.
+      per: one draw for each element, or for each example and channel.
+
+    Returns:
+      The activations, and the mask z as bool, `[B, ..., Ch]` or `[B, 1, ..., Ch]`.
+
+    Raises:
+      ValueError: if a plain `rate` lies outside [0, 1).
+    """
+    if isinstance(rate, int | float) and not 0 <= rate < 1:
+        raise ValueError(f"rate={rate}: expected a number in [0, 1).")
+    if x.ndim < 2:
+        raise ValueError(f"x has shape {x.shape}: expected [B, ..., Ch].")
+    shape = x.shape
+    if per == "channel":
+        shape = (shape[0], *[1] * (x.ndim - 2), shape[-1])
+    rate = jnp.asarray(rate, x.dtype)
+    chex.assert_rank(rate, 0)
+    mask = jax.random.uniform(key, shape) >= rate
+    kept = x / (1 - rate) if rescale else x
+    return jnp.where(mask, kept, 0.0), mask

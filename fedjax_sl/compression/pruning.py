@@ -1,0 +1,257 @@
+"""Pruning in four separate steps: scores, ratio, mask, apply.
+
+A tree of parameters is one client's. Its top-level entries are *units* in network
+order (a convolution with its norm, say); the kernel of a unit is its leaf of two or
+more axes, the last of which counts the filters. Scores and masks have the structure of
+the parameters, with None where a leaf is never scored or never pruned.
+"""
+
+from typing import Any, Literal
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+Scores = Any
+Mask = Any
+Granularity = Literal["filter", "weight"]
+Scope = Literal["layer", "global"]
+Shape = Literal["cubic", "linear", "constant"]
+
+WORD = 32
+
+
+def _none(leaf: Any) -> bool:
+    return leaf is None
+
+
+def _kernels(function, *trees):
+    """Applies a function to the kernels and puts None in place of other leaves."""
+    return jax.tree.map(
+        lambda leaf, *rest: function(leaf, *rest) if leaf.ndim > 1 else None, *trees
+    )
+
+
+def magnitude_scores(params: Any) -> Scores:
+    """|w_i| for every kernel entry."""
+    return _kernels(jnp.abs, params)
+
+
+def taylor_scores(params: Any, grads: Any) -> Scores:
+    """(g_i w_i)^2, to first order the squared loss change when w_i becomes 0.
+
+    Molchanov et al. (CVPR 2019); the choice for arXiv 2412.06414 is reconstructed.
+
+    Args:
+      params: leaves `[...]`.
+      grads: gradients of the loss in them.
+
+    Returns:
+      Scores, >= 0.
+    """
+    return _kernels(lambda w, g: (g * w) ** 2, params, grads)
+
+
+def random_scores(key: jax.Array, params: Any) -> Scores:
+    """A uniform draw for every kernel entry: pruning that knows nothing."""
+    leaves, structure = jax.tree.flatten(params)
+    draws = [
+        jax.random.uniform(jax.random.fold_in(key, place), leaf.shape)
+        for place, leaf in enumerate(leaves)
+    ]
+    return _kernels(lambda draw: draw, jax.tree.unflatten(structure, draws))
+
+
+def _ordered(scores: jax.Array) -> jax.Array:
+    """Floats as unsigned integers of the same order."""
+    bits = lax.bitcast_convert_type(scores.astype(jnp.float32), jnp.uint32)
+    top = jnp.uint32(1 << (WORD - 1))
+    return jnp.where(bits >= top, ~bits, bits | top)
+
+
+def lowest(scores: jax.Array, count: jax.Array) -> jax.Array:
+    """Marks exactly the `count` lowest scores; of equal ones, the first.
+
+    The threshold is found bit by bit, counting instead of sorting: 32 passes whatever
+    the size, and the same program for every count.
+
+    Args:
+      scores: `[M]`.
+      count: [] int32 in [0, M], may be traced.
+
+    Returns:
+      `[M]` bool.
+    """
+    chex.assert_rank([scores, count], [1, 0])
+    words = _ordered(scores)
+
+    def refine(place, threshold):
+        trial = threshold | (jnp.uint32(1) << (WORD - 1 - place).astype(jnp.uint32))
+        return jnp.where((words < trial).sum() < count, trial, threshold)
+
+    threshold = lax.fori_loop(0, WORD, refine, jnp.uint32(0))
+    below = words < threshold
+    ties = words == threshold
+    missing = count - below.sum()
+    return (below | (ties & (jnp.cumsum(ties) <= missing))) & (count > 0)
+
+
+def _number_pruned(size: int, ratio: Any) -> jax.Array:
+    """floor(ratio * M); 0.29 of 100 is 29, though the float32 nearest 0.29 is less."""
+    exact = jnp.asarray(ratio, jnp.float32) * size
+    return jnp.floor(exact * (1 + jnp.finfo(jnp.float32).eps)).astype(jnp.int32)
+
+
+def _per_filter(scores: jax.Array) -> jax.Array:
+    """The sum over each filter, not its square: with a norm after the convolution the
+    loss ignores a filter's scale, so that the sum of g w over it is always 0."""
+    return scores.sum(axis=tuple(range(scores.ndim - 1)))
+
+
+def keep_mask(
+    scores: Scores,
+    ratio: Any,
+    *,
+    granularity: Granularity = "filter",
+    scope: Scope = "layer",
+) -> Mask:
+    """Keeps all but the floor(ratio * M) lowest scores.
+
+    Args:
+      scores: of one client.
+      ratio: rho in [0, 1), may be traced.
+      granularity: prune single weights, or whole filters with their bias and norm.
+      scope: M and the ranking per kernel ("layer") or over all of them ("global");
+        globally a layer may lose all its filters.
+
+    Returns:
+      Bool leaves. Weights: the kernel's shape, None at other leaves. Filters:
+      `[1, ..., Cout]` at the kernel, `[Cout]` at the other leaves of its unit.
+
+    Raises:
+      ValueError: if a plain `ratio` lies outside [0, 1).
+    """
+    if isinstance(ratio, int | float) and not 0 <= ratio < 1:
+        raise ValueError(f"ratio={ratio}: expected a number in [0, 1).")
+    kernels, structure = jax.tree.flatten(scores)
+    ranked = kernels
+    if granularity == "filter":
+        ranked = [_per_filter(kernel) for kernel in kernels]
+    groups = [[one] for one in ranked] if scope == "layer" else [ranked]
+    kept_parts = [part for group in groups for part in _keep(group, ratio)]
+    mask = jax.tree.unflatten(structure, kept_parts)
+    return mask if granularity == "weight" else _whole_units(mask, scores)
+
+
+def _keep(group: list[jax.Array], ratio: Any) -> list[jax.Array]:
+    """Ranks the arrays of a group together; what each keeps, in its shape."""
+    flat = jnp.concatenate([one.reshape(-1) for one in group])
+    keep = ~lowest(flat, _number_pruned(flat.size, ratio))
+    ends = [sum(one.size for one in group[: n + 1]) for n in range(len(group) - 1)]
+    parts = jnp.split(keep, ends)
+    return [p.reshape(one.shape) for p, one in zip(parts, group, strict=True)]
+
+
+def _whole_units(filters: Mask, scores: Scores) -> Mask:
+    """Gives the filters' mask `[Cout]` to every leaf of their unit."""
+
+    def unit(mask, score):
+        kernels = jax.tree.leaves(mask)
+        if len(kernels) != 1:
+            raise ValueError(f"A unit holds {len(kernels)} kernels: expected one.")
+        (mask,) = kernels
+        return jax.tree.map(
+            lambda s: mask if s is None else mask.reshape(*[1] * (s.ndim - 1), -1),
+            score,
+            is_leaf=_none,
+        )
+
+    return {name: unit(filters[name], scores[name]) for name in filters}
+
+
+def couple_inputs(mask: Mask) -> Mask:
+    """Takes from each kernel the inputs that the unit before no longer gives.
+
+    A filter whose input channel is pruned reads only zeros there: those entries carry
+    nothing, get no gradient, and are neither trained nor sent.
+
+    Args:
+      mask: filters' mask of a chain of convolutions, units in network order.
+
+    Returns:
+      The same, kernels `[1, ..., Cin, Cout]`, those of the first unit as they were.
+    """
+    coupled, inputs = {}, None
+    for name in sorted(mask):
+
+        def take(leaf, inputs=inputs):
+            if leaf.ndim < 2 or inputs is None:
+                return leaf
+            return leaf & inputs.reshape(*[1] * (leaf.ndim - 2), -1, 1)
+
+        coupled[name] = jax.tree.map(take, mask[name])
+        inputs = next(x for x in jax.tree.leaves(mask[name]) if x.ndim > 1).reshape(-1)
+    return coupled
+
+
+def apply_mask(tree: Any, mask: Mask) -> Any:
+    """m * x: exact zeros where the mask prunes, everything else as it is."""
+
+    def one(keep, leaf):
+        return leaf if keep is None else jnp.where(_over(keep, leaf), leaf, 0)
+
+    return jax.tree.map(one, mask, tree, is_leaf=_none)
+
+
+def _over(keep: jax.Array, leaf: jax.Array) -> jax.Array:
+    return jnp.broadcast_to(keep, leaf.shape)
+
+
+def kept(mask: Mask, tree: Any) -> jax.Array:
+    """How many entries of the tree the mask keeps, [] int32."""
+
+    def one(keep, leaf):
+        if keep is None:
+            return jnp.int32(leaf.size)
+        repeats = leaf.size // keep.size
+        return keep.sum() * repeats
+
+    return sum(jax.tree.leaves(jax.tree.map(one, mask, tree, is_leaf=_none)))
+
+
+def ratio_at(
+    step: Any, final_ratio: Any, *, start: Any, end: Any, shape: Shape = "cubic"
+) -> jax.Array:
+    """rho_t, the pruning ratio on its way from 0 to rho_f.
+
+    `rho_f (1 - (1 - tau)^3)` with tau = clip((t - t_0) / (t_1 - t_0), 0, 1) (Zhu and
+    Gupta, 2017; the curve for arXiv 2412.06414 is reconstructed), or `rho_f tau`, or
+    rho_f throughout.
+
+    Args:
+      step: t.
+      final_ratio: rho_f.
+      start: t_0.
+      end: t_1; if not after t_0, the ratio is rho_f from t_0 on.
+      shape: "cubic", "linear" or "constant".
+
+    Returns:
+      float32, of the shape of `final_ratio`.
+    """
+    final_ratio = jnp.asarray(final_ratio, jnp.float32)
+    if shape == "constant":
+        return final_ratio
+    step, start, end = (jnp.asarray(v, jnp.float32) for v in (step, start, end))
+    length = end - start
+    progress = jnp.where(
+        length > 0, (step - start) / jnp.where(length > 0, length, 1.0), step >= start
+    )
+    progress = jnp.clip(progress, 0.0, 1.0)
+    return final_ratio * (1 - (1 - progress) ** 3 if shape == "cubic" else progress)
+
+
+def draw_layers(key: jax.Array, num_layers: int, keep_probability: Any) -> jax.Array:
+    """`[L]` bool, each layer kept with the probability p (Entropy 2023, 25, 1205)."""
+    return jax.random.uniform(key, (num_layers,)) < keep_probability

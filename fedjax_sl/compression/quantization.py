@@ -1,0 +1,167 @@
+"""Stochastic uniform quantisation: unbiased, one norm per tensor.
+
+One quantiser serves both methods. Method A (arXiv 2412.06414, reconstructed) scales by
+the largest magnitude and spends one of b bits on the sign; method B (Entropy 2023, 25,
+1205, after QSGD) scales by the 2-norm and has 2^b levels.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+Norm = Literal["max", "l2"]
+
+FLOAT_BITS = 32
+"""This many bits stand for float32 itself: nothing is quantised."""
+
+
+class Quantized(NamedTuple):
+    """A quantised tensor.
+
+    Attributes:
+      norm: [] float32, what 1 stands for.
+      level: `[...]` int32 in [-levels, levels].
+    """
+
+    norm: jax.Array
+    level: jax.Array
+
+
+def levels_from_bits(bits: Any, *, signed: bool) -> Any:
+    """The number of levels s that b bits can tell apart.
+
+    Args:
+      bits: b, an integer (2..31 if signed, 1..30 if not) or a traced value.
+      signed: s = 2^(b-1) - 1, one bit being the sign (method A); otherwise s = 2^b, the
+        sign being sent apart (method B).
+
+    Returns:
+      s, a plain integer if `bits` is one.
+
+    Raises:
+      ValueError: if a plain `bits` lies outside its range.
+    """
+    if isinstance(bits, int):
+        low, high = (2, 31) if signed else (1, 30)
+        if not low <= bits <= high:
+            raise ValueError(f"bits={bits}: expected {low} to {high}.")
+        return 2 ** (bits - 1) - 1 if signed else 2**bits
+    bits = jnp.asarray(bits, jnp.int32)
+    return jnp.left_shift(1, bits - 1) - 1 if signed else jnp.left_shift(1, bits)
+
+
+def _norm(x: jax.Array, norm: Norm) -> jax.Array:
+    return jnp.abs(x).max() if norm == "max" else jnp.sqrt((x * x).sum())
+
+
+def _position(x: jax.Array, scale: jax.Array, levels: Any) -> jax.Array:
+    """r_i = s |x_i| / norm, in [0, s]; 0 for a zero tensor."""
+    ratio = jnp.abs(x) / jnp.where(scale > 0, scale, 1.0)
+    return jnp.clip(ratio * levels, 0.0, levels)
+
+
+def quantize(key: jax.Array, x: jax.Array, *, levels: Any, norm: Norm) -> Quantized:
+    """Rounds each entry at random to one of the two levels around it, unbiased.
+
+    `r_i = s |x_i| / norm`, `level_i = sgn(x_i) (floor(r_i) + [u_i < r_i - floor(r_i)])`
+    with u_i uniform on [0, 1) (QSGD, eq. (4)).
+
+    Args:
+      key: a key used here only.
+      x: `[...]` float32.
+      levels: s, may be traced.
+      norm: "max" or "l2".
+
+    Returns:
+      The quantised tensor; a zero tensor has norm and levels 0.
+    """
+    chex.assert_type(x, float)
+    levels = jnp.asarray(levels, jnp.float32)
+    scale = _norm(x, norm).astype(jnp.float32)
+    position = _position(x, scale, levels)
+    below = jnp.floor(position)
+    up = jax.random.uniform(key, x.shape) < position - below
+    level = jnp.sign(x) * (below + up)
+    return Quantized(scale, level.astype(jnp.int32))
+
+
+def dequantize(quantized: Quantized, *, levels: Any) -> jax.Array:
+    """The values that the levels stand for, `norm * level / s`, `[...]` float32."""
+    share = quantized.level.astype(jnp.float32) / jnp.asarray(levels, jnp.float32)
+    return quantized.norm * share
+
+
+def leaf_keys(key: jax.Array, tree: Any) -> Any:
+    """One key per leaf, by the leaf's place in the tree."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = [jax.random.fold_in(key, place) for place in range(len(leaves))]
+    return jax.tree.unflatten(structure, keys)
+
+
+def quantize_tree(key: jax.Array, tree: Any, *, levels: Any, norm: Norm) -> Any:
+    """Quantises tensor by tensor; a `Quantized` in place of each leaf."""
+    return jax.tree.map(
+        lambda k, x: quantize(k, x, levels=levels, norm=norm), leaf_keys(key, tree), tree
+    )
+
+
+def reconstruct_tree(
+    key: jax.Array, tree: Any, *, levels: Any, norm: Norm = "max", exact: Any = False
+) -> Any:
+    """Q_b(x) tensor by tensor: quantised and read back.
+
+    Args:
+      key: a key used here only.
+      tree: leaves `[...]` float32.
+      levels: s, may be traced.
+      norm: what a tensor is scaled by.
+      exact: [] bool, may be traced: return the tree bit for bit as it is.
+
+    Returns:
+      The same structure.
+    """
+
+    def one(key, x):
+        read = dequantize(quantize(key, x, levels=levels, norm=norm), levels=levels)
+        return jnp.where(exact, x, read)
+
+    return jax.tree.map(one, leaf_keys(key, tree), tree)
+
+
+def exact_variance(x: jax.Array, *, levels: Any, norm: Norm) -> jax.Array:
+    """E|Q(x) - x|^2 = (norm / s)^2 sum_i f_i (1 - f_i), f_i = r_i - floor(r_i).
+
+    Args:
+      x: `[...]`.
+      levels: s.
+      norm: "max" or "l2".
+
+    Returns:
+      [] float32.
+    """
+    scale = _norm(x, norm)
+    position = _position(x, scale, levels)
+    fraction = position - jnp.floor(position)
+    return (scale / levels) ** 2 * (fraction * (1 - fraction)).sum()
+
+
+def variance_bound(size: int, *, levels: Any, norm: Norm) -> jax.Array:
+    """q_b with E|Q(x) - x|^2 <= q_b |x|^2: min(M / (4 s^2), sqrt(M) / s).
+
+    Holds for both norms (QSGD, Lemma 3.1, with the sharper f(1 - f) <= 1/4): the max
+    norm is never larger than the 2-norm.
+
+    Args:
+      size: M, entries of the tensor.
+      levels: s.
+      norm: "max" or "l2".
+
+    Returns:
+      [] float32.
+    """
+    del norm
+    size = jnp.float32(size)
+    return jnp.minimum(size / (4.0 * levels**2), jnp.sqrt(size) / levels)

@@ -1,0 +1,38 @@
+"""Data sets, their division among clients, and the draw of a cohort."""
+
+from fedjax_sl.data.cohort import (
+    draw_clients,
+    draw_epochs,
+    draw_minibatches,
+    normalize,
+)
+from fedjax_sl.data.partition import (
+    Partition,
+    dirichlet,
+    iid,
+    label_histogram,
+    label_skew,
+    mixed,
+    pathological,
+    shards,
+)
+from fedjax_sl.data.sources import DataError, Dataset, load
+
+
+__all__ = [
+    "DataError",
+    "Dataset",
+    "Partition",
+    "dirichlet",
+    "draw_clients",
+    "draw_epochs",
+    "draw_minibatches",
+    "iid",
+    "label_histogram",
+    "label_skew",
+    "load",
+    "mixed",
+    "normalize",
+    "pathological",
+    "shards",
+]

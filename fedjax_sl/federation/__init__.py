@@ -1,0 +1,20 @@
+"""How many clients act at once, and what is averaged over them."""
+
+from fedjax_sl.federation.aggregation import (
+    broadcast,
+    client_weights,
+    mean_of_senders,
+    weighted_mean,
+)
+from fedjax_sl.federation.split_grad import Cut, SplitGrad, split_grad
+
+
+__all__ = [
+    "Cut",
+    "SplitGrad",
+    "broadcast",
+    "client_weights",
+    "mean_of_senders",
+    "split_grad",
+    "weighted_mean",
+]

@@ -1,0 +1,120 @@
+"""One forward and backward through the cut.
+
+The clients' halves are mapped over clients; the server, which has one set of weights,
+sees all their activations as one batch.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from fedjax_sl.algorithm import Batch
+from fedjax_sl.federation.clients import ClientMap
+from fedjax_sl.models.split import SplitModel, Variables, apply
+
+
+class Cut(NamedTuple):
+    """What happens to tensors at the cut, as functions of all clients' arrays.
+
+    Attributes:
+      up: activations `[K, B, ...]` -> (what the server receives, anything that `down`
+        needs to know); differentiated.
+      down: (gradients `[K, B, ...]` at what the server received, that) -> what the
+        clients receive.
+    """
+
+    up: Callable[[jax.Array], tuple[jax.Array, Any]]
+    down: Callable[[jax.Array, Any], jax.Array]
+
+
+class SplitGrad(NamedTuple):
+    """Result of `split_grad`.
+
+    Attributes:
+      loss: `[K]` mean loss of each client's batch.
+      client: gradients of each client's own loss in its parameters, leaves `[K, ...]`.
+      server: gradient of the weighted mean loss in the server's parameters.
+      client_stats, server_stats: the variables with updated norm statistics.
+      at_cut: what `Cut.up` reported.
+    """
+
+    loss: jax.Array
+    client: Any
+    server: Any
+    client_stats: Variables
+    server_stats: Variables
+    at_cut: Any
+
+
+def mean_loss(logits: jax.Array, batch: Batch) -> jax.Array:
+    """Cross-entropy of one client's batch, the mean over its weighted examples."""
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
+    return (losses * batch.weight).sum() / jnp.maximum(batch.weight.sum(), 1.0)
+
+
+def _server_pass(model, server, received, batch, weights):
+    """Losses, the server's gradient, and each client's gradient at the cut.
+
+    One backward pass serves both: it yields omega_k times client k's gradient at the
+    cut, so the weight is divided out again.
+    """
+
+    def objective(params, received):
+        merged = received.reshape(-1, *received.shape[2:])
+        variables = {**server, "params": params}
+        logits, stats = apply(model.server, variables, merged, train=True)
+        loss = jax.vmap(mean_loss)(logits.reshape(*batch.label.shape, -1), batch)
+        return jnp.vdot(weights, loss), (loss, stats)
+
+    grad = jax.grad(objective, argnums=(0, 1), has_aux=True)
+    (server_grad, cut_grad), (loss, stats) = grad(server["params"], received)
+    scale = jnp.where(weights > 0, 1.0 / jnp.where(weights > 0, weights, 1.0), 0.0)
+    cut_grad *= scale.reshape(-1, *[1] * (cut_grad.ndim - 1))
+    return loss, server_grad, cut_grad, stats
+
+
+def split_grad(
+    model: SplitModel,
+    client: Variables,
+    server: Variables,
+    batch: Batch,
+    weights: jax.Array,
+    *,
+    cut: Cut,
+    over_clients: ClientMap,
+) -> SplitGrad:
+    """Losses and gradients of both halves, by one backward pass.
+
+    Args:
+      model: the split model.
+      client: the clients' variables, leaves `[K, ...]`.
+      server: the server's variables.
+      batch: leaves `[K, B, ...]`.
+      weights: `[K]` omega_k, summing to 1.
+      cut: what happens to tensors at the cut.
+      over_clients: how the clients' halves are mapped.
+
+    Returns:
+      A `SplitGrad`.
+    """
+    chex.assert_rank([batch.image, batch.label, weights], [5, 2, 1])
+    chex.assert_equal_shape_prefix([batch.image, batch.label], 2)
+
+    def half(variables, image):
+        return apply(model.client, variables, image, train=True)
+
+    def forward(params):
+        return over_clients(half)({**client, "params": params}, batch.image)
+
+    activations, back, client_stats = jax.vjp(forward, client["params"], has_aux=True)
+    received, back_cut, at_cut = jax.vjp(cut.up, activations, has_aux=True)
+    loss, server_grad, cut_grad, server_stats = _server_pass(
+        model, server, received, batch, weights
+    )
+    (activation_grad,) = back_cut(cut.down(cut_grad, at_cut))
+    (client_grad,) = back(activation_grad)
+    return SplitGrad(loss, client_grad, server_grad, client_stats, server_stats, at_cut)

@@ -1,0 +1,132 @@
+"""FedSL put together: one round, and the algorithm that it belongs to."""
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.algorithm import Algorithm, Cohort, RoundMetrics
+from fedjax_sl.compression.pruning import apply_mask, magnitude_scores
+from fedjax_sl.federation import clients
+from fedjax_sl.federation.aggregation import broadcast, client_weights
+from fedjax_sl.fedsl.aggregate import aggregate
+from fedjax_sl.fedsl.config import FedSLConfig, settings_of
+from fedjax_sl.fedsl.remask import begin_period, masks
+from fedjax_sl.fedsl.sequence import sequential_step
+from fedjax_sl.fedsl.state import (
+    FedSLState,
+    Optimizer,
+    Setup,
+    delivered,
+    optimizer_of,
+)
+from fedjax_sl.fedsl.step import step
+from fedjax_sl.fedsl.traffic import links
+from fedjax_sl.models.split import SplitModel
+
+
+def _init(setup: Setup, key: jax.Array) -> FedSLState:
+    """All K client models equal, nothing pruned, nobody drawn yet."""
+    cohort = setup.config.cohort_size
+    params = setup.model.init(key)
+    scores = magnitude_scores(params.client["params"])
+    client = broadcast(params.client, cohort)
+    opt = jax.vmap(setup.client_optimizer(0.0).init)(client["params"])
+    return FedSLState(
+        round=jnp.int32(0),
+        client=client,
+        client_opt=opt,
+        server=params.server,
+        server_opt=setup.server_optimizer(0.0).init(params.server["params"]),
+        anchor=params.client["params"],
+        mask=broadcast(masks(setup.config, scores, 0.0), cohort),
+        importance=jax.tree.map(jnp.zeros_like, scores),
+        client_id=jnp.full((cohort,), -1, jnp.int32),
+        weights=jnp.full((cohort,), 1 / cohort),
+    )
+
+
+def _round(
+    setup: Setup, state: FedSLState, cohort: Cohort, key: jax.Array
+) -> tuple[FedSLState, RoundMetrics]:
+    """Steps 1 to 9 of a round t; the first and the last only every I rounds."""
+    config = setup.config
+    batch = jax.tree.map(lambda x: x[:, 0], cohort.batches)
+    settings = settings_of(config, cohort.client_id)
+    starts = state.round % config.interval == 0
+    ends = (state.round + 1) % config.interval == 0
+    weights = client_weights(cohort.num_examples, by=config.client_weight)
+    state = state._replace(weights=weights)
+
+    def begin(state):
+        return begin_period(setup, state, batch, settings, cohort.client_id, key)
+
+    state = jax.lax.cond(starts, begin, lambda same: same, state)
+    in_turn = (config.server_update, config.client_update) != ("merged", "parallel")
+    take_step = sequential_step if in_turn else step
+    state, crossed = take_step(setup, state, batch, settings, key)
+    *counts, kept_ratio = links(
+        setup, state, batch, settings, crossed, starts=starts, ends=ends
+    )
+    if config.client_update == "parallel":
+        state = jax.lax.cond(
+            ends,
+            lambda state: aggregate(setup, state, settings, key),
+            lambda same: same,
+            state,
+        )
+    metrics = RoundMetrics(cohort.client_id, crossed.loss, kept_ratio, *counts)
+    return state._replace(round=state.round + 1), metrics
+
+
+def _predict(setup: Setup, state: FedSLState, images: jax.Array) -> jax.Array:
+    """Logits of the dense averaged model, nothing dropped."""
+    return setup.model.predict(delivered(state), images)
+
+
+def _predict_pruned(setup: Setup, state: FedSLState, images: jax.Array) -> jax.Array:
+    """Logits of the averaged model under one mask, at the final ratio.
+
+    The mask ranks the scores of the last synchronisation, averaged over clients
+    (reconstructed).
+    """
+    ratio = jnp.mean(jnp.asarray(setup.config.prune_ratio, jnp.float32))
+    params = delivered(state)
+    mask = masks(setup.config, state.importance, ratio)
+    pruned = apply_mask(params.client["params"], mask)
+    params = params._replace(client={**params.client, "params": pruned})
+    return setup.model.predict(params, images)
+
+
+def fedsl(
+    model: SplitModel,
+    config: FedSLConfig,
+    *,
+    over_clients: clients.ClientMap = clients.scan,
+    client_optimizer: Optimizer | None = None,
+    server_optimizer: Optimizer | None = None,
+) -> Algorithm:
+    """Lightweight federated split learning (arXiv 2412.06414) as pure functions.
+
+    Args:
+      model: a network cut in two.
+      config: the settings; its numbers may be traced.
+      over_clients: how a function of one client is mapped over the cohort.
+      client_optimizer: learning rate -> optax optimiser; as configured if not given.
+      server_optimizer: the same for the server.
+
+    Returns:
+      The algorithm; its view "pruned" is the delivered model under a common mask.
+    """
+    setup = Setup(
+        model=model,
+        config=config,
+        client_optimizer=client_optimizer or optimizer_of(config),
+        server_optimizer=server_optimizer or optimizer_of(config),
+        over_clients=over_clients,
+    )
+    return Algorithm(
+        init=lambda key: _init(setup, key),
+        round=lambda state, cohort, key: _round(setup, state, cohort, key),
+        predict=lambda state, images: _predict(setup, state, images),
+        period=lambda state: state.round // config.interval,
+        views={"pruned": lambda state, images: _predict_pruned(setup, state, images)},
+    )

@@ -1,0 +1,42 @@
+"""The quantiser Q_b that the configuration chooses."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.compression.quantization import (
+    FLOAT_BITS,
+    levels_from_bits,
+    reconstruct_tree,
+)
+from fedjax_sl.fedsl.config import FedSLConfig
+
+
+def _levels(config: FedSLConfig, bits: jax.Array) -> jax.Array:
+    bits = jnp.minimum(bits, FLOAT_BITS - 2)
+    if config.quantizer_levels == "2^(b-1)-1":
+        return levels_from_bits(bits, signed=True)
+    all_levels = levels_from_bits(bits, signed=False)
+    return all_levels if config.quantizer_levels == "2^b" else all_levels - 1
+
+
+def quantized(config: FedSLConfig, key: jax.Array, tree: Any, bits: jax.Array) -> Any:
+    """Q_b of one client's tensors, each with its own norm.
+
+    Args:
+      config: norm and number of levels.
+      key: a key used here only.
+      tree: leaves `[...]`.
+      bits: [] b; 32 leaves the tree as it is, bit for bit.
+
+    Returns:
+      The same structure.
+    """
+    return reconstruct_tree(
+        key,
+        tree,
+        levels=_levels(config, bits),
+        norm=config.quantizer_norm,
+        exact=bits >= FLOAT_BITS,
+    )

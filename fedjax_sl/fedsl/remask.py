@@ -1,0 +1,133 @@
+"""The start of a period between two aggregations: who takes part, and what is pruned."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.algorithm import Batch
+from fedjax_sl.compression.pruning import (
+    apply_mask,
+    couple_inputs,
+    keep_mask,
+    magnitude_scores,
+    random_scores,
+    ratio_at,
+    taylor_scores,
+)
+from fedjax_sl.federation.aggregation import broadcast, weighted_mean
+from fedjax_sl.federation.split_grad import Cut, split_grad
+from fedjax_sl.fedsl.config import FedSLConfig, Settings
+from fedjax_sl.fedsl.cut import send_back
+from fedjax_sl.fedsl.state import SCORES, FedSLState, Setup, client_keys
+
+
+def masks(config: FedSLConfig, scores: Any, ratio: jax.Array) -> Any:
+    """The mask of one client from its scores.
+
+    Args:
+      config: granularity and scope of the ranking.
+      scores: as from `compression.pruning`.
+      ratio: [] rho_t.
+
+    Returns:
+      A mask, whose kernels also lose the inputs that pruned filters no longer give.
+    """
+    mask = keep_mask(
+        scores, ratio, granularity=config.granularity, scope=config.prune_scope
+    )
+    return couple_inputs(mask) if config.granularity == "filter" else mask
+
+
+def _dense_gradients(setup: Setup, state: FedSLState, batch: Batch, bits, key) -> Any:
+    """Gradients of every client's dense model, nothing dropped at the cut."""
+    cut = Cut(
+        up=lambda activations: (activations, None),
+        down=lambda grad, _: send_back(
+            setup.config, key, state.client_id, grad, None, bits
+        ),
+    )
+    return split_grad(
+        setup.model,
+        state.client,
+        state.server,
+        batch,
+        state.weights,
+        cut=cut,
+        over_clients=setup.over_clients,
+    ).client
+
+
+def _scores(setup: Setup, state: FedSLState, batch: Batch, bits, key) -> Any:
+    """Every client's scores, leaves `[K, ...]`."""
+    params = state.client["params"]
+    if setup.config.importance == "magnitude":
+        scores = jax.vmap(magnitude_scores)(params)
+    elif setup.config.importance == "random":
+        keys = client_keys(key, state.client_id, SCORES)
+        scores = jax.vmap(random_scores)(keys, params)
+    else:
+        grads = _dense_gradients(setup, state, batch, bits, key)
+        scores = jax.vmap(taylor_scores)(params, grads)
+    if setup.config.mask_scope == "common":
+        common = weighted_mean(scores, state.weights)
+        return broadcast(common, state.weights.shape[0])
+    return scores
+
+
+def _follow_clients(setup: Setup, state: FedSLState, client_id: jax.Array) -> Any:
+    """Optimiser states of the new cohort: one's own if one stays, else a fresh one."""
+    same = client_id[:, None] == state.client_id[None, :]
+    stays, slot = same.any(axis=1), same.argmax(axis=1)
+    fresh = jax.vmap(setup.client_optimizer(0.0).init)(state.client["params"])
+
+    def choose(old, new):
+        where = stays.reshape(-1, *[1] * (old.ndim - 1))
+        return jnp.where(where, old[slot], new)
+
+    return jax.tree.map(choose, state.client_opt, fresh)
+
+
+def begin_period(
+    setup: Setup,
+    state: FedSLState,
+    batch: Batch,
+    settings: Settings,
+    client_id: jax.Array,
+    key: jax.Array,
+) -> FedSLState:
+    """The cohort takes over the averaged model, scores its weights and prunes.
+
+    Args:
+      setup: model, configuration and mapping.
+      state: all client models equal; `weights` already those of the new cohort.
+      batch: leaves `[K, B, ...]`, one mini-batch of each client to score on.
+      settings: `[K]` each.
+      client_id: `[K]`, the new cohort.
+      key: of this round.
+
+    Returns:
+      The state with new masks, kept until the next period.
+    """
+    config = setup.config
+    opt = _follow_clients(setup, state, client_id)
+    state = state._replace(client_opt=opt, client_id=client_id)
+    scores = _scores(setup, state, batch, settings.down_bits, key)
+    ratio = ratio_at(
+        state.round,
+        settings.prune_ratio,
+        start=config.prune_start,
+        end=config.prune_end,
+        shape=config.prune_shape,
+    )
+    mask = setup.over_clients(lambda *one: masks(config, *one))(scores, ratio)
+    params = state.client["params"]
+    anchor = jax.tree.map(lambda leaf: leaf[0], params)
+    if not config.restore:
+        params = jax.vmap(apply_mask)(params, mask)
+    return state._replace(
+        client={**state.client, "params": params},
+        anchor=anchor,
+        mask=mask,
+        importance=weighted_mean(scores, state.weights),
+    )

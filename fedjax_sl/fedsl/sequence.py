@@ -1,0 +1,79 @@
+"""Clients one after another: the server steps after each, and a relay hands over.
+
+With `server_update="sequential"` this is SplitFed version 2; with
+`client_update="relay"`, split learning with one client model that is passed on.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.algorithm import Batch
+from fedjax_sl.federation import clients
+from fedjax_sl.federation.aggregation import broadcast
+from fedjax_sl.fedsl.config import Settings
+from fedjax_sl.fedsl.state import ORDER, FedSLState, Setup, client_keys
+from fedjax_sl.fedsl.step import Crossed, step
+
+
+def _visiting_order(state: FedSLState, key: jax.Array) -> jax.Array:
+    """`[K]` slots in the order of a draw that depends on who the clients are."""
+    draws = jax.vmap(jax.random.uniform)(client_keys(key, state.client_id, ORDER))
+    return jnp.argsort(draws)
+
+
+def _slot(tree: Any, k: jax.Array) -> Any:
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, k, 1), tree)
+
+
+def _put(tree: Any, k: jax.Array, one: Any) -> Any:
+    return jax.tree.map(
+        lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, k, 0), tree, one
+    )
+
+
+def _choose(condition: jax.Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+
+
+def sequential_step(
+    setup: Setup, state: FedSLState, batch: Batch, settings: Settings, key: jax.Array
+) -> tuple[FedSLState, Crossed]:
+    """Each client in turn steps with the server; arguments and result as in `step`.
+
+    A client sees the server as the one before left it and, in a relay, the client model
+    too. Padded clients are passed over.
+    """
+    relay = setup.config.client_update == "relay"
+    alone = setup._replace(over_clients=clients.scan)
+
+    def visit(state, k):
+        client = _slot(state.client, k)
+        one = state._replace(
+            client=client,
+            client_opt=_slot(state.client_opt, k),
+            mask=_slot(state.mask, k),
+            client_id=_slot(state.client_id, k),
+            weights=jnp.ones((1,)),
+        )
+        stepped, crossed = step(alone, one, _slot(batch, k), _slot(settings, k), key)
+        real = state.weights[k] > 0
+        stepped = _choose(real, stepped, one)
+        if relay:
+            handed = jax.tree.map(lambda x: x[0], stepped.client)
+            client = broadcast(handed, state.weights.shape[0])
+        else:
+            client = _put(state.client, k, stepped.client)
+        state = state._replace(
+            client=client,
+            client_opt=_put(state.client_opt, k, stepped.client_opt),
+            server=stepped.server,
+            server_opt=stepped.server_opt,
+        )
+        return state, crossed
+
+    order = _visiting_order(state, key)
+    state, crossed = jax.lax.scan(visit, state, order)
+    back = jnp.argsort(order)
+    return state, jax.tree.map(lambda x: x[:, 0][back], crossed)

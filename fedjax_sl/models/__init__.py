@@ -1,0 +1,8 @@
+"""Networks that can be cut in two, and the convolution that they are built on."""
+
+from fedjax_sl.models.conv import conv
+from fedjax_sl.models.split import SplitModel, SplitParams
+from fedjax_sl.models.vgg import split_vgg
+
+
+__all__ = ["SplitModel", "SplitParams", "conv", "split_vgg"]

@@ -1,0 +1,98 @@
+"""A network as a list of stages, cut in two between a client and a server."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+Variables = dict[str, Any]
+"""A Flax variable dict: `params`, and `batch_stats` where the norm keeps statistics."""
+
+
+class SplitParams(NamedTuple):
+    """The variables of the two halves, w = [w_c; w_s]."""
+
+    client: Variables
+    server: Variables
+
+
+class Stages(nn.Module):
+    """Modules one after another, named `stage_00`, `stage_01`, … in network order.
+
+    Attributes:
+      stages: for each, a function `name -> module` of `(x, train)`.
+      first: number of the first stage in the whole network.
+    """
+
+    stages: Sequence[Callable[..., nn.Module]]
+    first: int = 0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Applies every stage; `train` selects batch or running statistics."""
+        for number, stage in enumerate(self.stages, self.first):
+            x = stage(name=f"stage_{number:02d}")(x, train)
+        return x
+
+
+def apply(
+    half: nn.Module, variables: Variables, x: jax.Array, *, train: bool
+) -> tuple[jax.Array, Variables]:
+    """Applies one half to the inputs of one client.
+
+    Args:
+      half: `SplitModel.client` or `SplitModel.server`.
+      variables: its variables.
+      x: `[B, ...]`.
+      train: use (and update) the statistics of this batch, where the norm keeps any.
+
+    Returns:
+      The outputs `[B, ...]`, and the variables with their statistics updated.
+    """
+    if not train:
+        return half.apply(variables, x, False), variables  # type: ignore[return-value]
+    y, changed = half.apply(variables, x, True, mutable=["batch_stats"])
+    return y, {**variables, **changed}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitModel:
+    """A network cut in two.
+
+    Attributes:
+      client: the layers before the cut.
+      server: the layers after it, up to the logits.
+      input_shape: `(H, W, Ch)` of one example.
+      num_classes: C.
+    """
+
+    client: nn.Module
+    server: nn.Module
+    input_shape: tuple[int, int, int]
+    num_classes: int
+
+    def init(self, key: jax.Array) -> SplitParams:
+        """Draws the variables of both halves."""
+        client_key, server_key = jax.random.split(key)
+        image = jnp.zeros((1, *self.input_shape))
+        client = self.client.init(client_key, image, False)
+        cut = jnp.zeros((1, *self.cut_shape()))
+        return SplitParams(client, self.server.init(server_key, cut, False))
+
+    def cut_shape(self) -> tuple[int, ...]:
+        """The shape of one example's activations at the cut."""
+
+        def activations(key, image):
+            return self.client.init_with_output(key, image, False)[0]
+
+        image = jax.ShapeDtypeStruct((1, *self.input_shape), jnp.float32)
+        return jax.eval_shape(activations, jax.random.key(0), image).shape[1:]
+
+    def predict(self, params: SplitParams, image: jax.Array) -> jax.Array:
+        """Logits `[B, C]` of images `[B, H, W, Ch]` through both halves."""
+        activations, _ = apply(self.client, params.client, image, train=False)
+        return apply(self.server, params.server, activations, train=False)[0]

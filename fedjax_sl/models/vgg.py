@@ -1,0 +1,135 @@
+"""VGG-11/13/16/19 for small images, cut after any convolution.
+
+The cut L_c counts convolutions and lies after the block's pooling where it ends a block
+(reconstructed: the published text of arXiv 2412.06414 was not available, and with this
+reading L_c = 4, 8, 12, 16 are the ends of VGG-19's blocks; the alternative, before the
+pooling, sends activations four times as large).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import jax
+from flax import linen as nn
+
+from fedjax_sl.models.conv import Conv, Lowering
+from fedjax_sl.models.norm import GroupNorm
+from fedjax_sl.models.pool import max_pool
+from fedjax_sl.models.split import SplitModel, Stages
+
+
+Norm = Literal["group", "batch", "none"]
+
+BLOCKS = {
+    11: (1, 1, 2, 2, 2),
+    13: (2, 2, 2, 2, 2),
+    16: (2, 2, 3, 3, 3),
+    19: (2, 2, 4, 4, 4),
+}
+"""Convolutions in each of the five blocks (Simonyan and Zisserman, 2015)."""
+
+CHANNELS = (64, 128, 256, 512, 512)
+HIDDEN = 512
+SMALLEST_IMAGE = 2 ** len(CHANNELS)
+
+
+class ConvStage(nn.Module):
+    """Convolution, norm, pooling at the end of a block, ReLU.
+
+    Pooling and ReLU commute; this order leaves the ReLU a quarter of the work.
+    """
+
+    features: int
+    norm: Norm
+    pool: bool
+    lowering: Lowering
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Returns the stage's activations."""
+        x = Conv(self.features, lowering=self.lowering, name="conv")(x)
+        if self.norm == "group":
+            x = GroupNorm(name="norm")(x)
+        elif self.norm == "batch":
+            x = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")(x)
+        return nn.relu(max_pool(x) if self.pool else x)
+
+
+class DenseStage(nn.Module):
+    """Dense layer on the flattened input, with ReLU unless it gives the logits."""
+
+    features: int
+    last: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """Returns the stage's activations."""
+        del train
+        x = nn.Dense(self.features, name="dense")(x.reshape(x.shape[0], -1))
+        return x if self.last else nn.relu(x)
+
+
+def split_vgg(
+    depth: int = 19,
+    *,
+    cut: int,
+    num_classes: int = 10,
+    width: float = 1.0,
+    norm: Norm = "group",
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    lowering: Lowering = "auto",
+) -> SplitModel:
+    """A VGG cut after convolution L_c, with a head 512-512-C.
+
+    Args:
+      depth: 11, 13, 16 or 19.
+      cut: L_c, from 1 to the number of convolutions.
+      num_classes: C.
+      width: factor on every number of channels and hidden units.
+      norm: what follows each convolution.
+      input_shape: `(H, W, Ch)`, at least 32 pixels a side.
+      lowering: how the convolutions are computed, see `models.conv`.
+
+    Returns:
+      The split model.
+
+    Raises:
+      ValueError: if an argument lies outside its range.
+    """
+    if depth not in BLOCKS:
+        raise ValueError(f"depth={depth}: expected one of {sorted(BLOCKS)}.")
+    blocks = BLOCKS[depth]
+    if not 1 <= cut <= sum(blocks):
+        raise ValueError(
+            f"cut={cut}: VGG-{depth} can be cut after convolution 1 to {sum(blocks)}."
+        )
+    if norm not in ("group", "batch", "none"):
+        raise ValueError(f"norm={norm!r}: expected 'group', 'batch' or 'none'.")
+    if not width > 0:
+        raise ValueError(f"width={width}: expected a number > 0.")
+    if num_classes < 2:
+        raise ValueError(f"num_classes={num_classes}: expected at least 2.")
+    if min(input_shape[:2]) < SMALLEST_IMAGE:
+        raise ValueError(
+            f"input_shape={input_shape}: VGG halves its input {len(CHANNELS)} times "
+            f"and needs images of at least {SMALLEST_IMAGE} pixels a side."
+        )
+
+    def scaled(channels: int) -> int:
+        return max(1, round(channels * width))
+
+    stages: list[Callable[..., nn.Module]] = []
+    for count, channels in zip(blocks, CHANNELS, strict=True):
+        for position in range(1, count + 1):
+            stage = partial(ConvStage, scaled(channels), norm, position == count)
+            stages.append(partial(stage, lowering))
+    for features in (HIDDEN, HIDDEN):
+        stages.append(partial(DenseStage, scaled(features), last=False))
+    stages.append(partial(DenseStage, num_classes, last=True))
+    return SplitModel(
+        client=Stages(stages[:cut]),
+        server=Stages(stages[cut:], first=cut),
+        input_shape=input_shape,
+        num_classes=num_classes,
+    )
