@@ -1,11 +1,12 @@
 """Drawing clients and their batches, inside the compiled program.
 
-Every draw is keyed by who the client is and which of its epochs it is in, never by its
-place in the cohort, so that what a client sees does not depend on who else takes part.
+A draw is keyed by what it belongs to (the client, its epoch), never by a place in the
+cohort, so that what a client sees does not depend on who else takes part.
 """
 
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -19,48 +20,32 @@ CLIENTS, EXAMPLES = range(2)
 
 
 def normalize(image: jax.Array) -> jax.Array:
-    """uint8 -> float32 in [-1, 1]."""
-    return (image.astype(jnp.float32) / 255.0 - 0.5) / 0.5
+    """(x / 255 - 0.5) / 0.5: uint8 to float32 in [-1, 1], any shape."""
+    return (image.astype(jnp.float32) / 255 - 0.5) / 0.5
 
 
 def draw_clients(key: jax.Array, *, num_clients: int, cohort_size: int) -> jax.Array:
-    """K of N clients without replacement; all of them, in order, if K = N.
+    """Draws K of N clients without replacement; all of them, in order, if K = N.
 
     Args:
       key: a key used here only.
       num_clients: N.
-      cohort_size: K <= N.
+      cohort_size: K, from 1 to N.
 
     Returns:
-      `[K]` int32.
+      `[K]` int32, distinct; if K = N, place k is client k.
 
     Raises:
-      ValueError: if the cohort is larger than the number of clients.
+      ValueError: if the cohort is empty or larger than the number of clients.
     """
     if not 1 <= cohort_size <= num_clients:
         raise ValueError(
             f"cohort_size={cohort_size}: expected 1 to {num_clients} clients."
         )
+    everyone = jnp.arange(num_clients, dtype=jnp.int32)
     if cohort_size == num_clients:
-        return jnp.arange(num_clients, dtype=jnp.int32)
-    chosen = jax.random.permutation(key, num_clients)[:cohort_size]
-    return jnp.sort(chosen).astype(jnp.int32)
-
-
-def _shuffled(key, client_id, epoch, index, count):
-    """`[M]` a client's own examples in the order of one epoch, padding last."""
-    for part in (EXAMPLES, client_id, epoch):
-        key = jax.random.fold_in(key, part)
-    draws = jax.random.uniform(key, index.shape)
-    padding = jnp.arange(index.size) >= count
-    return index[jnp.argsort(jnp.where(padding, 2.0, draws))]
-
-
-def _gather(dataset: Dataset, index: jax.Array, weight: jax.Array) -> Batch:
-    """Images and labels of an array of indices, normalised."""
-    images, labels = jnp.asarray(dataset.image), jnp.asarray(dataset.label)
-    index = jnp.maximum(index, 0)
-    return Batch(normalize(images[index]), labels[index], weight.astype(jnp.float32))
+        return everyone
+    return jax.random.permutation(key, everyone)[:cohort_size]
 
 
 def draw_minibatches(
@@ -73,41 +58,38 @@ def draw_minibatches(
     cohort_size: int,
     batch_size: int,
 ) -> Cohort:
-    """One mini-batch for each client of the cohort (S = 1).
+    """Draws one mini-batch for each client of the cohort (S = 1).
 
-    A client goes through its examples in an order drawn anew for each epoch, leaving
-    out the last incomplete batch; one with fewer than B gives all it has and padding.
+    A client with c examples goes through max(floor(c / B), 1) batches an epoch, in an
+    order drawn anew for each epoch, and leaves out the last incomplete batch; if c < B
+    the batch holds all c examples and padding. Its place is that of round t: epochs
+    pass for those who stay away, too.
 
     Args:
       key: of the whole run.
-      dataset: images and labels.
-      partition: who owns which example.
-      round: [] int32, t.
-      period: [] int32; clients are drawn anew when it changes.
+      dataset: n examples; its arrays should already be on the device.
+      partition: of N clients.
+      round: [] int32, t, may be traced.
+      period: [] int32, may be traced; the clients are drawn anew when it changes.
       cohort_size: K.
       batch_size: B.
 
     Returns:
       The cohort, batches with leading axes `[K, 1, B]`.
+
+    Raises:
+      ValueError: if `cohort_size` is not in 1..N.
     """
-    owners, counts = jnp.asarray(partition.index), jnp.asarray(partition.count)
-    client_key = jax.random.fold_in(jax.random.fold_in(key, CLIENTS), period)
-    client_id = draw_clients(
-        client_key, num_clients=owners.shape[0], cohort_size=cohort_size
-    )
-    short = max(0, batch_size - owners.shape[1])
-    owners = jnp.pad(owners, ((0, 0), (0, short)), constant_values=-1)
+    dataset, partition = _on_device(dataset, partition)
+    client_id = _clients(key, partition, period, cohort_size)
 
     def one(client):
-        count = counts[client]
-        batches = jnp.maximum(count // batch_size, 1)
-        order = _shuffled(key, client, round // batches, owners[client], count)
-        first = (round % batches) * batch_size
-        mine = jax.lax.dynamic_slice_in_dim(order, first, batch_size)
-        return mine[None], (first + jnp.arange(batch_size) < count)[None]
+        batches = jnp.maximum(partition.count[client] // batch_size, 1)
+        order = _order(key, partition, client, round // batches)
+        place = round % batches * batch_size + jnp.arange(batch_size)
+        return _batch(dataset, order, place[None], partition.count[client])
 
-    index, weight = jax.vmap(one)(client_id)
-    return Cohort(client_id, _gather(dataset, index, weight), counts[client_id])
+    return Cohort(client_id, jax.vmap(one)(client_id), partition.count[client_id])
 
 
 def draw_epochs(
@@ -121,35 +103,72 @@ def draw_epochs(
     batch_size: int,
     epochs: int,
 ) -> Cohort:
-    """E epochs over all examples of each client of the cohort.
+    """Draws E epochs over all examples of each client of the cohort.
 
     Args:
-      key, dataset, partition, round, period, cohort_size, batch_size: as for
-        `draw_minibatches`.
+      key: of the whole run.
+      dataset: n examples; its arrays should already be on the device.
+      partition: of N clients with at most M examples each.
+      round: [] int32, t, may be traced.
+      period: [] int32, may be traced; the clients are drawn anew when it changes.
+      cohort_size: K.
+      batch_size: B.
       epochs: E.
 
     Returns:
       The cohort, batches with leading axes `[K, S, B]`, S = E ceil(M / B): in each
-      epoch every example once, then padding.
+      epoch every example of the client once, in a new order, then padding.
+
+    Raises:
+      ValueError: if `cohort_size` is not in 1..N.
     """
-    owners, counts = jnp.asarray(partition.index), jnp.asarray(partition.count)
-    client_key = jax.random.fold_in(jax.random.fold_in(key, CLIENTS), period)
-    client_id = draw_clients(
-        client_key, num_clients=owners.shape[0], cohort_size=cohort_size
-    )
-    steps = -(-owners.shape[1] // batch_size)
-    short = steps * batch_size - owners.shape[1]
-    owners = jnp.pad(owners, ((0, 0), (0, short)), constant_values=-1)
+    dataset, partition = _on_device(dataset, partition)
+    client_id = _clients(key, partition, period, cohort_size)
+    steps = -(-partition.index.shape[1] // batch_size)
+    place = jnp.arange(steps * batch_size).reshape(steps, batch_size)
 
     def one(client, epoch):
-        order = _shuffled(key, client, epoch, owners[client], counts[client])
-        weight = jnp.arange(order.size) < counts[client]
-        return order.reshape(steps, -1), weight.reshape(steps, -1)
+        order = _order(key, partition, client, epoch)
+        return _batch(dataset, order, place, partition.count[client])
 
-    numbers = round * epochs + jnp.arange(epochs)
-    index, weight = jax.vmap(
-        lambda client: jax.vmap(lambda epoch: one(client, epoch))(numbers)
-    )(client_id)
-    shape = (cohort_size, epochs * steps, batch_size)
-    batches = _gather(dataset, index.reshape(shape), weight.reshape(shape))
-    return Cohort(client_id, batches, counts[client_id])
+    def all_epochs(client):
+        numbers = round * epochs + jnp.arange(epochs)
+        batches = jax.vmap(lambda epoch: one(client, epoch))(numbers)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batches)
+
+    batches = jax.vmap(all_epochs)(client_id)
+    return Cohort(client_id, batches, partition.count[client_id])
+
+
+def _on_device(dataset: Dataset, partition: Partition) -> tuple[Dataset, Partition]:
+    """The same as JAX arrays, which a traced index can select from, shapes checked."""
+    dataset, partition = jax.tree.map(jnp.asarray, (dataset, partition))
+    chex.assert_rank([dataset.image, dataset.label], [4, 1])
+    chex.assert_rank([partition.index, partition.count], [2, 1])
+    chex.assert_equal_shape_prefix([dataset.image, dataset.label], 1)
+    chex.assert_equal_shape_prefix([partition.index, partition.count], 1)
+    return dataset, partition
+
+
+def _clients(key, partition: Partition, period, cohort_size: int) -> jax.Array:
+    """`[K]`, the cohort of a period."""
+    key = jax.random.fold_in(jax.random.fold_in(key, CLIENTS), period)
+    return draw_clients(key, num_clients=len(partition.count), cohort_size=cohort_size)
+
+
+def _order(key, partition: Partition, client, epoch) -> jax.Array:
+    """`[M]`, the examples of one client as one of its epochs has them, then padding."""
+    for identity in (EXAMPLES, client, epoch):
+        key = jax.random.fold_in(key, identity)
+    owned = partition.index[client]
+    draws = jax.random.uniform(key, owned.shape)
+    return owned[jnp.argsort(jnp.where(owned >= 0, draws, 2.0))]
+
+
+def _batch(dataset: Dataset, order, place, count) -> Batch:
+    """One client's batches: `place` `[S, B]` in its order, from `count` on padding."""
+    # Padding repeats the client's own examples, not those of another or zeros, so that
+    # batch statistics stay its own; a client without any gets example 0.
+    example = jnp.maximum(order[place % jnp.maximum(count, 1)], 0)
+    weight = (place < count).astype(jnp.float32)
+    return Batch(normalize(dataset.image[example]), dataset.label[example], weight)

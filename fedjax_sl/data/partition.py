@@ -1,6 +1,7 @@
 """Who owns which example: NumPy only, from the labels alone.
 
-Names follow flwr-datasets where it has them.
+Names and defaults follow flwr-datasets where it has them. Every partition is disjoint
+and exhaustive: each example has exactly one owner.
 """
 
 from typing import NamedTuple
@@ -9,10 +10,10 @@ import numpy as np
 
 
 class Partition(NamedTuple):
-    """Owned examples.
+    """The examples of each of N clients; M is the largest client's number of them.
 
     Attributes:
-      index: `[N, M]` int32, each client's examples, padded with -1.
+      index: `[N, M]` int32, each client's examples in rising order, then -1.
       count: `[N]` int32, how many each owns.
     """
 
@@ -21,33 +22,44 @@ class Partition(NamedTuple):
 
 
 def _pack(owned: list[np.ndarray]) -> Partition:
-    count = np.array([len(one) for one in owned], np.int32)
-    index = np.full((len(owned), max(1, count.max())), -1, np.int32)
-    for row, one in zip(index, owned, strict=True):
-        row[: len(one)] = one
+    """A partition from one array of examples for each client."""
+    count = np.array([len(mine) for mine in owned], np.int32)
+    index = np.full((len(owned), count.max()), -1, np.int32)
+    for row, mine in zip(index, owned, strict=True):
+        row[: len(mine)] = np.sort(mine)
     return Partition(index, count)
 
 
-def _check(labels: np.ndarray, num_clients: int) -> None:
-    if not 1 <= num_clients <= len(labels):
+def _check(labels: np.ndarray, num_clients: int, pieces: int = 1) -> None:
+    """Refuses fewer examples than clients, or than pieces of theirs."""
+    if pieces < 1:
+        raise ValueError(f"shards_per_client={pieces}: expected at least 1.")
+    if not 1 <= num_clients <= len(labels) // pieces:
         raise ValueError(
-            f"num_clients={num_clients}: expected 1 to {len(labels)}, the number of "
-            "examples."
+            f"num_clients={num_clients}: expected 1 to {len(labels) // pieces} for "
+            f"{len(labels)} examples."
         )
 
 
-def iid(
-    rng: np.random.Generator, labels: np.ndarray, num_clients: int
-) -> Partition:
-    """All examples shuffled and dealt out evenly, sizes differing by at most one.
+def _shards(rng, labels, members, num_clients, per_client) -> list[np.ndarray]:
+    """Some of the examples, sorted by label, cut evenly and dealt at random."""
+    members = rng.permutation(members)
+    by_label = members[np.argsort(labels[members], kind="stable")]
+    pieces = np.array_split(by_label, num_clients * per_client)
+    dealt = rng.permutation(len(pieces)).reshape(num_clients, per_client)
+    return [np.concatenate([pieces[one] for one in mine]) for mine in dealt]
+
+
+def iid(rng: np.random.Generator, labels: np.ndarray, num_clients: int) -> Partition:
+    """Deals all examples at random, in numbers that differ by at most one.
 
     Args:
       rng: source of randomness.
       labels: `[n]`.
-      num_clients: N.
+      num_clients: N, at most n.
 
     Returns:
-      A partition of all examples.
+      A partition.
 
     Raises:
       ValueError: if there are more clients than examples.
@@ -63,16 +75,62 @@ def shards(
     *,
     shards_per_client: int = 2,
 ) -> Partition:
-    """Examples sorted by label, cut into equal shards, a few dealt to each client.
+    """Sorts the examples by label, cuts them evenly and deals each client some pieces.
 
-    McMahan et al. (2017). Arguments and errors as for `iid`; every example is dealt.
+    The pathological split of McMahan et al. (arXiv 1602.05629): with two shards, most
+    clients see two classes.
+
+    Args:
+      rng: source of randomness.
+      labels: `[n]`.
+      num_clients: N.
+      shards_per_client: pieces each client is dealt; N times that is at most n.
+
+    Returns:
+      A partition.
+
+    Raises:
+      ValueError: if there are more shards than examples.
     """
-    _check(labels, num_clients * shards_per_client)
+    _check(labels, num_clients, shards_per_client)
+    everything = np.arange(len(labels))
+    return _pack(_shards(rng, labels, everything, num_clients, shards_per_client))
+
+
+def mixed(
+    rng: np.random.Generator,
+    labels: np.ndarray,
+    num_clients: int,
+    *,
+    major_share: float = 0.95,
+    shards_per_client: int = 2,
+) -> Partition:
+    """Deals most examples as shards, so few classes a client, and the rest at random.
+
+    Reconstructed from FedLP's code, where the two parts may overlap; here they do not.
+
+    Args:
+      rng: source of randomness.
+      labels: `[n]`.
+      num_clients: N.
+      major_share: share of the examples, and of each client's, dealt as shards, in
+        [0, 1]; 1 is `shards`, 0 is `iid`.
+      shards_per_client: shards each client is dealt.
+
+    Returns:
+      A partition.
+
+    Raises:
+      ValueError: if `major_share` is out of range, or there are too few examples.
+    """
+    _check(labels, num_clients, shards_per_client)
+    if not 0 <= major_share <= 1:
+        raise ValueError(f"major_share={major_share}: expected a number in [0, 1].")
     order = rng.permutation(len(labels))
-    by_label = order[np.argsort(labels[order], kind="stable")]
-    pieces = np.array_split(by_label, num_clients * shards_per_client)
-    dealt = rng.permutation(len(pieces)).reshape(num_clients, shards_per_client)
-    return _pack([np.concatenate([pieces[p] for p in mine]) for mine in dealt])
+    major, minor = np.split(order, [round(major_share * len(order))])
+    own = _shards(rng, labels, major, num_clients, shards_per_client)
+    rest = np.array_split(minor, num_clients)
+    return _pack([np.concatenate(both) for both in zip(own, rest, strict=True)])
 
 
 def dirichlet(
@@ -82,20 +140,23 @@ def dirichlet(
     *,
     alpha: float,
     min_size: int = 10,
-    max_retries: int = 100,
+    max_retries: int = 1000,
 ) -> Partition:
-    """Each class divided among the clients by a draw from Dirichlet(alpha).
+    """Divides each class among the clients in proportions q_c ~ Dirichlet(alpha 1_N).
+
+    As in Yurochkin et al. (arXiv 1905.12022). Small alpha gives each class to few
+    clients; large alpha gives every client the same mix.
 
     Args:
       rng: source of randomness.
       labels: `[n]`.
       num_clients: N.
-      alpha: concentration > 0; small values give each class to few clients.
-      min_size: draw again while a client has fewer examples.
-      max_retries: give up after so many draws.
+      alpha: concentration, > 0.
+      min_size: the proportions are drawn again while a client has fewer examples.
+      max_retries: how often they are drawn at most.
 
     Returns:
-      A partition of all examples.
+      A partition.
 
     Raises:
       ValueError: if a value is out of range, or no draw gave every client enough.
@@ -103,23 +164,37 @@ def dirichlet(
     _check(labels, num_clients)
     if not alpha > 0:
         raise ValueError(f"alpha={alpha}: expected a number > 0.")
+    if max_retries < 1:
+        raise ValueError(f"max_retries={max_retries}: expected at least 1.")
+    if min_size * num_clients > len(labels):
+        raise ValueError(
+            f"min_size={min_size}: expected at most {len(labels) // num_clients} for "
+            f"{num_clients} clients and {len(labels)} examples."
+        )
+    classes, class_size = np.unique(labels, return_counts=True)
+    best = np.zeros((len(classes), num_clients), int)
     for _ in range(max_retries):
-        owned: list[list[np.ndarray]] = [[] for _ in range(num_clients)]
-        for label in np.unique(labels):
-            members = rng.permutation(np.flatnonzero(labels == label))
-            shares = np.cumsum(rng.dirichlet(np.full(num_clients, alpha)))[:-1]
-            cuts = (shares * len(members)).astype(int)
-            for client, piece in enumerate(np.split(members, cuts)):
-                owned[client].append(piece)
-        partition = _pack([np.concatenate(pieces) for pieces in owned])
-        if partition.count.min() >= min_size:
-            return partition
-    smallest = int(partition.count.argmin())
+        shares = rng.dirichlet(np.full(num_clients, alpha), len(classes))
+        cuts = np.round(np.cumsum(shares, axis=1) * class_size[:, None]).astype(int)
+        sizes = np.diff(cuts, axis=1, prepend=0)
+        best = max(best, sizes, key=lambda one: one.sum(axis=0).min())
+        if best.sum(axis=0).min() >= min_size:
+            return _deal(rng, labels, classes, best)
+    owned = best.sum(axis=0)
     raise ValueError(
-        f"alpha={alpha}: after {max_retries} draws the smallest client, {smallest}, "
-        f"has {partition.count[smallest]} of at least {min_size} examples; take a "
-        "larger alpha, fewer clients or a smaller minimum."
+        f"alpha={alpha}: in the best of {max_retries} draws client {owned.argmin()} "
+        f"has {owned.min()} examples, fewer than min_size={min_size}; try a larger "
+        "alpha, fewer clients or a smaller min_size."
     )
+
+
+def _deal(rng, labels, classes, sizes) -> Partition:
+    """Gives client k a random `sizes[c, k]` of the examples of each class c."""
+    owned = []
+    for label, of_class in zip(classes, sizes, strict=True):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        owned.append(np.split(members, np.cumsum(of_class)[:-1]))
+    return _pack([np.concatenate(mine) for mine in zip(*owned, strict=True)])
 
 
 def pathological(
@@ -129,108 +204,81 @@ def pathological(
     *,
     classes_per_client: int = 2,
 ) -> Partition:
-    """Every client sees only a few classes, each class shared out evenly.
+    """Gives each client exactly so many classes, and shares each class out evenly.
 
-    Classes are dealt in turn from shuffled decks, so that each is used as often as any
-    other, to within one.
+    Every class is used, each by as many clients as any other, to within one.
 
     Args:
       rng: source of randomness.
       labels: `[n]`.
       num_clients: N.
-      classes_per_client: how many, from 1 to C.
+      classes_per_client: from 1 to C; N times that is at least C.
 
     Returns:
-      A partition; of all examples, unless there are fewer places than classes.
+      A partition.
 
     Raises:
-      ValueError: if a value is out of range or a class is too small to share.
+      ValueError: if a value is out of range, or a class has too few examples.
     """
     _check(labels, num_clients)
-    classes = np.unique(labels)
-    if not 1 <= classes_per_client <= len(classes):
+    classes, class_size = np.unique(labels, return_counts=True)
+    fewest = -(-len(classes) // num_clients)
+    if not fewest <= classes_per_client <= len(classes):
         raise ValueError(
-            f"classes_per_client={classes_per_client}: expected 1 to {len(classes)}."
+            f"classes_per_client={classes_per_client}: expected {fewest} to "
+            f"{len(classes)} for {num_clients} clients and {len(classes)} classes."
         )
-    shuffled = rng.permutation(classes)
-    places = np.arange(num_clients * classes_per_client)
-    dealt = shuffled[places % len(classes)].reshape(num_clients, classes_per_client)
-    owned: list[list[np.ndarray]] = [[] for _ in range(num_clients)]
-    for label in classes:
-        takers = np.flatnonzero((dealt == label).any(axis=1))
-        members = rng.permutation(np.flatnonzero(labels == label))
-        if len(takers) > len(members):
-            raise ValueError(
-                f"num_clients={num_clients}: class {label} has {len(members)} examples "
-                f"for {len(takers)} clients."
-            )
-        if len(takers):
-            for client, piece in zip(
-                takers, np.array_split(members, len(takers)), strict=True
-            ):
-                owned[client].append(piece)
-    return _pack([np.concatenate(pieces) for pieces in owned])
-
-
-def mixed(
-    rng: np.random.Generator,
-    labels: np.ndarray,
-    num_clients: int,
-    *,
-    major_share: float = 0.95,
-) -> Partition:
-    """Most of each client's data from its own stretch of the labels, the rest iid.
-
-    FedLP's mix (reconstructed): a share of all examples is dealt as one shard of the
-    label-sorted list for each client, the remainder evenly at random.
-
-    Args:
-      rng: source of randomness.
-      labels: `[n]`.
-      num_clients: N.
-      major_share: share dealt by label, in [0, 1].
-
-    Returns:
-      A partition of all examples.
-
-    Raises:
-      ValueError: if a value is out of range.
-    """
-    _check(labels, num_clients)
-    if not 0 <= major_share <= 1:
-        raise ValueError(f"major_share={major_share}: expected a number in [0, 1].")
-    order = rng.permutation(len(labels))
-    major, minor = np.split(order, [round(major_share * len(order))])
-    by_label = major[np.argsort(labels[major], kind="stable")]
-    own = np.array_split(by_label, num_clients)
-    rest = np.array_split(minor, num_clients)[::-1]
-    takers = rng.permutation(num_clients)
-    return _pack([np.concatenate([own[t], rest[t]]) for t in takers])
+    sees = np.zeros((len(classes), num_clients), bool)
+    for client in range(num_clients):
+        used = sees.sum(axis=1)
+        least_used = np.lexsort((rng.random(len(classes)), used))
+        sees[least_used[:classes_per_client], client] = True
+    users = sees.sum(axis=1)
+    if (class_size < users).any():
+        scarce = (class_size - users).argmin()
+        raise ValueError(
+            f"num_clients={num_clients}: class {classes[scarce]} has "
+            f"{class_size[scarce]} examples for {users[scarce]} clients."
+        )
+    turn = np.cumsum(sees, axis=1) - 1
+    even, extra = np.divmod(class_size, users)
+    return _deal(rng, labels, classes, sees * (even[:, None] + (turn < extra[:, None])))
 
 
 def label_histogram(
     partition: Partition, labels: np.ndarray, num_classes: int
 ) -> np.ndarray:
-    """`[N, C]` int, how many examples of each class each client owns."""
-    return np.stack(
-        [
-            np.bincount(labels[mine[:count]], minlength=num_classes)
-            for mine, count in zip(partition.index, partition.count, strict=True)
-        ]
-    )
+    """How many examples of each class each client owns.
+
+    Args:
+      partition: of N clients.
+      labels: `[n]`, in 0..C-1.
+      num_classes: C.
+
+    Returns:
+      `[N, C]` int64.
+    """
+    owner, place = np.nonzero(partition.index >= 0)
+    histogram = np.zeros((len(partition.count), num_classes), int)
+    np.add.at(histogram, (owner, labels[partition.index[owner, place]]), 1)
+    return histogram
 
 
 def label_skew(histogram: np.ndarray) -> float:
-    """How far the clients' label distributions lie from the pooled one, in [0, 1].
+    """How far the clients' label distributions are from the pooled one, in [0, 1].
 
-    `(1/N) sum_k (1/2) sum_c |P_k(c) - P(c)|`, the mean total-variation distance.
+    The mean total-variation distance, (1/N) sum_k (1/2) sum_c |p_k(c) - p(c)|, with
+    p_k(c) the share of class c among client k's examples and p(c) among all. Clients
+    without examples are left out.
 
     Args:
-      histogram: `[N, C]`, every client with at least one example.
+      histogram: `[N, C]`, as from `label_histogram`.
 
     Returns:
-      0 if all distributions are equal; 1 - 1/C for one class each, classes equal.
+      0 if all clients have the same distribution; 1 - 1/C if each has a single class
+      and all classes are equally frequent.
     """
-    own = histogram / histogram.sum(axis=1, keepdims=True)
-    pooled = histogram.sum(axis=0) / histogram.sum()
-    return float(0.5 * np.abs(own - pooled[None]).sum(axis=1).mean())
+    own = histogram[histogram.sum(axis=1) > 0]
+    shares = own / own.sum(axis=1, keepdims=True)
+    pooled = own.sum(axis=0) / own.sum()
+    return float(np.abs(shares - pooled).sum(axis=1).mean() / 2)

@@ -4,36 +4,26 @@ Numbers are leaves of the configuration, so that they can be swept without compi
 again; what changes shapes or code is static.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 
-Number = Any
-"""A plain number, an array, or a traced value."""
-
-SPAN = {
-    "prune_ratio": (0.0, 1.0),
-    "dropout_rate": (0.0, 1.0),
-    "bits": (2, 32),
-    "grad_bits": (2, 32),
-    "upload_bits": (2, 32),
-    "down_bits": (2, 32),
-}
-"""Allowed ranges; a ratio or rate of 1 would leave nothing and is refused too."""
-
-AT_LEAST = {
-    "interval": 1,
-    "prune_start": 0,
-    "prune_end": 0,
-    "cosine_rounds": 0,
-    "learning_rate": 0,
-    "server_learning_rate": 0,
-    "momentum": 0,
-    "cohort_size": 1,
-}
+# The command line needs to know what may be typed; a program may also pass arrays and
+# traced values.
+if TYPE_CHECKING:
+    Number = Any
+    Integer = Any
+    PerClass = Any
+    IntegerPerClass = Any
+else:
+    Number = float
+    Integer = int
+    PerClass = float | tuple[float, ...]
+    IntegerPerClass = int | tuple[int, ...]
 
 
 def _static(default: Any) -> Any:
@@ -45,14 +35,14 @@ def _static(default: Any) -> Any:
 class FedSLConfig:
     """Settings of FedSL (arXiv 2412.06414).
 
-    Where a number may differ between device classes, an array with one value for each
-    of the N clients is accepted in place of the number.
+    Ratios, rates and bits may be given as several values, one for each class of devices:
+    of G values, client k has number k mod G.
     """
 
     cohort_size: int = _static(10)
     """K, clients that take part between two aggregations."""
 
-    interval: Number = 5
+    interval: Integer = 5
     """I, rounds between two aggregations of the client models, >= 1."""
 
     learning_rate: Number = 0.05
@@ -67,17 +57,18 @@ class FedSLConfig:
     optimizer: Literal["sgd", "adam"] = _static("sgd")
     """Optimiser on both sides of the cut."""
 
-    cosine_rounds: Number = 0
+    cosine_rounds: Integer = 0
     """Rounds over which a cosine takes both learning rates to 0; 0 keeps them."""
 
-    prune_ratio: Number = 0.35
+    prune_ratio: PerClass = 0.35
     """rho_f, final share of each client kernel that is pruned, in [0, 1)."""
 
-    prune_start: Number = 0
+    prune_start: Integer = 0
     """t_0, round at which the pruning ratio starts to grow."""
 
-    prune_end: Number = 0
-    """t_1, round at which it reaches its final value."""
+    prune_end: Integer | None = None
+    """t_1, round at which it reaches its final value; if not given, a run takes half of
+    its rounds, and the bare algorithm t_0."""
 
     prune_shape: Literal["cubic", "linear", "constant"] = _static("cubic")
     """How the ratio grows in between."""
@@ -100,16 +91,16 @@ class FedSLConfig:
     average_over: Literal["all", "keepers"] = _static("all")
     """Average each entry over all clients, or over those that had kept it."""
 
-    bits: Number = 8
+    bits: IntegerPerClass = 8
     """b, bits of a quantised number, sign included, in 2..32; 32 is float32."""
 
-    grad_bits: Number | None = None
+    grad_bits: IntegerPerClass | None = None
     """Bits of the client's gradient in its local step; `bits` if not given."""
 
-    upload_bits: Number | None = None
+    upload_bits: IntegerPerClass | None = None
     """Bits of the client's uploaded update; `bits` if not given."""
 
-    down_bits: Number = 32
+    down_bits: IntegerPerClass = 32
     """Bits of the gradients sent back at the cut, in 2..32."""
 
     quantizer_norm: Literal["max", "l2"] = _static("max")
@@ -118,7 +109,7 @@ class FedSLConfig:
     quantizer_levels: Literal["2^(b-1)-1", "2^b-1", "2^b"] = _static("2^(b-1)-1")
     """s, intervals between 0 and the norm."""
 
-    dropout_rate: Number = 0.2
+    dropout_rate: PerClass = 0.2
     """p, share of the activations dropped at the cut, in [0, 1)."""
 
     rescale: bool = _static(True)
@@ -144,24 +135,25 @@ class FedSLConfig:
 
     def __post_init__(self):
         """Checks what can be checked: plain numbers, not traced values."""
-        for name, (low, high) in SPAN.items():
-            value = getattr(self, name)
-            if not _is_plain(value):
-                continue
-            if name in ("prune_ratio", "dropout_rate") and not low <= value < high:
-                raise ValueError(f"{name}={value}: expected a number in [0, 1).")
-            if not low <= value <= high:
-                raise ValueError(f"{name}={value}: expected {low} to {high} bits.")
-        for name, low in AT_LEAST.items():
-            value = getattr(self, name)
-            if _is_plain(value) and not value >= low:
-                raise ValueError(f"{name}={value}: expected a number >= {low}.")
-        if _is_plain(self.momentum) and not self.momentum < 1:
-            raise ValueError(f"momentum={self.momentum}: expected a number in [0, 1).")
+        for name in ("prune_ratio", "dropout_rate", "momentum"):
+            _check(self, name, lambda v: 0 <= v < 1, "a number in [0, 1)")
+        for name in ("bits", "grad_bits", "upload_bits", "down_bits"):
+            _check(self, name, lambda v: 2 <= v <= 32, "2 to 32 bits")
+        for name in ("interval", "cohort_size"):
+            _check(self, name, lambda v: v >= 1, "at least 1")
+        for name in ("prune_start", "prune_end", "cosine_rounds"):
+            _check(self, name, lambda v: v >= 0, "a number of rounds, at least 0")
+        for name in ("learning_rate", "server_learning_rate"):
+            _check(self, name, lambda v: 0 <= v < float("inf"), "a number >= 0")
 
 
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, int | float)
+def _check(
+    config: FedSLConfig, name: str, allowed: Callable[[Any], bool], range: str
+) -> None:
+    value = getattr(config, name)
+    for one in value if isinstance(value, tuple) else (value,):
+        if isinstance(one, int | float) and not allowed(one):
+            raise ValueError(f"{name}={one}: expected {range}.")
 
 
 class Settings(NamedTuple):
@@ -189,7 +181,7 @@ def settings_of(config: FedSLConfig, client_id: jax.Array) -> Settings:
         value = jnp.asarray(value, dtype)
         if value.ndim == 0:
             return jnp.broadcast_to(value, client_id.shape)
-        return jnp.take(value, client_id, mode="clip")
+        return value[client_id % value.shape[0]]
 
     def bits(value):
         return per_client(config.bits if value is None else value, jnp.int32)

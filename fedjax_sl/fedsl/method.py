@@ -40,7 +40,7 @@ def _init(setup: Setup, key: jax.Array) -> FedSLState:
         mask=broadcast(masks(setup.config, scores, 0.0), cohort),
         importance=jax.tree.map(jnp.zeros_like, scores),
         client_id=jnp.full((cohort,), -1, jnp.int32),
-        weights=jnp.full((cohort,), 1 / cohort),
+        weights=jnp.full((cohort,), 1 / cohort, jnp.float32),
     )
 
 

@@ -113,11 +113,12 @@ def begin_period(
     opt = _follow_clients(setup, state, client_id)
     state = state._replace(client_opt=opt, client_id=client_id)
     scores = _scores(setup, state, batch, settings.down_bits, key)
+    end = config.prune_start if config.prune_end is None else config.prune_end
     ratio = ratio_at(
         state.round,
         settings.prune_ratio,
         start=config.prune_start,
-        end=config.prune_end,
+        end=end,
         shape=config.prune_shape,
     )
     mask = setup.over_clients(lambda *one: masks(config, *one))(scores, ratio)

@@ -1,0 +1,178 @@
+"""Image-classification sets that TensorFlow Datasets has prepared, read without it.
+
+Only the prepared files are opened, by TFDS's own reader: neither TensorFlow nor the
+code that made the set is needed, and a set of one's own works as well as a public one.
+"""
+
+import difflib
+import io
+import os
+import re
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+class DataError(ValueError):
+    """A data set that cannot be had as asked; the message says what would help."""
+
+
+def open_prepared(name: str, data_dir: str | os.PathLike | None) -> Any:
+    """Opens a prepared image-classification set.
+
+    Args:
+      name: its name in TFDS, with configuration and version if need be.
+      data_dir: where TFDS keeps its sets; None for its default.
+
+    Returns:
+      A TFDS builder.
+
+    Raises:
+      DataError: if the set is unknown, not prepared, or no image-classification set.
+    """
+    # Half a second to import, and the digits do without.
+    from tensorflow_datasets.core.read_only_builder import builder_from_files
+
+    if data_dir is not None:
+        data_dir = os.path.expanduser(data_dir)
+    try:
+        builder = builder_from_files(name, data_dir=data_dir)
+    except ValueError as error:
+        raise DataError(_why_not(name, data_dir, error)) from error
+    kinds = {key: type(kind).__name__ for key, kind in builder.info.features.items()}
+    if kinds.get("image") != "Image" or kinds.get("label") != "ClassLabel":
+        raise DataError(
+            f"data set {name!r} is no image-classification set: expected an Image "
+            f"'image' and a ClassLabel 'label', it has {kinds}."
+        )
+    return builder
+
+
+def _why_not(name: str, data_dir: str | os.PathLike | None, error: ValueError) -> str:
+    """One sentence on why TFDS found no prepared set of that name."""
+    import tensorflow_datasets as tfds
+
+    base = re.split("[/:]", name)[0]
+    known = tfds.list_builders(with_community_datasets=False)
+    if base not in known:
+        close = difflib.get_close_matches(base.lower(), ["digits", *known])
+        hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
+        return (
+            f"data set {name!r} is unknown: expected 'digits' or the name of an image "
+            f"classification set of TensorFlow Datasets{hint}"
+        )
+    if not isinstance(error, tfds.core.DatasetNotFoundError):
+        return f"data set {name!r} cannot be opened: {str(error).splitlines()[0]}"
+    where = data_dir or tfds.core.constants.DATA_DIR
+    argument = f", data_dir={str(data_dir)!r}" if data_dir else ""
+    return (
+        f"data set {name!r} is not prepared in {where}; prepare it once with: "
+        'pip install "fedjax-sl[prepare]" && python -c "import tensorflow_datasets as '
+        f"tfds; tfds.builder({name!r}{argument})."
+        "download_and_prepare(file_format='array_record')\""
+    )
+
+
+def pick_split(builder: Any, split: str) -> str:
+    """The split itself, or "validation" for a "test" that the set does not have.
+
+    Args:
+      builder: as from `open_prepared`.
+      split: a name.
+
+    Returns:
+      A split of the set.
+
+    Raises:
+      DataError: if the set has no such split.
+    """
+    splits = builder.info.splits
+    if split == "test" and "test" not in splits and "validation" in splits:
+        return "validation"
+    if split not in splits:
+        names = ", ".join(map(repr, splits))
+        raise DataError(f"split={split!r}: {builder.name} has {names}.")
+    return split
+
+
+def decode(
+    builder: Any, split: str, image_size: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decodes a whole split, in the order of its ids where it has them.
+
+    Images with one declared channel stay grey, all others become RGB.
+
+    Args:
+      builder: as from `open_prepared`.
+      split: one of its splits.
+      image_size: pixels a side, or None to keep the size.
+
+    Returns:
+      Images `[n, H, W, Ch]` uint8 and labels `[n]` int32.
+
+    Raises:
+      DataError: if the files cannot be read one by one, the images differ in size and
+        no size is given, or the examples have no labels.
+    """
+    records = _records(builder, split)
+    grey = builder.info.features["image"].shape[-1] in (1, 2)
+    labels = np.empty(len(records), np.int32)
+    images, ids = None, []
+    for place, record in enumerate(records):
+        picture = Image.open(io.BytesIO(record["image"]))
+        image = to_uint8(picture, "L" if grey else "RGB", image_size)
+        if images is None:
+            images = np.empty((len(records), *image.shape), np.uint8)
+        if image.shape != images.shape[1:]:
+            raise DataError(
+                f"the images of {builder.name} differ in size ({images.shape[1:]}, "
+                f"{image.shape}, ...): give an image_size to resize them to."
+            )
+        images[place], labels[place] = image, record["label"]
+        ids.append(record.get("id"))
+    if images is None or labels.min() < 0:
+        raise DataError(f"split={split!r} of {builder.name} has no labelled examples.")
+    if None in ids:
+        return images, labels
+    order = np.argsort(np.array(ids), kind="stable")
+    return images[order], labels[order]
+
+
+def _records(builder: Any, split: str) -> Any:
+    """The examples of a split, images still encoded."""
+    import tensorflow_datasets as tfds
+
+    # Decoded here, not by TFDS: it takes OpenCV or Pillow, whichever is there, and the
+    # two do not agree on every JPEG.
+    encoded = {"image": tfds.decode.SkipDecoding()}
+    try:
+        return builder.as_data_source(split, decoders=encoded)
+    except NotImplementedError as error:
+        raise DataError(
+            f"data set {builder.name!r} is prepared as "
+            f"{builder.info.file_format.value}, which only TensorFlow reads; convert "
+            'it once with: pip install "fedjax-sl[prepare]" && tfds convert_format '
+            f"--dataset_version_dir={builder.data_path} --out_file_format=array_record"
+        ) from error
+
+
+def to_uint8(picture: Image.Image, mode: str, image_size: int | None) -> np.ndarray:
+    """A picture of any depth as an array of 8-bit channels.
+
+    Args:
+      picture: 1 to 16 bits a channel; of 16 the upper eight are kept, and a fourth
+        channel is dropped.
+      mode: "L" for grey, "RGB" for colour.
+      image_size: pixels a side to resize to (bilinear), or None.
+
+    Returns:
+      `[H, W, Ch]` uint8.
+    """
+    if picture.mode.startswith("I"):
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    picture = picture.convert(mode)
+    if image_size is not None:
+        size = (image_size, image_size)
+        picture = picture.resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(picture).reshape(picture.height, picture.width, -1)

@@ -1,0 +1,51 @@
+"""Pictures of a run, as SVG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot  # noqa: E402
+
+
+def _draw(path: Path, title: str, y_label: str, curves: dict[str, Any]) -> None:
+    """One axis with a curve per name; a curve is (x, y, style)."""
+    figure, axes = pyplot.subplots(figsize=(6, 3.8), layout="constrained")
+    for name, (x, y, style) in curves.items():
+        axes.plot(x, y, style, label=name, markersize=3)
+    axes.set(title=title, xlabel="round", ylabel=y_label)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    axes.margins(x=0.02)
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def draw(folder: Path, title: str, lines: Sequence[dict[str, Any]]) -> None:
+    """Accuracy and loss against the round.
+
+    Args:
+      folder: where accuracy.svg and loss.svg go.
+      title: what the run was.
+      lines: its metrics, in order.
+    """
+    x = [line["round"] for line in lines]
+
+    def column(name):
+        return [line[name] for line in lines]
+
+    accuracy = {
+        "test": (x, column("test_accuracy"), "o-"),
+        "test, pruned model": (x, column("pruned_test_accuracy"), "s--"),
+        "majority class": (x, column("majority_rate"), "k:"),
+    }
+    loss = {
+        "training": (x, column("train_loss"), "o-"),
+        "test": (x, column("test_loss"), "s--"),
+    }
+    _draw(folder / "accuracy.svg", title, "accuracy", accuracy)
+    _draw(folder / "loss.svg", title, "cross-entropy (nats)", loss)
