@@ -10,5 +10,5 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 @pytest.fixture
 def key():
-    """A key that every test may fold its own identity into."""
+    """A key that a test may fold anything into."""
     return jax.random.key(0)

@@ -29,9 +29,10 @@ def open_prepared(name: str, data_dir: str | os.PathLike | None) -> Any:
       A TFDS builder.
 
     Raises:
-      DataError: if the set is unknown, not prepared, or no image-classification set.
+      DataError: if the set is unknown, not prepared in a format that can be read
+        without TensorFlow, or no image-classification set.
     """
-    # Half a second to import, and the digits do without.
+    import tensorflow_datasets as tfds  # half a second; the digits do without
     from tensorflow_datasets.core.read_only_builder import builder_from_files
 
     if data_dir is not None:
@@ -40,11 +41,18 @@ def open_prepared(name: str, data_dir: str | os.PathLike | None) -> Any:
         builder = builder_from_files(name, data_dir=data_dir)
     except ValueError as error:
         raise DataError(_why_not(name, data_dir, error)) from error
-    kinds = {key: type(kind).__name__ for key, kind in builder.info.features.items()}
+    info = builder.info
+    kinds = {key: type(kind).__name__ for key, kind in info.features.items()}
     if kinds.get("image") != "Image" or kinds.get("label") != "ClassLabel":
         raise DataError(
             f"data set {name!r} is no image-classification set: expected an Image "
             f"'image' and a ClassLabel 'label', it has {kinds}."
+        )
+    if not info.available_file_formats() & tfds.core.FileFormat.with_random_access():
+        raise DataError(
+            f"data set {name!r} is prepared in {builder.data_path} as "
+            f"{info.file_format.value}, which only TensorFlow reads; prepare it in "
+            f"another place with: {_command(name, 'ANOTHER_PLACE')}"
         )
     return builder
 
@@ -64,12 +72,19 @@ def _why_not(name: str, data_dir: str | os.PathLike | None, error: ValueError) -
         )
     if not isinstance(error, tfds.core.DatasetNotFoundError):
         return f"data set {name!r} cannot be opened: {str(error).splitlines()[0]}"
-    where = data_dir or tfds.core.constants.DATA_DIR
-    argument = f", data_dir={str(data_dir)!r}" if data_dir else ""
     return (
-        f"data set {name!r} is not prepared in {where}; prepare it once with: "
+        f"data set {name!r} is not prepared in "
+        f"{data_dir or tfds.core.constants.DATA_DIR}; prepare it once with: "
+        f"{_command(name, data_dir)}"
+    )
+
+
+def _command(name: str, data_dir: str | os.PathLike | None) -> str:
+    """What a shell needs to prepare a set so that it can be read."""
+    where = f", data_dir={str(data_dir)!r}" if data_dir else ""
+    return (
         'pip install "fedjax-sl[prepare]" && python -c "import tensorflow_datasets as '
-        f"tfds; tfds.builder({name!r}{argument})."
+        f"tfds; tfds.builder({name!r}{where})."
         "download_and_prepare(file_format='array_record')\""
     )
 
@@ -112,10 +127,15 @@ def decode(
       Images `[n, H, W, Ch]` uint8 and labels `[n]` int32.
 
     Raises:
-      DataError: if the files cannot be read one by one, the images differ in size and
-        no size is given, or the examples have no labels.
+      DataError: if the images differ in size and no size is given, or the examples
+        have no labels.
     """
-    records = _records(builder, split)
+    import tensorflow_datasets as tfds
+
+    # Decoded here, not by TFDS: it takes OpenCV or Pillow, whichever is there, and the
+    # two do not agree on every JPEG.
+    encoded = {"image": tfds.decode.SkipDecoding()}
+    records = builder.as_data_source(split, decoders=encoded)
     grey = builder.info.features["image"].shape[-1] in (1, 2)
     labels = np.empty(len(records), np.int32)
     images, ids = None, []
@@ -137,24 +157,6 @@ def decode(
         return images, labels
     order = np.argsort(np.array(ids), kind="stable")
     return images[order], labels[order]
-
-
-def _records(builder: Any, split: str) -> Any:
-    """The examples of a split, images still encoded."""
-    import tensorflow_datasets as tfds
-
-    # Decoded here, not by TFDS: it takes OpenCV or Pillow, whichever is there, and the
-    # two do not agree on every JPEG.
-    encoded = {"image": tfds.decode.SkipDecoding()}
-    try:
-        return builder.as_data_source(split, decoders=encoded)
-    except NotImplementedError as error:
-        raise DataError(
-            f"data set {builder.name!r} is prepared as "
-            f"{builder.info.file_format.value}, which only TensorFlow reads; convert "
-            'it once with: pip install "fedjax-sl[prepare]" && tfds convert_format '
-            f"--dataset_version_dir={builder.data_path} --out_file_format=array_record"
-        ) from error
 
 
 def to_uint8(picture: Image.Image, mode: str, image_size: int | None) -> np.ndarray:

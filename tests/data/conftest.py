@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fedjax_sl.data import load
+
 
 @pytest.fixture(scope="session")
 def cifar10_dir():
@@ -16,6 +18,13 @@ def cifar10_dir():
     if root is None or not (Path(root) / "cifar10").is_dir():
         pytest.skip("set TFDS_DATA_DIR to where TFDS has prepared cifar10 to run this")
     return root
+
+
+@pytest.fixture(scope="session")
+def cifar10(cifar10_dir, tmp_path_factory):
+    """`cifar10(split)` loads CIFAR-10, decoding each split once in all these tests."""
+    places = {"data_dir": cifar10_dir, "cache_dir": tmp_path_factory.mktemp("cache")}
+    return lambda split: load("cifar10", split=split, **places)
 
 
 @pytest.fixture

@@ -1,0 +1,237 @@
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedjax_sl.data import (
+    dirichlet,
+    iid,
+    label_histogram,
+    label_skew,
+    mixed,
+    pathological,
+    shards,
+)
+
+
+ALL = {
+    "iid": iid,
+    "shards": shards,
+    "mixed": mixed,
+    "dirichlet": partial(dirichlet, alpha=1.0, min_size=0),
+    "pathological": pathological,
+}
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def balanced(classes=10, each=100):
+    """Labels of a shuffled set with equally frequent classes."""
+    return rng(99).permutation(np.repeat(np.arange(classes), each)).astype(np.int32)
+
+
+def members(partition):
+    return [
+        row[:count] for row, count in zip(partition.index, partition.count, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("name", ALL)
+@given(
+    counts=st.lists(st.integers(12, 40), min_size=2, max_size=5),
+    num_clients=st.integers(3, 12),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_every_example_has_one_owner(name, counts, num_clients, seed):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    partition = ALL[name](rng(seed), labels, num_clients)
+    assert partition.index.dtype == partition.count.dtype == np.int32
+    assert partition.index.shape == (num_clients, partition.count.max())
+    owned = members(partition)
+    assert sorted(np.concatenate(owned)) == list(range(len(labels)))
+    for row, mine in zip(partition.index, owned, strict=True):
+        assert (row[len(mine) :] == -1).all() and (np.diff(mine) > 0).all()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_seed_decides(name):
+    first, again = (ALL[name](rng(1), balanced(), 20) for _ in range(2))
+    other = ALL[name](rng(2), balanced(), 20)
+    np.testing.assert_array_equal(first.index, again.index)
+    assert first.index.shape != other.index.shape or (first.index != other.index).any()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_more_clients_than_examples(name):
+    with pytest.raises(ValueError, match="num_clients=11: expected 1 to"):
+        ALL[name](rng(), balanced(2, 5), 11)
+    with pytest.raises(ValueError, match="num_clients=0: expected 1 to"):
+        ALL[name](rng(), balanced(2, 5), 0)
+
+
+@pytest.mark.parametrize("num_clients", [1, 7, 10, 1000])
+def test_iid_sizes_differ_by_at_most_one(num_clients):
+    count = iid(rng(), balanced(), num_clients).count
+    assert count.max() - count.min() <= 1
+
+
+def test_iid_histogram_is_hypergeometric():
+    labels, num_clients = balanced(10, 1000), 10
+    histogram = label_histogram(iid(rng(), labels, num_clients), labels, 10)
+    size = len(labels) / num_clients
+    variance = size * 0.1 * 0.9 * (1 - size / len(labels))
+    assert abs(histogram - size / 10).max() < 5 * variance**0.5
+    assert abs(histogram - size / 10).max() > 0.5 * variance**0.5
+
+
+def test_a_client_of_shards_sees_as_many_classes_at_most():
+    labels = balanced()
+    for each in (1, 2, 5):
+        partition = shards(rng(), labels, 20, shards_per_client=each)
+        assert (partition.count == 50).all()
+        seen = (label_histogram(partition, labels, 10) > 0).sum(axis=1)
+        assert seen.max() <= each
+
+
+def test_mixed_keeps_its_share():
+    labels = balanced(10, 1000)
+    histogram = label_histogram(mixed(rng(), labels, 100, major_share=0.9), labels, 10)
+    # A class in the major part has about 900 examples and a shard 45, so a border
+    # between classes falls into few shards; the rest of a client is 10 iid examples.
+    main = np.sort(histogram, axis=1)[:, -2:].sum(axis=1)
+    assert np.median(main) >= 90 and (main < 100).any()
+    assert (histogram.sum(axis=1) == 100).all()
+
+
+def test_mixed_ranges_from_iid_to_shards():
+    labels = balanced()
+    skews = [
+        label_skew(
+            label_histogram(mixed(rng(), labels, 20, major_share=share), labels, 10)
+        )
+        for share in (0.0, 0.5, 0.95, 1.0)
+    ]
+    assert skews == sorted(skews)
+    pure = mixed(rng(), labels, 20, major_share=1.0)
+    assert (label_histogram(pure, labels, 10) > 0).sum(axis=1).max() <= 2
+    count = mixed(rng(), labels, 7, major_share=0.0).count
+    assert count.max() - count.min() <= 1
+
+
+@given(seed=st.integers(0, 2**32 - 1), min_size=st.integers(0, 30))
+def test_dirichlet_gives_everyone_the_minimum(seed, min_size):
+    partition = dirichlet(rng(seed), balanced(), 10, alpha=1.0, min_size=min_size)
+    assert partition.count.min() >= min_size
+
+
+def test_dirichlet_shares_have_the_variance_of_alpha():
+    classes, each, num_clients = 2000, 200, 4
+    labels = balanced(classes, each)
+    for alpha in (0.5, 1.0, 4.0):
+        partition = dirichlet(rng(), labels, num_clients, alpha=alpha)
+        shares = label_histogram(partition, labels, classes)[0] / each
+        mean, variance = 1 / num_clients, 3 / 16 / (num_clients * alpha + 1)
+        assert abs(shares.mean() - mean) < 5 * (variance / classes) ** 0.5
+        # The kurtosis of these beta variables is below 5, so the variance has a
+        # relative standard error below sqrt(4 / 2000) = 4.5 %; rounding adds far less.
+        assert abs(shares.var() / variance - 1) < 5 * 0.045
+
+
+def test_dirichlet_with_a_large_alpha_is_even():
+    labels = balanced()
+    histogram = label_histogram(dirichlet(rng(), labels, 10, alpha=1e9), labels, 10)
+    # A share is 1/10 up to a few 1e-5; rounding two cuts moves a count by one at most.
+    assert abs(histogram - 10).max() <= 1
+
+
+def test_dirichlet_gives_up_and_says_why():
+    with pytest.raises(ValueError) as refusal:
+        dirichlet(rng(), balanced(), 50, alpha=0.01, min_size=15, max_retries=7)
+    message = str(refusal.value)
+    for part in ("alpha=0.01", "best of 7 draws", "min_size=15", "larger alpha"):
+        assert part in message
+    assert int(message.split("client ")[1].split()[0]) in range(50)
+    assert int(message.split("has ")[1].split()[0]) < 15
+
+
+@pytest.mark.parametrize("each", [1, 2, 3, 10])
+@pytest.mark.parametrize("num_clients", [10, 13, 50])
+def test_pathological_is_exact(each, num_clients):
+    labels = balanced()
+    partition = pathological(rng(), labels, num_clients, classes_per_client=each)
+    histogram = label_histogram(partition, labels, 10)
+    assert ((histogram > 0).sum(axis=1) == each).all()
+    users = (histogram > 0).sum(axis=0)
+    assert users.min() > 0 and users.max() - users.min() <= 1
+    for of_class in histogram.T:
+        sizes = of_class[of_class > 0]
+        assert sizes.max() - sizes.min() <= 1
+
+
+def test_pathological_draws_the_pairs():
+    histogram = label_histogram(pathological(rng(), balanced(), 50), balanced(), 10)
+    pairs = {tuple(np.flatnonzero(row)) for row in histogram}
+    assert len(pairs) > 10
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (partial(shards, shards_per_client=0), "shards_per_client=0"),
+        (partial(shards, shards_per_client=11), "num_clients=10: expected 1 to 9"),
+        (partial(mixed, major_share=1.5), r"major_share=1.5: .* \[0, 1\]"),
+        (partial(dirichlet, alpha=0), "alpha=0: expected a number > 0"),
+        (partial(dirichlet, alpha=1, min_size=11), "min_size=11: expected at most 10"),
+        (partial(dirichlet, alpha=1, max_retries=0), "max_retries=0"),
+        (partial(pathological, classes_per_client=0), "expected 1 to 4"),
+        (partial(pathological, classes_per_client=5), "expected 1 to 4"),
+    ],
+)
+def test_values_out_of_range(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(rng(), balanced(4, 25), 10)
+
+
+def test_pathological_needs_a_place_for_every_class_and_examples_for_every_place():
+    with pytest.raises(ValueError, match="classes_per_client=2: expected 5 to 10"):
+        pathological(rng(), balanced(), 2)
+    rare = np.array([0] * 30 + [1] * 3)
+    with pytest.raises(ValueError, match="class 1 has 3 examples for 5 clients"):
+        pathological(rng(), rare, 10, classes_per_client=1)
+
+
+def test_histogram_counts_labels():
+    labels = balanced(5, 20)
+    partition = dirichlet(rng(), labels, 4, alpha=0.5, min_size=1)
+    expected = [np.bincount(labels[mine], minlength=7) for mine in members(partition)]
+    np.testing.assert_array_equal(label_histogram(partition, labels, 7), expected)
+
+
+def test_skew_of_known_worlds():
+    same = np.outer([1, 5, 20], [2, 1, 3, 4])
+    assert label_skew(same) == pytest.approx(0, abs=1e-12)
+    assert label_skew(np.eye(8) * 3) == pytest.approx(1 - 1 / 8)
+    # Half of each client's mass must move to turn [3, 1] and [1, 3] into [2, 2] / 4.
+    assert label_skew(np.array([[3, 1], [1, 3]])) == pytest.approx(0.25)
+    assert label_skew(np.array([[3, 1], [0, 0], [1, 3]])) == pytest.approx(0.25)
+
+
+@given(st.lists(st.lists(st.integers(0, 50), min_size=3, max_size=3), min_size=1))
+def test_skew_lies_between_zero_and_one(rows):
+    histogram = np.array([*rows, [1, 1, 1]])
+    assert 0 <= label_skew(histogram) <= 1
+
+
+def test_skew_grows_as_alpha_falls():
+    labels = balanced(10, 500)
+    skews = [
+        label_skew(
+            label_histogram(dirichlet(rng(), labels, 10, alpha=alpha), labels, 10)
+        )
+        for alpha in (100, 1, 0.1)
+    ]
+    assert skews == sorted(skews) and skews[-1] - skews[0] > 0.3

@@ -1,0 +1,71 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fedjax_sl.models.conv import LOWERINGS, choose, conv
+from tests.worlds import assert_close
+
+
+SHAPES = [
+    ((2, 8, 8, 3), (3, 3, 3, 5)),
+    ((3, 5, 7, 4), (3, 3, 4, 2)),
+    ((2, 2, 2, 16), (3, 3, 16, 8)),
+    ((1, 6, 6, 2), (5, 5, 2, 3)),
+    ((2, 4, 4, 3), (1, 1, 3, 3)),
+]
+
+
+def value_and_gradients(name, x, kernel, dy):
+    y, back = jax.vjp(LOWERINGS[name], x, kernel)
+    return y, *back(dy)
+
+
+@pytest.mark.parametrize("name", ["canonical", "matmul"])
+@pytest.mark.parametrize("x_shape, kernel_shape", SHAPES)
+def test_lowerings_agree_with_autodiff_of_lax_conv(key, name, x_shape, kernel_shape):
+    keys = jax.random.split(key, 3)
+    x, kernel = (
+        jax.random.normal(k, s) for k, s in zip(keys, (x_shape, kernel_shape))
+    )
+    dy = jax.random.normal(keys[2], (*x_shape[:-1], kernel_shape[-1]))
+    assert_close(
+        value_and_gradients(name, x, kernel, dy),
+        value_and_gradients("xla", x, kernel, dy),
+        tolerance=1e-4,
+    )
+
+
+@pytest.mark.parametrize("name", ["canonical", "matmul"])
+def test_second_gradient(key, name):
+    x = jax.random.normal(key, (2, 4, 4, 3))
+    kernel = jax.random.normal(key, (3, 3, 3, 2))
+
+    def twice(lowering):
+        def loss(k):
+            return (LOWERINGS[lowering](x, k) ** 3).sum()
+
+        return jax.grad(lambda k: (jax.grad(loss)(k) ** 2).sum())(kernel)
+
+    scale = jnp.abs(twice("xla")).max()
+    np.testing.assert_allclose(twice(name) / scale, twice("xla") / scale, atol=1e-5)
+
+
+def test_a_vmap_over_kernels_is_the_loop(key):
+    x = jax.random.normal(key, (3, 2, 6, 6, 2))
+    kernels = jax.random.normal(key, (3, 3, 3, 2, 4))
+    together = jax.vmap(conv)(x, kernels)
+    for one, image, kernel in zip(together, x, kernels, strict=True):
+        np.testing.assert_allclose(one, conv(image, kernel), rtol=1e-4, atol=1e-5)
+
+
+def test_choice_depends_on_backend_and_shape():
+    assert choose((16, 8, 8, 64), "cpu") == "canonical"
+    assert choose((16, 2, 2, 64), "cpu") == "matmul"
+    assert choose((16, 32, 32, 3), "cpu") == "matmul"
+    assert choose((16, 8, 8, 64), "gpu") == "xla"
+
+
+def test_unknown_lowering():
+    with pytest.raises(ValueError, match="lowering='fft'"):
+        conv(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), lowering="fft")

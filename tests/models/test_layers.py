@@ -1,0 +1,50 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from fedjax_sl.models.norm import group_norm, num_groups
+from fedjax_sl.models.pool import max_pool
+from tests.worlds import assert_close
+
+
+@pytest.mark.parametrize("channels, groups", [(8, 1), (32, 2), (48, 3), (16, 4)])
+def test_group_norm_agrees_with_flax_and_its_autodiff(key, channels, groups):
+    keys = jax.random.split(key, 4)
+    x = 2 + jax.random.normal(keys[0], (3, 4, 5, channels))
+    params = {
+        "scale": jax.random.normal(keys[1], (channels,)),
+        "bias": jax.random.normal(keys[2], (channels,)),
+    }
+    dy = jax.random.normal(keys[3], x.shape)
+    reference = nn.GroupNorm(num_groups=groups, epsilon=1e-5)
+    with jax.numpy_rank_promotion("allow"):
+        expected, back = jax.vjp(
+            lambda x, p: reference.apply({"params": p}, x), x, params
+        )
+        expected_gradients = back(dy)
+    actual, back = jax.vjp(
+        lambda x, p: group_norm(x, p["scale"], p["bias"], groups), x, params
+    )
+    assert_close(actual, expected, tolerance=1e-4)
+    assert_close(back(dy), expected_gradients, tolerance=1e-4)
+
+
+def test_number_of_groups_divides_the_channels():
+    assert [num_groups(c) for c in (1, 8, 16, 38, 77, 512)] == [1, 1, 1, 2, 1, 32]
+
+
+def test_pruned_channels_stay_zero_behind_the_norm(key):
+    x = jax.random.normal(key, (2, 4, 4, 6)).at[..., 2].set(0.0)
+    kept = jnp.ones(6).at[2].set(0.0)
+    assert (group_norm(x, kept, kept, 1)[..., 2] == 0).all()
+
+
+def test_max_pool_agrees_with_flax_and_drops_odd_edges(key):
+    x = jax.random.normal(key, (2, 6, 7, 3))
+    expected = nn.max_pool(x, (2, 2), strides=(2, 2))
+    np.testing.assert_array_equal(max_pool(x), expected)
+    gradient = jax.grad(lambda x: (max_pool(x) * jnp.arange(3.0).reshape(1, 1, 1, 3)).sum())(x)
+    assert gradient.sum() == 2 * 9 * (0 + 1 + 2)
+    assert ((gradient != 0).sum(axis=(0, 1, 2)) == jnp.array([0, 18, 18])).all()

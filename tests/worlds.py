@@ -1,0 +1,84 @@
+"""A world small enough to check by other means: a network of four stages, few images."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_sl.algorithm import Batch, Cohort
+from fedjax_sl.data import Dataset, Partition, iid
+from fedjax_sl.models.split import SplitModel, Stages, apply
+from fedjax_sl.models.vgg import ConvStage, DenseStage
+
+
+CLASSES = 3
+SHAPE = (8, 8, 2)
+
+
+def tiny_model(cut=2, norm="group"):
+    """Three convolutions and a dense layer, cut after stage 1 to 3."""
+    stages = [
+        partial(ConvStage, 4, norm, False, "auto"),
+        partial(ConvStage, 6, norm, True, "auto"),
+        partial(ConvStage, 8, norm, True, "auto"),
+        partial(DenseStage, CLASSES, last=True),
+    ]
+    return SplitModel(
+        client=Stages(stages[:cut]),
+        server=Stages(stages[cut:], first=cut),
+        input_shape=SHAPE,
+        num_classes=CLASSES,
+    )
+
+
+def tiny_cohort(key, clients=4, batch=5, ids=None):
+    """A cohort of random images; client k's batch depends on who it is."""
+    ids = jnp.arange(clients) if ids is None else jnp.asarray(ids)
+
+    def one(client):
+        image_key, label_key = jax.random.split(jax.random.fold_in(key, client))
+        image = jax.random.normal(image_key, (1, batch, *SHAPE))
+        label = jax.random.randint(label_key, (1, batch), 0, CLASSES)
+        return Batch(image, label, jnp.ones((1, batch)))
+
+    return Cohort(
+        ids.astype(jnp.int32), jax.vmap(one)(ids), jnp.full(ids.shape, batch, jnp.int32)
+    )
+
+
+def tiny_dataset(size=48):
+    """Images whose class is which third of the rows is bright."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, CLASSES, size).astype(np.int32)
+    image = rng.integers(0, 60, (size, *SHAPE)).astype(np.uint8)
+    for row, kind in zip(image, label, strict=True):
+        row[3 * kind : 3 * kind + 2] += 150
+    return Dataset(
+        image=image, label=label, name="tiny", class_names=("low", "middle", "high")
+    )
+
+
+def tiny_partition(dataset, clients=4) -> Partition:
+    """The data set shared out evenly."""
+    return iid(np.random.default_rng(1), dataset.label, clients)
+
+
+def joined_loss(model, client, server, batch):
+    """Mean loss of one client's batch through the uncut network."""
+    activations, _ = apply(model.client, {"params": client}, batch.image, train=True)
+    logits, _ = apply(model.server, {"params": server}, activations, train=True)
+    picked = jnp.take_along_axis(jax.nn.log_softmax(logits), batch.label[:, None], 1)
+    return -picked.mean()
+
+
+def assert_close(left, right, tolerance=1e-5):
+    """Equal up to the rounding of float32 sums."""
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+def assert_equal(left, right):
+    """Equal bit for bit."""
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        np.testing.assert_array_equal(a, b)
