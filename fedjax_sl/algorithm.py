@@ -2,9 +2,9 @@
 
 Letters used in every docstring:
 
-    N  all clients            E  local epochs      L  layers
+    N  all clients            E  local epochs   L  layers
     K  clients in the cohort  S  local steps       T  rounds
-    B  examples in a batch    C  classes           H, W, Ch  image height, width, channels
+    B  examples in a batch    C  classes      H, W, Ch  image height, width, channels
 """
 
 from collections.abc import Callable, Mapping

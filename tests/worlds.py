@@ -1,6 +1,6 @@
-"""A world small enough to check by other means: a network of four stages, few images."""
+"""A world small enough to check by other means: four stages and few images."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ import numpy as np
 
 from fedjax_sl.algorithm import Batch, Cohort
 from fedjax_sl.data import Dataset, Partition, iid
+from fedjax_sl.fedsl import fedsl
 from fedjax_sl.models.split import SplitModel, Stages, apply
 from fedjax_sl.models.vgg import ConvStage, DenseStage
 
@@ -16,6 +17,7 @@ CLASSES = 3
 SHAPE = (8, 8, 2)
 
 
+@cache
 def tiny_model(cut=2, norm="group"):
     """Three convolutions and a dense layer, cut after stage 1 to 3."""
     stages = [
@@ -32,19 +34,33 @@ def tiny_model(cut=2, norm="group"):
     )
 
 
-def tiny_cohort(key, clients=4, batch=5, ids=None):
-    """A cohort of random images; client k's batch depends on who it is."""
-    ids = jnp.arange(clients) if ids is None else jnp.asarray(ids)
+@cache
+def programs(model=None):
+    """Compiled `init(config, key)` and `round(config, state, cohort, key)`.
 
+    Settings are arguments, so that tests which change only numbers share a program.
+    """
+    model = model or tiny_model()
+    init = jax.jit(lambda config, key: fedsl(model, config).init(key))
+    return init, jax.jit(lambda config, *rest: fedsl(model, config).round(*rest))
+
+
+@partial(jax.jit, static_argnums=1)
+def _cohort(key, batch, ids):
     def one(client):
         image_key, label_key = jax.random.split(jax.random.fold_in(key, client))
         image = jax.random.normal(image_key, (1, batch, *SHAPE))
         label = jax.random.randint(label_key, (1, batch), 0, CLASSES)
         return Batch(image, label, jnp.ones((1, batch)))
 
-    return Cohort(
-        ids.astype(jnp.int32), jax.vmap(one)(ids), jnp.full(ids.shape, batch, jnp.int32)
-    )
+    return jax.vmap(one)(ids)
+
+
+def tiny_cohort(key, clients=4, batch=5, ids=None):
+    """A cohort of random images; client k's batch depends on who it is."""
+    ids = jnp.arange(clients) if ids is None else jnp.asarray(ids)
+    batches = _cohort(key, batch, ids)
+    return Cohort(ids.astype(jnp.int32), batches, jnp.full(ids.shape, batch, jnp.int32))
 
 
 def tiny_dataset(size=48):

@@ -106,7 +106,8 @@ def _number_pruned(size: int, ratio: Any) -> jax.Array:
 
 def _per_filter(scores: jax.Array) -> jax.Array:
     """The sum over each filter, not its square: with a norm after the convolution the
-    loss ignores a filter's scale, so that the sum of g w over it is always 0."""
+    loss ignores a filter's scale, so that the sum of g w over it is always 0.
+    """
     return scores.sum(axis=tuple(range(scores.ndim - 1)))
 
 
@@ -197,7 +198,7 @@ def couple_inputs(mask: Mask) -> Mask:
 
 
 def apply_mask(tree: Any, mask: Mask) -> Any:
-    """m * x: exact zeros where the mask prunes, everything else as it is."""
+    """M * x: exact zeros where the mask prunes, everything else as it is."""
 
     def one(keep, leaf):
         return leaf if keep is None else jnp.where(_over(keep, leaf), leaf, 0)
@@ -218,7 +219,8 @@ def kept(mask: Mask, tree: Any) -> jax.Array:
         repeats = leaf.size // keep.size
         return keep.sum() * repeats
 
-    return sum(jax.tree.leaves(jax.tree.map(one, mask, tree, is_leaf=_none)))
+    counts = jax.tree.map(one, mask, tree, is_leaf=_none)
+    return jnp.stack(jax.tree.leaves(counts)).sum()
 
 
 def ratio_at(

@@ -41,7 +41,7 @@ def open_prepared(name: str, data_dir: str | os.PathLike | None) -> Any:
         builder = builder_from_files(name, data_dir=data_dir)
     except ValueError as error:
         raise DataError(_why_not(name, data_dir, error)) from error
-    info = builder.info
+    info: Any = builder.info
     kinds = {key: type(kind).__name__ for key, kind in info.features.items()}
     if kinds.get("image") != "Image" or kinds.get("label") != "ClassLabel":
         raise DataError(
@@ -60,6 +60,7 @@ def open_prepared(name: str, data_dir: str | os.PathLike | None) -> Any:
 def _why_not(name: str, data_dir: str | os.PathLike | None, error: ValueError) -> str:
     """One sentence on why TFDS found no prepared set of that name."""
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.constants import DATA_DIR
 
     base = re.split("[/:]", name)[0]
     known = tfds.list_builders(with_community_datasets=False)
@@ -74,7 +75,7 @@ def _why_not(name: str, data_dir: str | os.PathLike | None, error: ValueError) -
         return f"data set {name!r} cannot be opened: {str(error).splitlines()[0]}"
     return (
         f"data set {name!r} is not prepared in "
-        f"{data_dir or tfds.core.constants.DATA_DIR}; prepare it once with: "
+        f"{data_dir or DATA_DIR}; prepare it once with: "
         f"{_command(name, data_dir)}"
     )
 

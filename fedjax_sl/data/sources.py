@@ -90,13 +90,11 @@ def load(
 
 def _digits(split: str, image_size: int | None) -> Dataset:
     """The fifth, tenth, ... of each digit, in the set's order, are the test split."""
-    from sklearn.datasets import (
-        load_digits,
-    )  # a second to import; other sets do without
+    from sklearn.datasets import load_digits  # slow; other sets do without
 
     if split not in ("train", "test"):
         raise DataError(f"split={split!r}: digits has 'train' and 'test'.")
-    digits = load_digits()
+    digits: Any = load_digits()
     for_test = np.zeros(len(digits.target), bool)
     for digit in range(10):
         for_test[np.flatnonzero(digits.target == digit)[4::5]] = True

@@ -110,3 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,8 @@ from rich.progress import (
 class Report(Protocol):
     """Called with the metrics of each evaluation."""
 
-    def __call__(self, line: dict[str, Any]) -> None: ...
+    def __call__(self, line: dict[str, Any]) -> None:
+        """Shows one line of metrics."""
 
 
 def size_of(bits: float) -> str:

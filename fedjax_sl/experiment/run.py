@@ -1,5 +1,6 @@
 """One run, from its configuration to its finished folder."""
 
+import json
 import platform
 import time
 from importlib import metadata
@@ -223,7 +224,5 @@ def run(job: Job, folder: Path, console: Console) -> dict[str, Any]:
     title = f"FedSL on {config.data.name}, {config.data.partition}"
     draw_plots(folder / folders.PLOTS, title, lines)
     summary = _summary(job, lines)
-    import json
-
     folders.write_text(folder / folders.SUMMARY, json.dumps(summary, indent=2) + "\n")
     return summary

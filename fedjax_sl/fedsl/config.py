@@ -35,8 +35,8 @@ def _static(default: Any) -> Any:
 class FedSLConfig:
     """Settings of FedSL (arXiv 2412.06414).
 
-    Ratios, rates and bits may be given as several values, one for each class of devices:
-    of G values, client k has number k mod G.
+    Ratios, rates and bits may be given as several values, one for each class of
+    devices: of G values, client k has number k mod G.
     """
 
     cohort_size: int = _static(10)
@@ -193,5 +193,3 @@ def settings_of(config: FedSLConfig, client_id: jax.Array) -> Settings:
         down_bits=bits(config.down_bits),
         dropout_rate=per_client(config.dropout_rate),
     )
-
-

@@ -1,4 +1,4 @@
-"""The start of a period between two aggregations: who takes part, and what is pruned."""
+"""The start of a period between two aggregations: who takes part, what is pruned."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ from fedjax_sl.fedsl.cut import send_back
 from fedjax_sl.fedsl.state import SCORES, FedSLState, Setup, client_keys
 
 
-def masks(config: FedSLConfig, scores: Any, ratio: jax.Array) -> Any:
+def masks(config: FedSLConfig, scores: Any, ratio: jax.Array | float) -> Any:
     """The mask of one client from its scores.
 
     Args:

@@ -1,6 +1,6 @@
 """One mini-batch step of every client and of the server."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp

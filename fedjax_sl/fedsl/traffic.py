@@ -47,8 +47,8 @@ def links(
     The dense model goes down when a period starts. Activations go up with their labels,
     their gradients come back; the pass that scores weights sends both once more, with
     nothing dropped. Updates go up when a period ends: kept entries only, with their
-    norms and the mask. Norm statistics count as float32 numbers. A relay hands the whole
-    model on in every round instead.
+    norms and the mask. Norm statistics count as float32 numbers. A relay instead hands
+    the whole model on in every round.
 
     Args:
       setup: model and configuration.

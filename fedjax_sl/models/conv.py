@@ -132,7 +132,9 @@ def conv(x: jax.Array, kernel: jax.Array, *, lowering: Lowering = "auto") -> jax
     chex.assert_rank([x, kernel], 4)
     chex.assert_equal(x.shape[-1], kernel.shape[2])
     if lowering not in get_args(Lowering):
-        raise ValueError(f"lowering={lowering!r}: expected one of {get_args(Lowering)}.")
+        raise ValueError(
+            f"lowering={lowering!r}: expected one of {get_args(Lowering)}."
+        )
     if lowering == "auto":
         return LOWERINGS[choose(x.shape, jax.default_backend())](x, kernel)
     return LOWERINGS[lowering](x, kernel)

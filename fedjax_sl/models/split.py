@@ -81,7 +81,8 @@ class SplitModel:
         image = jnp.zeros((1, *self.input_shape))
         client = self.client.init(client_key, image, False)
         cut = jnp.zeros((1, *self.cut_shape()))
-        return SplitParams(client, self.server.init(server_key, cut, False))
+        server = self.server.init(server_key, cut, False)
+        return SplitParams(dict(client), dict(server))
 
     def cut_shape(self) -> tuple[int, ...]:
         """The shape of one example's activations at the cut."""

@@ -52,7 +52,9 @@ class ConvStage(nn.Module):
         if self.norm == "group":
             x = GroupNorm(name="norm")(x)
         elif self.norm == "batch":
-            x = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")(x)
+            x = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")(
+                x
+            )
         return nn.relu(max_pool(x) if self.pool else x)
 
 

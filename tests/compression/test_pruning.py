@@ -59,11 +59,11 @@ def test_taylor_scores_of_a_worked_example():
     scores = taylor_scores(params, grads)
     expected = np.array([[0.04], [0.04], [0.0009], [0.0]])
     np.testing.assert_allclose(scores["unit"]["kernel"], expected, rtol=1e-5)
-    for scores, kept_places in (
+    for ranking, kept_places in (
         (scores, [True, True, False, False]),
         (magnitude_scores(params), [False, True, True, False]),
     ):
-        mask = keep_mask(scores, 0.5, granularity="weight")
+        mask = keep_mask(ranking, 0.5, granularity="weight")
         np.testing.assert_array_equal(mask["unit"]["kernel"][:, 0], kept_places)
 
 

@@ -26,7 +26,8 @@ def value_and_gradients(name, x, kernel, dy):
 def test_lowerings_agree_with_autodiff_of_lax_conv(key, name, x_shape, kernel_shape):
     keys = jax.random.split(key, 3)
     x, kernel = (
-        jax.random.normal(k, s) for k, s in zip(keys, (x_shape, kernel_shape))
+        jax.random.normal(k, s)
+        for k, s in zip(keys[:2], (x_shape, kernel_shape), strict=True)
     )
     dy = jax.random.normal(keys[2], (*x_shape[:-1], kernel_shape[-1]))
     assert_close(

@@ -45,6 +45,8 @@ def test_max_pool_agrees_with_flax_and_drops_odd_edges(key):
     x = jax.random.normal(key, (2, 6, 7, 3))
     expected = nn.max_pool(x, (2, 2), strides=(2, 2))
     np.testing.assert_array_equal(max_pool(x), expected)
-    gradient = jax.grad(lambda x: (max_pool(x) * jnp.arange(3.0).reshape(1, 1, 1, 3)).sum())(x)
+    gradient = jax.grad(
+        lambda x: (max_pool(x) * jnp.arange(3.0).reshape(1, 1, 1, 3)).sum()
+    )(x)
     assert gradient.sum() == 2 * 9 * (0 + 1 + 2)
     assert ((gradient != 0).sum(axis=(0, 1, 2)) == jnp.array([0, 18, 18])).all()

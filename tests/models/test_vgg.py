@@ -64,11 +64,12 @@ def test_batch_statistics_move_in_training_only(key):
     image = jax.random.normal(key, (4, 32, 32, 1))
     _, same = apply(model.client, client, image, train=False)
     _, moved = apply(model.client, client, image, train=True)
-    before, after = (
-        jax.tree.leaves(v["batch_stats"]) for v in (same, moved)
+    before, after = (jax.tree.leaves(v["batch_stats"]) for v in (same, moved))
+    assert all(
+        (a == b).all()
+        for a, b in zip(before, jax.tree.leaves(client["batch_stats"]), strict=True)
     )
-    assert all((a == b).all() for a, b in zip(before, jax.tree.leaves(client["batch_stats"])))
-    assert any((a != b).any() for a, b in zip(before, after))
+    assert any((a != b).any() for a, b in zip(before, after, strict=True))
 
 
 @pytest.mark.parametrize(

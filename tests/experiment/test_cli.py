@@ -1,0 +1,147 @@
+"""The command line as its users meet it: real processes, real folders."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fedjax_sl.experiment import cli
+from fedjax_sl.experiment.config import RunConfig, from_json, resolved, to_json
+from fedjax_sl.experiment.folder import read_lines
+
+
+QUICK = (
+    "--model.cut 1 --model.width 0.03 --rounds 3 --eval-every 2 --batch-size 4 "
+    "--data.num-clients 3 --method.cohort-size 2 --method.interval 2"
+).split()
+
+
+def call(*arguments, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "fedjax_sl.experiment.cli", "run", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A short run, and the folder it left."""
+    base = tmp_path_factory.mktemp("runs")
+    result = call("fedsl", *QUICK, "--folder", "first", cwd=base)
+    assert result.returncode == 0, result.stderr
+    return base / "first", result
+
+
+def test_a_run_leaves_its_record(finished):
+    folder, result = finished
+    lines = read_lines(folder / "metrics.jsonl")
+    assert [line["round"] for line in lines] == [2, 3]
+    assert 0 <= lines[-1]["test_accuracy"] <= 1
+    assert lines[1]["uplink_bits"] > lines[0]["uplink_bits"] > 0
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["final"] == lines[-1]
+    assert sum(map(sum, summary["label_histogram"])) == summary["train_examples"]
+    for plot in ("accuracy.svg", "loss.svg"):
+        assert (folder / "plots" / plot).read_text().rstrip().endswith("</svg>")
+    assert "round 2/3" in result.stdout and "majority class" in result.stdout
+
+
+def test_its_configuration_repeats_it(finished):
+    folder, _ = finished
+    config = folder / "config.json"
+    result = call("--config", config, "--folder", "again", cwd=folder.parent)
+    assert result.returncode == 0, result.stderr
+    first, again = (
+        read_lines(f / "metrics.jsonl") for f in (folder, folder.parent / "again")
+    )
+    for a, b in zip(first, again, strict=True):
+        a.pop("wall_seconds"), b.pop("wall_seconds")
+    assert first == again
+
+
+def test_nothing_is_overwritten_unasked(finished):
+    folder, _ = finished
+    before = (folder / "metrics.jsonl").read_bytes()
+    result = call(*QUICK, "--folder", "first", cwd=folder.parent)
+    assert result.returncode == 2
+    assert "--overwrite" in result.stderr
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_diverged_run_names_round_and_client(tmp_path):
+    huge = ["--method.learning-rate", "1e30", "--folder", "bad"]
+    result = call(*QUICK, *huge, cwd=tmp_path)
+    assert result.returncode == 3
+    assert "round" in result.stdout and "client" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (["--data.name", "cifar1000"], "cifar1000"),
+        (["--data.name", "cifar10", "--data.dir", "nowhere"], "download_and_prepare"),
+        (["--model.cut", "9"], "cut=9"),
+        (["--method.prune-ratio", "1.5"], "prune_ratio=1.5"),
+        (["--method.dropout-rate", "1"], "dropout_rate=1.0"),
+        (["--method.bits", "1"], "bits=1"),
+        (["--data.num-clients", "5000"], "5000"),
+        (["--method.cohort-size", "11"], "cohort_size=11"),
+        (["--rounds", "0"], "rounds=0"),
+        (["--data.image-size", "8"], "at least 32"),
+        (["--data.partition", "dirichlet", "--data.alpha", "-1"], "alpha=-1"),
+        (["--config", "missing.json"], "missing.json"),
+        (["--config", "."], "."),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    arguments, named, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_prepare_jax", lambda: None)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["run", "fedsl", "--folder", "made", *arguments])
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and named in message
+    assert len(message.strip().splitlines()) == 1
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path, capsys):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["run", "--folder", str(tmp_path), "--overwrite"])
+    assert stop.value.code == 2
+    assert "holds no run" in capsys.readouterr().err
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    "text, named",
+    [
+        ("{", "not JSON"),
+        ("[]", "expected an object"),
+        ('{"rouds": 3}', "unknown field 'rouds'"),
+        ('{"method": {"bits": 1}}', "bits=1"),
+        ('{"method": 3}', "expected an object"),
+    ],
+)
+def test_a_broken_configuration(tmp_path, text, named):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=named):
+        from_json(path)
+
+
+def test_a_configuration_survives_its_file(tmp_path):
+    config = resolved(RunConfig())
+    path = tmp_path / "config.json"
+    path.write_text(to_json(config))
+    assert from_json(path) == config
+    assert config.method.prune_end == config.rounds // 2

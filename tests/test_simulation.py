@@ -1,0 +1,114 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fedjax_sl.fedsl import FedSLConfig, fedsl
+from fedjax_sl.simulation import evaluate, simulate
+from tests.worlds import (
+    CLASSES,
+    assert_close,
+    tiny_dataset,
+    tiny_model,
+    tiny_partition,
+)
+
+
+CONFIG = FedSLConfig(cohort_size=3, interval=2, learning_rate=0.02, prune_end=10)
+DATA = tiny_dataset()
+TRACES = []
+
+
+@jax.jit
+def run(config, key):
+    TRACES.append(config)
+    return simulate(
+        fedsl(tiny_model(), config),
+        DATA,
+        tiny_partition(DATA),
+        key,
+        test=DATA,
+        rounds=60,
+        cohort_size=3,
+        batch_size=6,
+        eval_every=20,
+    )
+
+
+def test_it_learns_the_tiny_world_with_everything_on(key):
+    state, history = run(CONFIG, key)
+    accuracy = history.evaluation[""].accuracy
+    assert accuracy.shape == (3,)
+    assert accuracy[-1] > 0.9
+    assert history.rounds.loss.shape == (3, 20, 3)
+    assert state.round == 60
+
+
+def test_the_same_key_gives_the_same_bits_and_another_does_not(key):
+    first, second = run(CONFIG, key), run(CONFIG, key)
+    np.testing.assert_array_equal(first[1].rounds.loss, second[1].rounds.loss)
+    other = run(CONFIG, jax.random.key(1))
+    assert (other[1].rounds.loss != first[1].rounds.loss).any()
+
+
+def test_a_cohort_is_drawn_anew_only_when_a_period_begins(key):
+    _, history = run(CONFIG, key)
+    ids = np.asarray(history.rounds.client_id).reshape(30, 2, 3)
+    assert (ids[:, 0] == ids[:, 1]).all()
+    assert len(np.unique(ids[:, 0], axis=0)) > 1
+    assert all(len(set(row)) == 3 for row in ids[:, 0])
+
+
+@pytest.mark.slow
+def test_a_sweep_is_one_program_and_equals_its_single_runs(key):
+    settings = [
+        dataclasses.replace(CONFIG, bits=b, prune_ratio=r)
+        for b, r in ((4, 0.2), (32, 0.0))
+    ]
+    stacked = jax.tree.map(lambda *x: jnp.array(x), *settings)
+    _, together = jax.jit(lambda c: jax.lax.map(lambda one: run(one, key), c))(stacked)
+    before = len(TRACES)
+    for place, one in enumerate(settings):
+        _, alone = run(one, key)
+        row = jax.tree.map(lambda x, p=place: x[p], together.rounds.loss)
+        assert_close(row[0, :5], alone.rounds.loss[0, :5], tolerance=1e-3)
+    assert len(TRACES) <= before + 1
+
+
+def test_evaluation_counts_every_example_once():
+    def predict(state, images):
+        del state
+        bright = images.mean(axis=(2, 3))
+        thirds = jnp.stack(
+            [bright[:, 3 * c : 3 * c + 2].mean(axis=1) for c in range(3)]
+        )
+        return 100 * thirds.T
+
+    exact = evaluate(predict, None, DATA)
+    assert exact.accuracy == exact.balanced_accuracy == 1
+    assert_close(evaluate(predict, None, DATA, batch_size=7), exact)
+
+    def constant(state, images):
+        del state
+        return jnp.zeros((len(images), CLASSES)).at[:, 1].set(1.0)
+
+    result = evaluate(constant, None, DATA, batch_size=7)
+    np.testing.assert_allclose(result.accuracy, (DATA.label == 1).mean(), rtol=1e-6)
+    np.testing.assert_allclose(result.balanced_accuracy, 1 / 3, rtol=1e-6)
+
+
+def test_evaluations_must_divide_the_rounds(key):
+    with pytest.raises(ValueError, match="eval_every=7"):
+        simulate(
+            fedsl(tiny_model(), CONFIG),
+            DATA,
+            tiny_partition(DATA),
+            key,
+            test=DATA,
+            rounds=20,
+            cohort_size=3,
+            batch_size=6,
+            eval_every=7,
+        )
