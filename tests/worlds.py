@@ -20,12 +20,12 @@ SHAPE = (8, 8, 2)
 @cache
 def tiny_model(cut=2, norm="group"):
     """Three convolutions and a dense layer, cut after stage 1 to 3."""
-    stages = [
+    stages = (
         partial(ConvStage, 4, norm, False, "auto"),
         partial(ConvStage, 6, norm, True, "auto"),
         partial(ConvStage, 8, norm, True, "auto"),
         partial(DenseStage, CLASSES, last=True),
-    ]
+    )
     return SplitModel(
         client=Stages(stages[:cut]),
         server=Stages(stages[cut:], first=cut),

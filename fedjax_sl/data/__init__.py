@@ -16,7 +16,8 @@ from fedjax_sl.data.partition import (
     pathological,
     shards,
 )
-from fedjax_sl.data.sources import DataError, Dataset, load
+from fedjax_sl.data.prepared import DataError
+from fedjax_sl.data.sources import Dataset, load
 
 
 __all__ = [

@@ -41,7 +41,7 @@ def cache_folder(
         cache_dir = os.path.join(base, "fedjax_sl")
     source = builder.data_path.resolve()
     prepared_at = (source / "dataset_info.json").stat().mtime
-    identity = repr((DECODING, str(source), prepared_at, split, image_size))
+    identity = repr((DECODING, str(source), prepared_at, image_size))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
     name = builder.info.full_name.replace("/", "-")
     return Path(cache_dir).expanduser() / f"{name}-{split}-{digest}"

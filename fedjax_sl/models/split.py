@@ -1,6 +1,6 @@
 """A network as a list of stages, cut in two between a client and a server."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ class Stages(nn.Module):
       first: number of the first stage in the whole network.
     """
 
-    stages: Sequence[Callable[..., nn.Module]]
+    stages: tuple[Callable[..., nn.Module], ...]
     first: int = 0
 
     @nn.compact

@@ -130,8 +130,8 @@ def split_vgg(
         stages.append(partial(DenseStage, scaled(features), last=False))
     stages.append(partial(DenseStage, num_classes, last=True))
     return SplitModel(
-        client=Stages(stages[:cut]),
-        server=Stages(stages[cut:], first=cut),
+        client=Stages(tuple(stages[:cut])),
+        server=Stages(tuple(stages[cut:]), first=cut),
         input_shape=input_shape,
         num_classes=num_classes,
     )

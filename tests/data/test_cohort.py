@@ -211,10 +211,16 @@ def test_clients_have_orders_of_their_own(key):
 
 def test_rounds_and_periods_do_not_compile_again(key):
     dataset, partition = jax.tree.map(jnp.asarray, world())
-    function = compiled(draw_minibatches, 2)
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def function(round, period):
+        numbers = {"round": round, "period": period}
+        sizes = {"cohort_size": 2, "batch_size": BATCH}
+        return draw_minibatches(key, dataset, partition, **numbers, **sizes)
+
     for number in range(3):
-        function(key, dataset, partition, round=number, period=number // 2)
-    assert function._cache_size() == 1
+        function(number, number // 2)
 
 
 # Epochs
@@ -241,7 +247,7 @@ def test_epochs_differ_within_and_between_rounds(key):
 
 
 def test_every_order_is_equally_likely(key):
-    epochs, count = 3000, COUNTS[3]
+    epochs, count = 1200, COUNTS[3]
     labels = draw(
         draw_epochs, key, epochs=epochs, width=10, batch_size=10
     ).batches.label
@@ -270,7 +276,5 @@ def test_cifar10_epoch(cifar10, key):
         mine = partition.index[client][: partition.count[client]]
         kept = np.asarray(cohort.batches.weight[slot]) > 0
         pixels = np.asarray(cohort.batches.image[slot])[kept]
-        original = np.asarray(normalize(test.image[mine]))
-        assert sorted(p.tobytes() for p in pixels) == sorted(
-            p.tobytes() for p in original
-        )
+        pixels = np.round((pixels * 0.5 + 0.5) * 255).astype(np.uint8)
+        assert sorted(map(bytes, pixels)) == sorted(map(bytes, test.image[mine]))

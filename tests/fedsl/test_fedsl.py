@@ -200,7 +200,7 @@ def test_device_classes_have_their_own_ratio(key):
     config = dataclasses.replace(ON, prune_ratio=(0.0, 0.5), dropout_rate=(0.0, 0.5))
     states, metrics = play(config, key, 1)
     ratios = np.asarray(metrics[0].kept_ratio)
-    assert (ratios[[0, 2]] == 1).all() and (ratios[[1, 3]] < 0.8).all()
+    assert (ratios[[0, 2]] > 0.99).all() and (ratios[[1, 3]] < 0.8).all()
     ups = np.asarray(metrics[0].activations_up.entries)
     assert ups[0] == ups[2] > ups[1]
     del states
