@@ -1,5 +1,7 @@
 """The command line: `fedjax-sl run [fedsl]`."""
 
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -50,12 +52,27 @@ def _command(arguments: list[str]) -> RunCommand:
             _, _, joined = word.partition("=")
             named = joined or (arguments[place + 1 :] or [""])[0]
             defaults = from_json(Path(named))
-    return tyro.cli(
-        RunCommand,
-        prog="fedjax-sl run",
-        args=arguments,
-        default=RunCommand(run=defaults),
-    )
+    shown = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(shown):
+            return tyro.cli(
+                RunCommand,
+                prog="fedjax-sl run",
+                args=arguments,
+                default=RunCommand(run=defaults),
+            )
+    except SystemExit as stop:
+        if refused := _refused_value(stop):
+            raise refused from None
+        sys.stderr.write(shown.getvalue())
+        raise
+
+
+def _refused_value(error: BaseException | None) -> ValueError | None:
+    """The ValueError that a configuration answered a value with, if any did."""
+    while error is not None and not isinstance(error, ValueError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _run(arguments: list[str], console: Console) -> None:

@@ -113,7 +113,10 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert not (tmp_path / "made").exists()
 
 
-def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path, capsys):
+def test_a_folder_with_something_else_in_it_is_left_alone(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(cli, "_prepare_jax", lambda: None)
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(SystemExit) as stop:
         cli.main(["run", "--folder", str(tmp_path), "--overwrite"])
