@@ -50,3 +50,25 @@ def test_max_pool_agrees_with_flax_and_drops_odd_edges(key):
     )(x)
     assert gradient.sum() == 2 * 9 * (0 + 1 + 2)
     assert ((gradient != 0).sum(axis=(0, 1, 2)) == jnp.array([0, 18, 18])).all()
+
+
+def test_the_gradient_of_a_window_goes_to_one_entry(key):
+    tied = jnp.zeros((1, 2, 2, 1))
+    gradient = jax.grad(lambda x: max_pool(x).sum())(tied)
+    np.testing.assert_array_equal(gradient[0, ..., 0], [[1, 0], [0, 0]])
+    x = jax.random.normal(key, (3, 8, 8, 16))
+    one = jnp.ones(16)
+    gradient = jax.jit(
+        jax.grad(lambda x: max_pool(jax.nn.relu(group_norm(x, one, one, 1))).sum())
+    )(x)
+    assert np.isfinite(gradient).all()
+
+
+def test_max_pool_can_be_differentiated_twice(key):
+    x = jax.random.normal(key, (1, 4, 4, 2))
+    curvature = jax.grad(
+        lambda x: (jax.grad(lambda x: (max_pool(x) ** 3).sum())(x)).sum()
+    )
+    expected = jnp.repeat(jnp.repeat(6 * max_pool(x), 2, axis=1), 2, axis=2)
+    largest = x == jnp.repeat(jnp.repeat(max_pool(x), 2, axis=1), 2, axis=2)
+    np.testing.assert_allclose(curvature(x), jnp.where(largest, expected, 0), rtol=1e-5)
