@@ -5,7 +5,7 @@ reconstructed alike): filters pruned by Taylor scores at each synchronisation, d
 at the cut, quantised client gradients, SGD with momentum on both sides, client models
 averaged every I rounds from quantised updates.
 
-    python benchmarks/torch_fedsl.py --width 0.25
+    python -m benchmarks.torch_fedsl --width 0.25
 """
 
 import argparse

@@ -1,0 +1,109 @@
+"""The compiled FedSL round against the same round as a plain PyTorch loop.
+
+    python -m benchmarks.round --width 0.25 --turns 9
+
+VGG-19 cut after its 4th convolution, ten clients with batches of 16, everything on:
+filters pruned by Taylor scores, 8 bits, dropout 0.2, aggregation every 5 rounds. A
+block is 5 rounds, so that it holds one aggregation and one choice of masks.
+"""
+
+import argparse
+import os
+from functools import partial
+
+from benchmarks.contest import report, seconds
+
+
+CLIENTS, BATCH, INTERVAL, CUT, DEPTH = 10, 16, 5, 4, 19
+
+
+def compiled(width: float):
+    """Our round: clients one after another on each core's device."""
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    from fedjax_sl.algorithm import Batch, Cohort
+    from fedjax_sl.federation import clients
+    from fedjax_sl.fedsl import FedSLConfig, fedsl
+    from fedjax_sl.models import split_vgg
+
+    config = FedSLConfig(
+        cohort_size=CLIENTS, interval=INTERVAL, learning_rate=0.01, prune_end=50
+    )
+    over = clients.sharded(clients.mesh(CLIENTS))
+    algorithm = fedsl(split_vgg(DEPTH, cut=CUT, width=width), config, over_clients=over)
+    key = jax.random.key(0)
+    shape = (CLIENTS, 1, BATCH)
+    batch = Batch(
+        image=jax.random.normal(key, (*shape, 32, 32, 3)),
+        label=jax.random.randint(key, shape, 0, 10),
+        weight=jax.numpy.ones(shape),
+    )
+    counts = jax.numpy.full((CLIENTS,), BATCH)
+    cohort = Cohort(jax.numpy.arange(CLIENTS), batch, counts)
+
+    @partial(jax.jit, donate_argnums=0)
+    def interval(state):
+        def one(state, _):
+            round_key = jax.random.fold_in(key, state.round)
+            return algorithm.round(state, cohort, round_key)
+
+        return jax.lax.scan(one, state, length=INTERVAL)
+
+    held = [jax.jit(algorithm.init)(key)]
+
+    def block():
+        held[0], metrics = interval(held[0])
+        jax.block_until_ready(metrics)
+
+    block()  # the first call's input is laid out otherwise, and compiles for itself
+    return block
+
+
+def pytorch(width: float, server: str):
+    """PyTorch's round."""
+    from benchmarks.torch_fedsl import FedSL, Settings
+
+    rounds = FedSL(
+        Settings(
+            depth=DEPTH,
+            width=width,
+            cut=CUT,
+            clients=CLIENTS,
+            batch=BATCH,
+            interval=INTERVAL,
+            server=server,
+            threads=os.cpu_count() or 1,
+        )
+    )
+    done = 0
+
+    def block():
+        nonlocal done
+        for t in range(done, done + INTERVAL):
+            rounds(t)
+        done += INTERVAL
+
+    return block
+
+
+def main() -> None:
+    """Prints a table of examples per second and ratios."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--width", type=float, default=0.25)
+    parser.add_argument("--turns", type=int, default=9)
+    chosen = parser.parse_args()
+    contenders = {
+        "fedjax_sl": partial(compiled, chosen.width),
+        "PyTorch, one merged server pass": partial(pytorch, chosen.width, "merged"),
+        "PyTorch, a server pass per client": partial(
+            pytorch, chosen.width, "per_client"
+        ),
+    }
+    taken = seconds(contenders, turns=chosen.turns)
+    print(f"VGG-{DEPTH}, width {chosen.width:g}, cut {CUT}, {CLIENTS} x {BATCH}\n")
+    print(report(taken, CLIENTS * BATCH * INTERVAL))
+
+
+if __name__ == "__main__":
+    main()
