@@ -10,6 +10,7 @@ block is 5 rounds, so that it holds one aggregation and one choice of masks.
 import argparse
 import os
 from functools import partial
+from typing import Literal
 
 from benchmarks.contest import report, seconds
 
@@ -60,7 +61,7 @@ def compiled(width: float):
     return block
 
 
-def pytorch(width: float, server: str):
+def pytorch(width: float, server: Literal["merged", "per_client"]):
     """PyTorch's round."""
     from benchmarks.torch_fedsl import FedSL, Settings
 
