@@ -1,5 +1,12 @@
-"""Pruning, quantisation and dropout: arrays in, arrays out, for one client."""
+"""Pruning, quantisation, dropout and coding: arrays in, arrays out, for one client."""
 
+from fedjax_sl.compression.coding import (
+    Message,
+    decode,
+    elias_lengths,
+    encode,
+    message_bits,
+)
 from fedjax_sl.compression.dropout import drop_activations
 from fedjax_sl.compression.pruning import (
     apply_mask,
@@ -25,17 +32,22 @@ from fedjax_sl.compression.quantization import (
 
 
 __all__ = [
+    "Message",
     "Quantized",
     "apply_mask",
     "couple_inputs",
+    "decode",
     "dequantize",
     "draw_layers",
     "drop_activations",
+    "elias_lengths",
+    "encode",
     "exact_variance",
     "keep_mask",
     "kept",
     "levels_from_bits",
     "magnitude_scores",
+    "message_bits",
     "quantize",
     "quantize_tree",
     "random_scores",

@@ -1,0 +1,213 @@
+"""Whole messages to and from 32-bit words, as compiled loops on the host.
+
+Most elements of a quantised layer are 0 or near it, so short codewords come from
+tables: writing looks up two levels at a time, reading looks at twelve bits and takes
+all the levels that they hold.
+"""
+
+import functools
+
+import numpy as np
+
+from fedjax_sl.compression.codewords import codeword, compiled, read_codeword, take
+
+
+WINDOW = 12
+"""Bits that reading looks at."""
+
+MANY = 6
+"""Most levels that one look may yield: a byte each in a 64-bit entry of the table."""
+
+RADIUS, NEAR = 1024, 32
+"""Writing has a table of single levels up to RADIUS, and of pairs of levels near 0."""
+
+OUT_OF_RANGE, MALFORMED, TRUNCATED = -1, -2, -3
+"""What is wrong with the input, in place of a count."""
+
+
+@functools.cache
+def _writing_tables(code):
+    """Bits, shifted by 8, and how many: of single levels up to RADIUS, and of pairs.
+
+    Of levels in -NEAR..NEAR - 1, a pair has the number
+    2 NEAR (first + NEAR) + second + NEAR.
+    """
+    singles = np.zeros(2 * RADIUS + 1, np.uint64)
+    for level in range(-RADIUS, RADIUS + 1):
+        bits, size = codeword(abs(level) + 1, code)
+        singles[level + RADIUS] = (int(bits) << 1 | (level < 0)) << 8 | (size + 1)
+    near = singles[RADIUS - NEAR : RADIUS + NEAR]
+    bits, size = near >> np.uint64(8), near & np.uint64(0xFF)
+    both = (bits[:, None] << size) | bits
+    pairs = (both << np.uint64(8)) | (size[:, None] + size)
+    return singles, pairs.reshape(-1)
+
+
+@functools.cache
+def _reading_table(code):
+    """For each WINDOW bits: levels, bits they take, and how many, a byte each."""
+    table = np.zeros(2**WINDOW, np.uint64)
+    for bits in range(2**WINDOW):
+        window = np.uint64(bits << (64 - WINDOW))
+        levels, used = [], 0
+        while len(levels) < MANY:
+            value, size = read_codeword(window << np.uint64(used), code)
+            negative = take(window << np.uint64(used + size), 1)
+            if not value or used + size + 1 > WINDOW or (negative and value == 1):
+                break
+            levels.append((1 - value if negative else value - 1) & 0xFF)
+            used += size + 1
+        entry = len(levels) << 56 | used << 48
+        for place, level in enumerate(levels):
+            entry |= level << (8 * place)
+        table[bits] = entry
+    return table
+
+
+@compiled
+def _put(words, place, held, have, bits, size):
+    """Appends bits, at most 33, to the fewer than 32 that are held."""
+    held = held << np.uint64(size) | bits
+    have += np.int64(size)
+    if have >= 32:
+        have -= 32
+        words[place] = np.uint32(held >> np.uint64(have))
+        place += 1
+    return place, held, have
+
+
+@compiled
+def _put_level(words, place, held, have, level, code, singles):
+    """Appends one level."""
+    if -RADIUS <= level <= RADIUS:
+        entry = singles[level + RADIUS]
+        bits, size = entry >> np.uint64(8), entry & np.uint64(0xFF)
+        return _put(words, place, held, have, bits, size)
+    bits, size = codeword(abs(np.int64(level)) + 1, code)
+    place, held, have = _put(words, place, held, have, bits, np.uint64(size))
+    sign = np.uint64(level < 0)
+    # The codeword may have left a whole word behind.
+    place, held, have = _put(words, place, held, have, sign, np.uint64(1))
+    return place, held, have
+
+
+@compiled
+def _write(levels, limit, code, singles, pairs, words, held, have):
+    """Appends levels to the `have` bits held; how many bits that makes, or why not."""
+    place, near = 0, min(NEAR, limit)
+    for at in range(len(levels) // 2):
+        one, two = np.int64(levels[2 * at]), np.int64(levels[2 * at + 1])
+        if -near <= one < near and -near <= two < near:
+            entry = pairs[np.uint64(2 * NEAR * (one + NEAR) + two + NEAR)]
+            held = held << (entry & np.uint64(0xFF)) | entry >> np.uint64(8)
+            have += np.int64(entry & np.uint64(0xFF))
+            if have >= 32:
+                have -= 32
+                words[place] = np.uint32(held >> np.uint64(have))
+                place += 1
+        else:
+            for level in (one, two):
+                if abs(level) > limit:
+                    return OUT_OF_RANGE
+                place, held, have = _put_level(
+                    words, place, held, have, level, code, singles
+                )
+    if len(levels) % 2:
+        last = np.int64(levels[-1])
+        if abs(last) > limit:
+            return OUT_OF_RANGE
+        place, held, have = _put_level(words, place, held, have, last, code, singles)
+    if have > 0:
+        words[place] = np.uint32(held << np.uint64(32 - have))
+    return 32 * place + have
+
+
+@compiled
+def _read(words, at, num_bits, limit, code, table, levels):
+    """Fills levels from bit `at` on; returns how many there are, or why not."""
+    count = 0
+    while at < num_bits:
+        word = at >> 5
+        pair = np.uint64(words[word]) << np.uint64(32) | np.uint64(words[word + 1])
+        window = pair << np.uint64(at & 31)
+        entry = table[np.int64(window >> np.uint64(64 - WINDOW))]
+        if entry != 0 and at + WINDOW <= num_bits:
+            for place in range(MANY):
+                byte = (entry >> np.uint64(8 * place)) & np.uint64(0xFF)
+                levels[count + place] = np.int8(byte)
+            count += np.int64(entry >> np.uint64(56))
+            at += np.int64((entry >> np.uint64(48)) & np.uint64(0xFF))
+            continue
+        value, size = read_codeword(window, code)
+        at += size
+        if value == 0 or value - 1 > limit:
+            return MALFORMED
+        if at >= num_bits:
+            return TRUNCATED
+        negative = (words[at >> 5] >> np.uint32(31 - (at & 31))) & np.uint32(1)
+        if negative and value == 1:
+            return MALFORMED
+        levels[count] = 1 - value if negative else value - 1
+        count += 1
+        at += 1
+    return count
+
+
+def write(norm: int, bits: int, levels: np.ndarray, code: int) -> tuple[bytes, int]:
+    """The message of a layer.
+
+    Args:
+      norm: the 32 bits of the norm.
+      bits: b.
+      levels: `[M]` int32.
+      code: OMEGA, GAMMA or DELTA of `codewords`.
+
+    Returns:
+      Its bytes, and how many bits of them count.
+
+    Raises:
+      ValueError: if a level is larger than 2^b.
+    """
+    longest = codeword(2**bits + 1, code)[1] + 1
+    words = np.empty(3 + longest * len(levels) // 32, np.uint32)
+    words[0] = norm
+    header, size = codeword(bits, code)
+    tables = _writing_tables(code)
+    count = _write(levels, 2**bits, code, *tables, words[1:], header, size)
+    if count == OUT_OF_RANGE:
+        raise ValueError(f"bits={bits}: expected levels in -{2**bits}..{2**bits}.")
+    num_bits = 32 + count
+    data = words[: -(-num_bits // 32)].astype(">u4").tobytes()
+    return data[: -(-num_bits // 8)], num_bits
+
+
+def read(data: bytes, num_bits: int, code: int) -> tuple[int, int, np.ndarray]:
+    """What `write` was given.
+
+    Args:
+      data: the message's bytes.
+      num_bits: how many bits count.
+      code: OMEGA, GAMMA or DELTA of `codewords`.
+
+    Returns:
+      The 32 bits of the norm, b, and the levels `[M]` int32.
+
+    Raises:
+      ValueError: if this is no message.
+    """
+    words = np.frombuffer(data + bytes(8 - len(data) % 4), ">u4").astype(np.uint32)
+    header = int(words[1]) << 32 if len(words) > 1 else 0
+    bits, size = read_codeword(np.uint64(header), code)
+    start = 32 + size
+    if not 1 <= bits <= 16 or start > num_bits:
+        raise ValueError("the message does not start with a norm and 1 to 16 bits.")
+    levels = np.empty((num_bits - start) // 2 + MANY, np.int32)
+    count = _read(words, start, num_bits, 2**bits, code, _reading_table(code), levels)
+    if count == TRUNCATED:
+        raise ValueError("the message ends in the middle of an element.")
+    levels = levels[: max(count, 0)]
+    if count == MALFORMED or (2**bits < RADIUS and (abs(levels) > 2**bits).any()):
+        raise ValueError(
+            "the message holds no codeword of a level where one should be."
+        )
+    return int(words[0]), int(bits), levels

@@ -1,0 +1,82 @@
+"""Single codewords of the Elias codes, as functions for compiled loops on the host."""
+
+import numba
+import numpy as np
+
+
+OMEGA, GAMMA, DELTA = range(3)
+
+MAX_LENGTH = 17
+"""Binary digits of the largest value, 2^16 + 1."""
+
+compiled = numba.njit(cache=True, nogil=True)
+
+
+@compiled
+def _length(value):
+    """Binary digits of an integer >= 1."""
+    digits = 0
+    while value > 0:
+        value >>= 1
+        digits += 1
+    return digits
+
+
+@compiled
+def codeword(value, code):
+    """(bits, number of bits) of an integer from 1 to 2^16 + 1."""
+    value = np.uint64(value)
+    length = _length(value)
+    if code == GAMMA:
+        return value, 2 * length - 1
+    if code == DELTA:
+        tail = value - (np.uint64(1) << np.uint64(length - 1))
+        digits = _length(length)
+        bits = (np.uint64(length) << np.uint64(length - 1)) | tail
+        return bits, length - 1 + 2 * digits - 1
+    bits, size = np.uint64(0), 1
+    while value > 1:
+        bits |= value << np.uint64(size)
+        size += length
+        value = np.uint64(length - 1)
+        length = _length(value)
+    return bits, size
+
+
+@compiled
+def take(window, count):
+    """The first bits of a window, as a number."""
+    if count == 0:
+        return 0
+    return np.int64(window >> np.uint64(64 - count))
+
+
+@compiled
+def read_codeword(window, code):
+    """(value, number of bits) of the codeword that 64 bits start with; value 0 if none.
+
+    A value of more than `MAX_LENGTH` binary digits counts as none.
+    """
+    if code == OMEGA:
+        value, used = 1, 0
+        while take(window << np.uint64(used), 1) == 1:
+            if value >= MAX_LENGTH:
+                return 0, 0
+            size = value + 1
+            value = take(window << np.uint64(used), size)
+            used += size
+        return value, used + 1
+    zeros = 0
+    while take(window << np.uint64(zeros), 1) == 0:
+        zeros += 1
+        if zeros >= MAX_LENGTH:
+            return 0, 0
+    value = take(window << np.uint64(zeros), zeros + 1)
+    used = 2 * zeros + 1
+    if code == GAMMA:
+        return value, used
+    length = value
+    if length > MAX_LENGTH:
+        return 0, 0
+    tail = take(window << np.uint64(used), length - 1)
+    return (1 << (length - 1)) + tail, used + length - 1

@@ -1,0 +1,154 @@
+"""Elias codes, and the message of one quantised layer (Entropy 2023, 25, 1205).
+
+A message holds, bit after bit and without padding: the norm as a float32, most
+significant bit first; the codeword of b; then for every element the codeword of its
+index + 1 and a sign bit, 0 for +. Order, shift and polarity are reconstructed; zeros
+carry a sign bit, too, and it is 0.
+
+Lengths are exact and can be counted inside a compiled program; the bits themselves are
+written and read on the host.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_sl.compression.quantization import Quantized
+
+
+Code = Literal["omega", "gamma", "delta"]
+
+CODES = ("omega", "gamma", "delta")
+MAX_BITS = 16
+NORM_BITS = 32
+
+
+class Message(NamedTuple):
+    """Bits packed into bytes, the first bit being a byte's most significant one.
+
+    Attributes:
+      data: ceil(num_bits / 8) bytes; the bits past `num_bits` are 0.
+      num_bits: length.
+    """
+
+    data: bytes
+    num_bits: int
+
+
+def check_code(code: str) -> None:
+    """Refuses the name of an unknown code."""
+    if code not in CODES:
+        raise ValueError(f"code={code!r}: expected one of {CODES}.")
+
+
+def _check_bits(bits: Any) -> None:
+    if isinstance(bits, int) and not 1 <= bits <= MAX_BITS:
+        raise ValueError(f"bits={bits}: expected 1 to {MAX_BITS}.")
+
+
+def elias_lengths(values: Any, *, code: Code = "omega") -> jax.Array:
+    """Bits of the codeword of each integer k, n = floor(log2 k) + 1 being its length.
+
+    gamma: 2n - 1. delta: n - 1 + gamma(n). omega: 1 + n + |n - 1| + ..., a group for
+    each length that describes the one after it (Elias, 1975).
+
+    Args:
+      values: `[...]` int32, at least 1.
+      code: which of the three.
+
+    Returns:
+      `[...]` int32.
+
+    Raises:
+      ValueError: if the code is unknown.
+    """
+    check_code(code)
+    values = jnp.asarray(values, jnp.int32)
+    length = 32 - jax.lax.clz(values)
+    if code == "gamma":
+        return 2 * length - 1
+    if code == "delta":
+        return length + 2 * (32 - jax.lax.clz(length)) - 2
+    # n - 1 <= 30 is itself described by groups of up to 5 bits: longer ones from the
+    # first column on, by so many bits.
+    for digits, more in ((2, 1), (3, 2), (5, 3), (9, 1), (17, 4)):
+        length += jnp.where(32 - jax.lax.clz(values) >= digits, more, 0)
+    return length
+
+
+def message_bits(quantized: Quantized, *, bits: Any, code: Code = "omega") -> jax.Array:
+    """The exact length of the message that `encode` would emit.
+
+    32 + |Elias(b)| + sum_i (|Elias(|level_i| + 1)| + 1).
+
+    Args:
+      quantized: a layer of M elements, any shape.
+      bits: b, from 1 to 16; may be traced.
+      code: which of the three.
+
+    Returns:
+      [] int32; a message of 2^31 bits or more, 60 million elements, is not counted.
+
+    Raises:
+      ValueError: if bits or code lie outside their range.
+    """
+    _check_bits(bits)
+    header = NORM_BITS + elias_lengths(bits, code=code)
+    lengths = elias_lengths(jnp.abs(quantized.level) + 1, code=code)
+    return header + lengths.sum() + quantized.level.size
+
+
+def encode(quantized: Quantized, *, bits: int, code: Code = "omega") -> Message:
+    """Writes the message of one layer (Algorithm 1), on the host.
+
+    Args:
+      quantized: a layer of M elements; levels in -2^b..2^b, in C order.
+      bits: b, from 1 to 16.
+      code: which of the three.
+
+    Returns:
+      The message.
+
+    Raises:
+      ValueError: if bits or code, the norm or a level lie outside their range.
+    """
+    from fedjax_sl.compression import bitstream
+
+    check_code(code)
+    _check_bits(int(bits))
+    norm = np.float32(quantized.norm)
+    if not 0 <= norm < np.inf:
+        raise ValueError(f"norm={norm}: expected a finite number >= 0.")
+    levels = np.ascontiguousarray(quantized.level, np.int32).reshape(-1)
+    word = int(np.abs(norm).view(np.uint32))
+    return Message(*bitstream.write(word, int(bits), levels, CODES.index(code)))
+
+
+def decode(message: Message, *, code: Code = "omega") -> tuple[Quantized, int]:
+    """Reads the message of one layer (Algorithm 2), on the host, to its last bit.
+
+    Args:
+      message: as from `encode`, or from a stranger.
+      code: which of the three.
+
+    Returns:
+      The layer, its levels `[M]` int32, and b.
+
+    Raises:
+      ValueError: if this is not exactly a message that `encode` could have emitted.
+    """
+    from fedjax_sl.compression import bitstream
+
+    check_code(code)
+    data, num_bits = message
+    if not NORM_BITS < num_bits <= 8 * len(data) < num_bits + 8:
+        raise ValueError(f"{len(data)} bytes cannot be a message of {num_bits} bits.")
+    if data[-1] & (0xFF >> (8 - (8 * len(data) - num_bits))):
+        raise ValueError("the bits past the end of the message are not 0.")
+    word, bits, levels = bitstream.read(data, num_bits, CODES.index(code))
+    norm = np.uint32(word).view(np.float32)
+    if np.signbit(norm) or not np.isfinite(norm):
+        raise ValueError(f"norm={norm}: expected a finite number >= 0.")
+    return Quantized(norm, levels), bits  # type: ignore[arg-type]
