@@ -71,10 +71,10 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     method: FedSLConfig = field(default_factory=FedSLConfig)
 
-    rounds: int = 120
+    rounds: int = 220
     """T, one mini-batch step of every client each, >= 1."""
 
-    batch_size: int = 32
+    batch_size: int = 16
     """B, examples of each client in a round, >= 1."""
 
     eval_every: int = 20

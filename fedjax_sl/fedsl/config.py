@@ -45,7 +45,7 @@ class FedSLConfig:
     interval: Integer = 5
     """I, rounds between two aggregations of the client models, >= 1."""
 
-    learning_rate: Number = 0.05
+    learning_rate: Number = 0.02
     """gamma, of the clients and, unless set apart, of the server, >= 0."""
 
     server_learning_rate: Number | None = None
