@@ -2,8 +2,9 @@
 
 from fedjax_sl.algorithm import Algorithm, Batch, Cohort, Link, RoundMetrics
 from fedjax_sl.data import Dataset, Partition, load
+from fedjax_sl.fedlpq import FedLPQConfig, fedavg, fedlp, fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
-from fedjax_sl.models import SplitModel, split_vgg
+from fedjax_sl.models import SplitModel, cifar_cnn, split_vgg
 from fedjax_sl.simulation import simulate
 
 
@@ -12,11 +13,16 @@ __all__ = [
     "Batch",
     "Cohort",
     "Dataset",
+    "FedLPQConfig",
     "FedSLConfig",
     "Link",
     "Partition",
     "RoundMetrics",
     "SplitModel",
+    "cifar_cnn",
+    "fedavg",
+    "fedlp",
+    "fedlpq",
     "fedsl",
     "load",
     "simulate",

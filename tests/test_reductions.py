@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.state import ORDER, client_keys, delivered
+from fedjax_sl.fedsl.state import ORDER, delivered
 from tests.worlds import assert_close, joined_loss, programs, tiny_cohort, tiny_model
 
 

@@ -4,8 +4,10 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from fedjax_sl.fedlpq import FedLPQConfig
+from fedjax_sl.fedlpq.config import usual_keep_probability
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.models.conv import Lowering
 from fedjax_sl.models.vgg import Norm
@@ -64,20 +66,32 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CNNConfig:
+    """The six-convolution network."""
+
+    width: float = 1.0
+    """Factor on every number of channels, > 0; 1 is the published network."""
+
+    lowering: Lowering = "auto"
+    """How convolutions are computed; auto is what was measured to be fastest."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Lightweight federated split learning (FedSL) on one data set."""
+    """A run of some method on one data set."""
+
+    algorithm: ClassVar[str]
+    title: ClassVar[str]
 
     data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    method: FedSLConfig = field(default_factory=FedSLConfig)
 
-    rounds: int = 220
-    """T, one mini-batch step of every client each, >= 1."""
+    rounds: int
+    """T, >= 1."""
 
-    batch_size: int = 16
-    """B, examples of each client in a round, >= 1."""
+    batch_size: int
+    """B, examples in a client's mini-batch, >= 1."""
 
-    eval_every: int = 20
+    eval_every: int
     """Rounds between two evaluations on the test split, >= 1."""
 
     seed: int = 0
@@ -88,24 +102,74 @@ class RunConfig:
         for name in ("rounds", "batch_size", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: expected at least 1.")
-        if self.method.cohort_size > self.data.num_clients:
+        if self.cohort_size > self.data.num_clients:
             raise ValueError(
-                f"cohort_size={self.method.cohort_size}: expected 1 to "
+                f"cohort_size={self.cohort_size}: expected 1 to "
                 f"{self.data.num_clients}, the number of clients."
             )
 
-
-def resolved(config: RunConfig) -> RunConfig:
-    """The configuration with nothing left open: the ramp of the ratio has its end."""
-    if config.method.prune_end is not None:
-        return config
-    method = dataclasses.replace(config.method, prune_end=config.rounds // 2)
-    return dataclasses.replace(config, method=method)
+    @property
+    def cohort_size(self) -> int:
+        """K, clients in a round."""
+        return getattr(self, "method").cohort_size  # noqa: B009
 
 
-def to_json(config: RunConfig) -> str:
+@dataclass(frozen=True, kw_only=True)
+class FedSLRun(RunConfig):
+    """Lightweight federated split learning (FedSL) on one data set.
+
+    A round is one mini-batch step of every client in the cohort.
+    """
+
+    algorithm: ClassVar[str] = "fedsl"
+    title: ClassVar[str] = "FedSL"
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    method: FedSLConfig = field(default_factory=FedSLConfig)
+    rounds: int = 220
+    batch_size: int = 16
+    eval_every: int = 20
+
+    def resolved(self) -> "FedSLRun":
+        """With nothing left open: the ramp of the ratio has its end."""
+        if self.method.prune_end is not None:
+            return self
+        method = dataclasses.replace(self.method, prune_end=self.rounds // 2)
+        return dataclasses.replace(self, method=method)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedLPQRun(RunConfig):
+    """Layer-wise pruned, quantised and coded federated learning (FedLP-Q).
+
+    In a round every client of the cohort trains for its local epochs.
+    """
+
+    algorithm: ClassVar[str] = "fedlpq"
+    title: ClassVar[str] = "FedLP-Q"
+
+    model: CNNConfig = field(default_factory=CNNConfig)
+    method: FedLPQConfig = field(default_factory=FedLPQConfig)
+    rounds: int = 12
+    batch_size: int = 10
+    eval_every: int = 2
+
+    def resolved(self) -> "FedLPQRun":
+        """With nothing left open: the keep probability is known."""
+        keep = usual_keep_probability(self.method)
+        method = dataclasses.replace(self.method, keep_probability=keep)
+        return dataclasses.replace(self, method=method)
+
+
+Run = FedSLRun | FedLPQRun
+
+RUNS: dict[str, type[Run]] = {kind.algorithm: kind for kind in (FedSLRun, FedLPQRun)}
+
+
+def to_json(config: Run) -> str:
     """config.json's text."""
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+    values = {"algorithm": config.algorithm, **dataclasses.asdict(config)}
+    return json.dumps(values, indent=2) + "\n"
 
 
 def _read(kind: type, values: Any, where: str) -> Any:
@@ -119,7 +183,7 @@ def _read(kind: type, values: Any, where: str) -> Any:
     return kind(**lists)
 
 
-def from_json(path: Path) -> RunConfig:
+def from_json(path: Path) -> Run:
     """Reads a config.json.
 
     Raises:
@@ -132,8 +196,12 @@ def from_json(path: Path) -> RunConfig:
         raise ValueError(f"{path} is not JSON: {error}.") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected an object, found {values!r}.")
-    parts = {"data": DataConfig, "model": ModelConfig, "method": FedSLConfig}
-    for name, kind in parts.items():
-        if name in values:
-            values[name] = _read(kind, values[name], f"{path}: {name}")
-    return _read(RunConfig, values, str(path))
+    name = values.pop("algorithm", None)
+    if name not in RUNS:
+        raise ValueError(f"{path}: algorithm={name!r}: expected one of {tuple(RUNS)}.")
+    kind = RUNS[name]
+    for part in ("data", "model", "method"):
+        if part in values:
+            default = kind.__dataclass_fields__[part].default_factory
+            values[part] = _read(default, values[part], f"{path}: {part}")  # type: ignore[arg-type]
+    return _read(kind, values, str(path))

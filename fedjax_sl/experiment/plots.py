@@ -38,11 +38,10 @@ def draw(folder: Path, title: str, lines: Sequence[dict[str, Any]]) -> None:
     def column(name):
         return [line[name] for line in lines]
 
-    accuracy = {
-        "test": (x, column("test_accuracy"), "o-"),
-        "test, pruned model": (x, column("pruned_test_accuracy"), "s--"),
-        "majority class": (x, column("majority_rate"), "k:"),
-    }
+    accuracy = {"test": (x, column("test_accuracy"), "o-")}
+    if "pruned_test_accuracy" in lines[0]:
+        accuracy["test, pruned model"] = (x, column("pruned_test_accuracy"), "s--")
+    accuracy["majority class"] = (x, column("majority_rate"), "k:")
     loss = {
         "training": (x, column("train_loss"), "o-"),
         "test": (x, column("test_loss"), "s--"),

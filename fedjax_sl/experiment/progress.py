@@ -15,6 +15,10 @@ from rich.progress import (
 )
 
 
+VIEW = "_test_accuracy"
+"""How the accuracy of a further view of the model is named, after the view."""
+
+
 class Report(Protocol):
     """Called with the metrics of each evaluation."""
 
@@ -32,9 +36,14 @@ def size_of(bits: float) -> str:
 
 
 def _describe(line: dict[str, Any]) -> str:
+    views = "".join(
+        f"{name.removesuffix(VIEW)} {value:.4f}  "
+        for name, value in line.items()
+        if name.endswith(VIEW)
+    )
     return (
-        f"loss {line['train_loss']:.3f}  accuracy {line['test_accuracy']:.4f}  "
-        f"pruned {line['pruned_test_accuracy']:.4f}  kept {line['kept_ratio']:.2f}  "
+        f"loss {line['train_loss']:.3f}  accuracy {line['test_accuracy']:.4f}  {views}"
+        f"kept {line['kept_ratio']:.2f}  "
         f"up {size_of(line['uplink_bits'])}  down {size_of(line['downlink_bits'])}"
     )
 

@@ -11,19 +11,17 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from fedjax_sl.algorithm import Algorithm, RoundMetrics
+from fedjax_sl.algorithm import RoundMetrics
 from fedjax_sl.analysis.traffic import traffic
 from fedjax_sl.data import partition as partitions
-from fedjax_sl.data.cohort import draw_minibatches
 from fedjax_sl.data.partition import Partition, label_histogram, label_skew
 from fedjax_sl.data.sources import Dataset, load
 from fedjax_sl.experiment import folder as folders
-from fedjax_sl.experiment.config import DataConfig, RunConfig, resolved, to_json
+from fedjax_sl.experiment.config import DataConfig, Run, to_json
+from fedjax_sl.experiment.methods import Built, build
 from fedjax_sl.experiment.plots import draw as draw_plots
 from fedjax_sl.experiment.progress import reporting
 from fedjax_sl.federation import clients
-from fedjax_sl.fedsl import fedsl
-from fedjax_sl.models.vgg import split_vgg
 from fedjax_sl.simulation import evaluate_views, run_rounds, start
 
 
@@ -34,8 +32,8 @@ class Diverged(Exception):
 class Job(NamedTuple):
     """Everything that a run needs, built and checked."""
 
-    config: RunConfig
-    algorithm: Algorithm
+    config: Run
+    method: Built
     train: Dataset
     test: Dataset
     partition: Partition
@@ -53,30 +51,21 @@ def _partition(config: DataConfig, labels: np.ndarray, seed: int) -> Partition:
     return divide(rng, labels, config.num_clients, **options)
 
 
-def prepare(config: RunConfig) -> Job:
+def prepare(config: Run) -> Job:
     """Loads the data, divides it, and builds model and method.
 
     Raises:
       ValueError: if something asked for is out of range or cannot be had.
     """
-    config = resolved(config)
-    data, model = config.data, config.model
+    config, data = config.resolved(), config.data
     source = {"data_dir": data.dir, "image_size": data.image_size}
     train = load(data.name, split="train", **source)
-    split = split_vgg(
-        model.depth,
-        cut=model.cut,
-        num_classes=train.num_classes,
-        width=model.width,
-        norm=model.norm,
-        input_shape=train.image.shape[1:],
-        lowering=model.lowering,
-    )
     partition = _partition(data, train.label, config.seed)
+    if not partition.count.all():
+        raise ValueError(f"client {partition.count.argmin()} has no examples.")
+    method = build(config, train, partition)
     test = load(data.name, split="test", **source)
-    over_clients = clients.sharded(clients.mesh(config.method.cohort_size))
-    algorithm = fedsl(split, config.method, over_clients=over_clients)
-    return Job(config, algorithm, train, test, partition)
+    return Job(config, method, train, test, partition)
 
 
 def _check_losses(rounds: RoundMetrics, first: int) -> None:
@@ -92,7 +81,8 @@ def _check_losses(rounds: RoundMetrics, first: int) -> None:
 class _Totals:
     """Sums over the rounds so far, and the line of metrics that they give."""
 
-    def __init__(self, test: Dataset):
+    def __init__(self, test: Dataset, steps: int):
+        self.steps = steps
         counts = np.bincount(test.label, minlength=test.num_classes)
         self.majority_rate = float(counts.max() / counts.sum())
         self.uplink = self.downlink = 0
@@ -105,7 +95,7 @@ class _Totals:
         self.downlink += int(bits.downlink.sum())
         line = {
             "round": done,
-            "step": done,
+            "step": done * self.steps,
             "train_loss": float(np.mean(rounds.loss)),
             "test_accuracy": float(views[""].accuracy),
             "test_balanced_accuracy": float(views[""].balanced_accuracy),
@@ -128,28 +118,21 @@ def _compiled(job: Job, key: jax.Array):
     State is kept whole on every device between two calls, so that each program is
     compiled once.
     """
-    config = job.config
+    config, algorithm = job.config, job.method.algorithm
     everywhere = jax.sharding.NamedSharding(
-        clients.mesh(config.method.cohort_size), jax.sharding.PartitionSpec()
+        clients.mesh(config.cohort_size), jax.sharding.PartitionSpec()
     )
-
-    def draw(*arrays, **numbers):
-        sizes = {
-            "cohort_size": config.method.cohort_size,
-            "batch_size": config.batch_size,
-        }
-        return draw_minibatches(*arrays, **numbers, **sizes)
 
     def segment(state, train, partition, first, rounds):
         return run_rounds(
-            job.algorithm,
+            algorithm,
             state,
             train,
             partition,
             key,
             first=first,
             rounds=rounds,
-            draw=draw,
+            draw=job.method.draw,
         )
 
     train, test, partition = jax.device_put(
@@ -161,8 +144,8 @@ def _compiled(job: Job, key: jax.Array):
         donate_argnames="state",
         out_shardings=everywhere,
     )
-    views = jax.jit(lambda state, test: evaluate_views(job.algorithm, state, test))
-    state = jax.jit(lambda: start(job.algorithm, key), out_shardings=everywhere)()
+    views = jax.jit(lambda state, test: evaluate_views(algorithm, state, test))
+    state = jax.jit(lambda: start(algorithm, key), out_shardings=everywhere)()
     return (
         state,
         lambda state, first, rounds: advance(
@@ -210,7 +193,7 @@ def run(job: Job, folder: Path, console: Console) -> dict[str, Any]:
     folders.create(folder)
     folders.write_text(folder / folders.CONFIG, to_json(config))
     state, advance, views = _compiled(job, jax.random.key(config.seed))
-    totals, lines = _Totals(job.test), []
+    totals, lines = _Totals(job.test, job.method.steps), []
     with reporting(console, config.rounds) as report:
         for first in range(0, config.rounds, config.eval_every):
             count = min(config.eval_every, config.rounds - first)
@@ -221,7 +204,7 @@ def run(job: Job, folder: Path, console: Console) -> dict[str, Any]:
             folders.append_line(folder / folders.METRICS, line)
             lines.append(line)
             report(line)
-    title = f"FedSL on {config.data.name}, {config.data.partition}"
+    title = f"{config.title} on {config.data.name}, {config.data.partition}"
     draw_plots(folder / folders.PLOTS, title, lines)
     summary = _summary(job, lines)
     folders.write_text(folder / folders.SUMMARY, json.dumps(summary, indent=2) + "\n")

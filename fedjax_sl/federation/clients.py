@@ -1,33 +1,42 @@
 """How a function of one client is mapped over the clients of a cohort.
 
-A mapping takes a function of one client's arrays and returns the function of stacked
-arrays, the client axis first. Methods receive one and never know which.
+A mapping takes a function and what all clients share, its first arguments, and returns
+the function of the others stacked, the client axis first. Methods receive a mapping and
+never know which.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
 
-ClientMap = Callable[[Callable[..., Any]], Callable[..., Any]]
+ClientMap = Callable[..., Callable[..., Any]]
+"""`over_clients(function, *shared)(*stacked)`: `function(*shared, *one)` for each."""
 
 AXIS = "clients"
 
 
-def scan(function: Callable[..., Any]) -> Callable[..., Any]:
+def client_keys(key: jax.Array, client_id: jax.Array, purpose: int) -> jax.Array:
+    """One key per client, by who it is and what the key is for."""
+    base = jax.random.fold_in(key, purpose)
+    return jax.vmap(lambda one: jax.random.fold_in(base, one))(client_id)
+
+
+def scan(function: Callable[..., Any], *shared: Any) -> Callable[..., Any]:
     """One client after another: the least memory, and the fastest on a CPU core."""
 
     def mapped(*arguments):
-        return jax.lax.map(lambda one: function(*one), arguments)
+        return jax.lax.map(lambda one: function(*shared, *one), arguments)
 
     return mapped
 
 
-def vmap(function: Callable[..., Any]) -> Callable[..., Any]:
+def vmap(function: Callable[..., Any], *shared: Any) -> Callable[..., Any]:
     """All clients at once."""
-    return jax.vmap(function)
+    return jax.vmap(partial(function, *shared))
 
 
 def mesh(cohort_size: int) -> Mesh:
@@ -42,14 +51,21 @@ def mesh(cohort_size: int) -> Mesh:
 def sharded(over: Mesh, inner: ClientMap = scan) -> ClientMap:
     """The clients spread over the devices of a mesh, `inner` mapping those of each.
 
-    The function must depend on its mapped arguments alone: nothing shared between
-    clients is differentiated inside, so no sum across devices is ever implied.
+    Each device has what is shared whole. The mapping must not be differentiated in it:
+    the gradient of something shared would be a sum over devices.
     """
-    spec = PartitionSpec(AXIS)
 
-    def apply(function):
-        return jax.shard_map(
-            inner(function), mesh=over, in_specs=spec, out_specs=spec, check_vma=False
+    def apply(function, *shared):
+        def here(shared, stacked):
+            return inner(function, *shared)(*stacked)
+
+        everywhere = jax.shard_map(
+            here,
+            mesh=over,
+            in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
+            out_specs=PartitionSpec(AXIS),
+            check_vma=False,
         )
+        return lambda *stacked: everywhere(shared, stacked)
 
     return apply

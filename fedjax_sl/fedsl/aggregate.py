@@ -12,9 +12,10 @@ from fedjax_sl.federation.aggregation import (
     mean_of_senders,
     weighted_mean,
 )
+from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.fedsl.config import Settings
 from fedjax_sl.fedsl.quantizer import quantized
-from fedjax_sl.fedsl.state import UPLOAD, FedSLState, Setup, client_keys
+from fedjax_sl.fedsl.state import UPLOAD, FedSLState, Setup
 
 
 def message_bits(setup: Setup, settings: Settings) -> jax.Array:

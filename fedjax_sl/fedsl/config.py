@@ -1,33 +1,21 @@
-"""What can be chosen of federated split learning, with units and ranges.
+"""What can be chosen of federated split learning, with units and ranges."""
 
-Numbers are leaves of the configuration, so that they can be swept without compiling
-again; what changes shapes or code is static.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-
-# The command line needs to know what may be typed; a program may also pass arrays and
-# traced values.
-if TYPE_CHECKING:
-    Number = Any
-    Integer = Any
-    PerClass = Any
-    IntegerPerClass = Any
-else:
-    Number = float
-    Integer = int
-    PerClass = float | tuple[float, ...]
-    IntegerPerClass = int | tuple[int, ...]
-
-
-def _static(default: Any) -> Any:
-    return field(default=default, metadata={"static": True})
+from fedjax_sl.settings import (
+    Integer,
+    IntegerPerClass,
+    Number,
+    OptimizerName,
+    PerClass,
+    check,
+    per_client,
+    static,
+)
 
 
 @jax.tree_util.register_dataclass
@@ -39,7 +27,7 @@ class FedSLConfig:
     devices: of G values, client k has number k mod G.
     """
 
-    cohort_size: int = _static(10)
+    cohort_size: int = static(10)
     """K, clients that take part between two aggregations."""
 
     interval: Integer = 5
@@ -54,7 +42,7 @@ class FedSLConfig:
     momentum: Number = 0.9
     """Momentum of SGD on both sides, in [0, 1); Adam ignores it."""
 
-    optimizer: Literal["sgd", "adam"] = _static("sgd")
+    optimizer: OptimizerName = static("sgd")
     """Optimiser on both sides of the cut."""
 
     cosine_rounds: Integer = 0
@@ -70,25 +58,25 @@ class FedSLConfig:
     """t_1, round at which it reaches its final value; if not given, a run takes half of
     its rounds, and the bare algorithm t_0."""
 
-    prune_shape: Literal["cubic", "linear", "constant"] = _static("cubic")
+    prune_shape: Literal["cubic", "linear", "constant"] = static("cubic")
     """How the ratio grows in between."""
 
-    granularity: Literal["filter", "weight"] = _static("filter")
+    granularity: Literal["filter", "weight"] = static("filter")
     """Prune whole output filters, or single weights."""
 
-    importance: Literal["taylor", "magnitude", "random"] = _static("taylor")
+    importance: Literal["taylor", "magnitude", "random"] = static("taylor")
     """Score: (gradient x weight)^2, absolute weight, or a random draw."""
 
-    prune_scope: Literal["layer", "global"] = _static("layer")
+    prune_scope: Literal["layer", "global"] = static("layer")
     """Rank within each kernel, or over all client kernels together."""
 
-    mask_scope: Literal["per_client", "common"] = _static("per_client")
+    mask_scope: Literal["per_client", "common"] = static("per_client")
     """Each client its own mask, or one from the scores averaged over clients."""
 
-    restore: bool = _static(True)
+    restore: bool = static(True)
     """Pruned weights keep their value and compete again; if not, they become 0."""
 
-    average_over: Literal["all", "keepers"] = _static("all")
+    average_over: Literal["all", "keepers"] = static("all")
     """Average each entry over all clients, or over those that had kept it."""
 
     bits: IntegerPerClass = 8
@@ -103,57 +91,48 @@ class FedSLConfig:
     down_bits: IntegerPerClass = 32
     """Bits of the gradients sent back at the cut, in 2..32."""
 
-    quantizer_norm: Literal["max", "l2"] = _static("max")
+    quantizer_norm: Literal["max", "l2"] = static("max")
     """What a quantised tensor is scaled by."""
 
-    quantizer_levels: Literal["2^(b-1)-1", "2^b-1", "2^b"] = _static("2^(b-1)-1")
+    quantizer_levels: Literal["2^(b-1)-1", "2^b-1", "2^b"] = static("2^(b-1)-1")
     """s, intervals between 0 and the norm."""
 
     dropout_rate: PerClass = 0.2
     """p, share of the activations dropped at the cut, in [0, 1)."""
 
-    rescale: bool = _static(True)
+    rescale: bool = static(True)
     """Divide the activations that remain by 1 - p."""
 
-    dropout_per: Literal["element", "channel"] = _static("element")
+    dropout_per: Literal["element", "channel"] = static("element")
     """Drop single activations or whole channels of an example."""
 
-    dropout_mask: Literal["shared_key", "bitmap"] = _static("shared_key")
+    dropout_mask: Literal["shared_key", "bitmap"] = static("shared_key")
     """The server redraws the mask from a shared key, or is sent one bit an entry."""
 
-    charge_scoring: bool = _static(True)
+    charge_scoring: bool = static(True)
     """Count what the pass that scores weights sends over the cut."""
 
-    client_weight: Literal["equal", "examples"] = _static("equal")
+    client_weight: Literal["equal", "examples"] = static("equal")
     """omega_k: every client the same, or in proportion to its examples."""
 
-    server_update: Literal["merged", "sequential"] = _static("merged")
+    server_update: Literal["merged", "sequential"] = static("merged")
     """One server step on all clients' activations, or one step after each client."""
 
-    client_update: Literal["parallel", "relay"] = _static("parallel")
+    client_update: Literal["parallel", "relay"] = static("parallel")
     """Clients act side by side, or hand one client model from each to the next."""
 
     def __post_init__(self):
         """Checks what can be checked: plain numbers, not traced values."""
         for name in ("prune_ratio", "dropout_rate", "momentum"):
-            _check(self, name, lambda v: 0 <= v < 1, "a number in [0, 1)")
+            check(self, name, lambda v: 0 <= v < 1, "a number in [0, 1)")
         for name in ("bits", "grad_bits", "upload_bits", "down_bits"):
-            _check(self, name, lambda v: 2 <= v <= 32, "2 to 32 bits")
+            check(self, name, lambda v: 2 <= v <= 32, "2 to 32 bits")
         for name in ("interval", "cohort_size"):
-            _check(self, name, lambda v: v >= 1, "at least 1")
+            check(self, name, lambda v: v >= 1, "at least 1")
         for name in ("prune_start", "prune_end", "cosine_rounds"):
-            _check(self, name, lambda v: v >= 0, "a number of rounds, at least 0")
+            check(self, name, lambda v: v >= 0, "a number of rounds, at least 0")
         for name in ("learning_rate", "server_learning_rate"):
-            _check(self, name, lambda v: 0 <= v < float("inf"), "a number >= 0")
-
-
-def _check(
-    config: FedSLConfig, name: str, allowed: Callable[[Any], bool], range: str
-) -> None:
-    value = getattr(config, name)
-    for one in value if isinstance(value, tuple) else (value,):
-        if isinstance(one, int | float) and not allowed(one):
-            raise ValueError(f"{name}={one}: expected {range}.")
+            check(self, name, lambda v: 0 <= v < float("inf"), "a number >= 0")
 
 
 class Settings(NamedTuple):
@@ -177,19 +156,16 @@ def settings_of(config: FedSLConfig, client_id: jax.Array) -> Settings:
       Settings, each `[K]`; bits as int32.
     """
 
-    def per_client(value, dtype=jnp.float32):
-        value = jnp.asarray(value, dtype)
-        if value.ndim == 0:
-            return jnp.broadcast_to(value, client_id.shape)
-        return value[client_id % value.shape[0]]
+    def number(value):
+        return per_client(value, client_id, jnp.float32)
 
     def bits(value):
-        return per_client(config.bits if value is None else value, jnp.int32)
+        return per_client(config.bits if value is None else value, client_id, jnp.int32)
 
     return Settings(
-        prune_ratio=per_client(config.prune_ratio),
+        prune_ratio=number(config.prune_ratio),
         grad_bits=bits(config.grad_bits),
         upload_bits=bits(config.upload_bits),
         down_bits=bits(config.down_bits),
-        dropout_rate=per_client(config.dropout_rate),
+        dropout_rate=number(config.dropout_rate),
     )

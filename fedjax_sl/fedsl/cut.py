@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.compression.dropout import drop_activations
+from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.split_grad import Cut
 from fedjax_sl.fedsl.config import FedSLConfig, Settings
 from fedjax_sl.fedsl.quantizer import quantized
-from fedjax_sl.fedsl.state import DOWNLINK, DROPOUT, client_keys
+from fedjax_sl.fedsl.state import DOWNLINK, DROPOUT
 
 
 def send_back(

@@ -13,14 +13,13 @@ from fedjax_sl.fedsl.remask import begin_period, masks
 from fedjax_sl.fedsl.sequence import sequential_step
 from fedjax_sl.fedsl.state import (
     FedSLState,
-    Optimizer,
     Setup,
     delivered,
-    optimizer_of,
 )
 from fedjax_sl.fedsl.step import step
 from fedjax_sl.fedsl.traffic import links
 from fedjax_sl.models.split import SplitModel
+from fedjax_sl.settings import Optimizer, optimizer_named
 
 
 def _init(setup: Setup, key: jax.Array) -> FedSLState:
@@ -116,11 +115,12 @@ def fedsl(
     Returns:
       The algorithm; its view "pruned" is the delivered model under a common mask.
     """
+    usual = optimizer_named(config.optimizer, config.momentum)
     setup = Setup(
         model=model,
         config=config,
-        client_optimizer=client_optimizer or optimizer_of(config),
-        server_optimizer=server_optimizer or optimizer_of(config),
+        client_optimizer=client_optimizer or usual,
+        server_optimizer=server_optimizer or usual,
         over_clients=over_clients,
     )
     return Algorithm(

@@ -16,10 +16,11 @@ from fedjax_sl.compression.pruning import (
     taylor_scores,
 )
 from fedjax_sl.federation.aggregation import broadcast, weighted_mean
+from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.split_grad import Cut, split_grad
 from fedjax_sl.fedsl.config import FedSLConfig, Settings
 from fedjax_sl.fedsl.cut import send_back
-from fedjax_sl.fedsl.state import SCORES, FedSLState, Setup, client_keys
+from fedjax_sl.fedsl.state import SCORES, FedSLState, Setup
 
 
 def masks(config: FedSLConfig, scores: Any, ratio: jax.Array | float) -> Any:

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from fedjax_sl.algorithm import Batch
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import broadcast
+from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.fedsl.config import Settings
-from fedjax_sl.fedsl.state import ORDER, FedSLState, Setup, client_keys
+from fedjax_sl.fedsl.state import ORDER, FedSLState, Setup
 from fedjax_sl.fedsl.step import Crossed, step
 
 

@@ -1,23 +1,19 @@
 """What FedSL carries from round to round, and the parts it is put together from."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from fedjax_sl.federation.aggregation import weighted_mean
 from fedjax_sl.federation.clients import ClientMap
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.models.split import SplitModel, SplitParams, Variables
+from fedjax_sl.settings import Optimizer
 
 
 DROPOUT, GRADIENT, UPLOAD, DOWNLINK, SCORES, ORDER = range(6)
 """Purposes, folded into keys so that no two draws share one."""
-
-Optimizer = Callable[[Any], optax.GradientTransformation]
-"""A learning rate, which may be traced -> an optimiser."""
 
 
 class FedSLState(NamedTuple):
@@ -58,13 +54,6 @@ class Setup(NamedTuple):
     over_clients: ClientMap
 
 
-def optimizer_of(config: FedSLConfig) -> Optimizer:
-    """The optimiser that the configuration names, as a function of the rate."""
-    if config.optimizer == "adam":
-        return optax.adam
-    return lambda rate: optax.sgd(rate, momentum=config.momentum)
-
-
 def rates(config: FedSLConfig, round: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Learning rates of clients and server: constant, or half a cosine down to 0."""
     length = jnp.asarray(config.cosine_rounds, jnp.float32)
@@ -75,12 +64,6 @@ def rates(config: FedSLConfig, round: jax.Array) -> tuple[jax.Array, jax.Array]:
     if server is None:
         server = config.learning_rate
     return config.learning_rate * factor, server * factor
-
-
-def client_keys(key: jax.Array, client_id: jax.Array, purpose: int) -> jax.Array:
-    """One key per client, by who it is and what the key is for."""
-    base = jax.random.fold_in(key, purpose)
-    return jax.vmap(lambda one: jax.random.fold_in(base, one))(client_id)
 
 
 def delivered(state: FedSLState) -> SplitParams:

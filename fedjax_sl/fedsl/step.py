@@ -8,11 +8,12 @@ import optax
 
 from fedjax_sl.algorithm import Batch
 from fedjax_sl.compression.pruning import apply_mask
+from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.split_grad import SplitGrad, split_grad
 from fedjax_sl.fedsl.config import Settings
 from fedjax_sl.fedsl.cut import cut_with_dropout
 from fedjax_sl.fedsl.quantizer import quantized
-from fedjax_sl.fedsl.state import GRADIENT, FedSLState, Setup, client_keys, rates
+from fedjax_sl.fedsl.state import GRADIENT, FedSLState, Setup, rates
 
 
 class Crossed(NamedTuple):

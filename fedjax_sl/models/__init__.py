@@ -1,8 +1,9 @@
 """Networks that can be cut in two, and the convolution that they are built on."""
 
+from fedjax_sl.models.cnn import cifar_cnn
 from fedjax_sl.models.conv import conv
 from fedjax_sl.models.split import SplitModel, SplitParams
 from fedjax_sl.models.vgg import split_vgg
 
 
-__all__ = ["SplitModel", "SplitParams", "conv", "split_vgg"]
+__all__ = ["SplitModel", "SplitParams", "cifar_cnn", "conv", "split_vgg"]

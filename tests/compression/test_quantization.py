@@ -131,3 +131,22 @@ def test_bits_are_a_value_of_one_program(key):
     np.testing.assert_array_equal(same["a"], tree["a"])
     errors = [float(jnp.abs(x["a"] - tree["a"]).max()) for x in (coarse, fine)]
     assert errors[0] > 10 * errors[1] > 0
+
+
+def test_published_laws_of_the_2_norm_with_2_to_the_b_levels(key):
+    bits, size = 4, 60
+    levels = levels_from_bits(bits, signed=False)
+    one_hot = jnp.zeros(size).at[7].set(-2.5)
+    quantized = quantize(key, one_hot, levels=levels, norm="l2")
+    np.testing.assert_array_equal(
+        quantized.level, np.zeros(size, int) - 16 * np.eye(size, dtype=int)[7]
+    )
+    np.testing.assert_array_equal(dequantize(quantized, levels=levels), one_hot)
+
+    x = jax.random.normal(key, (size,))
+    index = np.abs(many(key, x, levels, "l2")) * levels / np.linalg.norm(x)
+    expected = levels * np.abs(x) / np.linalg.norm(x)
+    spread = index.std(axis=0) / np.sqrt(DRAWS)
+    assert (np.abs(index.mean(axis=0) - expected) <= 5 * spread + 1e-4).all()
+    squares = (index**2).sum(axis=1)
+    assert squares.mean() <= 4**bits + min(size / 4, 2**bits * np.sqrt(size))

@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from fedjax_sl.experiment import cli
-from fedjax_sl.experiment.config import RunConfig, from_json, resolved, to_json
+from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, from_json, to_json
 from fedjax_sl.experiment.folder import read_lines
+from fedjax_sl.fedlpq import FedLPQConfig
 
 
 QUICK = (
@@ -113,6 +114,69 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize(
+    "command, named",
+    [
+        ("fedlpq --method.keep-probability 0", "keep_probability=0.0: expected"),
+        ("fedlpq --method.keep-probability 1.5", "(0, 1]"),
+        ("fedlpq --method.bits 17", "bits=17: expected 1 to 16 bits, or 32"),
+        ("fedlpq --method.bits 0", "bits=0"),
+        ("fedlpq --method.local-epochs 0", "local_epochs=0: expected at least 1"),
+        ("fedlpq --method.cohort-size 11", "cohort_size=11"),
+        ("fedlpq --data.num-clients 2000", "num_clients=2000: expected 1 to 1442"),
+        ("fedlpq --model.width 0", "width=0"),
+        ("fedprox", "unknown method 'fedprox'"),
+    ],
+)
+def test_bad_input_of_layer_wise_methods(command, named, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_prepare_jax", lambda: None)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["run", *command.split(), "--folder", "made"])
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and named in message
+    assert len(message.strip().splitlines()) == 1
+    assert not (tmp_path / "made").exists()
+
+
+def test_an_unknown_complexity_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_prepare_jax", lambda: None)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["run", "fedlpq", "--method.preference", "7", "--folder", "made"])
+    assert stop.value.code == 2
+    assert "preference" in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_layer_wise_run_leaves_its_record_and_another_method_refuses_it(tmp_path):
+    quick = "--model.width 0.05 --rounds 2 --eval-every 1 --data.num-clients 4"
+    result = call(
+        "fedlp",
+        *quick.split(),
+        *("--method.cohort-size", 2, "--method.preference", "u", "--folder", "one"),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    lines = read_lines(tmp_path / "one" / "metrics.jsonl")
+    assert [line["step"] for line in lines] == [37, 74]
+    config = from_json(tmp_path / "one" / "config.json")
+    assert (config.algorithm, config.method.bits) == ("fedlpq", 32)
+    result = call("fedsl", "--config", "one/config.json", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "is of a run of fedlpq" in result.stderr
+
+
+def test_cost_prints_the_published_table(capsys):
+    cli.main(["cost", "fedlpq"])
+    shown = capsys.readouterr().out
+    for number in ("661.759", "84.6", "79.6", "71.1", "35.6", "51.2", "17.2", "39.356"):
+        assert number in shown
+    cli.main(["cost", "fedsl", "--depth", "11"])
+    assert "MMACs" in capsys.readouterr().out
+
+
 def test_a_folder_with_something_else_in_it_is_left_alone(
     tmp_path, monkeypatch, capsys
 ):
@@ -130,9 +194,10 @@ def test_a_folder_with_something_else_in_it_is_left_alone(
     [
         ("{", "not JSON"),
         ("[]", "expected an object"),
-        ('{"rouds": 3}', "unknown field 'rouds'"),
-        ('{"method": {"bits": 1}}', "bits=1"),
-        ('{"method": 3}', "expected an object"),
+        ('{"rounds": 3}', "algorithm=None: expected one of"),
+        ('{"algorithm": "fedsl", "rouds": 3}', "unknown field 'rouds'"),
+        ('{"algorithm": "fedsl", "method": {"bits": 1}}', "bits=1"),
+        ('{"algorithm": "fedlpq", "method": 3}', "expected an object"),
     ],
 )
 def test_a_broken_configuration(tmp_path, text, named):
@@ -142,9 +207,16 @@ def test_a_broken_configuration(tmp_path, text, named):
         from_json(path)
 
 
-def test_a_configuration_survives_its_file(tmp_path):
-    config = resolved(RunConfig())
+@pytest.mark.parametrize("kind", [FedSLRun, FedLPQRun])
+def test_a_configuration_survives_its_file(tmp_path, kind):
+    config = kind().resolved()
     path = tmp_path / "config.json"
     path.write_text(to_json(config))
     assert from_json(path) == config
-    assert config.method.prune_end == config.rounds // 2
+
+
+def test_what_was_left_open_is_resolved():
+    assert FedSLRun(rounds=60).resolved().method.prune_end == 30
+    assert FedLPQRun().resolved().method.keep_probability == 0.5
+    sub_models = FedLPQRun(method=FedLPQConfig(preference="u"))
+    assert sub_models.resolved().method.keep_probability == 1

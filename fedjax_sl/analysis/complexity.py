@@ -1,0 +1,126 @@
+"""What a network costs: parameters, operations and activations, layer by layer."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from fedjax_sl.models.vgg import BLOCKS, split_vgg
+
+
+NORM_OPERATIONS = 4
+"""Operations for each output of a normalisation, as the profiler thop counts them."""
+
+
+class LayerCost(NamedTuple):
+    """A module that has parameters.
+
+    Attributes:
+      name: its path in the network, such as `block1/conv`.
+      params: parameters; running statistics do not count.
+      macs: multiplications with additions, for one example; biases do not count.
+      norm_outputs: numbers that a normalisation gives out for one example.
+    """
+
+    name: str
+    params: int
+    macs: int
+    norm_outputs: int
+
+    @property
+    def operations(self) -> int:
+        """What thop calls FLOPs: MACs, and 4 for each output of a normalisation."""
+        return self.macs + NORM_OPERATIONS * self.norm_outputs
+
+
+def _cost(module: nn.Module, output: jax.ShapeDtypeStruct) -> LayerCost:
+    params: dict[str, Any] = dict(module.variables.get("params", {}))
+    places, size = math.prod(output.shape[1:-1]), math.prod(output.shape[1:])
+    kernel = params.get("kernel")
+    return LayerCost(
+        name="/".join(module.path),
+        params=sum(leaf.size for leaf in params.values()),
+        macs=0 if kernel is None else places * kernel.size,
+        norm_outputs=size if "scale" in params else 0,
+    )
+
+
+def layer_costs(model: nn.Module, input_shape: tuple[int, ...]) -> list[LayerCost]:
+    """The layers of a network, in the order in which they act.
+
+    Args:
+      model: a module `(x, train, ...) -> y`.
+      input_shape: of one example.
+
+    Returns:
+      A `LayerCost` for each module that has parameters of its own.
+    """
+    costs = []
+
+    def watch(call, args, kwargs, context):
+        output = call(*args, **kwargs)
+        own = context.module.variables.get("params", {})
+        if own and not any(isinstance(leaf, dict) for leaf in own.values()):
+            costs.append(_cost(context.module, output))
+        return output
+
+    def run(key, x):
+        variables = model.init(key, x, False)
+        with nn.intercept_methods(watch):
+            return model.apply(variables, x, False)
+
+    x = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    jax.eval_shape(run, jax.random.key(0), x)
+    return costs
+
+
+class CutCost(NamedTuple):
+    """A network cut after convolution L_c.
+
+    Attributes:
+      cut: L_c.
+      client_params, server_params: parameters on each side.
+      client_macs, server_macs: for one example.
+      activations: numbers that cross the cut for one example.
+    """
+
+    cut: int
+    client_params: int
+    server_params: int
+    client_macs: int
+    server_macs: int
+    activations: int
+
+
+def cut_costs(depth: int = 19, **options: Any) -> list[CutCost]:
+    """Every cut of a VGG.
+
+    Args:
+      depth: 11, 13, 16 or 19.
+      **options: of `split_vgg`.
+
+    Returns:
+      A `CutCost` for each L_c from 1 to the number of convolutions.
+
+    Raises:
+      ValueError: if an argument lies outside its range.
+    """
+    rows = []
+    split_vgg(depth, cut=1, **options)
+    for cut in range(1, sum(BLOCKS[depth]) + 1):
+        model = split_vgg(depth, cut=cut, **options)
+        client = layer_costs(model.client, model.input_shape)
+        server = layer_costs(model.server, model.cut_shape())
+        rows.append(
+            CutCost(
+                cut=cut,
+                client_params=sum(layer.params for layer in client),
+                server_params=sum(layer.params for layer in server),
+                client_macs=sum(layer.macs for layer in client),
+                server_macs=sum(layer.macs for layer in server),
+                activations=math.prod(model.cut_shape()),
+            )
+        )
+    return rows

@@ -1,0 +1,73 @@
+"""What counts as a layer: the units that are kept or left out, quantised and coded.
+
+A leaf of a variable tree has a path such as `block1/conv/kernel`. By "module" a unit is
+what one module holds (`block1/conv`), by "block" what one part of the network holds
+(`block1`), by "tensor" every leaf is one.
+"""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+
+Unit = Literal["module", "block", "tensor"]
+
+
+def unit_of(path: tuple[str, ...], by: Unit) -> str:
+    """The name of the unit that a leaf belongs to."""
+    kept = {"module": path[:-1] or path, "block": path[:1], "tensor": path}[by]
+    return "/".join(kept)
+
+
+def leaves_of(tree: Any) -> dict[tuple[str, ...], Any]:
+    """The leaves of nested dicts by path."""
+    return flatten_dict(tree)  # type: ignore[return-value]
+
+
+def unit_names(tree: Any, *, by: Unit) -> list[str]:
+    """The units of a tree of parameters or statistics, in order."""
+    return sorted({unit_of(path, by) for path in leaves_of(tree)})
+
+
+def _members(tree: Any, by: Unit) -> dict[str, list[tuple[str, ...]]]:
+    """The leaves of each unit, kernels before biases."""
+    members: dict[str, list[tuple[str, ...]]] = {}
+    for path in sorted(leaves_of(tree), reverse=True):
+        members.setdefault(unit_of(path, by), []).append(path)
+    return members
+
+
+def to_units(tree: Any, *, by: Unit) -> dict[str, jax.Array]:
+    """Each unit's leaves as one vector.
+
+    Args:
+      tree: nested dicts of arrays.
+      by: what a unit is.
+
+    Returns:
+      `{name: [M_l]}`.
+    """
+    leaves = leaves_of(tree)
+    return {
+        name: jnp.concatenate([leaves[path].reshape(-1) for path in paths])
+        for name, paths in _members(tree, by).items()
+    }
+
+
+def from_units(units: dict[str, jax.Array], like: Any, *, by: Unit) -> Any:
+    """The inverse of `to_units` for a tree like this one."""
+    leaves, filled = leaves_of(like), {}
+    for name, paths in _members(like, by).items():
+        start = 0
+        for path in paths:
+            end = start + leaves[path].size
+            filled[path] = units[name][start:end].reshape(leaves[path].shape)
+            start = end
+    return unflatten_dict(filled)
+
+
+def per_leaf(values: dict[str, Any], like: Any, *, by: Unit) -> Any:
+    """A tree like this one whose leaves are the values of their units."""
+    return unflatten_dict({path: values[unit_of(path, by)] for path in leaves_of(like)})

@@ -1,0 +1,122 @@
+"""What can be chosen of FedLP-Q, with units and ranges."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.compression.coding import MAX_BITS, Code, check_code
+from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.compression.units import Unit
+from fedjax_sl.settings import (
+    IntegerPerClass,
+    Number,
+    OptimizerName,
+    PerClass,
+    check,
+    per_client,
+    static,
+)
+
+
+Preference = Literal["1", "3", "5", "u"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class FedLPQConfig:
+    """Settings of FedLP-Q (Entropy 2023, 25, 1205).
+
+    Probabilities and bits may be given as several values, one for each class of
+    devices: of G values, client k has number k mod G.
+    """
+
+    cohort_size: int = static(10)
+    """K, clients that take part in a round."""
+
+    local_epochs: int = static(1)
+    """E, epochs over its own examples that a client trains in a round, >= 1."""
+
+    learning_rate: Number = 1e-3
+    """eta, of the clients' local steps, >= 0."""
+
+    momentum: Number = 0.5
+    """Momentum of SGD, in [0, 1); Adam ignores it."""
+
+    optimizer: OptimizerName = static("adam")
+    """Optimiser of the local steps, begun anew in every round."""
+
+    keep_probability: PerClass | None = None
+    """p, probability that a client sends a layer that it trained, in (0, 1]; if not
+    given, 0.5 where all train the whole network and 1 where they prefer sub-models."""
+
+    preference: Preference | None = static(None)
+    """Clients of fixed complexity 1 to 5: 1, 3 or 5 with probability 0.6 and each other
+    with 0.1, or u, all alike; if not given, all train the whole network."""
+
+    bits: IntegerPerClass = 10
+    """b, 2^b levels between 0 and a layer's 2-norm, in 1..16; 32 is float32."""
+
+    code: Code = static("omega")
+    """Elias code of the messages."""
+
+    unit: Unit = static("module")
+    """What a layer is: what a module holds, a block of the network, or a tensor."""
+
+    client_weight: Literal["equal", "examples"] = static("equal")
+    """omega_k: every client the same, or in proportion to its examples."""
+
+    charge_statistics: bool = static(True)
+    """Count the norm statistics that are sent, in float32, with their layer."""
+
+    def __post_init__(self):
+        """Checks what can be checked: plain numbers, not traced values."""
+        check(self, "keep_probability", lambda v: 0 < v <= 1, "a number in (0, 1]")
+        check(self, "momentum", lambda v: 0 <= v < 1, "a number in [0, 1)")
+        for name in ("cohort_size", "local_epochs"):
+            check(self, name, lambda v: v >= 1, "at least 1")
+        check(self, "learning_rate", lambda v: 0 <= v < float("inf"), "a number >= 0")
+        check(
+            self,
+            "bits",
+            lambda v: 1 <= v <= MAX_BITS or v == FLOAT_BITS,
+            f"1 to {MAX_BITS} bits, or {FLOAT_BITS} for float32",
+        )
+        check_code(self.code)
+        if self.preference not in (None, *PREFERENCES):
+            raise ValueError(
+                f"preference={self.preference!r}: expected one of {tuple(PREFERENCES)}."
+            )
+
+
+PREFERENCES = {
+    "1": (0.6, 0.1, 0.1, 0.1, 0.1),
+    "3": (0.1, 0.1, 0.6, 0.1, 0.1),
+    "5": (0.1, 0.1, 0.1, 0.1, 0.6),
+    "u": (0.2, 0.2, 0.2, 0.2, 0.2),
+}
+"""Probabilities of the complexities 1 to 5."""
+
+
+class Settings(NamedTuple):
+    """The numbers that may differ between clients, `[K]` each."""
+
+    keep_probability: jax.Array
+    bits: jax.Array
+
+
+def usual_keep_probability(config: FedLPQConfig):
+    """The keep probability p as given, or what stands for it."""
+    if config.keep_probability is not None:
+        return config.keep_probability
+    return 0.5 if config.preference is None else 1.0
+
+
+def settings_of(config: FedLPQConfig, client_id: jax.Array) -> Settings:
+    """The numbers that hold for the clients of a cohort, `[K]`."""
+    keep = usual_keep_probability(config)
+    return Settings(
+        keep_probability=per_client(keep, client_id, jnp.float32),
+        bits=per_client(config.bits, client_id, jnp.int32),
+    )

@@ -1,0 +1,219 @@
+"""FedLP-Q put together: one round (Algorithm 3), and the algorithm it belongs to."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from fedjax_sl.algorithm import Algorithm, Cohort, RoundMetrics
+from fedjax_sl.compression.pruning import draw_layers
+from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.compression.units import per_leaf
+from fedjax_sl.federation import clients
+from fedjax_sl.federation.aggregation import client_weights, mean_of_senders
+from fedjax_sl.federation.clients import client_keys
+from fedjax_sl.fedlpq import submodel
+from fedjax_sl.fedlpq.config import PREFERENCES, FedLPQConfig, settings_of
+from fedjax_sl.fedlpq.state import (
+    COMPLEXITY,
+    HEAD,
+    LAYERS,
+    LEVELS,
+    FedLPQState,
+    Setup,
+)
+from fedjax_sl.fedlpq.traffic import layers_of, links
+from fedjax_sl.fedlpq.train import local_epochs
+from fedjax_sl.fedlpq.upload import upload
+from fedjax_sl.settings import Optimizer, optimizer_named
+
+
+def _templates(setup: Setup) -> list[submodel.Variables]:
+    return [submodel.template(model, setup.input_shape) for model in setup.models]
+
+
+def _head_size(setup: Setup) -> int:
+    templates = _templates(setup)
+    return max(submodel.head_size(one, templates[-1]) for one in templates)
+
+
+def _complexities(setup: Setup, key: jax.Array) -> jax.Array:
+    """`[N]`, drawn once for each client."""
+    everyone = jnp.arange(setup.num_clients)
+    if setup.config.preference is None:
+        return jnp.zeros_like(everyone)
+    chances = jnp.log(jnp.array(PREFERENCES[setup.config.preference]))
+    keys = client_keys(key, everyone, COMPLEXITY)
+    return jax.vmap(lambda one: jax.random.categorical(one, chances))(keys)
+
+
+def _init(setup: Setup, key: jax.Array) -> FedLPQState:
+    """The whole network, and for each client its complexity and a head of its own."""
+    image = jnp.zeros((1, *setup.input_shape))
+    whole = dict(setup.models[-1].init(key, image, False))
+    complexity, size = _complexities(setup, key), _head_size(setup)
+
+    def head_of(model):
+        return lambda key: submodel.pack_head(
+            dict(model.init(key, image, False)), whole, size
+        )
+
+    def head(arguments):
+        number, key = arguments
+        return jax.lax.switch(number, [head_of(m) for m in setup.models], key)
+
+    keys = client_keys(key, jnp.arange(setup.num_clients), HEAD)
+    heads = jax.lax.map(head, (complexity, keys))
+    return FedLPQState(jnp.int32(0), whole, complexity, heads)
+
+
+def _train(setup: Setup, whole, complexity, head, batches, num_examples):
+    """One client's local epochs on its own network.
+
+    Returns:
+      The whole network with its layers in place, its head, and its loss.
+    """
+    config = setup.config
+    optimizer = setup.optimizer(config.learning_rate)
+
+    def on(model, shapes):
+        def run(whole, head, batches, num_examples):
+            mine = submodel.take(whole, head, shapes)
+            trained, loss = local_epochs(
+                model,
+                optimizer,
+                mine,
+                batches,
+                num_examples,
+                epochs=config.local_epochs,
+            )
+            packed = submodel.pack_head(trained, whole, head.size)
+            return submodel.put_back(trained, whole), packed, loss
+
+        return run
+
+    pairs = zip(setup.models, _templates(setup), strict=True)
+    branches = [on(model, shapes) for model, shapes in pairs]
+    return jax.lax.switch(complexity, branches, whole, head, batches, num_examples)
+
+
+def _round(
+    setup: Setup, state: FedLPQState, cohort: Cohort, key: jax.Array
+) -> tuple[FedLPQState, RoundMetrics]:
+    """Steps 1 to 7 of Algorithm 3."""
+    config, whole = setup.config, state.variables
+    layers = layers_of(_templates(setup), config.unit)
+    settings = settings_of(config, cohort.client_id)
+    complexity = state.complexity[cohort.client_id]
+
+    def client(whole, key, bits, complexity, head, batches, num_examples):
+        trained, head, loss = _train(
+            setup, whole, complexity, head, batches, num_examples
+        )
+        sent = upload(config, key, whole["params"], trained["params"], bits)
+        return {**trained, "params": sent.params}, sent.message_bits, head, loss
+
+    received, lengths, heads, loss = setup.over_clients(client, whole)(
+        client_keys(key, cohort.client_id, LEVELS),
+        settings.bits,
+        complexity,
+        state.head[cohort.client_id],
+        cohort.batches,
+        cohort.num_examples,
+    )
+    owned = jnp.asarray(layers.owned)[complexity]
+    drawn = jax.vmap(draw_layers, in_axes=(0, None, 0))(
+        client_keys(key, cohort.client_id, LAYERS),
+        len(layers.names),
+        settings.keep_probability,
+    )
+    sent = owned & drawn
+    flags = dict(zip(layers.names, sent.T, strict=True))
+    weights = client_weights(cohort.num_examples, by=config.client_weight)
+    averaged = {
+        collection: mean_of_senders(
+            received[collection],
+            per_leaf(flags, whole[collection], by=config.unit),
+            weights,
+            whole[collection],
+        )
+        for collection in whole
+    }
+    none = jnp.zeros_like(settings.bits)
+    message_bits = jnp.stack([lengths.get(n, none) for n in layers.names], axis=1)
+    present = (cohort.num_examples > 0).astype(jnp.int32)
+    counts = links(config, layers, owned, sent, settings.bits, message_bits, present)
+    kept_ratio = sent @ layers.params / layers.params.sum()
+    new = FedLPQState(
+        round=state.round + 1,
+        variables=averaged,
+        complexity=state.complexity,
+        head=state.head.at[cohort.client_id].set(heads),
+    )
+    return new, RoundMetrics(cohort.client_id, loss, kept_ratio, *counts)
+
+
+def fedlpq(
+    model: nn.Module | Sequence[nn.Module],
+    config: FedLPQConfig,
+    *,
+    num_clients: int,
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    over_clients: clients.ClientMap = clients.scan,
+    optimizer: Optimizer | None = None,
+) -> Algorithm:
+    """FedLP-Q (Entropy 2023, 25, 1205) as pure functions.
+
+    Args:
+      model: the network, `(images, train, weight) -> logits`; or, where clients prefer
+        sub-models, the five networks of rising complexity.
+      config: the settings; its numbers may be traced.
+      num_clients: N, of whom each has a complexity and a private head.
+      input_shape: `(H, W, Ch)` of one example.
+      over_clients: how a function of one client is mapped over the cohort. A smaller
+        network takes less time where they are mapped one after another.
+      optimizer: learning rate -> optax optimiser; as configured if not given.
+
+    Returns:
+      The algorithm.
+
+    Raises:
+      ValueError: if the number of networks does not suit the configuration.
+    """
+    models = (model,) if isinstance(model, nn.Module) else tuple(model)
+    expected = 1 if config.preference is None else 5
+    if len(models) != expected:
+        raise ValueError(
+            f"{len(models)} networks: preference={config.preference!r} expects "
+            f"{expected}."
+        )
+    setup = Setup(
+        models=models,
+        input_shape=input_shape,
+        num_clients=num_clients,
+        config=config,
+        optimizer=optimizer or optimizer_named(config.optimizer, config.momentum),
+        over_clients=over_clients,
+    )
+    whole = models[-1]
+    return Algorithm(
+        init=lambda key: _init(setup, key),
+        round=lambda state, cohort, key: _round(setup, state, cohort, key),
+        predict=lambda state, images: jnp.asarray(
+            whole.apply(state.variables, images, False)
+        ),
+        period=lambda state: state.round,
+    )
+
+
+def fedlp(model, config: FedLPQConfig, **rest) -> Algorithm:
+    """FedLP: FedLP-Q without quantisation; arguments as for `fedlpq`."""
+    return fedlpq(model, dataclasses.replace(config, bits=FLOAT_BITS), **rest)
+
+
+def fedavg(model, config: FedLPQConfig, **rest) -> Algorithm:
+    """FedAvg: everyone sends every layer as float32; arguments as for `fedlpq`."""
+    whole = dataclasses.replace(config, keep_probability=1.0, preference=None)
+    return fedlp(model, whole, **rest)

@@ -1,0 +1,44 @@
+"""What FedLP-Q carries from round to round, and the parts it is put together from."""
+
+from typing import Any, NamedTuple
+
+import jax
+from flax import linen as nn
+
+from fedjax_sl.federation.clients import ClientMap
+from fedjax_sl.fedlpq.config import FedLPQConfig
+from fedjax_sl.settings import Optimizer
+
+
+COMPLEXITY, HEAD, LAYERS, LEVELS = range(4)
+"""Purposes, folded into keys so that no two draws share one."""
+
+
+class FedLPQState(NamedTuple):
+    """What is carried from round to round.
+
+    Attributes:
+      round: [] int32, t.
+      variables: of the whole network: `params`, and `batch_stats` of its norms.
+      complexity: `[N]` int32, of each client's network; 0 numbers the first model.
+      head: `[N, H]`, the private layers of each client, as one vector and padded.
+    """
+
+    round: jax.Array
+    variables: dict[str, Any]
+    complexity: jax.Array
+    head: jax.Array
+
+
+class Setup(NamedTuple):
+    """What stays the same: models, settings, optimiser, how clients are mapped.
+
+    The models are of rising complexity, the last one being the whole network.
+    """
+
+    models: tuple[nn.Module, ...]
+    input_shape: tuple[int, int, int]
+    num_clients: int
+    config: FedLPQConfig
+    optimizer: Optimizer
+    over_clients: ClientMap

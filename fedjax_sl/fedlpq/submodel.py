@@ -1,0 +1,69 @@
+"""The whole network seen by a client that trains a part of it.
+
+Layers of a sub-model that are named as layers of the whole network are shared with it;
+the others are its private head, which never leaves the client.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+Variables = dict[str, Any]
+
+
+def template(model: nn.Module, input_shape: tuple[int, ...]) -> Variables:
+    """The shapes of a model's variables."""
+    image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
+    return dict(
+        jax.eval_shape(
+            lambda key, x: model.init(key, x, False), jax.random.key(0), image
+        )
+    )
+
+
+def private(mine: Variables, whole: Variables) -> Variables:
+    """The parameters of a sub-model that the whole network does not have."""
+    return {k: v for k, v in mine["params"].items() if k not in whole["params"]}
+
+
+def head_size(mine: Variables, whole: Variables) -> int:
+    """Entries of the private head."""
+    return sum(leaf.size for leaf in jax.tree.leaves(private(mine, whole)))
+
+
+def pack_head(trained: Variables, whole: Variables, size: int) -> jax.Array:
+    """The private head as one vector `[H]`, padded with zeros."""
+    leaves = jax.tree.leaves(private(trained, whole))
+    flat = [leaf.reshape(-1) for leaf in leaves]
+    padding = size - sum(leaf.size for leaf in leaves)
+    return jnp.concatenate([*flat, jnp.zeros(padding)])
+
+
+def _unpack_head(head: jax.Array, shapes: Variables) -> Variables:
+    leaves, structure = jax.tree.flatten(shapes)
+    start, filled = 0, []
+    for leaf in leaves:
+        filled.append(head[start : start + leaf.size].reshape(leaf.shape))
+        start += leaf.size
+    return jax.tree.unflatten(structure, filled)
+
+
+def take(whole: Variables, head: jax.Array, shapes: Variables) -> Variables:
+    """A client's variables: its layers of the whole network, and its private head."""
+    shared = {
+        collection: {k: whole[collection][k] for k in layers if k in whole[collection]}
+        for collection, layers in shapes.items()
+    }
+    own = _unpack_head(head, private(shapes, whole))
+    return {**shared, "params": {**shared["params"], **own}}
+
+
+def put_back(trained: Variables, whole: Variables) -> Variables:
+    """The whole network with the shared layers of a trained sub-model in place."""
+    return {
+        collection: {k: trained[collection].get(k, old) for k, old in layers.items()}
+        for collection, layers in whole.items()
+    }

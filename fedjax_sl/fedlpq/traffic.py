@@ -1,0 +1,94 @@
+"""What crossed the two links of a round, counted where it was sent."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_sl.algorithm import Link
+from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.compression.units import Unit, leaves_of, unit_names, unit_of
+from fedjax_sl.fedlpq.config import FedLPQConfig
+
+
+class Layers(NamedTuple):
+    """The U layers of the whole network, what they hold and who has them.
+
+    Attributes:
+      names: of the layers.
+      params: `[U]` parameters of each.
+      statistics: `[U]` running statistics of its norms.
+      owned: `[models, U]` bool, which of them each model has.
+    """
+
+    names: list[str]
+    params: np.ndarray
+    statistics: np.ndarray
+    owned: np.ndarray
+
+
+def _sizes(tree: Any, names: list[str], by: Unit) -> np.ndarray:
+    sizes = dict.fromkeys(names, 0)
+    for path, leaf in leaves_of(tree).items():
+        sizes[unit_of(path, by)] += int(leaf.size)
+    return np.array(list(sizes.values()), np.int32)
+
+
+def layers_of(templates: list[Any], by: Unit) -> Layers:
+    """The layers of the last of these models, the whole network."""
+
+    def names_of(variables):
+        trees = (variables["params"], variables.get("batch_stats", {}))
+        return {name for tree in trees for name in unit_names(tree, by=by)}
+
+    whole = templates[-1]
+    names = sorted(names_of(whole))
+    owned = [[name in names_of(one) for name in names] for one in templates]
+    return Layers(
+        names=names,
+        params=_sizes(whole["params"], names, by),
+        statistics=_sizes(whole.get("batch_stats", {}), names, by),
+        owned=np.array(owned),
+    )
+
+
+def links(
+    config: FedLPQConfig,
+    layers: Layers,
+    owned: jax.Array,
+    sent: jax.Array,
+    bits: jax.Array,
+    message_bits: jax.Array,
+    present: jax.Array,
+) -> tuple[Link, Link, Link, Link]:
+    """Counts of one round, per client of the cohort.
+
+    Every layer that a client has goes down as float32. Up go the messages of the layers
+    sent, or float32 numbers at 32 bits; one flag for each layer of the network; and the
+    statistics of their norms in float32.
+
+    Args:
+      config: whether statistics count.
+      layers: the U layers.
+      owned: `[K, U]` bool.
+      sent: `[K, U]` bool.
+      bits: `[K]`.
+      message_bits: `[K, U]` int32, of every layer's message, sent or not.
+      present: `[K]` int32, 0 for a padded client.
+
+    Returns:
+      Links model down, activations up, gradients down, updates up.
+    """
+    exact = bits >= FLOAT_BITS
+    numbers = jnp.where(exact, sent @ layers.params, 0)
+    if config.charge_statistics:
+        numbers += sent @ layers.statistics
+    coded = jnp.where(exact, 0, (sent * message_bits).sum(axis=1))
+    full, none = jnp.full_like(present, FLOAT_BITS), jnp.zeros_like(present)
+    return (
+        Link(owned @ (layers.params + layers.statistics) * present, full, none),
+        Link(none, full, none),
+        Link(none, full, none),
+        Link(numbers * present, full, (coded + sent.shape[1]) * present),
+    )

@@ -1,0 +1,96 @@
+"""The six-convolution network of FedLP, and its sub-models for weaker devices.
+
+A sub-model of complexity c has the first c + 1 convolutions and a private head; its
+other layers are named as the whole network's, and are what it shares with it.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from fedjax_sl.models.batch_norm import BatchNorm
+from fedjax_sl.models.conv import Conv, Lowering
+from fedjax_sl.models.pool import max_pool
+
+
+COMPLEXITIES = (1, 2, 3, 4, 5)
+
+CHANNELS = (32, 32, 64, 64, 128, 128)
+
+POOLED = {1: (2,), 2: (2, 3), 3: (2, 4), 4: (2, 4, 5), 5: (2, 4, 6)}
+"""Convolutions, counted from 1, that a 2x2 pooling follows, for each complexity."""
+
+HIDDEN = 128
+
+
+class ConvBlock(nn.Module):
+    """Convolution, ReLU, batch norm."""
+
+    features: int
+    lowering: Lowering
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool, weight: jax.Array) -> jax.Array:
+        """Returns the block's activations."""
+        x = nn.relu(Conv(self.features, lowering=self.lowering, name="conv")(x))
+        return BatchNorm(name="bn")(x, train, weight)
+
+
+class CifarCNN(nn.Module):
+    """See `cifar_cnn`."""
+
+    complexity: int
+    num_classes: int
+    width: float
+    lowering: Lowering
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, train: bool, weight: jax.Array | None = None
+    ) -> jax.Array:
+        """Logits `[B, C]` of `[B, H, W, Ch]`; `weight` `[B]` is 0 for padding."""
+        weight = jnp.ones(x.shape[0]) if weight is None else weight
+        for number, channels in enumerate(CHANNELS[: self.complexity + 1], 1):
+            features = max(1, round(channels * self.width))
+            block = ConvBlock(features, self.lowering, name=f"block{number}")
+            x = block(x, train, weight)
+            if number in POOLED[self.complexity]:
+                x = max_pool(x)
+        head = "fc" if self.complexity == max(COMPLEXITIES) else "private_fc"
+        x = x.reshape(x.shape[0], -1)
+        x = nn.Dense(max(1, round(HIDDEN * self.width)), name=f"{head}1")(x)
+        return nn.Dense(self.num_classes, name=f"{head}2")(x)
+
+
+def cifar_cnn(
+    *,
+    complexity: int = 5,
+    num_classes: int = 10,
+    width: float = 1.0,
+    lowering: Lowering = "auto",
+) -> nn.Module:
+    """The network of FedLP (and of Entropy 2023, 25, 1205), or one of its sub-models.
+
+    3x3 convolutions of 32, 32, 64, 64, 128 and 128 channels, each followed by ReLU and
+    batch norm, a 2x2 pooling after every second one; then 128 hidden units, with no
+    ReLU, and the logits. Complexities 1 to 4 stop after convolution 2 to 5.
+
+    Args:
+      complexity: 1 to 5, 5 being the whole network.
+      num_classes: C.
+      width: factor on every number of channels and hidden units.
+      lowering: how the convolutions are computed, see `models.conv`.
+
+    Returns:
+      A module `(images, train, weight) -> logits`.
+
+    Raises:
+      ValueError: if an argument lies outside its range.
+    """
+    if complexity not in COMPLEXITIES:
+        raise ValueError(f"complexity={complexity}: expected 1 to 5.")
+    if num_classes < 2:
+        raise ValueError(f"num_classes={num_classes}: expected at least 2.")
+    if not width > 0:
+        raise ValueError(f"width={width}: expected a number > 0.")
+    return CifarCNN(complexity, num_classes, width, lowering)

@@ -1,0 +1,423 @@
+"""Laws of FedLP-Q's round, on a network small enough to follow."""
+
+import dataclasses
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fedjax_sl.algorithm import Batch, Cohort
+from fedjax_sl.analysis.traffic import traffic
+from fedjax_sl.compression import Quantized, draw_layers, encode, message_bits
+from fedjax_sl.compression.units import leaves_of, unit_of
+from fedjax_sl.federation import clients
+from fedjax_sl.federation.aggregation import weighted_mean
+from fedjax_sl.fedlpq import FedLPQConfig, fedavg, fedlpq
+from fedjax_sl.fedlpq import method as method_module
+from fedjax_sl.fedlpq import upload as upload_module
+from fedjax_sl.fedlpq.config import PREFERENCES
+from fedjax_sl.fedlpq.traffic import layers_of
+from fedjax_sl.fedlpq.train import local_epochs
+from fedjax_sl.models.cnn import COMPLEXITIES, cifar_cnn
+from fedjax_sl.settings import optimizer_named
+from tests.worlds import assert_close
+
+
+N, SHAPE, BATCH, STEPS = 6, (8, 8, 1), 4, 2
+EXACT = FedLPQConfig(
+    cohort_size=N,
+    bits=32,
+    optimizer="sgd",
+    learning_rate=0.05,
+    keep_probability=1.0,
+)
+
+
+@cache
+def network(complexity=5):
+    return cifar_cnn(complexity=complexity, width=0.06, num_classes=3)
+
+
+def networks(preference):
+    return network() if preference is None else [network(c) for c in COMPLEXITIES]
+
+
+@partial(jax.jit, static_argnums=1)
+def _batches(key, ids):
+    def one(client):
+        image, label = jax.random.split(jax.random.fold_in(key, client))
+        return Batch(
+            jax.random.normal(image, (STEPS, BATCH, *SHAPE)),
+            jax.random.randint(label, (STEPS, BATCH), 0, 3),
+            jnp.ones((STEPS, BATCH)),
+        )
+
+    return jax.vmap(one)(jnp.array(ids))
+
+
+def cohort_of(key, ids=tuple(range(N)), counts=None):
+    """A cohort with full batches, or with the first so many examples of each client."""
+    batches = _batches(key, ids)
+    counts = jnp.full(len(ids), STEPS * BATCH) if counts is None else jnp.array(counts)
+    place = jnp.arange(STEPS * BATCH).reshape(1, STEPS, BATCH)
+    weight = (place < counts.reshape(-1, 1, 1)).astype(jnp.float32)
+    return Cohort(jnp.array(ids), batches._replace(weight=weight), counts)
+
+
+@cache
+def programs(preference=None, unit="module"):
+    """Compiled `init` and `round`, the configuration's numbers being arguments."""
+
+    def algorithm(config):
+        return fedlpq(networks(preference), config, num_clients=N, input_shape=SHAPE)
+
+    init = jax.jit(lambda config, key: algorithm(config).init(key))
+    return init, jax.jit(lambda config, *rest: algorithm(config).round(*rest))
+
+
+def play(config, key, cohort=None, preference=None):
+    init, step = programs(preference, config.unit)
+    state = init(config, key)
+    return state, *step(config, state, cohort or cohort_of(key), key)
+
+
+def alone(key, config=EXACT, counts=None):
+    """What each client makes of the first model, trained outside the round."""
+    init, _ = programs()
+    state, cohort = init(config, key), cohort_of(key, counts=counts)
+    optimizer = optimizer_named(config.optimizer, config.momentum)(config.learning_rate)
+
+    @jax.jit
+    def train(batches, count):
+        return local_epochs(
+            network(), optimizer, state.variables, batches, count, epochs=1
+        )[0]
+
+    one_each = [
+        train(jax.tree.map(lambda x, k=k: x[k], cohort.batches), cohort.num_examples[k])
+        for k in range(N)
+    ]
+    return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *one_each)
+
+
+def test_all_layers_unquantised_is_fedavg_to_the_last_bit(key):
+    start, after, _ = play(EXACT, key)
+    state, trained = alone(key)
+    mean = jax.jit(lambda trees: weighted_mean(trees, jnp.full(N, 1 / N)))(trained)
+    assert_close(start.variables, state.variables, tolerance=0)
+    moved = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), after.variables, mean)
+    assert all(leaf < 1e-6 for leaf in jax.tree.leaves(moved))
+
+    both = [
+        jax.jit(make(network(), config, num_clients=N, input_shape=SHAPE).round)(
+            start, cohort_of(key), key
+        )[0].variables
+        for make, config in (
+            (fedlpq, EXACT),
+            (fedavg, dataclasses.replace(EXACT, bits=8, keep_probability=0.3)),
+        )
+    ]
+    assert_close(both[0], both[1], tolerance=0)
+
+
+def test_more_bits_come_closer_to_fedavg(key):
+    _, exact, _ = play(EXACT, key)
+
+    def distance(bits):
+        config = dataclasses.replace(EXACT, bits=bits)
+        _, state, _ = play(config, key)
+        gaps = jax.tree.map(jnp.subtract, state.variables, exact.variables)["params"]
+        return float(sum((leaf**2).sum() for leaf in jax.tree.leaves(gaps)) ** 0.5)
+
+    coarse, middle, fine = (distance(bits) for bits in (4, 8, 14))
+    assert coarse > 5 * middle > 25 * fine > 0
+
+
+def with_flags(monkeypatch, table):
+    """Sends what the table `[N, U]` says; client k is told by its own probability."""
+    rows = jnp.asarray(table)
+
+    def look_up(key, num_layers, keep_probability):
+        assert num_layers == rows.shape[1]
+        return rows[jnp.round(keep_probability * 100).astype(int)]
+
+    monkeypatch.setattr(method_module, "draw_layers", look_up)
+    return tuple(k / 100 if k else 0.001 for k in range(len(rows)))
+
+
+def round_of(config, state, cohort, key, model=None):
+    algorithm = fedlpq(
+        model or networks(config.preference), config, num_clients=N, input_shape=SHAPE
+    )
+    return jax.jit(algorithm.round)(state, cohort, key)
+
+
+@pytest.mark.parametrize("by", ["module", "block", "tensor"])
+@pytest.mark.parametrize("weighted_by", ["equal", "examples"])
+def test_layers_are_averaged_over_their_senders_as_in_numpy(
+    key, by, weighted_by, monkeypatch
+):
+    counts = [8, 3, 8, 5, 8, 1]
+    state, trained = alone(key, counts=counts)
+    names = layers_of([state.variables], by).names
+    table = np.random.default_rng(0).random((N, len(names))) < 0.4
+    table[:, 0], table[:, 1], table[:, 2] = False, True, np.arange(N) == 4
+    config = dataclasses.replace(
+        EXACT,
+        unit=by,
+        client_weight=weighted_by,
+        keep_probability=with_flags(monkeypatch, table),
+    )
+    after, _ = round_of(config, state, cohort_of(key, counts=counts), key)
+    weights = np.ones(N) if weighted_by == "equal" else np.array(counts)
+    for collection in ("params", "batch_stats"):
+        old, mine = (leaves_of(x[collection]) for x in (state.variables, trained))
+        for path, leaf in leaves_of(after.variables[collection]).items():
+            sent = table[:, names.index(unit_of(path, by))]
+            if not sent.any():
+                np.testing.assert_array_equal(leaf, old[path])
+                continue
+            chosen = np.asarray(mine[path], np.float64)[sent]
+            mean = np.average(chosen, axis=0, weights=weights[sent])
+            np.testing.assert_allclose(leaf, mean, rtol=1e-4, atol=1e-6)
+
+
+def test_flags_of_one_layer_leave_the_others_alone(key, monkeypatch):
+    state, _ = alone(key)
+    names = layers_of([state.variables], "module").names
+    table = np.random.default_rng(1).random((N, len(names))) < 0.5
+    results = []
+    for row in (np.arange(N) < 2, np.arange(N) > 3):
+        table[:, 5] = row
+        config = dataclasses.replace(
+            EXACT, keep_probability=with_flags(monkeypatch, table)
+        )
+        after, _ = round_of(config, state, cohort_of(key), key)
+        results.append(leaves_of(after.variables["params"]))
+    for path, leaf in results[0].items():
+        same = (leaf == results[1][path]).all()
+        assert same == (unit_of(path, "module") != names[5])
+
+
+def test_who_comes_first_does_not_matter(key):
+    config = dataclasses.replace(EXACT, keep_probability=0.5, bits=6)
+    _, forward, _ = play(config, key)
+    backward = cohort_of(key, ids=tuple(range(N))[::-1])
+    _, other, _ = play(config, key, backward)
+    assert_close(forward.variables, other.variables, tolerance=1e-5)
+
+
+def test_participation_follows_the_keep_probability(key):
+    p, clients_, layers = 0.2, 10, 4000
+    draws = jax.vmap(lambda k: draw_layers(k, layers, p))(
+        jax.random.split(key, clients_)
+    )
+    count = draws.size
+    assert abs(draws.mean() - p) < 5 * (p * (1 - p) / count) ** 0.5
+    nobody = (~draws).all(axis=0).mean()
+    expected = (1 - p) ** clients_
+    assert abs(nobody - expected) < 5 * (expected * (1 - expected) / layers) ** 0.5
+
+
+@pytest.mark.parametrize("code", ["omega", "gamma", "delta"])
+@pytest.mark.parametrize("charged", [True, False])
+def test_uplink_is_what_the_encoder_emits(key, code, charged, monkeypatch):
+    config = dataclasses.replace(EXACT, bits=5, code=code, charge_statistics=charged)
+    state = programs()[0](config, key)
+    layers = layers_of([state.variables], "module")
+    messages = []
+
+    def intercept(quantized, *, bits, code):
+        def keep(norm, level, bits):
+            messages.append(
+                (level.size, encode(Quantized(norm, level), bits=int(bits), code=code))
+            )
+
+        jax.debug.callback(keep, quantized.norm, quantized.level, bits)
+        return message_bits(quantized, bits=bits, code=code)
+
+    monkeypatch.setattr(upload_module, "message_bits", intercept)
+    _, metrics = round_of(config, state, cohort_of(key), key)
+    jax.effects_barrier()
+    assert sorted(size for size, _ in messages) == sorted(layers.params.tolist() * N)
+    uplink = traffic(jax.tree.map(lambda x: x[None], metrics)).uplink.sum()
+    statistics = 32 * N * int(layers.statistics.sum()) if charged else 0
+    flags = N * len(layers.names)
+    assert uplink == sum(m.num_bits for _, m in messages) + flags + statistics
+
+
+def test_layers_left_out_cost_their_flag_alone(key, monkeypatch):
+    state = programs()[0](EXACT, key)
+    layers = layers_of([state.variables], "module")
+    names = layers.names
+    table = np.zeros((N, len(names)), bool)
+    table[2, 3] = True
+    keep = with_flags(monkeypatch, table)
+    for bits in (32, 7):
+        config = dataclasses.replace(EXACT, bits=bits, keep_probability=keep)
+        _, metrics = round_of(config, state, cohort_of(key), key)
+        up = traffic(jax.tree.map(lambda x: x[None], metrics)).uplink[0]
+        np.testing.assert_array_equal(np.delete(up, 2), len(names))
+        message = up[2] - len(names) - 32 * layers.statistics[3]
+        size = int(layers.params[3])
+        if bits == 32:
+            assert message == 32 * size
+        else:
+            assert 32 + 2 * size < message < 32 * size
+        assert metrics.kept_ratio[2] == pytest.approx(size / layers.params.sum())
+    down = traffic(jax.tree.map(lambda x: x[None], metrics)).downlink[0]
+    assert (down == 32 * (layers.params.sum() + layers.statistics.sum())).all()
+
+
+@pytest.fixture(scope="module")
+def sub_models():
+    """A round in which each complexity takes part, and what was before it."""
+    key = jax.random.key(0)
+    config = dataclasses.replace(EXACT, preference="u")
+    state = programs("u")[0](config, key)
+    state = state._replace(complexity=jnp.array([0, 1, 2, 3, 4, 4]))
+    return config, state, key
+
+
+def test_clients_change_only_what_their_network_has(sub_models):
+    config, state, key = sub_models
+    before = leaves_of(state.variables["params"])
+    for client, complexity in ((0, 1), (1, 2), (3, 4), (4, 5)):
+        cohort = cohort_of(key, ids=(client,))
+        config_one = dataclasses.replace(config, cohort_size=1)
+        after, metrics = programs("u")[1](config_one, state, cohort, key)
+        shared = {f"block{n}" for n in range(1, complexity + 2)}
+        shared |= {"fc1", "fc2"} if complexity == 5 else set()
+        for path, leaf in leaves_of(after.variables["params"]).items():
+            assert (leaf != before[path]).any() == (path[0] in shared), path
+        others = np.arange(N) != client
+        np.testing.assert_array_equal(after.head[others], state.head[others])
+        changed = (after.head[client] != state.head[client]).any()
+        assert changed == (complexity < 5)
+        sizes = layers_of([state.variables], "block")
+        own = [n in shared for n in sizes.names]
+        assert (
+            metrics.model_down.entries[0]
+            == (sizes.params + sizes.statistics)[own].sum()
+        )
+
+
+def test_private_heads_survive_and_shared_ones_stay_where_nobody_has_them(sub_models):
+    config, state, key = sub_models
+    init, step = programs("u")
+    first, _ = step(config, state, cohort_of(key), key)
+    some = dataclasses.replace(config, cohort_size=3)
+    second, _ = step(some, first, cohort_of(key, ids=(1, 2, 3)), key)
+    for name in ("fc1", "fc2"):
+        assert_close(
+            second.variables["params"][name],
+            first.variables["params"][name],
+            tolerance=0,
+        )
+    np.testing.assert_array_equal(second.head[0], first.head[0])
+    assert (second.head[1] != first.head[1]).any()
+
+
+@pytest.mark.parametrize("preference, chances", PREFERENCES.items())
+def test_complexities_follow_the_preference_and_stay(key, preference, chances):
+    algorithm = fedlpq(
+        [network(c) for c in COMPLEXITIES],
+        dataclasses.replace(EXACT, preference=preference),
+        num_clients=2000,
+        input_shape=SHAPE,
+    )
+    complexity = jax.jit(lambda key: algorithm.init(key).complexity)(key)
+    shares = np.bincount(complexity, minlength=5) / 2000
+    p = np.array(chances)
+    assert (abs(shares - p) < 5 * np.sqrt(p * (1 - p) / 2000)).all()
+
+
+def test_padded_batches_are_not_trained_on(key):
+    """A client with 3 of 8 examples takes one step, on them alone."""
+    counts = [3] * N
+    cohort = cohort_of(key, counts=counts)
+    poisoned = cohort._replace(
+        batches=cohort.batches._replace(
+            image=jnp.where(
+                cohort.batches.weight[..., None, None, None] > 0,
+                cohort.batches.image,
+                1e3,
+            )
+        )
+    )
+    _, clean, metrics = play(EXACT, key, cohort)
+    _, other, _ = play(EXACT, key, poisoned)
+    assert_close(clean.variables, other.variables, tolerance=1e-5)
+    assert np.isfinite(metrics.loss).all()
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [clients.vmap, clients.sharded(clients.mesh(N))],
+    ids=["vmap", "mesh"],
+)
+@pytest.mark.parametrize("preference", [None, "u"])
+def test_mappings_agree(key, mapping, preference):
+    config = dataclasses.replace(EXACT, preference=preference)
+    start, after, _ = play(config, key, preference=preference)
+    algorithm = fedlpq(
+        networks(preference),
+        config,
+        num_clients=N,
+        input_shape=SHAPE,
+        over_clients=mapping,
+    )
+    other, _ = jax.jit(algorithm.round)(start, cohort_of(key), key)
+    assert_close(other.variables, after.variables, tolerance=1e-4)
+    assert_close(other.head, after.head, tolerance=1e-4)
+
+
+def test_numbers_do_not_compile_again(key):
+    traces = []
+
+    @jax.jit
+    def step(config, state, cohort, key):
+        traces.append(config)
+        algorithm = fedlpq(network(), config, num_clients=N, input_shape=SHAPE)
+        return algorithm.round(state, cohort, key)
+
+    state = programs()[0](EXACT, key)
+    for change in (
+        {},
+        {"bits": 4},
+        {"keep_probability": 0.3},
+        {"learning_rate": 0.5, "momentum": 0.9},
+    ):
+        step(dataclasses.replace(EXACT, **change), state, cohort_of(key), key)
+    assert len(traces) == 1
+
+
+def test_classes_of_devices_have_their_own_numbers(key):
+    config = dataclasses.replace(EXACT, bits=(32, 3), keep_probability=(1.0, 0.001))
+    _, _, metrics = play(config, key)
+    assert (metrics.kept_ratio[::2] == 1).all()
+    assert (metrics.kept_ratio[1::2] < 0.5).all()
+
+
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        ({"keep_probability": 0.0}, "keep_probability=0.0"),
+        ({"keep_probability": 1.1}, "keep_probability=1.1"),
+        ({"bits": 0}, "bits=0"),
+        ({"bits": 17}, "bits=17"),
+        ({"preference": "2"}, "preference='2'"),
+        ({"code": "rice"}, "code='rice'"),
+        ({"local_epochs": 0}, "local_epochs=0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(change, named):
+    with pytest.raises(ValueError, match=named):
+        dataclasses.replace(EXACT, **change)
+
+
+def test_the_number_of_networks_must_suit(key):
+    with pytest.raises(ValueError, match="expects 5"):
+        fedlpq(network(), dataclasses.replace(EXACT, preference="u"), num_clients=N)
