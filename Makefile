@@ -19,6 +19,8 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.round
+	$(BIN)/python -m benchmarks.fedlpq
+	$(BIN)/python -m benchmarks.codec
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -24,6 +24,13 @@ CODES = ("omega", "gamma", "delta")
 MAX_BITS = 16
 NORM_BITS = 32
 
+DESCRIPTION = {
+    "omega": ((2, 1), (3, 2), (5, 3), (9, 1), (17, 4)),
+    "delta": ((2, 2), (4, 2), (8, 2), (16, 2)),
+}
+"""A codeword is as long as its number and a description of that length: from so many
+digits on, so many bits more."""
+
 
 class Message(NamedTuple):
     """Bits packed into bytes, the first bit being a byte's most significant one.
@@ -48,6 +55,17 @@ def _check_bits(bits: Any) -> None:
         raise ValueError(f"bits={bits}: expected 1 to {MAX_BITS}.")
 
 
+def _digits(values: jax.Array) -> jax.Array:
+    """Binary digits of integers >= 1: the exponent of the float32 nearby.
+
+    Vector units have this, where they may lack an instruction that counts zeros. No
+    number whose second digit is 0 is rounded up to a power of two.
+    """
+    rounded = (values & ~(values >> 1)).astype(jnp.float32)
+    exponent = jax.lax.bitcast_convert_type(rounded, jnp.int32) >> 23
+    return exponent - 126
+
+
 def elias_lengths(values: Any, *, code: Code = "omega") -> jax.Array:
     """Bits of the codeword of each integer k, n = floor(log2 k) + 1 being its length.
 
@@ -65,17 +83,13 @@ def elias_lengths(values: Any, *, code: Code = "omega") -> jax.Array:
       ValueError: if the code is unknown.
     """
     check_code(code)
-    values = jnp.asarray(values, jnp.int32)
-    length = 32 - jax.lax.clz(values)
+    digits = _digits(jnp.asarray(values, jnp.int32))
     if code == "gamma":
-        return 2 * length - 1
-    if code == "delta":
-        return length + 2 * (32 - jax.lax.clz(length)) - 2
-    # n - 1 <= 30 is itself described by groups of up to 5 bits: longer ones from the
-    # first column on, by so many bits.
-    for digits, more in ((2, 1), (3, 2), (5, 3), (9, 1), (17, 4)):
-        length += jnp.where(32 - jax.lax.clz(values) >= digits, more, 0)
-    return length
+        return 2 * digits - 1
+    return digits + sum(
+        (jnp.where(digits >= first, more, 0) for first, more in DESCRIPTION[code]),
+        start=0,
+    )
 
 
 def message_bits(quantized: Quantized, *, bits: Any, code: Code = "omega") -> jax.Array:
