@@ -9,13 +9,14 @@ medians.
 import argparse
 import time
 from statistics import median
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sl.compression import decode, encode, message_bits, quantize
-from fedjax_sl.compression.coding import CODES
+from fedjax_sl.compression.coding import Code
 
 
 def seconds(function, turns: int) -> float:
@@ -48,7 +49,7 @@ def main() -> None:
     print(f"{millions:g} M elements, b = {chosen.bits}\n")
     print("| code | bits/element | encode M/s | decode M/s | counting / quantising |")
     print("|---|---|---|---|---|")
-    for code in CODES:
+    for code in get_args(Code):
         message = encode(layer, bits=chosen.bits, code=code)
         writing = seconds(
             lambda c=code: encode(layer, bits=chosen.bits, code=c), chosen.turns

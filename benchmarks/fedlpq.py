@@ -9,6 +9,7 @@ block is one round. Ours prunes layers, quantises and counts bits; PyTorch's pru
 import argparse
 import os
 from functools import partial
+from typing import Literal
 
 from benchmarks.contest import report, seconds
 
@@ -16,7 +17,7 @@ from benchmarks.contest import report, seconds
 CLIENTS, EXAMPLES = 10, 500
 
 
-def compiled(batch: int, preference: str | None = None):
+def compiled(batch: int, preference: Literal["u"] | None = None):
     """Our round: clients one after another on each core's device."""
     import jax
 

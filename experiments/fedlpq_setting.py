@@ -1,0 +1,117 @@
+"""The world that the experiments on FedLP-Q share: published, and reduced for a CPU.
+
+The reduced network is half as wide, so its layers have a quarter of the parameters.
+The relative variance of quantisation is bounded by M / 4^(b + 1), so that 9 and 7 bits
+there stand for the published 10 and 8.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_sl import (
+    Algorithm,
+    Dataset,
+    FedLPQConfig,
+    Partition,
+    cifar_cnn,
+    fedlpq,
+    load,
+)
+from fedjax_sl.data import dirichlet, draw_epochs, iid
+from fedjax_sl.federation import clients
+from fedjax_sl.models.cnn import COMPLEXITIES
+from fedjax_sl.simulation import simulate
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the experiment is.
+
+    Attributes:
+      name: of the folder of results.
+      num_clients, cohort_size, local_epochs, rounds, batch_size: N, K, E, T, B.
+      train_examples, test_examples: how many images of each split are used.
+      width: of the network.
+      bits: those of the columns, 32 being float32.
+    """
+
+    name: str
+    num_clients: int
+    cohort_size: int
+    local_epochs: int
+    rounds: int
+    batch_size: int
+    train_examples: int
+    test_examples: int
+    width: float
+    bits: tuple[int, ...]
+
+
+REDUCED = Scale("reduced", 20, 4, 2, 10, 10, 5000, 2000, 0.5, (32, 9, 7))
+FULL = Scale("full", 100, 10, 5, 200, 10, 50000, 10000, 1.0, (32, 10, 8))
+
+PARTITIONS = ("iid", "non-iid")
+ALPHA = 1.0
+"""Of the Dirichlet partition that stands for the published non-iid one."""
+
+
+def world(scale: Scale, partition: str) -> tuple[Dataset, Dataset, Partition]:
+    """CIFAR-10's training and test images, and who owns which."""
+
+    def first(split, count):
+        whole = load("cifar10", split=split)
+        return dataclasses.replace(
+            whole, image=whole.image[:count], label=whole.label[:count]
+        )
+
+    train = first("train", scale.train_examples)
+    rng = np.random.default_rng(0)
+    if partition == "iid":
+        owners = iid(rng, train.label, scale.num_clients)
+    else:
+        owners = dirichlet(rng, train.label, scale.num_clients, alpha=ALPHA)
+    return train, first("test", scale.test_examples), owners
+
+
+def algorithm(scale: Scale, config: FedLPQConfig) -> Algorithm:
+    """FedLP-Q of that size, its clients spread over this machine's devices."""
+    models = [cifar_cnn(complexity=c, width=scale.width) for c in COMPLEXITIES]
+    return fedlpq(
+        models[-1] if config.preference is None else models,
+        config,
+        num_clients=scale.num_clients,
+        over_clients=clients.sharded(clients.mesh(scale.cohort_size)),
+    )
+
+
+def config_of(scale: Scale, keep: float, preference, bits: int) -> FedLPQConfig:
+    """A scheme's configuration, with arrays so that rows share a compiled program."""
+    return FedLPQConfig(
+        cohort_size=scale.cohort_size,
+        local_epochs=scale.local_epochs,
+        keep_probability=jnp.float32(keep),
+        preference=preference,
+        bits=jnp.int32(bits),
+    )
+
+
+@partial(jax.jit, static_argnames=("scale", "rounds", "evaluations"))
+def play(config, key, train, test, owners, *, scale, rounds, evaluations):
+    """`simulate` with so many evaluations, as one program for all numbers."""
+    return simulate(
+        algorithm(scale, config),
+        train,
+        owners,
+        key,
+        test=test,
+        rounds=rounds,
+        cohort_size=scale.cohort_size,
+        batch_size=scale.batch_size,
+        eval_every=rounds // evaluations,
+        draw=partial(draw_epochs, epochs=scale.local_epochs),
+    )
