@@ -99,57 +99,72 @@ def _train(setup: Setup, whole, complexity, head, batches, num_examples):
     return jax.lax.switch(complexity, branches, whole, head, batches, num_examples)
 
 
-def _round(
-    setup: Setup, state: FedLPQState, cohort: Cohort, key: jax.Array
-) -> tuple[FedLPQState, RoundMetrics]:
-    """Steps 1 to 7 of Algorithm 3."""
-    config, whole = setup.config, state.variables
-    layers = layers_of(_templates(setup), config.unit)
-    settings = settings_of(config, cohort.client_id)
-    complexity = state.complexity[cohort.client_id]
+def _clients(setup: Setup, state: FedLPQState, cohort: Cohort, bits, key):
+    """Steps 2, 4 and 5 for each client of the cohort.
+
+    Returns:
+      What the server would rebuild of all layers, `{layer: [K]}` bits of their
+      messages, the private heads, and the losses; leaves `[K, ...]`.
+    """
 
     def client(whole, key, bits, complexity, head, batches, num_examples):
         trained, head, loss = _train(
             setup, whole, complexity, head, batches, num_examples
         )
-        sent = upload(config, key, whole["params"], trained["params"], bits)
+        start = whole["params"]
+        sent = upload(setup.config, key, start, trained["params"], bits)
         return {**trained, "params": sent.params}, sent.message_bits, head, loss
 
-    received, lengths, heads, loss = setup.over_clients(client, whole)(
+    return setup.over_clients(client, state.variables)(
         client_keys(key, cohort.client_id, LEVELS),
-        settings.bits,
-        complexity,
+        bits,
+        state.complexity[cohort.client_id],
         state.head[cohort.client_id],
         cohort.batches,
         cohort.num_examples,
     )
-    owned = jnp.asarray(layers.owned)[complexity]
-    drawn = jax.vmap(draw_layers, in_axes=(0, None, 0))(
+
+
+def _aggregate(config: FedLPQConfig, names, whole, received, sent, num_examples):
+    """Step 6: each layer's mean over those who sent it, else the layer as it was."""
+    flags = dict(zip(names, sent.T, strict=True))
+    weights = client_weights(num_examples, by=config.client_weight)
+    return {
+        collection: mean_of_senders(
+            received[collection],
+            per_leaf(flags, old, by=config.unit),
+            weights,
+            old,
+        )
+        for collection, old in whole.items()
+    }
+
+
+def _round(
+    setup: Setup, state: FedLPQState, cohort: Cohort, key: jax.Array
+) -> tuple[FedLPQState, RoundMetrics]:
+    """A global epoch t, of Algorithm 3."""
+    config = setup.config
+    layers = layers_of(_templates(setup), config.unit)
+    settings = settings_of(config, cohort.client_id)
+    received, lengths, heads, loss = _clients(setup, state, cohort, settings.bits, key)
+    owned = jnp.asarray(layers.owned)[state.complexity[cohort.client_id]]
+    sent = owned & jax.vmap(draw_layers, in_axes=(0, None, 0))(
         client_keys(key, cohort.client_id, LAYERS),
         len(layers.names),
         settings.keep_probability,
     )
-    sent = owned & drawn
-    flags = dict(zip(layers.names, sent.T, strict=True))
-    weights = client_weights(cohort.num_examples, by=config.client_weight)
-    averaged = {
-        collection: mean_of_senders(
-            received[collection],
-            per_leaf(flags, whole[collection], by=config.unit),
-            weights,
-            whole[collection],
-        )
-        for collection in whole
-    }
+    averaged = _aggregate(
+        config, layers.names, state.variables, received, sent, cohort.num_examples
+    )
     none = jnp.zeros_like(settings.bits)
     message_bits = jnp.stack([lengths.get(n, none) for n in layers.names], axis=1)
     present = (cohort.num_examples > 0).astype(jnp.int32)
     counts = links(config, layers, owned, sent, settings.bits, message_bits, present)
     kept_ratio = sent @ layers.params / layers.params.sum()
-    new = FedLPQState(
+    new = state._replace(
         round=state.round + 1,
         variables=averaged,
-        complexity=state.complexity,
         head=state.head.at[cohort.client_id].set(heads),
     )
     return new, RoundMetrics(cohort.client_id, loss, kept_ratio, *counts)
