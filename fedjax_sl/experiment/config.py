@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.config import usual_keep_probability
 from fedjax_sl.fedsl import FedSLConfig
@@ -81,9 +82,9 @@ class RunConfig:
     """A run of some method on one data set."""
 
     algorithm: ClassVar[str]
-    title: ClassVar[str]
 
     data: DataConfig = field(default_factory=DataConfig)
+    method: Any
 
     rounds: int
     """T, >= 1."""
@@ -111,7 +112,7 @@ class RunConfig:
     @property
     def cohort_size(self) -> int:
         """K, clients in a round."""
-        return getattr(self, "method").cohort_size  # noqa: B009
+        return self.method.cohort_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,13 +123,17 @@ class FedSLRun(RunConfig):
     """
 
     algorithm: ClassVar[str] = "fedsl"
-    title: ClassVar[str] = "FedSL"
 
     model: ModelConfig = field(default_factory=ModelConfig)
     method: FedSLConfig = field(default_factory=FedSLConfig)
     rounds: int = 220
     batch_size: int = 16
     eval_every: int = 20
+
+    @property
+    def title(self) -> str:
+        """What the method is called."""
+        return "FedSL"
 
     def resolved(self) -> "FedSLRun":
         """With nothing left open: the ramp of the ratio has its end."""
@@ -146,13 +151,20 @@ class FedLPQRun(RunConfig):
     """
 
     algorithm: ClassVar[str] = "fedlpq"
-    title: ClassVar[str] = "FedLP-Q"
 
     model: CNNConfig = field(default_factory=CNNConfig)
     method: FedLPQConfig = field(default_factory=FedLPQConfig)
     rounds: int = 12
     batch_size: int = 10
     eval_every: int = 2
+
+    @property
+    def title(self) -> str:
+        """What the method is called, with these settings."""
+        if self.method.bits != FLOAT_BITS:
+            return "FedLP-Q"
+        whole = self.method.preference is None
+        return "FedAvg" if whole and self.method.keep_probability == 1 else "FedLP"
 
     def resolved(self) -> "FedLPQRun":
         """With nothing left open: the keep probability is known."""

@@ -1,5 +1,6 @@
 """The command line as its users meet it: real processes, real folders."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 from fedjax_sl.experiment import cli
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, from_json, to_json
 from fedjax_sl.experiment.folder import read_lines
+from fedjax_sl.experiment.run_command import METHODS
 from fedjax_sl.fedlpq import FedLPQConfig
 
 
@@ -213,6 +215,13 @@ def test_a_configuration_survives_its_file(tmp_path, kind):
     path = tmp_path / "config.json"
     path.write_text(to_json(config))
     assert from_json(path) == config
+
+
+def test_a_run_is_called_what_it_is():
+    titles = [METHODS[name].title for name in ("fedsl", "fedlpq", "fedlp", "fedavg")]
+    assert titles == ["FedSL", "FedLP-Q", "FedLP", "FedAvg"]
+    coded = dataclasses.replace(METHODS["fedavg"], method=FedLPQConfig(bits=8))
+    assert coded.title == "FedLP-Q"
 
 
 def test_what_was_left_open_is_resolved():
