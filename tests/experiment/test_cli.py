@@ -170,7 +170,8 @@ def test_a_layer_wise_run_leaves_its_record_and_another_method_refuses_it(tmp_pa
     assert "is of a run of fedlpq" in result.stderr
 
 
-def test_cost_prints_the_published_table(capsys):
+def test_cost_prints_the_published_table(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_prepare_jax", lambda: None)
     cli.main(["cost", "fedlpq"])
     shown = capsys.readouterr().out
     for number in ("661.759", "84.6", "79.6", "71.1", "35.6", "51.2", "17.2", "39.356"):
