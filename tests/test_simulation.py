@@ -1,12 +1,14 @@
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fedjax_sl.data import draw_minibatches
 from fedjax_sl.fedsl import FedSLConfig, fedsl
-from fedjax_sl.simulation import evaluate, simulate
+from fedjax_sl.simulation import evaluate, run_rounds, simulate, start
 from tests.worlds import (
     CLASSES,
     assert_close,
@@ -51,6 +53,28 @@ def test_the_same_key_gives_the_same_bits_and_another_does_not(key):
     np.testing.assert_array_equal(first[1].rounds.loss, second[1].rounds.loss)
     other = run(CONFIG, jax.random.key(1))
     assert (other[1].rounds.loss != first[1].rounds.loss).any()
+
+
+def test_rounds_in_one_scan_are_rounds_one_after_another(key):
+    """Compared with whole rounds run apart, each by its own number."""
+    algorithm = fedsl(tiny_model(), CONFIG)
+    draw = partial(draw_minibatches, cohort_size=3, batch_size=6)
+
+    @partial(jax.jit, static_argnames="rounds")
+    def play(state, first, rounds):
+        owners = tiny_partition(DATA)
+        return run_rounds(
+            algorithm, state, DATA, owners, key, first=first, rounds=rounds, draw=draw
+        )
+
+    begin = jax.jit(lambda: start(algorithm, key))()
+    at_once, metrics = play(begin, 0, 4)
+    state, losses = begin, []
+    for number in range(4):
+        state, one = play(state, number, 1)
+        losses.append(one.loss[0])
+    assert_close(at_once, state, tolerance=1e-5)
+    assert_close(metrics.loss, jnp.stack(losses), tolerance=1e-5)
 
 
 def test_a_cohort_is_drawn_anew_only_when_a_period_begins(key):

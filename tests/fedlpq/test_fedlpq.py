@@ -344,8 +344,18 @@ def test_complexities_follow_the_preference_and_stay(key, preference, chances):
     assert (abs(shares - p) < 5 * np.sqrt(p * (1 - p) / 2000)).all()
 
 
-def test_padded_batches_are_not_trained_on(key):
-    """A client with 3 of 8 examples takes one step, on them alone."""
+def test_batches_that_are_padding_are_no_steps(key):
+    """Momentum or norm statistics would tell."""
+    counts = [3] * N
+    cohort = cohort_of(key, counts=counts)
+    _, padded, metrics = play(EXACT, key, cohort)
+    short = jax.tree.map(lambda x: x[:, :1], cohort.batches)
+    _, exact, same = play(EXACT, key, cohort._replace(batches=short))
+    assert_close(padded.variables, exact.variables, tolerance=1e-5)
+    assert_close(metrics.loss, same.loss, tolerance=1e-5)
+
+
+def test_padded_examples_are_not_trained_on(key):
     counts = [3] * N
     cohort = cohort_of(key, counts=counts)
     poisoned = cohort._replace(
