@@ -125,7 +125,7 @@ def draw(path, scale, rows):
         axes.set(title=f"CIFAR-10, {partition}, {scale.name} scale", xlabel="scheme")
         axes.grid(axis="y", alpha=0.3)
     both[0].set_ylabel("test accuracy (%)")
-    both[1].legend(frameon=False, loc="upper left")
+    both[1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)

@@ -81,7 +81,7 @@ def test_a_diverged_run_names_round_and_client(tmp_path):
     huge = ["--method.learning-rate", "1e30", "--folder", "bad"]
     result = call(*QUICK, *huge, cwd=tmp_path)
     assert result.returncode == 3
-    assert "round" in result.stdout and "client" in result.stdout
+    assert "round" in result.stderr and "client" in result.stderr
 
 
 @pytest.mark.parametrize(
