@@ -26,6 +26,7 @@ from fedjax_sl.compression.quantization import (
     levels_from_bits,
     quantize,
     quantize_tree,
+    reconstruct_range_tree,
     reconstruct_tree,
     variance_bound,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "quantize_tree",
     "random_scores",
     "ratio_at",
+    "reconstruct_range_tree",
     "reconstruct_tree",
     "taylor_scores",
     "variance_bound",

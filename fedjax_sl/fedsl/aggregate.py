@@ -48,6 +48,7 @@ def _received(setup: Setup, state: FedSLState, settings: Settings, key: jax.Arra
             start = apply_mask(start, mask)
         update = jax.tree.map(jnp.subtract, params, start)
         update = quantized(setup.config, key, apply_mask(update, mask), bits)
+        update = apply_mask(update, mask)
         rebuilt = jax.tree.map(jnp.add, start, update)
         return jax.tree.map(partial(jnp.where, bits >= FLOAT_BITS), params, rebuilt)
 

@@ -91,8 +91,9 @@ class FedSLConfig:
     down_bits: IntegerPerClass = 32
     """Bits of the gradients sent back at the cut, in 2..32."""
 
-    quantizer_norm: Literal["max", "l2"] = static("max")
-    """What a quantised tensor is scaled by."""
+    quantizer_norm: Literal["max", "l2", "range"] = static("max")
+    """What a quantised tensor is scaled by: its largest magnitude, its 2-norm, or the
+    range of its entries, which is always cut into 2^b - 1 intervals."""
 
     quantizer_levels: Literal["2^(b-1)-1", "2^b-1", "2^b"] = static("2^(b-1)-1")
     """s, intervals between 0 and the norm."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from fedjax_sl.compression.quantization import (
     FLOAT_BITS,
     levels_from_bits,
+    reconstruct_range_tree,
     reconstruct_tree,
 )
 from fedjax_sl.fedsl.config import FedSLConfig
@@ -19,6 +20,11 @@ def _levels(config: FedSLConfig, bits: jax.Array) -> jax.Array:
         return levels_from_bits(bits, signed=True)
     all_levels = levels_from_bits(bits, signed=False)
     return all_levels if config.quantizer_levels == "2^b" else all_levels - 1
+
+
+def scales(config: FedSLConfig) -> int:
+    """Float32 numbers that go with each quantised tensor."""
+    return 2 if config.quantizer_norm == "range" else 1
 
 
 def quantized(config: FedSLConfig, key: jax.Array, tree: Any, bits: jax.Array) -> Any:
@@ -33,10 +39,14 @@ def quantized(config: FedSLConfig, key: jax.Array, tree: Any, bits: jax.Array) -
     Returns:
       The same structure.
     """
+    exact = bits >= FLOAT_BITS
+    if config.quantizer_norm == "range":
+        levels = levels_from_bits(jnp.minimum(bits, FLOAT_BITS - 2), signed=False) - 1
+        return reconstruct_range_tree(key, tree, levels=levels, exact=exact)
     return reconstruct_tree(
         key,
         tree,
         levels=_levels(config, bits),
         norm=config.quantizer_norm,
-        exact=bits >= FLOAT_BITS,
+        exact=exact,
     )

@@ -36,7 +36,7 @@ def _update_clients(
 
     def one(key, grad, mask, bits, opt, params):
         grad = quantized(setup.config, key, apply_mask(grad, mask), bits)
-        updates, opt = optimizer.update(grad, opt, params)
+        updates, opt = optimizer.update(apply_mask(grad, mask), opt, params)
         return optax.apply_updates(params, apply_mask(updates, mask)), opt
 
     params, opt = jax.vmap(one)(

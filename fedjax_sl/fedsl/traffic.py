@@ -10,6 +10,7 @@ from fedjax_sl.compression.pruning import kept
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.fedsl.aggregate import message_bits
 from fedjax_sl.fedsl.config import Settings
+from fedjax_sl.fedsl.quantizer import scales
 from fedjax_sl.fedsl.state import FedSLState, Setup
 from fedjax_sl.fedsl.step import Crossed
 
@@ -82,7 +83,7 @@ def links(
     bits = full if handed_down else message_bits(setup, settings)
     sent = total * present if handed_down else (num_kept * ends) * present
     tensors = len(jax.tree.leaves(params))
-    side = _norms(tensors, bits) + stats * FLOAT_BITS
+    side = _norms(tensors * scales(config), bits) + stats * FLOAT_BITS
     side += _mask_description(setup, state, num_kept < _size(params))
     passes = 1 + (scored > 0)
     return (
@@ -95,7 +96,7 @@ def links(
         Link(
             crossed.activations + extra,
             settings.down_bits,
-            _norms(1, settings.down_bits) * passes * present,
+            _norms(scales(config), settings.down_bits) * passes * present,
         ),
         Link(sent, bits, 0 * side if handed_down else side * ends * present),
         num_kept / _size(params),

@@ -12,6 +12,7 @@ from fedjax_sl.compression import (
     levels_from_bits,
     quantize,
     quantize_tree,
+    reconstruct_range_tree,
     reconstruct_tree,
     variance_bound,
 )
@@ -150,3 +151,26 @@ def test_published_laws_of_the_2_norm_with_2_to_the_b_levels(key):
     assert (np.abs(index.mean(axis=0) - expected) <= 5 * spread + 1e-4).all()
     squares = (index**2).sum(axis=1)
     assert squares.mean() <= 4**bits + min(size / 4, 2**bits * np.sqrt(size))
+
+
+@pytest.mark.parametrize("bits", [2, 5])
+def test_the_range_form_is_unbiased_and_within_its_bound(key, bits):
+    x, levels = 3 + jax.random.normal(key, (50,)), 2**bits - 1
+    draws = jax.vmap(lambda k: reconstruct_range_tree(k, [x], levels=levels)[0])(
+        jax.random.split(key, DRAWS)
+    )
+    low, high = x.min(), x.max()
+    place = (draws - low) / (high - low) * levels
+    np.testing.assert_allclose(place, jnp.round(place), atol=1e-4)
+    spread = draws.std(axis=0) / np.sqrt(DRAWS)
+    assert (jnp.abs(draws.mean(axis=0) - x) <= 5 * spread + 1e-5).all()
+    error = ((draws - x[None]) ** 2).sum(axis=1).mean()
+    assert 0 < error <= 50 * (high - low) ** 2 / (4 * levels**2)
+
+
+def test_the_range_form_of_a_constant_and_at_full_precision(key):
+    tree = {"a": jnp.full(4, -2.5), "b": jax.random.normal(key, (9,))}
+    coarse = reconstruct_range_tree(key, tree, levels=3)
+    np.testing.assert_array_equal(coarse["a"], tree["a"])
+    same = reconstruct_range_tree(key, tree, levels=3, exact=jnp.bool_(True))
+    np.testing.assert_array_equal(same["b"], tree["b"])

@@ -80,8 +80,14 @@ def _only_pruned(tree, inverse):
     return jax.tree.map(one, inverse, tree, is_leaf=_none)
 
 
-def test_pruned_weights_compete_again_with_their_old_value(key):
-    config = dataclasses.replace(ON, mask_scope="common", importance="random")
+@pytest.mark.parametrize("quantizer_norm", ["max", "range"])
+def test_pruned_weights_compete_again_with_their_old_value(key, quantizer_norm):
+    config = dataclasses.replace(
+        ON,
+        mask_scope="common",
+        importance="random",
+        quantizer_norm=quantizer_norm,
+    )
     states, _ = play(config, key, 7)
     kernel = [s.client["params"]["stage_00"]["conv"]["kernel"][0] for s in states]
     masks = [
@@ -251,11 +257,13 @@ def test_bits_of_a_period(key, granularity):
     np.testing.assert_array_equal(bits.updates_up, [[0] * 4, [0] * 4, update])
 
 
+@pytest.mark.slow
 def test_every_option_takes_a_finite_step(key):
     for change in (
         {"importance": "magnitude", "prune_scope": "global"},
         {"granularity": "weight", "mask_scope": "common", "average_over": "keepers"},
         {"quantizer_norm": "l2", "quantizer_levels": "2^b", "down_bits": 8},
+        {"quantizer_norm": "range", "down_bits": 6},
         {"quantizer_levels": "2^b-1", "dropout_per": "channel", "rescale": False},
         {"dropout_mask": "bitmap", "client_weight": "examples", "optimizer": "adam"},
         {"server_update": "sequential", "cosine_rounds": 10, "prune_shape": "linear"},
