@@ -21,6 +21,7 @@ from experiments.fedlpq_setting import (
     REDUCED,
     config_of,
     play,
+    run_main,
     world,
 )
 from experiments.fedlpq_table import RESULTS
@@ -246,4 +247,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

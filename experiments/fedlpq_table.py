@@ -18,7 +18,15 @@ import matplotlib
 import numpy as np
 from rich.console import Console
 
-from experiments.fedlpq_setting import FULL, PARTITIONS, REDUCED, config_of, play, world
+from experiments.fedlpq_setting import (
+    FULL,
+    PARTITIONS,
+    REDUCED,
+    config_of,
+    play,
+    run_main,
+    world,
+)
 from fedjax_sl.analysis.traffic import traffic
 from fedjax_sl.experiment.folder import append_line, read_lines, write_text
 
@@ -163,4 +171,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)
