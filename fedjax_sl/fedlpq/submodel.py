@@ -4,14 +4,11 @@ Layers of a sub-model that are named as layers of the whole network are shared w
 the others are its private head, which never leaves the client.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-
-Variables = dict[str, Any]
+from fedjax_sl.models.split import Variables
 
 
 def template(model: nn.Module, input_shape: tuple[int, ...]) -> Variables:

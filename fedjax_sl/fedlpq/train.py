@@ -1,7 +1,5 @@
 """One client's local epochs."""
 
-from typing import Any
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -10,9 +8,7 @@ from flax import linen as nn
 
 from fedjax_sl.algorithm import Batch
 from fedjax_sl.federation.split_grad import mean_loss
-
-
-Variables = dict[str, Any]
+from fedjax_sl.models.split import Variables
 
 
 def local_epochs(
