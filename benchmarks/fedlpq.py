@@ -22,7 +22,7 @@ def compiled(batch: int, preference: Literal["u"] | None = None):
     import jax
 
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
-    from fedjax_sl.algorithm import Batch, Cohort
+    from fedjax_sl.algorithm import Cohort, Examples
     from fedjax_sl.federation import clients
     from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
     from fedjax_sl.models.cnn import COMPLEXITIES, cifar_cnn
@@ -37,13 +37,17 @@ def compiled(batch: int, preference: Literal["u"] | None = None):
     )
     key = jax.random.key(0)
     shape = (CLIENTS, EXAMPLES // batch, batch)
-    batches = Batch(
-        image=jax.random.normal(key, (*shape, 32, 32, 3)),
-        label=jax.random.randint(key, shape, 0, 10),
+    size = CLIENTS * EXAMPLES
+    cohort = Cohort(
+        client_id=jax.numpy.arange(CLIENTS),
+        index=jax.numpy.arange(size).reshape(shape),
         weight=jax.numpy.ones(shape),
+        num_examples=jax.numpy.full((CLIENTS,), EXAMPLES),
+        examples=Examples(
+            image=jax.random.bits(key, (size, 32, 32, 3), "uint8"),
+            label=jax.random.randint(key, (size,), 0, 10),
+        ),
     )
-    counts = jax.numpy.full((CLIENTS,), EXAMPLES)
-    cohort = Cohort(jax.numpy.arange(CLIENTS), batches, counts)
     step = jax.jit(algorithm.round, donate_argnums=0)
     held = [jax.jit(algorithm.init)(key)]
 

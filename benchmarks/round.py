@@ -23,25 +23,33 @@ def compiled(width: float):
     import jax
 
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
-    from fedjax_sl.algorithm import Batch, Cohort
-    from fedjax_sl.federation import clients
+    from fedjax_sl.algorithm import Cohort, Examples
+    from fedjax_sl.federation.memory import mapping_named
     from fedjax_sl.fedsl import FedSLConfig, fedsl
+    from fedjax_sl.fedsl.memory import client_bytes
     from fedjax_sl.models import split_vgg
 
     config = FedSLConfig(
         cohort_size=CLIENTS, interval=INTERVAL, learning_rate=0.01, prune_end=50
     )
-    over = clients.sharded(clients.mesh(CLIENTS))
-    algorithm = fedsl(split_vgg(DEPTH, cut=CUT, width=width), config, over_clients=over)
+    model = split_vgg(DEPTH, cut=CUT, width=width)
+    over = mapping_named(
+        "auto", cohort_size=CLIENTS, client_bytes=client_bytes(model, BATCH)
+    )
+    algorithm = fedsl(model, config, over_clients=over)
     key = jax.random.key(0)
     shape = (CLIENTS, 1, BATCH)
-    batch = Batch(
-        image=jax.random.normal(key, (*shape, 32, 32, 3)),
-        label=jax.random.randint(key, shape, 0, 10),
+    size = CLIENTS * BATCH
+    cohort = Cohort(
+        client_id=jax.numpy.arange(CLIENTS),
+        index=jax.numpy.arange(size).reshape(shape),
         weight=jax.numpy.ones(shape),
+        num_examples=jax.numpy.full((CLIENTS,), BATCH),
+        examples=Examples(
+            image=jax.random.bits(key, (size, 32, 32, 3), "uint8"),
+            label=jax.random.randint(key, (size,), 0, 10),
+        ),
     )
-    counts = jax.numpy.full((CLIENTS,), BATCH)
-    cohort = Cohort(jax.numpy.arange(CLIENTS), batch, counts)
 
     @partial(jax.jit, donate_argnums=0)
     def interval(state):

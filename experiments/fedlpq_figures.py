@@ -67,13 +67,15 @@ def levels_of(scale, data, partition) -> dict:
     )
 
     @jax.jit
-    def message(variables, batches):
+    def message(variables, own):
         optimizer = optimizer_named(config.optimizer, config.momentum)
         trained, _ = local_epochs(
             cifar_cnn(width=scale.width),
             optimizer(config.learning_rate),
             variables,
-            jax.tree.map(lambda x: x[0], batches),
+            own.examples,
+            own.index[0],
+            own.weight[0],
             own.num_examples[0],
             epochs=scale.local_epochs,
         )
@@ -82,7 +84,7 @@ def levels_of(scale, data, partition) -> dict:
         return quantize_tree(key, layers, levels=2 ** scale.bits[1], norm="l2")
 
     counts = {}
-    for name, layer in message(state.variables, own.batches).items():
+    for name, layer in message(state.variables, own).items():
         found, times = np.unique(np.asarray(layer.level), return_counts=True)
         counts[name] = dict(zip(map(str, found.tolist()), times.tolist(), strict=True))
     return {"partition": partition, "epoch": epoch, "client": client, "counts": counts}

@@ -31,18 +31,37 @@ class Batch(NamedTuple):
     weight: jax.Array
 
 
+class Examples(NamedTuple):
+    """All training examples, which every device has once.
+
+    Attributes:
+      image: `[n, H, W, Ch]` uint8, or float32 if normalised already.
+      label: `[n]` int32.
+    """
+
+    image: jax.Array
+    label: jax.Array
+
+
 class Cohort(NamedTuple):
     """The clients of one round and the batches they will use.
 
+    A batch is a list of places among the examples; its images are gathered where and
+    when a client needs them, so that a cohort of any size takes little memory.
+
     Attributes:
       client_id: `[K]` int32, who they are among the N clients.
-      batches: a `Batch` with leading axes `[K, S]`.
+      index: `[K, S, B]` int32, which examples.
+      weight: `[K, S, B]` float32, 1 for an example and 0 for padding.
       num_examples: `[K]` int32, examples each client owns; 0 marks a padded client.
+      examples: of all clients.
     """
 
     client_id: jax.Array
-    batches: Batch
+    index: jax.Array
+    weight: jax.Array
     num_examples: jax.Array
+    examples: Examples
 
 
 class Link(NamedTuple):

@@ -28,6 +28,8 @@ else:
 
 OptimizerName = Literal["sgd", "adam"]
 
+MappingName = Literal["auto", "scan", "vmap", "chunks", "pmap", "mesh"]
+
 Optimizer = Callable[[Any], optax.GradientTransformation]
 """A learning rate, which may be traced -> an optimiser."""
 

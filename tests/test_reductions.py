@@ -10,7 +10,14 @@ import pytest
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.state import ORDER, delivered
-from tests.worlds import assert_close, joined_loss, programs, tiny_cohort, tiny_model
+from tests.worlds import (
+    assert_close,
+    batches_of,
+    joined_loss,
+    programs,
+    tiny_cohort,
+    tiny_model,
+)
 
 
 RATE = 0.1
@@ -41,7 +48,7 @@ def gradients(model, client, server, batch):
 
 
 def batch_of(cohort, k):
-    return jax.tree.map(lambda x: x[k, 0], cohort.batches)
+    return jax.tree.map(lambda x: x[k, 0], batches_of(cohort))
 
 
 def sgd(params, grads, rate=RATE):

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_sl.algorithm import Batch, Cohort
+from fedjax_sl.algorithm import Batch, Cohort, Examples
 from fedjax_sl.data import Dataset, Partition, iid
+from fedjax_sl.data.cohort import take
 from fedjax_sl.fedsl import fedsl
 from fedjax_sl.models.split import SplitModel, Stages, apply
 from fedjax_sl.models.vgg import ConvStage, DenseStage
@@ -56,11 +57,34 @@ def _cohort(key, batch, ids):
     return jax.vmap(one)(ids)
 
 
+def cohort_of(ids, batches, num_examples):
+    """A cohort with these batches, leaves `[K, S, B, ...]`."""
+    shape = batches.label.shape
+    flat = jax.tree.map(lambda x: jnp.asarray(x).reshape(-1, *x.shape[3:]), batches)
+    return Cohort(
+        client_id=jnp.asarray(ids, jnp.int32),
+        index=jnp.arange(flat.label.size).reshape(shape),
+        weight=batches.weight,
+        num_examples=jnp.asarray(num_examples, jnp.int32),
+        examples=Examples(flat.image, flat.label),
+    )
+
+
+def batches_of(cohort):
+    """The batches of a cohort, leaves `[K, S, B, ...]`."""
+    return take(cohort.examples, cohort.index, cohort.weight)
+
+
+def with_batches(cohort, batches):
+    """The cohort with other batches."""
+    return cohort_of(cohort.client_id, batches, cohort.num_examples)
+
+
 def tiny_cohort(key, clients=4, batch=5, ids=None):
     """A cohort of random images; client k's batch depends on who it is."""
     ids = jnp.arange(clients) if ids is None else jnp.asarray(ids)
     batches = _cohort(key, batch, ids)
-    return Cohort(ids.astype(jnp.int32), batches, jnp.full(ids.shape, batch, jnp.int32))
+    return cohort_of(ids, batches, jnp.full(ids.shape, batch))
 
 
 def tiny_dataset(size=48):

@@ -10,7 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from fedjax_sl.algorithm import Batch, Cohort
+from fedjax_sl.algorithm import Batch, Cohort, Examples
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 
@@ -22,6 +22,23 @@ CLIENTS, EXAMPLES = range(2)
 def normalize(image: jax.Array) -> jax.Array:
     """(x / 255 - 0.5) / 0.5: uint8 to float32 in [-1, 1], any shape."""
     return (image.astype(jnp.float32) / 255 - 0.5) / 0.5
+
+
+def take(examples: Examples, index: jax.Array, weight: jax.Array) -> Batch:
+    """The batch at these places among the examples.
+
+    Args:
+      examples: n of them.
+      index: `[..., B]` int32 in 0..n-1.
+      weight: `[..., B]`, 0 for padding.
+
+    Returns:
+      A `Batch` with leading axes `[..., B]`, its images normalised.
+    """
+    image = examples.image[index]
+    if image.dtype == jnp.uint8:
+        image = normalize(image)
+    return Batch(image, examples.label[index], weight)
 
 
 def draw_clients(key: jax.Array, *, num_clients: int, cohort_size: int) -> jax.Array:
@@ -87,9 +104,10 @@ def draw_minibatches(
         batches = jnp.maximum(partition.count[client] // batch_size, 1)
         order = _order(key, partition, client, round // batches)
         place = round % batches * batch_size + jnp.arange(batch_size)
-        return _batch(dataset, order, place[None], partition.count[client])
+        return _places(order, place[None], partition.count[client])
 
-    return Cohort(client_id, jax.vmap(one)(client_id), partition.count[client_id])
+    index, weight = jax.vmap(one)(client_id)
+    return _cohort(client_id, index, weight, dataset, partition)
 
 
 def draw_epochs(
@@ -129,15 +147,15 @@ def draw_epochs(
 
     def one(client, epoch):
         order = _order(key, partition, client, epoch)
-        return _batch(dataset, order, place, partition.count[client])
+        return _places(order, place, partition.count[client])
 
     def all_epochs(client):
         numbers = round * epochs + jnp.arange(epochs)
         batches = jax.vmap(lambda epoch: one(client, epoch))(numbers)
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batches)
 
-    batches = jax.vmap(all_epochs)(client_id)
-    return Cohort(client_id, batches, partition.count[client_id])
+    index, weight = jax.vmap(all_epochs)(client_id)
+    return _cohort(client_id, index, weight, dataset, partition)
 
 
 def _on_device(dataset: Dataset, partition: Partition) -> tuple[Dataset, Partition]:
@@ -165,10 +183,14 @@ def _order(key, partition: Partition, client, epoch) -> jax.Array:
     return owned[jnp.argsort(jnp.where(owned >= 0, draws, 2.0))]
 
 
-def _batch(dataset: Dataset, order, place, count) -> Batch:
-    """One client's batches: `place` `[S, B]` in its order, from `count` on padding."""
+def _places(order, place, count) -> tuple[jax.Array, jax.Array]:
+    """Index and weight of one client's batches: `place` `[S, B]` in its order."""
     # Padding repeats the client's own examples, not those of another or zeros, so that
     # batch statistics stay its own; a client without any gets example 0.
     example = jnp.maximum(order[place % jnp.maximum(count, 1)], 0)
-    weight = (place < count).astype(jnp.float32)
-    return Batch(normalize(dataset.image[example]), dataset.label[example], weight)
+    return example, (place < count).astype(jnp.float32)
+
+
+def _cohort(client_id, index, weight, dataset, partition) -> Cohort:
+    examples = Examples(dataset.image, dataset.label)
+    return Cohort(client_id, index, weight, partition.count[client_id], examples)

@@ -12,6 +12,7 @@ from fedjax_sl.fedlpq.config import usual_keep_probability
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.models.conv import Lowering
 from fedjax_sl.models.vgg import Norm
+from fedjax_sl.settings import MappingName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +99,20 @@ class RunConfig:
     seed: int = 0
     """The run's only source of randomness."""
 
+    mapping: MappingName = "auto"
+    """How clients are mapped: one by one (scan), all at once (vmap) or in chunks on one
+    device; on all devices of this process (pmap) or of all (mesh, which auto takes)."""
+
+    chunk: int | None = None
+    """Clients that a device has at a time, >= 1; as many as fit if not given."""
+
     def __post_init__(self):
         """Checks the ranges that need nothing else to be known."""
         for name in ("rounds", "batch_size", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: expected at least 1.")
+        if self.chunk is not None and self.chunk < 1:
+            raise ValueError(f"chunk={self.chunk}: expected at least 1 client.")
         if self.cohort_size > self.data.num_clients:
             raise ValueError(
                 f"cohort_size={self.cohort_size}: expected 1 to "

@@ -8,9 +8,12 @@ from fedjax_sl.data.cohort import draw_epochs, draw_minibatches
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, Run
-from fedjax_sl.federation import clients
+from fedjax_sl.federation.clients import ClientMap
+from fedjax_sl.federation.memory import mapping_named
 from fedjax_sl.fedlpq import fedlpq
+from fedjax_sl.fedlpq.memory import client_bytes as fedlpq_bytes
 from fedjax_sl.fedsl import fedsl
+from fedjax_sl.fedsl.memory import client_bytes as fedsl_bytes
 from fedjax_sl.models.cnn import COMPLEXITIES, cifar_cnn
 from fedjax_sl.models.vgg import split_vgg
 from fedjax_sl.simulation import Draw
@@ -23,14 +26,25 @@ class Built(NamedTuple):
       algorithm: the method.
       draw: how a round's cohort is drawn.
       steps: optimiser steps in a round, of the client with most examples.
+      devices: that the clients are spread over.
     """
 
     algorithm: Algorithm
     draw: Draw
     steps: int
+    devices: int
 
 
-def _fedsl(config: FedSLRun, train: Dataset, over: clients.ClientMap) -> Built:
+def _mapping(config: Run, client_bytes: int) -> ClientMap:
+    return mapping_named(
+        config.mapping,
+        cohort_size=config.cohort_size,
+        client_bytes=client_bytes,
+        chunk=config.chunk,
+    )
+
+
+def _fedsl(config: FedSLRun, train: Dataset) -> Built:
     model = config.model
     split = split_vgg(
         model.depth,
@@ -41,18 +55,17 @@ def _fedsl(config: FedSLRun, train: Dataset, over: clients.ClientMap) -> Built:
         input_shape=train.image.shape[1:],
         lowering=model.lowering,
     )
+    over = _mapping(config, fedsl_bytes(split, config.batch_size))
     algorithm = fedsl(split, config.method, over_clients=over)
     draw = partial(
         draw_minibatches,
         cohort_size=config.cohort_size,
         batch_size=config.batch_size,
     )
-    return Built(algorithm, draw, 1)
+    return Built(algorithm, draw, 1, over.devices)
 
 
-def _fedlpq(
-    config: FedLPQRun, train: Dataset, partition: Partition, over: clients.ClientMap
-) -> Built:
+def _fedlpq(config: FedLPQRun, train: Dataset, partition: Partition) -> Built:
     method = config.method
     models = [
         cifar_cnn(
@@ -63,11 +76,13 @@ def _fedlpq(
         )
         for complexity in COMPLEXITIES
     ]
+    shape = train.image.shape[1:]
+    over = _mapping(config, fedlpq_bytes(models[-1], shape, config.batch_size))
     algorithm = fedlpq(
         models[-1] if method.preference is None else models,
         method,
         num_clients=config.data.num_clients,
-        input_shape=train.image.shape[1:],
+        input_shape=shape,
         over_clients=over,
     )
     draw = partial(
@@ -77,16 +92,15 @@ def _fedlpq(
         epochs=method.local_epochs,
     )
     steps = method.local_epochs * -(-int(partition.count.max()) // config.batch_size)
-    return Built(algorithm, draw, steps)
+    return Built(algorithm, draw, steps, over.devices)
 
 
 def build(config: Run, train: Dataset, partition: Partition) -> Built:
-    """The method of a configuration, its clients spread over this machine's devices.
+    """The method of a configuration, its clients mapped as configured.
 
     Raises:
       ValueError: if model and data do not suit each other.
     """
-    over = clients.sharded(clients.mesh(config.cohort_size))
     if isinstance(config, FedSLRun):
-        return _fedsl(config, train, over)
-    return _fedlpq(config, train, partition, over)
+        return _fedsl(config, train)
+    return _fedlpq(config, train, partition)

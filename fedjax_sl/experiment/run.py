@@ -113,14 +113,14 @@ class _Totals:
 
 
 def _compiled(job: Job, key: jax.Array):
-    """The program of the rounds between two evaluations, and of an evaluation.
+    """The first state, and the programs of the rounds up to an evaluation and of one.
 
     State is kept whole on every device between two calls, so that each program is
     compiled once.
     """
-    config, algorithm = job.config, job.method.algorithm
+    algorithm = job.method.algorithm
     everywhere = jax.sharding.NamedSharding(
-        clients.mesh(config.cohort_size), jax.sharding.PartitionSpec()
+        clients.mesh(job.method.devices), jax.sharding.PartitionSpec()
     )
 
     def segment(state, train, partition, first, rounds):

@@ -3,7 +3,8 @@
 from fedjax_sl.federation.aggregation import (
     broadcast,
     client_weights,
-    mean_of_senders,
+    mean_of_shares,
+    share,
     weighted_mean,
 )
 from fedjax_sl.federation.split_grad import Cut, SplitGrad, split_grad
@@ -14,7 +15,8 @@ __all__ = [
     "SplitGrad",
     "broadcast",
     "client_weights",
-    "mean_of_senders",
+    "mean_of_shares",
+    "share",
     "split_grad",
     "weighted_mean",
 ]

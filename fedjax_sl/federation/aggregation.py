@@ -1,6 +1,6 @@
 """Averages over the clients of a cohort; every tree has the client axis first."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -49,35 +49,66 @@ def weighted_mean(trees: Any, weights: jax.Array) -> Any:
     return jax.tree.map(mean, trees)
 
 
-def mean_of_senders(trees: Any, sent: Any, weights: jax.Array, fallback: Any) -> Any:
+class Share(NamedTuple):
+    """A client's part in a mean over senders, or the sum of such parts.
+
+    Attributes:
+      value: omega_k a_k x_k, leaves `[...]`.
+      weight: omega_k a_k, leaves that broadcast against those of `value`.
+    """
+
+    value: Any
+    weight: Any
+
+
+def share(tree: Any, sent: Any, weight: jax.Array) -> Share:
+    """What one client adds to a mean over those who sent.
+
+    Args:
+      tree: x_k, leaves `[...]`.
+      sent: a_k, the same structure: [] flags for whole leaves, or masks for single
+        entries; None where all was sent.
+      weight: [] omega_k. A client of weight 0 adds nothing, whatever values it holds.
+
+    Returns:
+      Its `Share`.
+    """
+    chex.assert_rank(weight, 0)
+    given = jax.tree.map(
+        lambda flag: weight if flag is None else weight * flag, sent, is_leaf=_none
+    )
+
+    def value(part, leaf):
+        part = jnp.broadcast_to(part, leaf.shape)
+        return jnp.where(part > 0, part * leaf, 0.0)
+
+    return Share(jax.tree.map(value, given, tree), given)
+
+
+def mean_of_shares(shares: Share, fallback: Any) -> Any:
     """The mean over those who sent, and the old value where nobody did.
 
     `sum_k omega_k a_k x_k / sum_k omega_k a_k`, else the fallback (Entropy 2023, 25,
     1205, eq. (3), reconstructed).
 
     Args:
-      trees: leaves `[K, ...]`.
-      sent: the same structure, leaves that broadcast against those of `trees`: `[K]`
-        flags a_k for whole leaves, or masks for single entries; None where all sent.
-      weights: `[K]`.
-      fallback: the same structure without the client axis.
+      shares: summed over clients.
+      fallback: leaves `[...]`.
 
     Returns:
-      Leaves `[...]`.
+      Leaves `[...]`, of the fallback's dtypes.
     """
-    chex.assert_rank(weights, 1)
 
-    def mean(flags, leaf, old):
-        if flags is None:
-            flags = jnp.ones_like(weights)
-        flags = flags.reshape(flags.shape + (1,) * (leaf.ndim - flags.ndim))
-        share = _along(weights, leaf) * flags
-        total = share.sum(axis=0)
-        terms = jnp.where(share > 0, share * leaf, 0.0).sum(axis=0)
-        averaged = terms / jnp.where(total > 0, total, 1.0)
-        return jnp.where(total > 0, averaged, old).astype(leaf.dtype)
+    def mean(value, weight, old):
+        weight = jnp.broadcast_to(weight, value.shape)
+        averaged = value / jnp.where(weight > 0, weight, 1.0)
+        return jnp.where(weight > 0, averaged, old).astype(old.dtype)
 
-    return jax.tree.map(mean, sent, trees, fallback, is_leaf=lambda x: x is None)
+    return jax.tree.map(mean, shares.value, shares.weight, fallback)
+
+
+def _none(x: Any) -> bool:
+    return x is None
 
 
 def broadcast(tree: Any, num_clients: int) -> Any:

@@ -2,21 +2,28 @@
 
 A mapping takes a function and what all clients share, its first arguments, and returns
 the function of the others stacked, the client axis first. Methods receive a mapping and
-never know which.
+never know which: how many clients a device has at once, whether these go one after
+another, and over how many devices they are spread. Where clients do not divide evenly,
+the first ones are repeated as padding, whose results are dropped and counted nowhere.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
 
-ClientMap = Callable[..., Callable[..., Any]]
-"""`over_clients(function, *shared)(*stacked)`: `function(*shared, *one)` for each."""
-
 AXIS = "clients"
+
+Each = Callable[..., Callable[..., Any]]
+"""`each(function)(*stacked)`: the function of one client, for those of a group."""
+
+Spread = Callable[[Callable[..., Any], Any, Any], Any]
+"""`spread(function, shared, stacked)`: the function on each device's own clients."""
 
 
 def client_keys(key: jax.Array, client_id: jax.Array, purpose: int) -> jax.Array:
@@ -25,27 +32,148 @@ def client_keys(key: jax.Array, client_id: jax.Array, purpose: int) -> jax.Array
     return jax.vmap(lambda one: jax.random.fold_in(base, one))(client_id)
 
 
-def scan(function: Callable[..., Any], *shared: Any) -> Callable[..., Any]:
-    """One client after another: the least memory, and the fastest on a CPU core."""
+def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
+    """One client after another: the fastest on a CPU core, whose cache is small."""
 
-    def mapped(*arguments):
-        return jax.lax.map(lambda one: function(*shared, *one), arguments)
+    def mapped(*stacked):
+        if len(jax.tree.leaves(stacked)[0]) > 1:
+            return jax.lax.map(lambda one: function(*one), stacked)
+        only = function(*jax.tree.map(lambda x: x[0], stacked))
+        return jax.tree.map(lambda x: x[None], only)
 
     return mapped
 
 
-def vmap(function: Callable[..., Any], *shared: Any) -> Callable[..., Any]:
-    """All clients at once."""
-    return jax.vmap(partial(function, *shared))
+def at_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """All clients of a group in one batched program."""
+    return jax.vmap(function)
 
 
-def mesh(cohort_size: int) -> Mesh:
-    """As many of this process's devices as divide the cohort evenly, in one axis."""
-    devices = jax.local_devices()
-    count = max(d for d in range(1, len(devices) + 1) if cohort_size % d == 0)
-    return jax.make_mesh(
-        (count,), (AXIS,), axis_types=(AxisType.Auto,), devices=devices[:count]
+def _on_one_device(function, shared, stacked):
+    return function(shared, stacked)
+
+
+@dataclass(frozen=True)
+class ClientMap:
+    """A way to map over clients.
+
+    Attributes:
+      each: how the clients of a group are mapped.
+      group: clients in a group, of which a device has one at a time; None for all.
+      spread: how the cohort is shared out to devices.
+      devices: how many those are.
+    """
+
+    each: Each
+    group: int | None = None
+    spread: Spread = _on_one_device
+    devices: int = 1
+
+    def map(self, function: Callable[..., Any], *shared: Any) -> Callable[..., Any]:
+        """The function of one client as one of stacked arguments and results."""
+
+        def group(each, *rest):
+            given, (_, *stacked) = rest[: len(shared)], rest[len(shared) :]
+            return (), each(partial(function, *given))(*stacked)
+
+        folded = self.fold(group, *shared)
+        return lambda *stacked: folded(*stacked)[1]
+
+    def total(self, function: Callable[..., Any], *shared: Any) -> Callable[..., Any]:
+        """The same for a function that returns a term and what is the client's own.
+
+        Returns:
+          A function that returns the sum of the terms over clients, and the own parts
+          stacked. With groups of one no more than one term is held at a time.
+        """
+
+        def group(each, *rest):
+            given, (real, *stacked) = rest[: len(shared)], rest[len(shared) :]
+            terms, own = each(partial(function, *given))(*stacked)
+            return jax.tree.map(partial(_sum_of_real, real), terms), own
+
+        return self.fold(group, *shared)
+
+    def fold(self, function: Callable[..., Any], *shared: Any) -> Callable[..., Any]:
+        """A function of whole groups, for what clients of a group do together.
+
+        Args:
+          function: `function(each, *shared, real, *stacked) -> (term, own)`; `each`
+            maps over the clients of the group, `real` `[G]` is False for padding, which
+            must not enter the term, and `own` has leaves `[G, ...]`.
+          *shared: what all clients share.
+
+        Returns:
+          A function of leaves `[K, ...]` that returns the sum of the terms over groups,
+          and leaves `[K, ...]`.
+        """
+
+        def here(shared, stacked):
+            return _over_groups(
+                partial(function, self.each, *shared), stacked, self.group
+            )
+
+        def folded(*stacked):
+            size = len(jax.tree.leaves(stacked)[0])
+            slots = _padded(size, self.devices, self.group)
+            place = jnp.arange(slots)
+            filled = stacked
+            if slots != size:
+                filled = jax.tree.map(lambda x: x[place % size], stacked)
+            term, own = self.spread(here, shared, (place < size, *filled))
+            return term, jax.tree.map(lambda x: x[:size], own)
+
+        return folded
+
+
+def _sum_of_real(real: jax.Array, terms: jax.Array) -> jax.Array:
+    shown = real.reshape(-1, *[1] * (terms.ndim - 1))
+    return jnp.where(shown, terms, 0).sum(axis=0)
+
+
+def _padded(size: int, devices: int, group: int | None) -> int:
+    """The least number of slots that fills every group on every device."""
+    here = -(-size // devices)
+    groups = 1 if group is None else -(-here // group)
+    return devices * groups * -(-here // groups)
+
+
+def _over_groups(function, stacked, group: int | None):
+    """Groups one after another, their terms summed as they come."""
+    here = len(jax.tree.leaves(stacked)[0])
+    groups = 1 if group is None else -(-here // group)
+    if groups == 1:
+        return function(*stacked)
+    split = jax.tree.map(
+        lambda x: x.reshape(groups, here // groups, *x.shape[1:]), stacked
     )
+    term = jax.eval_shape(lambda g: function(*g), jax.tree.map(lambda x: x[0], split))
+    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), term[0])
+
+    def add(sums, one):
+        term, own = function(*one)
+        return jax.tree.map(jnp.add, sums, term), own
+
+    sums, own = jax.lax.scan(add, zero, split)
+    return sums, jax.tree.map(lambda x: x.reshape(here, *x.shape[2:]), own)
+
+
+scan = ClientMap(one_by_one, group=1)
+"""One client after another: the least memory."""
+
+vmap = ClientMap(at_once)
+"""All clients at once."""
+
+
+def chunks(size: int) -> ClientMap:
+    """So many clients at once, then the next.
+
+    Raises:
+      ValueError: if the size is not positive.
+    """
+    if size < 1:
+        raise ValueError(f"chunk={size}: expected at least 1 client.")
+    return ClientMap(at_once, group=size)
 
 
 def sharded(over: Mesh, inner: ClientMap = scan) -> ClientMap:
@@ -55,17 +183,47 @@ def sharded(over: Mesh, inner: ClientMap = scan) -> ClientMap:
     the gradient of something shared would be a sum over devices.
     """
 
-    def apply(function, *shared):
+    def spread(function, shared, stacked):
         def here(shared, stacked):
-            return inner(function, *shared)(*stacked)
+            term, own = function(shared, stacked)
+            return jax.lax.psum(term, AXIS), own
 
         everywhere = jax.shard_map(
             here,
             mesh=over,
             in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
-            out_specs=PartitionSpec(AXIS),
+            out_specs=(PartitionSpec(), PartitionSpec(AXIS)),
             check_vma=False,
         )
-        return lambda *stacked: everywhere(shared, stacked)
+        return everywhere(shared, stacked)
 
-    return apply
+    return replace(inner, spread=spread, devices=over.shape[AXIS])
+
+
+def pmap(devices: Sequence[Any], inner: ClientMap = scan) -> ClientMap:
+    """As `sharded`, by `jax.pmap` with one program per device."""
+
+    def spread(function, shared, stacked):
+        def here(shared, stacked):
+            term, own = function(shared, stacked)
+            return jax.lax.psum(term, AXIS), own
+
+        count = len(devices)
+        split = jax.tree.map(
+            lambda x: x.reshape(count, len(x) // count, *x.shape[1:]), stacked
+        )
+        everywhere = jax.pmap(here, AXIS, in_axes=(None, 0), devices=devices)
+        term, own = everywhere(shared, split)
+        whole = jax.tree.map(lambda x: x.reshape(count * x.shape[1], *x.shape[2:]), own)
+        return jax.tree.map(lambda x: x[0], term), whole
+
+    return replace(inner, spread=spread, devices=len(devices))
+
+
+def mesh(cohort_size: int, devices: Sequence[Any] | None = None) -> Mesh:
+    """Devices in one axis, by default all, and no more than there are clients."""
+    devices = jax.devices() if devices is None else devices
+    devices = devices[:cohort_size]
+    return jax.make_mesh(
+        (len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices
+    )

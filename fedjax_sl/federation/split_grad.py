@@ -1,7 +1,9 @@
 """One forward and backward through the cut.
 
-The clients' halves are mapped over clients; the server, which has one set of weights,
-sees all their activations as one batch.
+The clients' halves are mapped over the clients of a group; the server, which has one
+set of weights, sees all their activations as one batch. Over groups the server's
+gradients add up, so that how clients are grouped changes nothing but the time and the
+memory that it takes, unless the server's norms keep statistics of a batch.
 """
 
 from collections.abc import Callable
@@ -13,17 +15,17 @@ import jax.numpy as jnp
 import optax
 
 from fedjax_sl.algorithm import Batch
-from fedjax_sl.federation.clients import ClientMap
+from fedjax_sl.federation.clients import Each
 from fedjax_sl.models.split import SplitModel, Variables, apply
 
 
 class Cut(NamedTuple):
-    """What happens to tensors at the cut, as functions of all clients' arrays.
+    """What happens to tensors at the cut, as functions of a group's arrays.
 
     Attributes:
-      up: activations `[K, B, ...]` -> (what the server receives, anything that `down`
+      up: activations `[G, B, ...]` -> (what the server receives, anything that `down`
         needs to know); differentiated.
-      down: (gradients `[K, B, ...]` at what the server received, that) -> what the
+      down: (gradients `[G, B, ...]` at what the server received, that) -> what the
         clients receive.
     """
 
@@ -35,8 +37,8 @@ class SplitGrad(NamedTuple):
     """Result of `split_grad`.
 
     Attributes:
-      loss: `[K]` mean loss of each client's batch.
-      client: gradients of each client's own loss in its parameters, leaves `[K, ...]`.
+      loss: `[G]` mean loss of each client's batch.
+      client: gradients of each client's own loss in its parameters, leaves `[G, ...]`.
       server: gradient of the weighted mean loss in the server's parameters.
       client_stats, server_stats: the variables with updated norm statistics.
       at_cut: what `Cut.up` reported.
@@ -85,18 +87,18 @@ def split_grad(
     weights: jax.Array,
     *,
     cut: Cut,
-    over_clients: ClientMap,
+    each: Each,
 ) -> SplitGrad:
     """Losses and gradients of both halves, by one backward pass.
 
     Args:
       model: the split model.
-      client: the clients' variables, leaves `[K, ...]`.
+      client: the clients' variables, leaves `[G, ...]`.
       server: the server's variables.
-      batch: leaves `[K, B, ...]`.
-      weights: `[K]` omega_k, summing to 1.
+      batch: leaves `[G, B, ...]`.
+      weights: `[G]` omega_k, summing to 1 over all groups.
       cut: what happens to tensors at the cut.
-      over_clients: how the clients' halves are mapped.
+      each: how the clients' halves are mapped.
 
     Returns:
       A `SplitGrad`.
@@ -108,7 +110,7 @@ def split_grad(
         return apply(model.client, variables, image, train=True)
 
     def forward(params):
-        return over_clients(half)({**client, "params": params}, batch.image)
+        return each(half)({**client, "params": params}, batch.image)
 
     activations, back, client_stats = jax.vjp(forward, client["params"], has_aux=True)
     received, back_cut, at_cut = jax.vjp(cut.up, activations, has_aux=True)

@@ -2,6 +2,8 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,7 @@ from fedjax_sl.compression.pruning import draw_layers
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compression.units import per_leaf
 from fedjax_sl.federation import clients
-from fedjax_sl.federation.aggregation import client_weights, mean_of_senders
+from fedjax_sl.federation.aggregation import client_weights, mean_of_shares, share
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.fedlpq import submodel
 from fedjax_sl.fedlpq.config import PREFERENCES, FedLPQConfig, settings_of
@@ -69,7 +71,21 @@ def _init(setup: Setup, key: jax.Array) -> FedLPQState:
     return FedLPQState(jnp.int32(0), whole, complexity, heads)
 
 
-def _train(setup: Setup, whole, complexity, head, batches, num_examples):
+class _Client(NamedTuple):
+    """What belongs to each client of a cohort, leaves `[K, ...]`."""
+
+    key: jax.Array
+    bits: jax.Array
+    complexity: jax.Array
+    head: jax.Array
+    index: jax.Array
+    weight: jax.Array
+    num_examples: jax.Array
+    sent: jax.Array
+    share: jax.Array
+
+
+def _train(setup: Setup, whole, examples, client: _Client):
     """One client's local epochs on its own network.
 
     Returns:
@@ -79,65 +95,49 @@ def _train(setup: Setup, whole, complexity, head, batches, num_examples):
     optimizer = setup.optimizer(config.learning_rate)
 
     def on(model, shapes):
-        def run(whole, head, batches, num_examples):
-            mine = submodel.take(whole, head, shapes)
+        def run(whole, examples, client):
+            mine = submodel.take(whole, client.head, shapes)
             trained, loss = local_epochs(
                 model,
                 optimizer,
                 mine,
-                batches,
-                num_examples,
+                examples,
+                client.index,
+                client.weight,
+                client.num_examples,
                 epochs=config.local_epochs,
             )
-            packed = submodel.pack_head(trained, whole, head.size)
+            packed = submodel.pack_head(trained, whole, client.head.size)
             return submodel.put_back(trained, whole), packed, loss
 
         return run
 
     pairs = zip(setup.models, _templates(setup), strict=True)
     branches = [on(model, shapes) for model, shapes in pairs]
-    return jax.lax.switch(complexity, branches, whole, head, batches, num_examples)
+    return jax.lax.switch(client.complexity, branches, whole, examples, client)
 
 
-def _clients(setup: Setup, state: FedLPQState, cohort: Cohort, bits, key):
-    """Steps 2, 4 and 5 for each client of the cohort.
+def _client(setup: Setup, names, whole, examples, client: _Client):
+    """Steps 2, 4 and 5 for one client.
 
     Returns:
-      What the server would rebuild of all layers, `{layer: [K]}` bits of their
-      messages, the private heads, and the losses; leaves `[K, ...]`.
+      Its share in the mean of every layer; and `{layer: []}` bits of its messages, were
+      they all sent, its private head, and its loss.
     """
-
-    def client(whole, key, bits, complexity, head, batches, num_examples):
-        trained, head, loss = _train(
-            setup, whole, complexity, head, batches, num_examples
-        )
-        start = whole["params"]
-        sent = upload(setup.config, key, start, trained["params"], bits)
-        return {**trained, "params": sent.params}, sent.message_bits, head, loss
-
-    return setup.over_clients(client, state.variables)(
-        client_keys(key, cohort.client_id, LEVELS),
-        bits,
-        state.complexity[cohort.client_id],
-        state.head[cohort.client_id],
-        cohort.batches,
-        cohort.num_examples,
+    config = setup.config
+    trained, head, loss = _train(setup, whole, examples, client)
+    rebuilt = upload(
+        config, client.key, whole["params"], trained["params"], client.bits
     )
-
-
-def _aggregate(config: FedLPQConfig, names, whole, received, sent, num_examples):
-    """Step 6: each layer's mean over those who sent it, else the layer as it was."""
-    flags = dict(zip(names, sent.T, strict=True))
-    weights = client_weights(num_examples, by=config.client_weight)
-    return {
-        collection: mean_of_senders(
-            received[collection],
-            per_leaf(flags, old, by=config.unit),
-            weights,
-            old,
+    received = {**trained, "params": rebuilt.params}
+    flags = dict(zip(names, client.sent, strict=True))
+    shares = {
+        collection: share(
+            received[collection], per_leaf(flags, old, by=config.unit), client.share
         )
         for collection, old in whole.items()
     }
+    return shares, (rebuilt.message_bits, head, loss)
 
 
 def _round(
@@ -147,16 +147,31 @@ def _round(
     config = setup.config
     layers = layers_of(_templates(setup), config.unit)
     settings = settings_of(config, cohort.client_id)
-    received, lengths, heads, loss = _clients(setup, state, cohort, settings.bits, key)
-    owned = jnp.asarray(layers.owned)[state.complexity[cohort.client_id]]
+    complexity = state.complexity[cohort.client_id]
+    owned = jnp.asarray(layers.owned)[complexity]
     sent = owned & jax.vmap(draw_layers, in_axes=(0, None, 0))(
         client_keys(key, cohort.client_id, LAYERS),
         len(layers.names),
         settings.keep_probability,
     )
-    averaged = _aggregate(
-        config, layers.names, state.variables, received, sent, cohort.num_examples
+    each = _Client(
+        client_keys(key, cohort.client_id, LEVELS),
+        settings.bits,
+        complexity,
+        state.head[cohort.client_id],
+        cohort.index,
+        cohort.weight,
+        cohort.num_examples,
+        sent,
+        client_weights(cohort.num_examples, by=config.client_weight),
     )
+    shares, (lengths, heads, loss) = setup.over_clients.total(
+        partial(_client, setup, layers.names), state.variables, cohort.examples
+    )(each)
+    averaged = {
+        collection: mean_of_shares(shares[collection], old)
+        for collection, old in state.variables.items()
+    }
     none = jnp.zeros_like(settings.bits)
     message_bits = jnp.stack([lengths.get(n, none) for n in layers.names], axis=1)
     present = (cohort.num_examples > 0).astype(jnp.int32)

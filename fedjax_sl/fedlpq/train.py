@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from fedjax_sl.algorithm import Batch
+from fedjax_sl.algorithm import Examples
+from fedjax_sl.data.cohort import take
 from fedjax_sl.federation.split_grad import mean_loss
 from fedjax_sl.models.split import Variables
 
@@ -15,7 +16,9 @@ def local_epochs(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     variables: Variables,
-    batches: Batch,
+    examples: Examples,
+    index: jax.Array,
+    weight: jax.Array,
     num_examples: jax.Array,
     *,
     epochs: int,
@@ -29,16 +32,18 @@ def local_epochs(
       model: `(images, train, weight) -> logits`.
       optimizer: of the local steps; begins anew.
       variables: `params`, and `batch_stats` if the model keeps any.
-      batches: leaves `[S, B, ...]`, in each epoch the client's examples, then padding.
+      examples: of all clients.
+      index: `[S, B]`, which of them: in each epoch the client's, then padding.
+      weight: `[S, B]`, 0 for padding.
       num_examples: [] int32, how many it owns.
       epochs: E; divides S.
 
     Returns:
       The variables, and the mean loss over the batches before each step.
     """
-    chex.assert_rank([batches.image, batches.label], [5, 2])
-    chex.assert_is_divisible(len(batches.label), epochs)
-    total, batch_size = batches.label.shape
+    chex.assert_rank([examples.image, index, weight], [4, 2, 2])
+    chex.assert_is_divisible(len(index), epochs)
+    total, batch_size = index.shape
     real = -(-num_examples // batch_size)
 
     def objective(params, rest, batch):
@@ -54,9 +59,7 @@ def local_epochs(
     def step(number, carry):
         variables, opt, losses = carry
         place = number // real * (total // epochs) + number % real
-        batch = jax.tree.map(
-            lambda x: jax.lax.dynamic_index_in_dim(x, place, keepdims=False), batches
-        )
+        batch = take(examples, index[place], weight[place])
         params = variables["params"]
         (loss, changed), grad = jax.value_and_grad(objective, has_aux=True)(
             params, variables, batch

@@ -7,11 +7,7 @@ import jax.numpy as jnp
 
 from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.compression.quantization import FLOAT_BITS
-from fedjax_sl.federation.aggregation import (
-    broadcast,
-    mean_of_senders,
-    weighted_mean,
-)
+from fedjax_sl.federation.aggregation import broadcast, mean_of_shares, share
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.fedsl.config import Settings
 from fedjax_sl.fedsl.quantizer import quantized
@@ -36,24 +32,13 @@ def message_bits(setup: Setup, settings: Settings) -> jax.Array:
     return jnp.where(coded, settings.grad_bits, settings.upload_bits)
 
 
-def _received(setup: Setup, state: FedSLState, settings: Settings, key: jax.Array):
-    """Client parameters as the server rebuilds them: anchor + Q_b(w_k - anchor)."""
-    once = jnp.asarray(setup.config.interval) == 1
-    coded = once & (settings.grad_bits < FLOAT_BITS)
-    bits = jnp.where(coded, FLOAT_BITS, settings.upload_bits)
-
-    def one(key, params, mask, bits):
-        start = state.anchor
-        if not setup.config.restore:
-            start = apply_mask(start, mask)
-        update = jax.tree.map(jnp.subtract, params, start)
-        update = quantized(setup.config, key, apply_mask(update, mask), bits)
-        update = apply_mask(update, mask)
-        rebuilt = jax.tree.map(jnp.add, start, update)
-        return jax.tree.map(partial(jnp.where, bits >= FLOAT_BITS), params, rebuilt)
-
-    keys = client_keys(key, state.client_id, UPLOAD)
-    return jax.vmap(one)(keys, state.client["params"], state.mask, bits)
+def _received(setup: Setup, key, anchor, params, mask, bits):
+    """One client's parameters as rebuilt: anchor + Q_b(w_k - anchor)."""
+    start = anchor if setup.config.restore else apply_mask(anchor, mask)
+    update = jax.tree.map(jnp.subtract, params, start)
+    update = quantized(setup.config, key, apply_mask(update, mask), bits)
+    rebuilt = jax.tree.map(jnp.add, start, apply_mask(update, mask))
+    return jax.tree.map(partial(jnp.where, bits >= FLOAT_BITS), params, rebuilt)
 
 
 def aggregate(
@@ -70,10 +55,27 @@ def aggregate(
     Returns:
       The state, all client models equal. Norm statistics are averaged as they are.
     """
-    params = _received(setup, state, settings, key)
-    if setup.config.average_over == "keepers":
-        mean = mean_of_senders(params, state.mask, state.weights, state.anchor)
-    else:
-        mean = weighted_mean(params, state.weights)
-    client = {**weighted_mean(state.client, state.weights), "params": mean}
+    once = jnp.asarray(setup.config.interval) == 1
+    coded = once & (settings.grad_bits < FLOAT_BITS)
+    bits = jnp.where(coded, FLOAT_BITS, settings.upload_bits)
+
+    def one(anchor, key, client, mask, bits, weight):
+        params = _received(setup, key, anchor, client["params"], mask, bits)
+        everywhere = jax.tree.map(lambda _: None, client)
+        keepers = setup.config.average_over == "keepers"
+        sent = {**everywhere, "params": mask} if keepers else everywhere
+        return share({**client, "params": params}, sent, weight), ()
+
+    shares, _ = setup.over_clients.total(one, state.anchor)(
+        client_keys(key, state.client_id, UPLOAD),
+        state.client,
+        state.mask,
+        bits,
+        state.weights,
+    )
+    before = {
+        **jax.tree.map(lambda leaf: leaf[0], state.client),
+        "params": state.anchor,
+    }
+    client = mean_of_shares(shares, before)
     return state._replace(client=broadcast(client, state.weights.shape[0]))

@@ -13,6 +13,7 @@ from fedjax_sl.fedsl.remask import begin_period, masks
 from fedjax_sl.fedsl.sequence import sequential_step
 from fedjax_sl.fedsl.state import (
     FedSLState,
+    Places,
     Setup,
     delivered,
 )
@@ -48,7 +49,7 @@ def _round(
 ) -> tuple[FedSLState, RoundMetrics]:
     """Steps 1 to 9 of a round t; the first and the last only every I rounds."""
     config = setup.config
-    batch = jax.tree.map(lambda x: x[:, 0], cohort.batches)
+    examples, places = cohort.examples, Places(cohort.index[:, 0], cohort.weight[:, 0])
     settings = settings_of(config, cohort.client_id)
     starts = state.round % config.interval == 0
     ends = (state.round + 1) % config.interval == 0
@@ -56,14 +57,16 @@ def _round(
     state = state._replace(weights=weights)
 
     def begin(state):
-        return begin_period(setup, state, batch, settings, cohort.client_id, key)
+        return begin_period(
+            setup, state, examples, places, settings, cohort.client_id, key
+        )
 
     state = jax.lax.cond(starts, begin, lambda same: same, state)
     in_turn = (config.server_update, config.client_update) != ("merged", "parallel")
     take_step = sequential_step if in_turn else step
-    state, crossed = take_step(setup, state, batch, settings, key)
+    state, crossed = take_step(setup, state, examples, places, settings, key)
     *counts, kept_ratio = links(
-        setup, state, batch, settings, crossed, starts=starts, ends=ends
+        setup, state, places, settings, crossed, starts=starts, ends=ends
     )
     if config.client_update == "parallel":
         state = jax.lax.cond(
@@ -74,6 +77,14 @@ def _round(
         )
     metrics = RoundMetrics(cohort.client_id, crossed.loss, kept_ratio, *counts)
     return state._replace(round=state.round + 1), metrics
+
+
+def _suited(over_clients: clients.ClientMap, model: SplitModel) -> clients.ClientMap:
+    """The mapping, of all clients in one group if the server's norms see a batch."""
+    server = jax.eval_shape(model.init, jax.random.key(0)).server
+    if set(server) == {"params"}:
+        return over_clients
+    return clients.ClientMap(over_clients.each)
 
 
 def _predict(setup: Setup, state: FedSLState, images: jax.Array) -> jax.Array:
@@ -108,7 +119,8 @@ def fedsl(
     Args:
       model: a network cut in two.
       config: the settings; its numbers may be traced.
-      over_clients: how a function of one client is mapped over the cohort.
+      over_clients: how a function of one client is mapped over the cohort. A server
+        whose batch norms keep statistics sees all clients at once, on one device.
       client_optimizer: learning rate -> optax optimiser; as configured if not given.
       server_optimizer: the same for the server.
 
@@ -121,7 +133,7 @@ def fedsl(
         config=config,
         client_optimizer=client_optimizer or usual,
         server_optimizer=server_optimizer or usual,
-        over_clients=over_clients,
+        over_clients=_suited(over_clients, model),
     )
     return Algorithm(
         init=lambda key: _init(setup, key),

@@ -1,11 +1,12 @@
 """The start of a period between two aggregations: who takes part, what is pruned."""
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from fedjax_sl.algorithm import Batch
+from fedjax_sl.algorithm import Examples
 from fedjax_sl.compression.pruning import (
     apply_mask,
     couple_inputs,
@@ -15,12 +16,13 @@ from fedjax_sl.compression.pruning import (
     ratio_at,
     taylor_scores,
 )
+from fedjax_sl.data.cohort import take
 from fedjax_sl.federation.aggregation import broadcast, weighted_mean
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.split_grad import Cut, split_grad
 from fedjax_sl.fedsl.config import FedSLConfig, Settings
 from fedjax_sl.fedsl.cut import send_back
-from fedjax_sl.fedsl.state import SCORES, FedSLState, Setup
+from fedjax_sl.fedsl.state import SCORES, FedSLState, Places, Setup
 
 
 def masks(config: FedSLConfig, scores: Any, ratio: jax.Array | float) -> Any:
@@ -40,26 +42,31 @@ def masks(config: FedSLConfig, scores: Any, ratio: jax.Array | float) -> Any:
     return couple_inputs(mask) if config.granularity == "filter" else mask
 
 
-def _dense_gradients(setup: Setup, state: FedSLState, batch: Batch, bits, key) -> Any:
-    """Gradients of every client's dense model, nothing dropped at the cut."""
-    cut = Cut(
-        up=lambda activations: (activations, None),
-        down=lambda grad, _: send_back(
-            setup.config, key, state.client_id, grad, None, bits
-        ),
+def _taylor(setup: Setup, state: FedSLState, examples, places, bits, key) -> Any:
+    """Scores from the gradients of dense models, nothing dropped at the cut."""
+
+    def group(each, server, examples, key, real, client, weights, ids, places, bits):
+        def down(grad, _):
+            return send_back(setup.config, key, ids, grad, None, bits)
+
+        gradients = split_grad(
+            setup.model,
+            client,
+            server,
+            take(examples, *places),
+            jnp.where(real, weights, 0.0),
+            cut=Cut(up=lambda activations: (activations, None), down=down),
+            each=each,
+        )
+        return (), each(taylor_scores)(client["params"], gradients.client)
+
+    _, scores = setup.over_clients.fold(group, state.server, examples, key)(
+        state.client, state.weights, state.client_id, places, bits
     )
-    return split_grad(
-        setup.model,
-        state.client,
-        state.server,
-        batch,
-        state.weights,
-        cut=cut,
-        over_clients=setup.over_clients,
-    ).client
+    return scores
 
 
-def _scores(setup: Setup, state: FedSLState, batch: Batch, bits, key) -> Any:
+def _scores(setup: Setup, state: FedSLState, examples, places, bits, key) -> Any:
     """Every client's scores, leaves `[K, ...]`."""
     params = state.client["params"]
     if setup.config.importance == "magnitude":
@@ -68,8 +75,7 @@ def _scores(setup: Setup, state: FedSLState, batch: Batch, bits, key) -> Any:
         keys = client_keys(key, state.client_id, SCORES)
         scores = jax.vmap(random_scores)(keys, params)
     else:
-        grads = _dense_gradients(setup, state, batch, bits, key)
-        scores = jax.vmap(taylor_scores)(params, grads)
+        scores = _taylor(setup, state, examples, places, bits, key)
     if setup.config.mask_scope == "common":
         common = weighted_mean(scores, state.weights)
         return broadcast(common, state.weights.shape[0])
@@ -92,7 +98,8 @@ def _follow_clients(setup: Setup, state: FedSLState, client_id: jax.Array) -> An
 def begin_period(
     setup: Setup,
     state: FedSLState,
-    batch: Batch,
+    examples: Examples,
+    places: Places,
     settings: Settings,
     client_id: jax.Array,
     key: jax.Array,
@@ -102,7 +109,8 @@ def begin_period(
     Args:
       setup: model, configuration and mapping.
       state: all client models equal; `weights` already those of the new cohort.
-      batch: leaves `[K, B, ...]`, one mini-batch of each client to score on.
+      examples: of all clients.
+      places: one mini-batch of each client to score on.
       settings: `[K]` each.
       client_id: `[K]`, the new cohort.
       key: of this round.
@@ -113,7 +121,7 @@ def begin_period(
     config = setup.config
     opt = _follow_clients(setup, state, client_id)
     state = state._replace(client_opt=opt, client_id=client_id)
-    scores = _scores(setup, state, batch, settings.down_bits, key)
+    scores = _scores(setup, state, examples, places, settings.down_bits, key)
     end = config.prune_start if config.prune_end is None else config.prune_end
     ratio = ratio_at(
         state.round,
@@ -122,7 +130,7 @@ def begin_period(
         end=end,
         shape=config.prune_shape,
     )
-    mask = setup.over_clients(lambda *one: masks(config, *one))(scores, ratio)
+    mask = setup.over_clients.map(partial(masks, config))(scores, ratio)
     params = state.client["params"]
     anchor = jax.tree.map(lambda leaf: leaf[0], params)
     if not config.restore:

@@ -9,12 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fedjax_sl.algorithm import Batch
+from fedjax_sl.algorithm import Examples
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.fedsl.config import Settings
-from fedjax_sl.fedsl.state import ORDER, FedSLState, Setup
+from fedjax_sl.fedsl.state import ORDER, FedSLState, Places, Setup
 from fedjax_sl.fedsl.step import Crossed, step
 
 
@@ -39,7 +39,12 @@ def _choose(condition: jax.Array, new: Any, old: Any) -> Any:
 
 
 def sequential_step(
-    setup: Setup, state: FedSLState, batch: Batch, settings: Settings, key: jax.Array
+    setup: Setup,
+    state: FedSLState,
+    examples: Examples,
+    places: Places,
+    settings: Settings,
+    key: jax.Array,
 ) -> tuple[FedSLState, Crossed]:
     """Each client in turn steps with the server; arguments and result as in `step`.
 
@@ -58,7 +63,8 @@ def sequential_step(
             client_id=_slot(state.client_id, k),
             weights=jnp.ones((1,)),
         )
-        stepped, crossed = step(alone, one, _slot(batch, k), _slot(settings, k), key)
+        mine = _slot(places, k), _slot(settings, k)
+        stepped, crossed = step(alone, one, examples, *mine, key)
         real = state.weights[k] > 0
         stepped = _choose(real, stepped, one)
         if relay:

@@ -44,6 +44,18 @@ class FedSLState(NamedTuple):
     weights: jax.Array
 
 
+class Places(NamedTuple):
+    """The mini-batch of each client of a cohort, as places among the examples.
+
+    Attributes:
+      index: `[K, B]` int32.
+      weight: `[K, B]` float32, 0 for padding.
+    """
+
+    index: jax.Array
+    weight: jax.Array
+
+
 class Setup(NamedTuple):
     """What stays the same: model, settings, optimisers, how clients are mapped."""
 

@@ -1,19 +1,21 @@
 """One mini-batch step of every client and of the server."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from fedjax_sl.algorithm import Batch
+from fedjax_sl.algorithm import Examples
 from fedjax_sl.compression.pruning import apply_mask
-from fedjax_sl.federation.clients import client_keys
+from fedjax_sl.data.cohort import take
+from fedjax_sl.federation.clients import Each, client_keys
 from fedjax_sl.federation.split_grad import SplitGrad, split_grad
 from fedjax_sl.fedsl.config import Settings
 from fedjax_sl.fedsl.cut import cut_with_dropout
 from fedjax_sl.fedsl.quantizer import quantized
-from fedjax_sl.fedsl.state import GRADIENT, FedSLState, Setup, rates
+from fedjax_sl.fedsl.state import GRADIENT, FedSLState, Places, Setup, rates
+from fedjax_sl.models.split import Variables
 
 
 class Crossed(NamedTuple):
@@ -28,49 +30,82 @@ class Crossed(NamedTuple):
     activations: jax.Array
 
 
+class _Group(NamedTuple):
+    """What belongs to the clients of a group, leaves `[G, ...]`."""
+
+    client: Variables
+    client_opt: Any
+    mask: Any
+    client_id: jax.Array
+    weights: jax.Array
+    places: Places
+    settings: Settings
+
+
 def _update_clients(
-    setup: Setup, state: FedSLState, result: SplitGrad, settings: Settings, key
-) -> FedSLState:
+    setup: Setup, each: Each, group: _Group, result: SplitGrad, rate, key
+) -> tuple[Variables, Any]:
     """w_k <- w_k - gamma Q_b(m_k * g_k), by the optimiser; pruned entries stay."""
-    optimizer = setup.client_optimizer(rates(setup.config, state.round)[0])
+    optimizer = setup.client_optimizer(rate)
 
     def one(key, grad, mask, bits, opt, params):
         grad = quantized(setup.config, key, apply_mask(grad, mask), bits)
         updates, opt = optimizer.update(apply_mask(grad, mask), opt, params)
         return optax.apply_updates(params, apply_mask(updates, mask)), opt
 
-    params, opt = jax.vmap(one)(
-        client_keys(key, state.client_id, GRADIENT),
+    params, opt = each(one)(
+        client_keys(key, group.client_id, GRADIENT),
         result.client,
-        state.mask,
-        settings.grad_bits,
-        state.client_opt,
-        state.client["params"],
+        group.mask,
+        group.settings.grad_bits,
+        group.client_opt,
+        group.client["params"],
     )
-    client = {**result.client_stats, "params": params}
-    return state._replace(client=client, client_opt=opt)
+    return {**result.client_stats, "params": params}, opt
 
 
-def _update_server(setup: Setup, state: FedSLState, result: SplitGrad) -> FedSLState:
-    """w_s <- w_s - gamma sum_k omega_k g_{s,k}, by the optimiser."""
-    optimizer = setup.server_optimizer(rates(setup.config, state.round)[1])
-    params = state.server["params"]
-    updates, opt = optimizer.update(result.server, state.server_opt, params)
-    params = optax.apply_updates(params, updates)
-    server = {**result.server_stats, "params": params}
-    return state._replace(server=server, server_opt=opt)
-
-
-def _activations_sent(setup: Setup, mask: jax.Array, batch: Batch) -> jax.Array:
-    """`[K]` activations kept, of those examples that are not padding."""
-    shape = (*batch.weight.shape, *setup.model.cut_shape())
-    real = (batch.weight > 0).reshape(*batch.weight.shape, *[1] * (len(shape) - 2))
+def _activations_sent(setup: Setup, mask: jax.Array, weight: jax.Array) -> jax.Array:
+    """`[G]` activations kept, of those examples that are not padding."""
+    shape = (*weight.shape, *setup.model.cut_shape())
+    real = (weight > 0).reshape(*weight.shape, *[1] * (len(shape) - 2))
     sent = jnp.broadcast_to(mask & real, shape)
     return sent.sum(axis=tuple(range(1, sent.ndim)))
 
 
+def _group_step(setup: Setup, each: Each, server, examples, rate, key, real, group):
+    """The step of a group: its term of the server's gradient, and its clients after."""
+    pruned = each(apply_mask)(group.client["params"], group.mask)
+    result = split_grad(
+        setup.model,
+        {**group.client, "params": pruned},
+        server,
+        take(examples, *group.places),
+        jnp.where(real, group.weights, 0.0),
+        cut=cut_with_dropout(setup.config, group.settings, group.client_id, key),
+        each=each,
+    )
+    client, opt = _update_clients(setup, each, group, result, rate, key)
+    sent = _activations_sent(setup, result.at_cut, group.places.weight)
+    statistics = {k: v for k, v in result.server_stats.items() if k != "params"}
+    return (result.server, statistics), (client, opt, Crossed(result.loss, sent))
+
+
+def _update_server(setup: Setup, state: FedSLState, grad, statistics, rate):
+    """w_s <- w_s - gamma sum_k omega_k g_{s,k}, by the optimiser."""
+    optimizer = setup.server_optimizer(rate)
+    params = state.server["params"]
+    updates, opt = optimizer.update(grad, state.server_opt, params)
+    params = optax.apply_updates(params, updates)
+    return state._replace(server={**statistics, "params": params}, server_opt=opt)
+
+
 def step(
-    setup: Setup, state: FedSLState, batch: Batch, settings: Settings, key: jax.Array
+    setup: Setup,
+    state: FedSLState,
+    examples: Examples,
+    places: Places,
+    settings: Settings,
+    key: jax.Array,
 ) -> tuple[FedSLState, Crossed]:
     """Every client steps; the server steps once, on all their activations.
 
@@ -79,24 +114,31 @@ def step(
     Args:
       setup: model, configuration and mapping.
       state: the state, its masks set.
-      batch: leaves `[K, B, ...]`.
+      examples: of all clients.
+      places: the clients' mini-batches.
       settings: `[K]` each.
       key: of this round.
 
     Returns:
       The state after the step, and what crossed.
     """
-    pruned = jax.vmap(apply_mask)(state.client["params"], state.mask)
-    result = split_grad(
-        setup.model,
-        {**state.client, "params": pruned},
-        state.server,
-        batch,
+    client_rate, server_rate = rates(setup.config, state.round)
+    group = _Group(
+        state.client,
+        state.client_opt,
+        state.mask,
+        state.client_id,
         state.weights,
-        cut=cut_with_dropout(setup.config, settings, state.client_id, key),
-        over_clients=setup.over_clients,
+        places,
+        settings,
     )
-    state = _update_clients(setup, state, result, settings, key)
-    state = _update_server(setup, state, result)
-    sent = _activations_sent(setup, result.at_cut, batch)
-    return state, Crossed(result.loss, sent)
+
+    def one(each, *rest):
+        return _group_step(setup, each, *rest)
+
+    shared = (state.server, examples, client_rate, key)
+    (grad, statistics), (client, opt, crossed) = setup.over_clients.fold(one, *shared)(
+        group
+    )
+    state = _update_server(setup, state, grad, statistics, server_rate)
+    return state._replace(client=client, client_opt=opt), crossed

@@ -5,13 +5,13 @@ import math
 import jax
 import jax.numpy as jnp
 
-from fedjax_sl.algorithm import Batch, Link
+from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.pruning import kept
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.fedsl.aggregate import message_bits
 from fedjax_sl.fedsl.config import Settings
 from fedjax_sl.fedsl.quantizer import scales
-from fedjax_sl.fedsl.state import FedSLState, Setup
+from fedjax_sl.fedsl.state import FedSLState, Places, Setup
 from fedjax_sl.fedsl.step import Crossed
 
 
@@ -36,7 +36,7 @@ def _mask_description(setup: Setup, state: FedSLState, pruned: jax.Array) -> jax
 def links(
     setup: Setup,
     state: FedSLState,
-    batch: Batch,
+    places: Places,
     settings: Settings,
     crossed: Crossed,
     *,
@@ -54,7 +54,7 @@ def links(
     Args:
       setup: model and configuration.
       state: the state, its masks those of this round.
-      batch: leaves `[K, B, ...]`.
+      places: the mini-batches.
       settings: `[K]` each.
       crossed: what the step sent.
       starts: [] bool, a period starts with this round.
@@ -66,7 +66,7 @@ def links(
     """
     config = setup.config
     present = (state.weights > 0).astype(jnp.int32)
-    examples = (batch.weight > 0).sum(axis=1)
+    examples = (places.weight > 0).sum(axis=1)
     params, total = state.client["params"], _size(state.client)
     num_kept = jax.vmap(kept)(state.mask, params)
     stats = total - _size(params)

@@ -1,13 +1,18 @@
-"""Batch normalisation that leaves padded examples out, with a hand-written gradient.
+"""ReLU, batch norm and pooling as one operation with one gradient.
 
-As in `norm`, the gradient needs two passes over the activations, and everything else
-happens on arrays `[B, Ch]` and `[Ch]`.
+Padded examples count nothing. As in `norm`, what is memory-bound is passed over as
+rarely as can be: pooling comes before the normalisation, which is monotone in each
+channel, and everything else happens on arrays `[B, Ch]` and `[Ch]`.
 """
+
+from functools import partial
 
 import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from fedjax_sl.models.pool import pooled, unpooled
 
 
 EPSILON = 1e-5
@@ -30,70 +35,93 @@ def _statistics(x, weight):
     return mean, jnp.maximum(_mean(x * x, weight) - mean * mean, 0.0)
 
 
-def _normalise(x, scale, bias, mean, variance):
+def _normalise(x, scale, bias, mean, variance, pool):
     gain = scale * jax.lax.rsqrt(variance + EPSILON)
-    return x * _spread(gain) + _spread(bias - mean * gain)
+    extreme = pooled(x, _spread(gain >= 0)) if pool else x
+    return extreme * _spread(gain) + _spread(bias - mean * gain)
 
 
-@jax.custom_vjp
-def batch_norm(
-    x: jax.Array, weight: jax.Array, scale: jax.Array, bias: jax.Array
+@partial(jax.custom_vjp, nondiff_argnums=(5,))
+def relu_batch_norm(
+    x: jax.Array,
+    offset: jax.Array,
+    weight: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    pool: bool,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalises each channel over the real examples of a batch.
+    """Batch norm of h = max(x + offset, 0), of maxima of 2x2 windows if pooled.
 
-    `y = scale * (x - mean) / sqrt(variance + 1e-5) + bias` (Ioffe and Szegedy, 2015).
+    `y = scale * (h - mean) / sqrt(variance + 1e-5) + bias`, mean and variance of each
+    channel over the real examples of the batch (Ioffe and Szegedy, 2015).
 
     Args:
       x: `[B, H, W, Ch]`.
+      offset: `[Ch]`, such as the bias of the convolution before.
       weight: `[B]`, 1 for an example and 0 for padding, which counts nothing.
       scale: `[Ch]`.
       bias: `[Ch]`.
+      pool: take the maximum of each 2x2 window; an odd last row or column is dropped.
 
     Returns:
-      y `[B, H, W, Ch]`, and the batch's mean and variance `[Ch]`, through which no
-      gradient flows.
+      y `[B, H, W, Ch]`, or `[B, H // 2, W // 2, Ch]`; and the batch's mean and variance
+      `[Ch]`, through which no gradient flows. Of equal entries of a window each
+      receives its share of the gradient.
     """
-    chex.assert_rank([x, weight, scale, bias], [4, 1, 1, 1])
-    mean, variance = _statistics(x, weight)
-    return _normalise(x, scale, bias, mean, variance), mean, variance
+    return _forward(x, offset, weight, scale, bias, pool)[0]
 
 
-def _forward(x, weight, scale, bias):
-    y, mean, variance = batch_norm(x, weight, scale, bias)
-    return (y, mean, variance), (x, weight, scale, mean, variance)
+def _forward(x, offset, weight, scale, bias, pool):
+    chex.assert_rank([x, offset, weight, scale, bias], [4, 1, 1, 1, 1])
+    h = nn.relu(x + _spread(offset))
+    mean, variance = _statistics(h, weight)
+    y = _normalise(h, scale, bias, mean, variance, pool)
+    return (y, mean, variance), (x, offset, weight, scale, mean, variance)
 
 
-def _backward(residual, gradients):
-    x, weight, scale, mean, variance = residual
+def _backward(pool, residual, gradients):
+    x, offset, weight, scale, mean, variance = residual
     dy = gradients[0]
+    h = nn.relu(x + _spread(offset))
     inverse = jax.lax.rsqrt(variance + EPSILON)
+    gain = scale * inverse
+    extreme = pooled(h, _spread(gain >= 0)) if pool else h
     dbias = dy.sum(axis=(0, 1, 2))
-    dscale = ((dy * x).sum(axis=(0, 1, 2)) - mean * dbias) * inverse
+    dscale = ((dy * extreme).sum(axis=(0, 1, 2)) - mean * dbias) * inverse
     size = jnp.maximum(weight.sum(), 1.0) * (x.shape[1] * x.shape[2])
-    gain, slope = scale * inverse, inverse * dscale / size
-    offset = jnp.outer(weight, gain * (mean * slope - dbias / size))
-    dx = dy * _spread(gain) - x * _spread(jnp.outer(weight, gain * slope))
-    dx += _spread(offset)
-    return dx, jnp.zeros_like(weight), dscale, dbias
+    slope = inverse * dscale / size
+    level = jnp.outer(weight, gain * (mean * slope - dbias / size))
+    if pool:
+        dy = unpooled(dy, h, extreme)
+    dh = dy * _spread(gain) - h * _spread(jnp.outer(weight, gain * slope))
+    dx = jnp.where(h > 0, dh + _spread(level), 0.0)
+    return dx, dx.sum(axis=(0, 1, 2)), jnp.zeros_like(weight), dscale, dbias
 
 
-batch_norm.defvjp(_forward, _backward)
+relu_batch_norm.defvjp(_forward, _backward)
 
 
-class BatchNorm(nn.Module):
-    """`batch_norm` with its parameters and its running statistics."""
+class ReluBatchNorm(nn.Module):
+    """`relu_batch_norm` with its parameters and its running statistics."""
+
+    pool: bool
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool, weight: jax.Array) -> jax.Array:
-        """Returns the normalised x; `train` takes and keeps the batch's statistics."""
+    def __call__(
+        self, x: jax.Array, offset: jax.Array, train: bool, weight: jax.Array
+    ) -> jax.Array:
+        """Returns the activations; `train` takes and keeps the batch's statistics."""
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape)
         bias = self.param("bias", nn.initializers.zeros, shape)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         variance = self.variable("batch_stats", "var", jnp.ones, shape)
         if not train:
-            return _normalise(x, scale, bias, mean.value, variance.value)
-        y, batch_mean, batch_variance = batch_norm(x, weight, scale, bias)
+            h = nn.relu(x + _spread(offset))
+            return _normalise(h, scale, bias, mean.value, variance.value, self.pool)
+        y, batch_mean, batch_variance = relu_batch_norm(  # type: ignore[misc]
+            x, offset, weight, scale, bias, self.pool
+        )
         mean.value = MOMENTUM * mean.value + (1 - MOMENTUM) * batch_mean
         variance.value = MOMENTUM * variance.value + (1 - MOMENTUM) * batch_variance
         return y

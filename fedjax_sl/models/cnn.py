@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from fedjax_sl.models.batch_norm import BatchNorm
+from fedjax_sl.models.batch_norm import ReluBatchNorm
 from fedjax_sl.models.conv import Conv, Lowering
-from fedjax_sl.models.pool import max_pool
 
 
 COMPLEXITIES = (1, 2, 3, 4, 5)
@@ -24,16 +23,17 @@ HIDDEN = 128
 
 
 class ConvBlock(nn.Module):
-    """Convolution, ReLU, batch norm."""
+    """Convolution, ReLU, batch norm, and pooling where it ends a part."""
 
     features: int
+    pool: bool
     lowering: Lowering
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, weight: jax.Array) -> jax.Array:
         """Returns the block's activations."""
-        x = nn.relu(Conv(self.features, lowering=self.lowering, name="conv")(x))
-        return BatchNorm(name="bn")(x, train, weight)
+        parts = Conv(self.features, lowering=self.lowering, name="conv").parts(x)
+        return ReluBatchNorm(self.pool, name="bn")(*parts, train, weight)
 
 
 class CifarCNN(nn.Module):
@@ -52,10 +52,9 @@ class CifarCNN(nn.Module):
         weight = jnp.ones(x.shape[0]) if weight is None else weight
         for number, channels in enumerate(CHANNELS[: self.complexity + 1], 1):
             features = max(1, round(channels * self.width))
-            block = ConvBlock(features, self.lowering, name=f"block{number}")
+            pool = number in POOLED[self.complexity]
+            block = ConvBlock(features, pool, self.lowering, name=f"block{number}")
             x = block(x, train, weight)
-            if number in POOLED[self.complexity]:
-                x = max_pool(x)
         head = "fc" if self.complexity == max(COMPLEXITIES) else "private_fc"
         x = x.reshape(x.shape[0], -1)
         x = nn.Dense(max(1, round(HIDDEN * self.width)), name=f"{head}1")(x)

@@ -6,11 +6,12 @@ the body of a loop, the gradients that autodiff derives from a convolution fall 
 naive path there, while the same gradients written as ordinary operations do not.
 
     xla        lax.conv, with the gradients of autodiff
-    canonical  lax.conv forward and for the input gradient; the kernel gradient as one
-               matrix product
-    matmul     patches times kernel (im2col), forward and for the input gradient; the
-               kernel gradient as one matrix product
+    canonical  lax.conv forward and for the input gradient
+    matmul     patches times kernel (im2col), forward and for the input gradient
     auto       chosen by backend and shape
+
+In canonical and matmul the kernel gradient is a sum of matrix products over parts of
+the batch that stay in a core's cache, or with few input channels a convolution.
 """
 
 from collections.abc import Callable
@@ -24,6 +25,12 @@ from jax import lax
 
 
 Lowering = Literal["auto", "xla", "canonical", "matmul"]
+
+FEW_CHANNELS = 8
+"""Fewer input channels than this make a product too narrow."""
+
+CACHE_BYTES = 2**20
+"""What the shifted copies of a product may take: half a core's cache, on most CPUs."""
 
 
 def _rows(x: jax.Array) -> jax.Array:
@@ -52,16 +59,55 @@ def _transpose(kernel: jax.Array) -> jax.Array:
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
-def _kernel_gradient(x: jax.Array, dy: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def _product(x: jax.Array, dy: jax.Array, size: tuple[int, int]) -> jax.Array:
     """Column-shifted inputs times row-shifted output gradients, in one product.
 
     Splitting the shifts between the two factors makes the product as square as it can
     be, and copies each factor three times instead of one of them nine times.
     """
-    height, width, inputs, outputs = shape
+    height, width = size
     columns = _rows(_shifted(x, 2, _offsets(width)))
     rows = _rows(_shifted(dy, 1, _offsets(height)[::-1]))
-    product = (columns.T @ rows).reshape(width, inputs, height, outputs)
+    return columns.T @ rows
+
+
+def _slices(x: jax.Array, dy: jax.Array, size: tuple[int, int]) -> int:
+    """In how many parts a batch's shifted copies stay in a core's cache."""
+    batch, pixels = len(x), x.shape[1] * x.shape[2]
+    entries = pixels * (size[1] * x.shape[-1] + size[0] * dy.shape[-1])
+    most = max(1, CACHE_BYTES // (4 * entries))
+    return batch // max(n for n in range(1, min(most, batch) + 1) if batch % n == 0)
+
+
+def _as_convolution(x: jax.Array, dy: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """The kernel's gradient as a convolution of inputs with output gradients.
+
+    Batch and channels change places: a product would have too few rows.
+    """
+    return lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0),
+        dy.transpose(1, 2, 0, 3),
+        (1, 1),
+        [(n // 2, n // 2) for n in size],
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    ).transpose(1, 2, 0, 3)
+
+
+def _kernel_gradient(x: jax.Array, dy: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """The gradient at the kernel, summed over parts of the batch."""
+    height, width, inputs, outputs = shape
+    if inputs < FEW_CHANNELS:
+        return _as_convolution(x, dy, (height, width))
+    parts = _slices(x, dy, (height, width))
+    pairs = [v.reshape(parts, -1, *v.shape[1:]) for v in (x, dy)]
+
+    def add(total, pair):
+        part_x, part_dy = pair
+        return total + _product(part_x, part_dy, (height, width)), None
+
+    zero = jnp.zeros((width * inputs, height * outputs), x.dtype)
+    product, _ = lax.scan(add, zero, tuple(pairs))
+    product = product.reshape(width, inputs, height, outputs)
     return product.transpose(2, 0, 1, 3)
 
 
@@ -112,7 +158,8 @@ def choose(x_shape: tuple[int, ...], backend: str) -> str:
     _, height, width, channels = x_shape
     if backend != "cpu":
         return "xla"
-    return "matmul" if min(height, width) < 3 or channels < 8 else "canonical"
+    small = min(height, width) < 3 or channels < FEW_CHANNELS
+    return "matmul" if small else "canonical"
 
 
 def conv(x: jax.Array, kernel: jax.Array, *, lowering: Lowering = "auto") -> jax.Array:
@@ -148,9 +195,14 @@ class Conv(nn.Module):
     lowering: Lowering = "auto"
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Returns `[B, H, W, features]`."""
+    def parts(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns `[B, H, W, features]` without the bias, and the bias."""
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return conv(x, kernel, lowering=self.lowering) + bias.reshape(1, 1, 1, -1)
+        return conv(x, kernel, lowering=self.lowering), bias
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns `[B, H, W, features]`."""
+        y, bias = self.parts(x)
+        return y + bias.reshape(1, 1, 1, -1)

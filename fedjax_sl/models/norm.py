@@ -1,7 +1,10 @@
-"""Group normalisation whose gradient is written on per-channel sums.
+"""Group normalisation, pooling and ReLU as one operation with one gradient.
 
-The gradient that autodiff derives passes over the activations several times; this one
-needs two passes, and everything else happens on arrays `[B, Ch]`.
+On a CPU everything between two convolutions is bound by memory, so what counts is how
+often the activations are passed over. Written as one operation, a bias before the norm
+changes only the sums per channel, pooling comes before the normalisation, which is
+monotone in each channel, and the ReLU needs no mask of its own. The forward pass reads
+the activations twice, the backward pass twice; the rest are arrays `[B, Ch]`.
 """
 
 from functools import partial
@@ -10,6 +13,8 @@ import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from fedjax_sl.models.pool import pooled, unpooled
 
 
 EPSILON = 1e-5
@@ -29,74 +34,96 @@ def _over_groups(per_channel, groups):
 
 
 def _spread(per_channel):
-    """[B, Ch] or [Ch] -> a shape that broadcasts over [B, H, W, Ch]."""
-    return per_channel.reshape(-1, 1, 1, per_channel.shape[-1])
+    """[B, Ch] -> a shape that broadcasts over [B, H, W, Ch]."""
+    return per_channel[:, None, None, :]
 
 
-def _statistics(x, groups):
-    mean = _over_groups(x.mean(axis=(1, 2)), groups)
-    square = _over_groups((x * x).mean(axis=(1, 2)), groups)
-    return mean, jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + EPSILON)
+def _statistics(x, offset, groups):
+    """Means of x + offset per channel, and per group the mean and 1 / deviation."""
+    offset = offset[None]
+    sums = x.mean(axis=(1, 2))
+    squares = (x * x).mean(axis=(1, 2)) + offset * (2 * sums + offset)
+    centre = sums + offset
+    mean, square = _over_groups(centre, groups), _over_groups(squares, groups)
+    inverse = jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + EPSILON)
+    return centre, mean, inverse
 
 
-def _normalise(x, scale, bias, mean, inverse):
-    gain = inverse * scale.reshape(1, -1)
-    shift = bias.reshape(1, -1) - mean * gain
-    return x * _spread(gain) + _spread(shift)
+def _affine(offset, scale, bias, mean, inverse):
+    """The norm as gain * x + shift, both [B, Ch]."""
+    gain = inverse * scale[None]
+    return gain, bias[None] + gain * (offset[None] - mean)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def group_norm(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def group_norm_relu(
+    x: jax.Array,
+    offset: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    groups: int,
+    pool: bool,
 ) -> jax.Array:
-    """Normalises each group of channels of each example to mean 0 and variance 1.
+    """ReLU of the group norm of x + offset, of the maxima of 2x2 windows if pooled.
 
-    `y = scale * (x - mean) / sqrt(variance + 1e-5) + bias` (Wu and He, 2018).
+    `y = max(scale * (x + offset - mean) / sqrt(variance + 1e-5) + bias, 0)`, mean and
+    variance over each group of channels of each example (Wu and He, 2018).
 
     Args:
       x: `[B, H, W, Ch]`.
+      offset: `[Ch]`, such as the bias of the convolution before.
       scale: `[Ch]`.
       bias: `[Ch]`.
       groups: number of groups; divides Ch.
+      pool: take the maximum of each 2x2 window; an odd last row or column is dropped.
 
     Returns:
-      `[B, H, W, Ch]`.
+      `[B, H, W, Ch]`, or `[B, H // 2, W // 2, Ch]`. Of equal entries of a window each
+      receives its share of the gradient.
     """
-    chex.assert_rank([x, scale, bias], [4, 1, 1])
-    return _normalise(x, scale, bias, *_statistics(x, groups))
+    return _forward(x, offset, scale, bias, groups, pool)[0]
 
 
-def _forward(x, scale, bias, groups):
-    mean, inverse = _statistics(x, groups)
-    return _normalise(x, scale, bias, mean, inverse), (x, scale, mean, inverse)
+def _forward(x, offset, scale, bias, groups, pool):
+    chex.assert_rank([x, offset, scale, bias], [4, 1, 1, 1])
+    statistics = _statistics(x, offset, groups)
+    gain, shift = _affine(offset, scale, bias, *statistics[1:])
+    extreme = pooled(x, _spread(gain >= 0)) if pool else x
+    y = nn.relu(extreme * _spread(gain) + _spread(shift))
+    return y, (x, offset, scale, bias, statistics)
 
 
-def _backward(groups, residual, dy):
-    x, scale, mean, inverse = residual
+def _backward(groups, pool, residual, dy):
+    x, offset, scale, bias, (centre, mean, inverse) = residual
     size = x.shape[1] * x.shape[2]
-    dy_sum = dy.sum(axis=(1, 2))
-    dy_hat = ((dy * x).sum(axis=(1, 2)) - mean * dy_sum) * inverse
-    gain = scale.reshape(1, -1)
-    offset = _over_groups(gain * dy_sum, groups) / size
-    slope = _over_groups(gain * dy_hat, groups) / size * inverse
-    dx = (
-        dy * _spread(inverse * gain)
-        - x * _spread(inverse * slope)
-        + _spread(inverse * (mean * slope - offset))
-    )
-    return dx, dy_hat.sum(axis=0), dy_sum.sum(axis=0)
+    gain, shift = _affine(offset, scale, bias, mean, inverse)
+    extreme = pooled(x, _spread(gain >= 0)) if pool else x
+    dz = jnp.where(extreme * _spread(gain) + _spread(shift) > 0, dy, 0.0)
+    dz_sum = dz.sum(axis=(1, 2))
+    dot = (dz * extreme).sum(axis=(1, 2))
+    dscale = (dot + (offset[None] - mean) * dz_sum) * inverse
+    level = _over_groups(scale[None] * dz_sum, groups) / size
+    slope = _over_groups(scale[None] * dscale, groups) / size * inverse
+    if pool:
+        dz = unpooled(dz, x, extreme)
+    step = inverse * ((mean - offset[None]) * slope - level)
+    dx = dz * _spread(gain) - x * _spread(inverse * slope) + _spread(step)
+    doffset = gain * dz_sum - inverse * size * (slope * (centre - mean) + level)
+    return dx, doffset.sum(axis=0), dscale.sum(axis=0), dz_sum.sum(axis=0)
 
 
-group_norm.defvjp(_forward, _backward)
+group_norm_relu.defvjp(_forward, _backward)
 
 
-class GroupNorm(nn.Module):
-    """`group_norm` with its two parameters, and `num_groups` groups."""
+class GroupNormRelu(nn.Module):
+    """`group_norm_relu` with its two parameters, and `num_groups` groups."""
+
+    pool: bool
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Returns the normalised x, `[B, H, W, Ch]`."""
+    def __call__(self, x: jax.Array, offset: jax.Array) -> jax.Array:
+        """Returns the activations of x + offset, `[B, H, W, Ch]` or pooled."""
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        return group_norm(x, scale, bias, num_groups(channels))
+        return group_norm_relu(x, offset, scale, bias, num_groups(channels), self.pool)

@@ -47,6 +47,11 @@ def _backward(winner, dy):
 _pool.defvjp(_forward, _backward)
 
 
+def _even(x):
+    height, width = x.shape[1:3]
+    return x[:, : height - height % 2, : width - width % 2]
+
+
 def max_pool(x: jax.Array) -> jax.Array:
     """The maximum of each 2x2 window; an odd last row or column is dropped.
 
@@ -57,5 +62,38 @@ def max_pool(x: jax.Array) -> jax.Array:
       `[B, H // 2, W // 2, Ch]`. Of equal entries the first receives the gradient.
     """
     chex.assert_rank(x, 4)
-    height, width = x.shape[1:3]
-    return _pool(x[:, : height - height % 2, : width - width % 2])
+    return _pool(_even(x))
+
+
+def pooled(x: jax.Array, largest: jax.Array) -> jax.Array:
+    """The largest or the smallest entry of each 2x2 window, exactly as it is in x.
+
+    Args:
+      x: `[B, H, W, Ch]`.
+      largest: bool, broadcasts against x: which of the two.
+
+    Returns:
+      `[B, H // 2, W // 2, Ch]`.
+    """
+    sign = jnp.where(largest, 1.0, -1.0)
+    return _windows(_even(x) * sign).max(axis=(2, 4)) * sign
+
+
+def unpooled(dy: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    """The gradient at x of entries y that were picked from its 2x2 windows.
+
+    Args:
+      dy: `[B, H // 2, W // 2, Ch]`, at y.
+      x: `[B, H, W, Ch]`, values in memory rather than an expression that a compiler
+        may round twice, so that the picked ones can be told by their value.
+      y: `[B, H // 2, W // 2, Ch]`, as from `pooled`.
+
+    Returns:
+      `[B, H, W, Ch]`, equal entries of a window sharing its gradient.
+    """
+    even = _even(x)
+    picked = _windows(even) == y[:, :, None, :, None, :]
+    share = dy / picked.astype(dy.dtype).sum(axis=(2, 4))
+    dx = jnp.where(picked, share[:, :, None, :, None, :], 0.0).reshape(even.shape)
+    rest = [(0, full - kept) for full, kept in zip(x.shape, even.shape, strict=True)]
+    return jnp.pad(dx, rest)

@@ -14,7 +14,7 @@ import jax
 from flax import linen as nn
 
 from fedjax_sl.models.conv import Conv, Lowering
-from fedjax_sl.models.norm import GroupNorm
+from fedjax_sl.models.norm import GroupNormRelu
 from fedjax_sl.models.pool import max_pool
 from fedjax_sl.models.split import SplitModel, Stages
 
@@ -48,10 +48,11 @@ class ConvStage(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Returns the stage's activations."""
-        x = Conv(self.features, lowering=self.lowering, name="conv")(x)
+        conv = Conv(self.features, lowering=self.lowering, name="conv")
         if self.norm == "group":
-            x = GroupNorm(name="norm")(x)
-        elif self.norm == "batch":
+            return GroupNormRelu(self.pool, name="norm")(*conv.parts(x))
+        x = conv(x)
+        if self.norm == "batch":
             x = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")(
                 x
             )

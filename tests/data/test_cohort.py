@@ -15,6 +15,7 @@ from fedjax_sl.data import (
     iid,
     normalize,
 )
+from tests.worlds import batches_of
 
 
 COUNTS = (10, 7, 2, 3, 0, 10)
@@ -124,7 +125,7 @@ def test_an_epoch_of_minibatches_repeats_nothing(key, client):
         seen = []
         for slot in range(batches):
             cohort = draw(draw_minibatches, key, epoch * batches + slot)
-            [step] = real(cohort.batches, client)
+            [step] = real(batches_of(cohort), client)
             assert len(step) == full
             seen += step
         assert len(set(seen)) == len(seen) and set(seen) <= owned(client)
@@ -136,13 +137,17 @@ def test_an_epoch_of_minibatches_repeats_nothing(key, client):
 
 def test_shapes_and_types(key):
     minibatches = draw(draw_minibatches, key)
-    chex.assert_shape(minibatches.batches.image, (NUM_CLIENTS, 1, BATCH, 2, 2, 1))
+    chex.assert_shape(batches_of(minibatches).image, (NUM_CLIENTS, 1, BATCH, 2, 2, 1))
     epochs = draw(draw_epochs, key, epochs=2)
-    chex.assert_shape(epochs.batches.image, (NUM_CLIENTS, 8, BATCH, 2, 2, 1))
+    chex.assert_shape(batches_of(epochs).image, (NUM_CLIENTS, 8, BATCH, 2, 2, 1))
     for cohort in (minibatches, epochs):
-        chex.assert_equal_shape_prefix(list(cohort.batches), 3)
-        assert cohort.batches.image.dtype == cohort.batches.weight.dtype == np.float32
-        assert cohort.batches.label.dtype == cohort.client_id.dtype == np.int32
+        chex.assert_equal_shape_prefix(list(batches_of(cohort)), 3)
+        assert (
+            batches_of(cohort).image.dtype
+            == batches_of(cohort).weight.dtype
+            == np.float32
+        )
+        assert batches_of(cohort).label.dtype == cohort.client_id.dtype == np.int32
         np.testing.assert_array_equal(cohort.num_examples, COUNTS)
 
 
@@ -151,7 +156,7 @@ def test_shapes_and_types(key):
 )
 def test_images_belong_to_their_labels_and_padding_to_its_client(key, function, sizes):
     for round in range(3):
-        batches = draw(function, key, round, **sizes).batches
+        batches = batches_of(draw(function, key, round, **sizes))
         expected = (batches.label / 255 - 0.5) / 0.5
         np.testing.assert_allclose(
             batches.image,
@@ -176,8 +181,8 @@ def test_batches_do_not_depend_on_who_else_takes_part(key, function, sizes):
         cohort = draw(function, key, 4, period=period, cohort_size=2, **sizes)
         for slot, client in enumerate(cohort.client_id):
             places.add((slot, int(client)))
-            mine = jax.tree.map(lambda x, slot=slot: x[slot], cohort.batches)
-            same = jax.tree.map(lambda x, i=client: x[i], everyone.batches)
+            mine = jax.tree.map(lambda x, slot=slot: x[slot], batches_of(cohort))
+            same = jax.tree.map(lambda x, i=client: x[i], batches_of(everyone))
             chex.assert_trees_all_equal(mine, same)
     assert any(slot != client for slot, client in places)
 
@@ -192,7 +197,7 @@ def test_the_key_decides(key):
     first, again = (draw(draw_epochs, key, epochs=1) for _ in range(2))
     other = draw(draw_epochs, jax.random.key(1), epochs=1)
     chex.assert_trees_all_equal(first, again)
-    assert (first.batches.label != other.batches.label).any()
+    assert (batches_of(first).label != batches_of(other).label).any()
 
 
 def test_clients_have_orders_of_their_own(key):
@@ -200,7 +205,10 @@ def test_clients_have_orders_of_their_own(key):
     orders = [
         [
             tuple(
-                map(place, real(draw(draw_minibatches, key, round).batches, client)[0])
+                map(
+                    place,
+                    real(batches_of(draw(draw_minibatches, key, round)), client)[0],
+                )
             )
             for round in range(6)
         ]
@@ -228,7 +236,7 @@ def test_rounds_and_periods_do_not_compile_again(key):
 
 def test_each_epoch_has_every_example_once_and_padding_last(key):
     epochs, steps = 3, 4
-    batches = draw(draw_epochs, key, epochs=epochs).batches
+    batches = batches_of(draw(draw_epochs, key, epochs=epochs))
     assert batches.label.shape == (NUM_CLIENTS, epochs * steps, BATCH)
     for client, count in enumerate(COUNTS):
         weight = batches.weight[client].reshape(epochs, -1)
@@ -241,16 +249,15 @@ def test_each_epoch_has_every_example_once_and_padding_last(key):
 def test_epochs_differ_within_and_between_rounds(key):
     orders = []
     for round in range(3):
-        ours = real(draw(draw_epochs, key, round, epochs=2).batches, 0)
+        ours = real(batches_of(draw(draw_epochs, key, round, epochs=2)), 0)
         orders += [tuple(sum(ours[:4], [])), tuple(sum(ours[4:], []))]
     assert len(set(orders)) == len(orders)
 
 
 def test_every_order_is_equally_likely(key):
     epochs, count = 1200, COUNTS[3]
-    labels = draw(
-        draw_epochs, key, epochs=epochs, width=10, batch_size=10
-    ).batches.label
+    cohort = draw(draw_epochs, key, epochs=epochs, width=10, batch_size=10)
+    labels = cohort.examples.label[cohort.index]
     orders, times = np.unique(labels[3, :, :count], axis=0, return_counts=True)
     p = 1 / 6
     assert len(orders) == 6
@@ -274,7 +281,7 @@ def test_cifar10_epoch(cifar10, key):
     cohort = draw(key, test, partition, round=0, period=0)
     for slot, client in enumerate(np.asarray(cohort.client_id)):
         mine = partition.index[client][: partition.count[client]]
-        kept = np.asarray(cohort.batches.weight[slot]) > 0
-        pixels = np.asarray(cohort.batches.image[slot])[kept]
+        kept = np.asarray(batches_of(cohort).weight[slot]) > 0
+        pixels = np.asarray(batches_of(cohort).image[slot])[kept]
         pixels = np.round((pixels * 0.5 + 0.5) * 255).astype(np.uint8)
         assert sorted(map(bytes, pixels)) == sorted(map(bytes, test.image[mine]))

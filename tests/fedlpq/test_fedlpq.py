@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from fedjax_sl.algorithm import Batch, Cohort
+from fedjax_sl.algorithm import Batch
 from fedjax_sl.analysis.traffic import traffic
 from fedjax_sl.compression import Quantized, draw_layers, encode, message_bits
 from fedjax_sl.compression.units import leaves_of, unit_of
@@ -22,9 +22,9 @@ from fedjax_sl.fedlpq.config import PREFERENCES
 from fedjax_sl.fedlpq.traffic import layers_of
 from fedjax_sl.fedlpq.train import local_epochs
 from fedjax_sl.models.cnn import COMPLEXITIES, ConvBlock, cifar_cnn
-from fedjax_sl.models.pool import max_pool
 from fedjax_sl.settings import optimizer_named
-from tests.worlds import assert_close
+from tests.worlds import assert_close, batches_of, with_batches
+from tests.worlds import cohort_of as cohort_from
 
 
 N, SHAPE, BATCH, STEPS = 6, (8, 8, 1), 4, 2
@@ -43,8 +43,8 @@ class Tiny(nn.Module):
     @nn.compact
     def __call__(self, x, train, weight=None):
         weight = jnp.ones(x.shape[0]) if weight is None else weight
-        x = ConvBlock(2, "auto", name="block1")(x, train, weight)
-        x = max_pool(ConvBlock(3, "auto", name="block2")(x, train, weight))
+        x = ConvBlock(2, False, "auto", name="block1")(x, train, weight)
+        x = ConvBlock(3, True, "auto", name="block2")(x, train, weight)
         return nn.Dense(3, name="fc")(x.reshape(x.shape[0], -1))
 
 
@@ -73,7 +73,7 @@ def cohort_of(key, ids=tuple(range(N)), counts=None):
     counts = jnp.full(len(ids), STEPS * BATCH) if counts is None else jnp.array(counts)
     place = jnp.arange(STEPS * BATCH).reshape(1, STEPS, BATCH)
     weight = (place < counts.reshape(-1, 1, 1)).astype(jnp.float32)
-    return Cohort(jnp.array(ids), batches._replace(weight=weight), counts)
+    return cohort_from(ids, batches._replace(weight=weight), counts)
 
 
 @cache
@@ -100,13 +100,20 @@ def alone(key, config=EXACT, counts=None):
     optimizer = optimizer_named(config.optimizer, config.momentum)(config.learning_rate)
 
     @jax.jit
-    def train(batches, count):
+    def train(index, weight, count):
         return local_epochs(
-            Tiny(), optimizer, state.variables, batches, count, epochs=1
+            Tiny(),
+            optimizer,
+            state.variables,
+            cohort.examples,
+            index,
+            weight,
+            count,
+            epochs=1,
         )[0]
 
     one_each = [
-        train(jax.tree.map(lambda x, k=k: x[k], cohort.batches), cohort.num_examples[k])
+        train(cohort.index[k], cohort.weight[k], cohort.num_examples[k])
         for k in range(N)
     ]
     return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *one_each)
@@ -349,8 +356,8 @@ def test_batches_that_are_padding_are_no_steps(key):
     counts = [3] * N
     cohort = cohort_of(key, counts=counts)
     _, padded, metrics = play(EXACT, key, cohort)
-    short = jax.tree.map(lambda x: x[:, :1], cohort.batches)
-    _, exact, same = play(EXACT, key, cohort._replace(batches=short))
+    short = jax.tree.map(lambda x: x[:, :1], batches_of(cohort))
+    _, exact, same = play(EXACT, key, with_batches(cohort, short))
     assert_close(padded.variables, exact.variables, tolerance=1e-5)
     assert_close(metrics.loss, same.loss, tolerance=1e-5)
 
@@ -358,15 +365,10 @@ def test_batches_that_are_padding_are_no_steps(key):
 def test_padded_examples_are_not_trained_on(key):
     counts = [3] * N
     cohort = cohort_of(key, counts=counts)
-    poisoned = cohort._replace(
-        batches=cohort.batches._replace(
-            image=jnp.where(
-                cohort.batches.weight[..., None, None, None] > 0,
-                cohort.batches.image,
-                1e3,
-            )
-        )
-    )
+    batches = batches_of(cohort)
+    real = batches.weight[..., None, None, None] > 0
+    image = jnp.where(real, batches.image, 1e3)
+    poisoned = with_batches(cohort, batches._replace(image=image))
     _, clean, metrics = play(EXACT, key, cohort)
     _, other, _ = play(EXACT, key, poisoned)
     assert_close(clean.variables, other.variables, tolerance=1e-5)

@@ -15,9 +15,11 @@ from tests.worlds import (
     SHAPE,
     assert_close,
     assert_equal,
+    batches_of,
     programs,
     tiny_cohort,
     tiny_model,
+    with_batches,
 )
 
 
@@ -137,13 +139,13 @@ def test_drift_is_bounded_by_the_updates(key):
 
 def test_another_clients_data_has_no_influence_before_the_server_steps(key):
     cohort = tiny_cohort(key)
-    noise = jax.random.normal(key, cohort.batches.image.shape)
+    noise = jax.random.normal(key, batches_of(cohort).image.shape)
 
     def end(images):
-        batches = cohort.batches._replace(image=images)
-        return play(ON, key, 1, cohort=cohort._replace(batches=batches))[0][-1].client
+        batches = batches_of(cohort)._replace(image=images)
+        return play(ON, key, 1, cohort=with_batches(cohort, batches))[0][-1].client
 
-    image = cohort.batches.image
+    image = batches_of(cohort).image
     mine, others = image.at[0].add(noise[0]), image.at[1:].add(noise[1:])
     first = [jax.tree.map(lambda x: x[0], end(x)) for x in (image, others)]
     assert_equal(*first)
@@ -153,13 +155,13 @@ def test_another_clients_data_has_no_influence_before_the_server_steps(key):
 
 def test_a_padded_example_has_no_influence(key):
     cohort = tiny_cohort(key)
-    batches = cohort.batches
+    batches = batches_of(cohort)
     batches = batches._replace(weight=batches.weight.at[:, :, 3:].set(0.0))
     noise = jax.random.normal(key, batches.image.shape)
     changed = batches.image.at[:, :, 3:].add(noise[:, :, 3:])
     config = dataclasses.replace(ON, dropout_rate=0.0)
     ends = [
-        play(config, key, 2, cohort=cohort._replace(batches=b))[0][-1]
+        play(config, key, 2, cohort=with_batches(cohort, b))[0][-1]
         for b in (batches, batches._replace(image=changed))
     ]
     assert_close(ends[0].client, ends[1].client)
@@ -170,8 +172,8 @@ def test_a_padded_client_has_no_influence(key):
     ids = jnp.array([0, 1, 2, 3])
     cohort = tiny_cohort(key, ids=ids)
     padded = cohort._replace(num_examples=cohort.num_examples.at[3].set(0))
-    poison = cohort.batches.image.at[3].set(1e3)
-    poisoned = padded._replace(batches=cohort.batches._replace(image=poison))
+    poison = batches_of(cohort).image.at[3].set(1e3)
+    poisoned = with_batches(padded, batches_of(cohort)._replace(image=poison))
     ends = [play(ON, key, 3, cohort=c)[0][-1] for c in (padded, poisoned)]
     assert_close(delivered(ends[0]), delivered(ends[1]))
 
@@ -191,9 +193,7 @@ def test_momentum_stays_with_the_client(key):
     state = init(config, key)
     first = tiny_cohort(key, ids=jnp.array([0, 1, 2, 3]))
     second = tiny_cohort(key, ids=jnp.array([5, 0, 6, 3]))
-    silent = second._replace(
-        batches=second.batches._replace(weight=0 * second.batches.weight)
-    )
+    silent = second._replace(weight=0 * second.weight)
     state, _ = round(config, state, first, key)
     trace = jax.tree.leaves(state.client_opt)[0]
     after = jax.tree.leaves(round(config, state, silent, key)[0].client_opt)[0]

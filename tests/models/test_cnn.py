@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from fedjax_sl.models.batch_norm import batch_norm
+from fedjax_sl.models.batch_norm import relu_batch_norm
 from fedjax_sl.models.cnn import COMPLEXITIES, cifar_cnn
 from tests.worlds import assert_close
 
@@ -61,29 +61,32 @@ def test_arguments_out_of_range_are_refused(options, named):
         cifar_cnn(**options)
 
 
-def test_batch_norm_agrees_with_flax_and_its_autodiff(key):
-    keys = jax.random.split(key, 4)
+@pytest.mark.parametrize("pool", [False, True])
+def test_relu_batch_norm_agrees_with_flax_and_its_autodiff(key, pool):
+    keys = jax.random.split(key, 5)
     x = 1 + 2 * jax.random.normal(keys[0], (6, 4, 5, 3))
-    scale, bias = jax.random.normal(keys[1], (3,)), jax.random.normal(keys[2], (3,))
-    dy = jax.random.normal(keys[3], x.shape)
+    offset, scale, bias = (jax.random.normal(k, (3,)) for k in keys[1:4])
     weight = jnp.array([1.0, 1, 0, 1, 0, 1])
     real = np.flatnonzero(weight)
 
-    def reference(x, scale, bias):
+    def reference(x, offset, scale, bias):
         norm = nn.BatchNorm(use_running_average=False)
         variables = {
             "params": {"scale": scale, "bias": bias},
             "batch_stats": {"mean": jnp.zeros(3), "var": jnp.ones(3)},
         }
-        return norm.apply(variables, x, mutable=["batch_stats"])[0]
+        h = nn.relu(x + offset)
+        y = norm.apply(variables, h, mutable=["batch_stats"])[0]
+        return nn.max_pool(y, (2, 2), strides=(2, 2)) if pool else y
 
-    def actual(x, scale, bias):
-        return batch_norm(x, weight, scale, bias)[0]
+    def actual(x, offset, scale, bias):
+        return relu_batch_norm(x, offset, weight, scale, bias, pool)[0]
 
     with jax.numpy_rank_promotion("allow"):
-        expected, back = jax.vjp(reference, x[real], scale, bias)
+        expected, back = jax.vjp(reference, x[real], offset, scale, bias)
+        dy = jax.random.normal(keys[4], (6, *expected.shape[1:]))
         expected_gradients = back(dy[real])
-    y, back = jax.vjp(actual, x, scale, bias)
+    y, back = jax.vjp(actual, x, offset, scale, bias)
     dx, *rest = back(dy * weight.reshape(-1, 1, 1, 1))
     assert_close(y[real], expected, tolerance=1e-4)
     assert_close((dx[real], *rest), expected_gradients, tolerance=1e-4)

@@ -1,0 +1,102 @@
+"""How many clients fit in a device's memory at a time.
+
+A device that has c clients at a time needs about
+
+    M(c) = M_shared + c (M_residual + copies x M_model)      bytes
+
+M_residual is what the backward pass of one client's mini-batch keeps of the forward
+pass, taken from the shapes of the real function; M_model are the client's parameters,
+of which a step holds several copies (the model, its gradient, the optimiser's state and
+what is sent). What is shared is the data set, the server and the state of the run; it
+does not depend on c. `GENEROSITY` leaves room for what a compiler adds.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from fedjax_sl.federation.clients import (
+    ClientMap,
+    chunks,
+    mesh,
+    one_by_one,
+    pmap,
+    scan,
+    sharded,
+    vmap,
+)
+from fedjax_sl.settings import MappingName
+
+
+GENEROSITY = 4
+"""Clients may take this part of a device's memory, by the formula: one fourth."""
+
+GROUP_ON_CPU = 8
+"""More clients at a time gain nothing where they go one after another."""
+
+
+def bytes_of(tree: Any) -> int:
+    """Bytes of all leaves, arrays or shapes."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def residual_bytes(function: Callable[..., Any], *arguments: Any) -> int:
+    """What the backward pass of a function keeps of its forward pass, in bytes.
+
+    Args:
+      function: differentiated in all its arguments.
+      *arguments: arrays or shapes.
+
+    Returns:
+      Bytes of the residuals, as autodiff stores them.
+    """
+    kept = jax.eval_shape(lambda *args: jax.vjp(function, *args)[1], *arguments)
+    return bytes_of(kept)
+
+
+def device_bytes() -> int:
+    """Memory of one device of this process, in bytes."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return machine // jax.local_device_count()
+
+
+def fitting(client_bytes: int, limit: int) -> int:
+    """How many clients of M_residual + copies x M_model bytes fit at a time, >= 1."""
+    return max(1, limit // GENEROSITY // max(client_bytes, 1))
+
+
+def mapping_named(
+    name: MappingName, *, cohort_size: int, client_bytes: int, chunk: int | None = None
+) -> ClientMap:
+    """The mapping of that name on this process's backend.
+
+    Args:
+      name: "scan", "vmap" or "chunks" on one device; "pmap" on those of this process,
+        or "mesh" on those of all processes; "auto" is the mesh.
+      cohort_size: K.
+      client_bytes: what a client takes, by the formula.
+      chunk: clients that a device has at a time; as many as fit if not given.
+
+    Returns:
+      The mapping. Where clients share a device they go one after another on a CPU, and
+      in one batched program elsewhere.
+
+    Raises:
+      ValueError: if the chunk is not positive.
+    """
+    on_cpu = jax.default_backend() == "cpu" and name != "chunks"
+    if chunk is None:
+        chunk = fitting(client_bytes, device_bytes())
+        chunk = min(chunk, GROUP_ON_CPU) if on_cpu else chunk
+    inner = chunks(chunk)
+    if on_cpu:
+        inner = ClientMap(one_by_one, chunk)
+    if name == "pmap":
+        return pmap(jax.local_devices()[:cohort_size], inner)
+    named = {"scan": scan, "vmap": vmap, "chunks": inner}
+    return named[name] if name in named else sharded(mesh(cohort_size), inner)

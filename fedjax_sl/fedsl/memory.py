@@ -1,0 +1,34 @@
+"""What one client of FedSL takes while a device has it."""
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.federation.memory import bytes_of, residual_bytes
+from fedjax_sl.models.split import SplitModel, apply
+
+
+COPIES = 6
+"""Of the client model: itself, pruned, its gradient, quantised, momentum, mask."""
+
+
+def client_bytes(model: SplitModel, batch_size: int) -> int:
+    """Bytes of one client at a time: residuals of both halves, and its copies.
+
+    Args:
+      model: the split model.
+      batch_size: B.
+
+    Returns:
+      M_residual + copies x M_model of `federation.memory`.
+    """
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    image = jax.ShapeDtypeStruct((batch_size, *model.input_shape), jnp.float32)
+    cut = jax.ShapeDtypeStruct((batch_size, *model.cut_shape()), jnp.float32)
+
+    def through(half):
+        return lambda variables, x: apply(half, variables, x, train=True)[0]
+
+    client = residual_bytes(through(model.client), params.client, image)
+    server = residual_bytes(through(model.server), params.server, cut)
+    weights = bytes_of(params.server)  # among the residuals, but shared
+    return client + server - weights + COPIES * bytes_of(params.client)
