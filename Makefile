@@ -21,6 +21,8 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.round
 	$(BIN)/python -m benchmarks.fedlpq
 	$(BIN)/python -m benchmarks.codec
+	$(BIN)/python -m benchmarks.conv
+	$(BIN)/python -m benchmarks.scaling
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

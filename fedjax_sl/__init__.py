@@ -6,6 +6,7 @@ from fedjax_sl.fedlpq import FedLPQConfig, fedavg, fedlp, fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.models import SplitModel, cifar_cnn, split_vgg
 from fedjax_sl.simulation import simulate
+from fedjax_sl.sweep import sweep
 
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "load",
     "simulate",
     "split_vgg",
+    "sweep",
 ]

@@ -25,6 +25,7 @@ FLOORS = {
     "fedsl": 2,
     "fedlpq": 2,
     "simulation": 3,
+    "sweep": 3,
     "experiment": 4,
 }
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")

@@ -1,0 +1,115 @@
+"""Speed of each lowering of a convolution, forward and backward, as rounds run it.
+
+    python -m benchmarks.conv
+
+3x3 kernels inside a scan on one device, at the shapes of a round: the six-convolution
+network with batches of 10, and a VGG-19 cut after its 4th convolution, whose server
+half sees the batches of 5 clients as one. The last line is a large matrix product,
+which no lowering can beat.
+"""
+
+import argparse
+import time
+from statistics import median
+
+import jax
+
+from fedjax_sl.models.conv import LOWERINGS, choose
+
+
+SHAPES = {
+    "CNN": [
+        (10, 32, 3, 32),
+        (10, 32, 32, 32),
+        (10, 16, 32, 64),
+        (10, 16, 64, 64),
+        (10, 8, 64, 128),
+        (10, 8, 128, 128),
+    ],
+    "VGG, width 0.25": [
+        (16, 32, 3, 16),
+        (16, 32, 16, 16),
+        (16, 16, 32, 32),
+        (80, 8, 64, 64),
+        (80, 4, 128, 128),
+        (80, 2, 128, 128),
+    ],
+    "VGG, width 1": [
+        (16, 32, 64, 64),
+        (16, 16, 128, 128),
+        (80, 8, 256, 256),
+        (80, 4, 512, 512),
+        (80, 2, 512, 512),
+    ],
+}
+"""Batch, height (and width), input and output channels."""
+
+SLOW = 2**23
+"""More multiplications an image than this take autodiff's own lowering minutes."""
+
+
+def gigaflops(step, start, flops: float, *, turns: int) -> float:
+    """The rate of a step that is scanned for about a quarter of a second."""
+    length = max(2, int(2e10 / flops))
+    program = jax.jit(
+        lambda carry: jax.lax.scan(lambda c, _: (step(c), None), carry, length=length)
+    )
+    jax.block_until_ready(program(start))
+    taken = []
+    for _ in range(turns):
+        started = time.perf_counter()
+        jax.block_until_ready(program(start))
+        taken.append(time.perf_counter() - started)
+    return length * flops / median(taken) / 1e9
+
+
+def lowering_rate(name: str, shape: tuple[int, int, int, int], turns: int) -> float:
+    """GFLOP/s of a forward and both backward passes."""
+    batch, size, inputs, outputs = shape
+    key = jax.random.key(0)
+    x = jax.random.normal(key, (batch, size, size, inputs))
+    kernel = 0.1 * jax.random.normal(key, (3, 3, inputs, outputs))
+
+    def step(carry):
+        x, kernel = carry
+        y, back = jax.vjp(LOWERINGS[name], x, kernel)
+        dx, dkernel = back(y)
+        return x + 1e-6 * dx, kernel + 1e-6 * dkernel
+
+    flops = 3 * 2 * 9 * batch * size**2 * inputs * outputs
+    return gigaflops(step, (x, kernel), flops, turns=turns)
+
+
+def product_rate(turns: int, size: int = 1024) -> float:
+    """GFLOP/s of a square float32 matrix product."""
+    x = jax.random.normal(jax.random.key(0), (size, size)) / size
+    return gigaflops(lambda a: a @ x, x, 2 * size**3, turns=turns)
+
+
+def main() -> None:
+    """Prints a table of GFLOP/s; what `auto` takes is in bold."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--turns", type=int, default=5)
+    turns = parser.parse_args().turns
+    device = jax.devices()[0]
+    print(f"{device.device_kind}, float32, GFLOP/s\n")
+    print("| network | batch, size, channels | " + " | ".join(LOWERINGS) + " |")
+    print("|---|---|" + "---|" * len(LOWERINGS))
+    for network, shapes in SHAPES.items():
+        for shape in shapes:
+            batch, size, inputs, outputs = shape
+            chosen = choose((batch, size, size, inputs), jax.default_backend())
+            cells = []
+            for name in LOWERINGS:
+                if name == "xla" and size**2 * inputs * outputs > SLOW:
+                    cells.append("–")
+                    continue
+                rate = f"{lowering_rate(name, shape, turns):.0f}"
+                cells.append(f"**{rate}**" if name == chosen else rate)
+            what = f"{batch}, {size}x{size}, {inputs} to {outputs}"
+            print(f"| {network} | {what} | {' | '.join(cells)} |", flush=True)
+    print(f"\nlarge matrix product: {product_rate(turns):.0f} GFLOP/s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Time and memory of a round against the number of clients.
+
+    python -m benchmarks.scaling
+
+Clients of fixed size, one at a time on each device, each number of clients in a process
+of its own. FedLP-Q: the six-convolution network at half width, 20 examples a client in
+batches of 10. FedSL: a quarter-width VGG-11, cut after its 4th convolution, batch 8.
+"""
+
+import argparse
+import os
+import resource
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from statistics import median
+from typing import NamedTuple
+
+
+class Round(NamedTuple):
+    """Seconds of a round, the program's temporary bytes, and the process's peak."""
+
+    seconds: float
+    temporary: int
+    peak: int
+
+
+def cohort_of(clients: int, steps: int, batch: int):
+    """Clients who share 1,000 random images."""
+    import jax
+    import jax.numpy as jnp
+
+    from fedjax_sl.algorithm import Cohort, Examples
+
+    key = jax.random.key(0)
+    shape = (clients, steps, batch)
+    return Cohort(
+        client_id=jnp.arange(clients),
+        index=jax.random.randint(key, shape, 0, 1000),
+        weight=jnp.ones(shape),
+        num_examples=jnp.full((clients,), steps * batch),
+        examples=Examples(
+            image=jax.random.bits(key, (1000, 32, 32, 3), "uint8"),
+            label=jax.random.randint(key, (1000,), 0, 10),
+        ),
+    )
+
+
+def fedlpq_round(clients: int):
+    """The algorithm and a cohort."""
+    from fedjax_sl.federation.clients import mesh, sharded
+    from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
+    from fedjax_sl.models import cifar_cnn
+
+    config = FedLPQConfig(cohort_size=clients, optimizer="sgd", learning_rate=0.01)
+    model, over = cifar_cnn(width=0.5), sharded(mesh(clients))
+    algorithm = fedlpq(model, config, num_clients=clients, over_clients=over)
+    return algorithm, cohort_of(clients, 2, 10)
+
+
+def fedsl_round(clients: int):
+    """The algorithm and a cohort."""
+    from fedjax_sl.federation.clients import mesh, sharded
+    from fedjax_sl.fedsl import FedSLConfig, fedsl
+    from fedjax_sl.models import split_vgg
+
+    config = FedSLConfig(cohort_size=clients, interval=1)
+    model, over = split_vgg(11, cut=4, width=0.25), sharded(mesh(clients))
+    return fedsl(model, config, over_clients=over), cohort_of(clients, 1, 8)
+
+
+def measure(make, clients: int, turns: int) -> Round:
+    """Compiles and times one round."""
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    algorithm, cohort = make(clients)
+    key = jax.random.key(1)
+    state = jax.jit(algorithm.init)(key)
+    program = jax.jit(algorithm.round).lower(state, cohort, key).compile()
+    jax.block_until_ready(program(state, cohort, key))
+    taken = []
+    for _ in range(turns):
+        started = time.perf_counter()
+        jax.block_until_ready(program(state, cohort, key))
+        taken.append(time.perf_counter() - started)
+    return Round(
+        median(taken),
+        program.memory_analysis().temp_size_in_bytes,  # type: ignore[union-attr]
+        1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    )
+
+
+def main() -> None:
+    """Prints a table for each method."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--clients", type=int, nargs="+", default=[10, 100, 1000])
+    parser.add_argument("--turns", type=int, default=3)
+    chosen = parser.parse_args()
+    for name, make in {"FedLP-Q": fedlpq_round, "FedSL": fedsl_round}.items():
+        print(f"{name}\n\n| clients | ms/client | temporary MB | process MB |")
+        print("|---|---|---|---|")
+        for clients in chosen.clients:
+            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                work = pool.submit(partial(measure, make, clients, chosen.turns))
+                found = work.result()
+            print(
+                f"| {clients} | {1000 * found.seconds / clients:.1f} | "
+                f"{found.temporary / 1e6:.0f} | {found.peak / 1e6:.0f} |",
+                flush=True,
+            )
+        print()
+
+
+if __name__ == "__main__":
+    main()

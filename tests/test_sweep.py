@@ -1,0 +1,70 @@
+"""A sweep is its runs, one compilation for each structure."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from fedjax_sl.federation import clients
+from fedjax_sl.fedsl import FedSLConfig, fedsl
+from fedjax_sl.sweep import sweep
+from tests.worlds import assert_close, tiny_cohort, tiny_model
+
+
+CONFIG = FedSLConfig(cohort_size=3, interval=1, learning_rate=0.05, prune_ratio=0.0)
+
+
+def points_of(key):
+    """Two rates and two bit widths by weight, two seeds by filter, in mixed order."""
+    by_weight = dataclasses.replace(CONFIG, granularity="weight")
+    other = jax.random.fold_in(key, 1)
+    return [
+        (by_weight, key),
+        (CONFIG, key),
+        (dataclasses.replace(by_weight, learning_rate=0.1), key),
+        (CONFIG, other),
+        (dataclasses.replace(by_weight, bits=3), key),
+    ]
+
+
+def run_counting(traces, cohort):
+    def run(point):
+        config, key = point
+        traces.append(config.granularity)
+        algorithm = fedsl(tiny_model(), config)
+        state, metrics = algorithm.round(algorithm.init(key), cohort, key)
+        return state.server["params"], metrics.loss
+
+    return run
+
+
+def test_a_sweep_is_its_runs_in_order(key):
+    traces, cohort, points = [], tiny_cohort(key, clients=3), points_of(key)
+    results = sweep(run_counting(traces, cohort), points)
+    assert set(traces) == {"filter", "weight"}
+    single = jax.jit(run_counting([], cohort))
+    for point, result in zip(points, results, strict=True):
+        assert_close(result, single(point), tolerance=1e-4)
+    losses = [np.asarray(result[1]).tolist() for result in results]
+    assert losses[1] != losses[3]
+
+
+@pytest.mark.parametrize("mapping", [clients.scan, clients.vmap])
+def test_each_structure_is_compiled_once(key, mapping):
+    compiled = []
+
+    def run(point):
+        rate, width = point
+        compiled.append(width["cells"].shape)
+        return rate * width["cells"].sum()
+
+    points = [(0.1 * n, {"cells": np.ones(1 + n % 2, np.float32)}) for n in range(6)]
+    found = sweep(run, points, over_points=mapping)
+    np.testing.assert_allclose(found, [0.1 * n * (1 + n % 2) for n in range(6)])
+    assert sorted(set(compiled)) == [(1,), (2,)]
+
+
+def test_no_points():
+    with pytest.raises(ValueError, match="at least one"):
+        sweep(lambda point: point, [])
