@@ -35,10 +35,11 @@ class LayerCost(NamedTuple):
         return self.macs + NORM_OPERATIONS * self.norm_outputs
 
 
-def _cost(module: nn.Module, output: jax.ShapeDtypeStruct) -> LayerCost:
+def _cost(module: nn.Module, given: jax.Array, output: Any) -> LayerCost:
+    """Of a call; a norm is counted before any pooling that it may hold."""
     params: dict[str, Any] = dict(module.variables.get("params", {}))
-    places, size = math.prod(output.shape[1:-1]), math.prod(output.shape[1:])
-    kernel = params.get("kernel")
+    places = math.prod(jax.tree.leaves(output)[0].shape[1:-1])
+    size, kernel = math.prod(given.shape[1:]), params.get("kernel")
     return LayerCost(
         name="/".join(module.path),
         params=sum(leaf.size for leaf in params.values()),
@@ -57,13 +58,13 @@ def layer_costs(model: nn.Module, input_shape: tuple[int, ...]) -> list[LayerCos
     Returns:
       A `LayerCost` for each module that has parameters of its own.
     """
-    costs = []
+    costs: dict[tuple[str, ...], LayerCost] = {}
 
     def watch(call, args, kwargs, context):
         output = call(*args, **kwargs)
         own = context.module.variables.get("params", {})
         if own and not any(isinstance(leaf, dict) for leaf in own.values()):
-            costs.append(_cost(context.module, output))
+            costs[context.module.path] = _cost(context.module, args[0], output)
         return output
 
     def run(key, x):
@@ -73,7 +74,7 @@ def layer_costs(model: nn.Module, input_shape: tuple[int, ...]) -> list[LayerCos
 
     x = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     jax.eval_shape(run, jax.random.key(0), x)
-    return costs
+    return list(costs.values())
 
 
 class CutCost(NamedTuple):
