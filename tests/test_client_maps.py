@@ -109,14 +109,17 @@ def test_a_mesh_really_spreads_the_clients():
     assert len(result.sharding.device_set) == 4
 
 
-def test_one_term_is_held_at_a_time():
+@pytest.mark.parametrize("group", [1, 8, None])
+def test_one_term_is_held_at_a_time(group):
     """The memory of a sum over clients does not grow with their number."""
 
     def term(x):
         return jnp.sin(jnp.arange(100_000.0) * x), x
 
+    mapping = clients.ClientMap(clients.one_by_one, group)
+
     def temporary(size):
-        program = jax.jit(clients.scan.total(term))
+        program = jax.jit(mapping.total(term))
         compiled = program.lower(jnp.zeros(size)).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 

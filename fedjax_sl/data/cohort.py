@@ -92,7 +92,7 @@ def draw_minibatches(
       batch_size: B.
 
     Returns:
-      The cohort, batches with leading axes `[K, 1, B]`.
+      The cohort, index and weight `[K, 1, B]`.
 
     Raises:
       ValueError: if `cohort_size` is not in 1..N.
@@ -134,8 +134,8 @@ def draw_epochs(
       epochs: E.
 
     Returns:
-      The cohort, batches with leading axes `[K, S, B]`, S = E ceil(M / B): in each
-      epoch every example of the client once, in a new order, then padding.
+      The cohort, index and weight `[K, S, B]`, S = E ceil(M / B): in each epoch every
+      example of the client once, in a new order, then padding.
 
     Raises:
       ValueError: if `cohort_size` is not in 1..N.

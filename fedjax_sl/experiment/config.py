@@ -104,7 +104,8 @@ class RunConfig:
     device; on all devices of this process (pmap) or of all (mesh, which auto takes)."""
 
     chunk: int | None = None
-    """Clients that a device has at a time, >= 1; as many as fit if not given."""
+    """Clients that a device has at a time, >= 1; as many as fit if not given.
+    Not with scan or vmap, which say how many."""
 
     def __post_init__(self):
         """Checks the ranges that need nothing else to be known."""
@@ -113,6 +114,10 @@ class RunConfig:
                 raise ValueError(f"{name}={getattr(self, name)}: expected at least 1.")
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"chunk={self.chunk}: expected at least 1 client.")
+        if self.chunk is not None and self.mapping in ("scan", "vmap"):
+            raise ValueError(
+                f"chunk={self.chunk}: expected none with mapping={self.mapping!r}."
+            )
         if self.cohort_size > self.data.num_clients:
             raise ValueError(
                 f"cohort_size={self.cohort_size}: expected 1 to "

@@ -84,15 +84,17 @@ class ClientMap:
 
         Returns:
           A function that returns the sum of the terms over clients, and the own parts
-          stacked. With groups of one no more than one term is held at a time.
+          stacked. Clients that go one by one gain nothing from a group here, and are
+          summed as they come: one term is held at a time.
         """
+        alone = replace(self, group=1) if self.each is one_by_one else self
 
         def group(each, *rest):
             given, (real, *stacked) = rest[: len(shared)], rest[len(shared) :]
             terms, own = each(partial(function, *given))(*stacked)
             return jax.tree.map(partial(_sum_of_real, real), terms), own
 
-        return self.fold(group, *shared)
+        return alone.fold(group, *shared)
 
     def fold(self, function: Callable[..., Any], *shared: Any) -> Callable[..., Any]:
         """A function of whole groups, for what clients of a group do together.
@@ -176,6 +178,12 @@ def chunks(size: int) -> ClientMap:
     return ClientMap(at_once, group=size)
 
 
+def _summed_over_devices(function, shared, stacked):
+    """The function on one device, its term summed over all of them."""
+    term, own = function(shared, stacked)
+    return jax.lax.psum(term, AXIS), own
+
+
 def sharded(over: Mesh, inner: ClientMap = scan) -> ClientMap:
     """The clients spread over the devices of a mesh, `inner` mapping those of each.
 
@@ -184,12 +192,8 @@ def sharded(over: Mesh, inner: ClientMap = scan) -> ClientMap:
     """
 
     def spread(function, shared, stacked):
-        def here(shared, stacked):
-            term, own = function(shared, stacked)
-            return jax.lax.psum(term, AXIS), own
-
         everywhere = jax.shard_map(
-            here,
+            partial(_summed_over_devices, function),
             mesh=over,
             in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
             out_specs=(PartitionSpec(), PartitionSpec(AXIS)),
@@ -204,14 +208,11 @@ def pmap(devices: Sequence[Any], inner: ClientMap = scan) -> ClientMap:
     """As `sharded`, by `jax.pmap` with one program per device."""
 
     def spread(function, shared, stacked):
-        def here(shared, stacked):
-            term, own = function(shared, stacked)
-            return jax.lax.psum(term, AXIS), own
-
         count = len(devices)
         split = jax.tree.map(
             lambda x: x.reshape(count, len(x) // count, *x.shape[1:]), stacked
         )
+        here = partial(_summed_over_devices, function)
         everywhere = jax.pmap(here, AXIS, in_axes=(None, 0), devices=devices)
         term, own = everywhere(shared, split)
         whole = jax.tree.map(lambda x: x.reshape(count * x.shape[1], *x.shape[2:]), own)

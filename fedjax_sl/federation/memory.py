@@ -8,12 +8,12 @@ M_residual is what the backward pass of one client's mini-batch keeps of the for
 pass, taken from the shapes of the real function; M_model are the client's parameters,
 of which a step holds several copies (the model, its gradient, the optimiser's state and
 what is sent). What is shared is the data set, the server and the state of the run; it
-does not depend on c. `GENEROSITY` leaves room for what a compiler adds.
+does not depend on c. `RESERVE` leaves room for what a compiler adds.
 """
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import jax
 
@@ -30,11 +30,15 @@ from fedjax_sl.federation.clients import (
 from fedjax_sl.settings import MappingName
 
 
-GENEROSITY = 4
-"""Clients may take this part of a device's memory, by the formula: one fourth."""
+RESERVE = 4
+"""Clients may take one part in so many of a device's memory, by the formula."""
 
 GROUP_ON_CPU = 8
 """More clients at a time gain nothing where they go one after another."""
+
+
+ONE_DEVICE = {"scan": scan, "vmap": vmap}
+"""Mappings that say themselves how many clients a device has at a time."""
 
 
 def bytes_of(tree: Any) -> int:
@@ -67,7 +71,7 @@ def device_bytes() -> int:
 
 def fitting(client_bytes: int, limit: int) -> int:
     """How many clients of M_residual + copies x M_model bytes fit at a time, >= 1."""
-    return max(1, limit // GENEROSITY // max(client_bytes, 1))
+    return max(1, limit // RESERVE // max(client_bytes, 1))
 
 
 def mapping_named(
@@ -87,16 +91,19 @@ def mapping_named(
       in one batched program elsewhere.
 
     Raises:
-      ValueError: if the chunk is not positive.
+      ValueError: if the name is unknown, or the chunk not positive.
     """
-    on_cpu = jax.default_backend() == "cpu" and name != "chunks"
+    if name not in get_args(MappingName):
+        raise ValueError(f"mapping={name!r}: expected one of {get_args(MappingName)}.")
+    if name in ONE_DEVICE:
+        return ONE_DEVICE[name]
+    in_turn = jax.default_backend() == "cpu" and name != "chunks"
     if chunk is None:
         chunk = fitting(client_bytes, device_bytes())
-        chunk = min(chunk, GROUP_ON_CPU) if on_cpu else chunk
-    inner = chunks(chunk)
-    if on_cpu:
-        inner = ClientMap(one_by_one, chunk)
+        chunk = min(chunk, GROUP_ON_CPU) if in_turn else chunk
+    inner = ClientMap(one_by_one, chunk) if in_turn else chunks(chunk)
+    if name == "chunks":
+        return inner
     if name == "pmap":
         return pmap(jax.local_devices()[:cohort_size], inner)
-    named = {"scan": scan, "vmap": vmap, "chunks": inner}
-    return named[name] if name in named else sharded(mesh(cohort_size), inner)
+    return sharded(mesh(cohort_size), inner)

@@ -14,6 +14,11 @@ from fedjax_sl.fedsl.quantizer import quantized
 from fedjax_sl.fedsl.state import UPLOAD, FedSLState, Setup
 
 
+def _gradient_is_message(setup: Setup, settings: Settings) -> jax.Array:
+    """`[K]` bool: I = 1, and the gradient of the one local step is quantised."""
+    return (jnp.asarray(setup.config.interval) == 1) & (settings.grad_bits < FLOAT_BITS)
+
+
 def message_bits(setup: Setup, settings: Settings) -> jax.Array:
     """Bits of each number of a client's upload.
 
@@ -27,8 +32,7 @@ def message_bits(setup: Setup, settings: Settings) -> jax.Array:
     Returns:
       `[K]` int32.
     """
-    once = jnp.asarray(setup.config.interval) == 1
-    coded = once & (settings.grad_bits < FLOAT_BITS)
+    coded = _gradient_is_message(setup, settings)
     return jnp.where(coded, settings.grad_bits, settings.upload_bits)
 
 
@@ -55,8 +59,7 @@ def aggregate(
     Returns:
       The state, all client models equal. Norm statistics are averaged as they are.
     """
-    once = jnp.asarray(setup.config.interval) == 1
-    coded = once & (settings.grad_bits < FLOAT_BITS)
+    coded = _gradient_is_message(setup, settings)
     bits = jnp.where(coded, FLOAT_BITS, settings.upload_bits)
 
     def one(anchor, key, client, mask, bits, weight):

@@ -1,9 +1,10 @@
-"""Max-pooling over 2x2 windows, whose gradient goes to one place in each window.
+"""Pooling over 2x2 windows, whose gradient is not the slow scatter of `reduce_window`.
 
-The gradient of `reduce_window` is a slow scatter on a CPU. That of a maximum over
-reshaped axes divides by how many entries equal the maximum, which is none where a
-compiler rounds the entries and their maximum differently. Here the forward pass keeps
-which entry won, and the gradient is a choice.
+The gradient of a maximum over reshaped axes divides by how many entries equal the
+maximum, which is none where a compiler rounds the entries and their maximum
+differently. So `max_pool`, which takes any expression, keeps which entry won; `pooled`
+and `unpooled`, parts of larger operations, find it again by its value, and need values
+that round alike wherever they are computed.
 """
 
 import chex
@@ -84,8 +85,8 @@ def unpooled(dy: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
 
     Args:
       dy: `[B, H // 2, W // 2, Ch]`, at y.
-      x: `[B, H, W, Ch]`, values in memory rather than an expression that a compiler
-        may round twice, so that the picked ones can be told by their value.
+      x: `[B, H, W, Ch]`, as given to `pooled`: numbers in memory, or such that come of
+        them by a single rounding, like a sum.
       y: `[B, H // 2, W // 2, Ch]`, as from `pooled`.
 
     Returns:

@@ -96,6 +96,8 @@ def test_a_diverged_run_names_round_and_client(tmp_path):
         (["--data.num-clients", "5000"], "5000"),
         (["--method.cohort-size", "11"], "cohort_size=11"),
         (["--rounds", "0"], "rounds=0"),
+        (["--chunk", "0"], "chunk=0: expected at least 1"),
+        (["--chunk", "2", "--mapping", "scan"], "expected none with mapping='scan'"),
         (["--data.image-size", "8"], "at least 32"),
         (["--data.partition", "dirichlet", "--data.alpha", "-1"], "alpha=-1"),
         (["--config", "missing.json"], "missing.json"),
