@@ -51,7 +51,7 @@ def sweep(
         groups.setdefault(_signature(point), []).append(place)
     results: list[Any] = [None] * len(points)
     for places in groups.values():
-        over = over_points or clients.sharded(clients.mesh(len(places)))
+        over = over_points or clients.sharded(clients.mesh(len(places), "sweep"))
         stacked = jax.tree.map(_stack, *(points[place] for place in places))
         found = jax.device_get(jax.jit(over.map(run))(stacked))
         for row, place in enumerate(places):

@@ -3,6 +3,8 @@
 import json
 import platform
 import time
+from collections.abc import Iterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from fedjax_sl.data import partition as partitions
 from fedjax_sl.data.partition import Partition, label_histogram, label_skew
 from fedjax_sl.data.sources import Dataset, load
 from fedjax_sl.experiment import folder as folders
+from fedjax_sl.experiment import hosts
 from fedjax_sl.experiment.config import DataConfig, Run, to_json
 from fedjax_sl.experiment.methods import Built, build
 from fedjax_sl.experiment.plots import draw as draw_plots
@@ -135,8 +138,9 @@ def _compiled(job: Job, key: jax.Array):
             draw=job.method.draw,
         )
 
-    train, test, partition = jax.device_put(
-        (job.train, job.test, job.partition), everywhere
+    train, test, partition = jax.tree.map(
+        partial(jax.make_array_from_process_local_data, everywhere),
+        (job.train, job.test, job.partition),
     )
     advance = jax.jit(
         segment,
@@ -144,7 +148,10 @@ def _compiled(job: Job, key: jax.Array):
         donate_argnames="state",
         out_shardings=everywhere,
     )
-    views = jax.jit(lambda state, test: evaluate_views(algorithm, state, test))
+    views = jax.jit(
+        lambda state, test: evaluate_views(algorithm, state, test),
+        out_shardings=everywhere,
+    )
     state = jax.jit(lambda: start(algorithm, key), out_shardings=everywhere)()
     return (
         state,
@@ -175,8 +182,21 @@ def _summary(job: Job, lines: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def _lines(job: Job) -> Iterator[dict[str, Any]]:
+    """The rounds up to each evaluation, and the line of metrics that they give."""
+    config = job.config
+    state, advance, views = _compiled(job, jax.random.key(config.seed))
+    totals = _Totals(job.test, job.method.steps)
+    for first in range(0, config.rounds, config.eval_every):
+        count = min(config.eval_every, config.rounds - first)
+        state, rounds = advance(state, first, count)
+        rounds = jax.device_get(rounds)
+        _check_losses(rounds, first)
+        yield totals.line(first + count, rounds, jax.device_get(views(state)))
+
+
 def run(job: Job, folder: Path, console: Console) -> dict[str, Any]:
-    """Runs a job and fills its folder.
+    """Runs a job and fills its folder; of several processes the first one writes.
 
     Args:
       job: as from `prepare`.
@@ -189,18 +209,13 @@ def run(job: Job, folder: Path, console: Console) -> dict[str, Any]:
     Raises:
       Diverged: if a loss is no longer finite; what was written stays.
     """
-    config = job.config
+    if not hosts.is_first():
+        return _summary(job, list(_lines(job)))
+    config, lines = job.config, []
     folders.create(folder)
     folders.write_text(folder / folders.CONFIG, to_json(config))
-    state, advance, views = _compiled(job, jax.random.key(config.seed))
-    totals, lines = _Totals(job.test, job.method.steps), []
     with reporting(console, config.rounds) as report:
-        for first in range(0, config.rounds, config.eval_every):
-            count = min(config.eval_every, config.rounds - first)
-            state, rounds = advance(state, first, count)
-            rounds = jax.device_get(rounds)
-            _check_losses(rounds, first)
-            line = totals.line(first + count, rounds, jax.device_get(views(state)))
+        for line in _lines(job):
             folders.append_line(folder / folders.METRICS, line)
             lines.append(line)
             report(line)

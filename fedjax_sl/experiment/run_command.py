@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Generic, TypeVar
 
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.experiment import folder as folders
+from fedjax_sl.experiment import hosts
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, Run, from_json
 from fedjax_sl.experiment.options import parse
 from fedjax_sl.experiment.run import prepare, run
@@ -42,6 +44,8 @@ class RunCommand(Generic[OneRun]):
 
     config: Path | None = None
     """A config.json to start from; options given beside it change it."""
+
+    cluster: Annotated[hosts.Cluster, tyro.conf.arg(name="")] = hosts.Cluster()
 
 
 def _start(arguments: list[str]) -> tuple[str, list[str], Run]:
@@ -80,7 +84,9 @@ def run_command(arguments: list[str], console: Console) -> None:
     folder = command.folder or Path("runs") / (
         f"{name}-{config.data.name.replace('/', '-')}-{now}"
     )
-    folders.check(folder, overwrite=command.overwrite)
+    hosts.join(command.cluster)
+    hosts.on_first(partial(folders.check, folder, overwrite=command.overwrite))
+    console = console if hosts.is_first() else Console(quiet=True)
     job = prepare(config)
     console.print(
         f"{config.title} on {job.train.name}: {len(job.train.label)} training and "

@@ -178,10 +178,10 @@ def chunks(size: int) -> ClientMap:
     return ClientMap(at_once, group=size)
 
 
-def _summed_over_devices(function, shared, stacked):
+def _summed_over_devices(function, axis, shared, stacked):
     """The function on one device, its term summed over all of them."""
     term, own = function(shared, stacked)
-    return jax.lax.psum(term, AXIS), own
+    return jax.lax.psum(term, axis), own
 
 
 def sharded(over: Mesh, inner: ClientMap = scan) -> ClientMap:
@@ -190,18 +190,19 @@ def sharded(over: Mesh, inner: ClientMap = scan) -> ClientMap:
     Each device has what is shared whole. The mapping must not be differentiated in it:
     the gradient of something shared would be a sum over devices.
     """
+    (axis,) = over.axis_names
 
     def spread(function, shared, stacked):
         everywhere = jax.shard_map(
-            partial(_summed_over_devices, function),
+            partial(_summed_over_devices, function, axis),
             mesh=over,
-            in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
-            out_specs=(PartitionSpec(), PartitionSpec(AXIS)),
+            in_specs=(PartitionSpec(), PartitionSpec(axis)),
+            out_specs=(PartitionSpec(), PartitionSpec(axis)),
             check_vma=False,
         )
         return everywhere(shared, stacked)
 
-    return replace(inner, spread=spread, devices=over.shape[AXIS])
+    return replace(inner, spread=spread, devices=over.size)
 
 
 def pmap(devices: Sequence[Any], inner: ClientMap = scan) -> ClientMap:
@@ -212,7 +213,7 @@ def pmap(devices: Sequence[Any], inner: ClientMap = scan) -> ClientMap:
         split = jax.tree.map(
             lambda x: x.reshape(count, len(x) // count, *x.shape[1:]), stacked
         )
-        here = partial(_summed_over_devices, function)
+        here = partial(_summed_over_devices, function, AXIS)
         everywhere = jax.pmap(here, AXIS, in_axes=(None, 0), devices=devices)
         term, own = everywhere(shared, split)
         whole = jax.tree.map(lambda x: x.reshape(count * x.shape[1], *x.shape[2:]), own)
@@ -221,10 +222,22 @@ def pmap(devices: Sequence[Any], inner: ClientMap = scan) -> ClientMap:
     return replace(inner, spread=spread, devices=len(devices))
 
 
-def mesh(cohort_size: int, devices: Sequence[Any] | None = None) -> Mesh:
-    """Devices in one axis, by default all, and no more than there are clients."""
-    devices = jax.devices() if devices is None else devices
-    devices = devices[:cohort_size]
+def mesh(size: int, axis: str = AXIS) -> Mesh:
+    """Devices in one axis: no more than there are clients, of each process alike.
+
+    Args:
+      size: how many clients, or of whatever the axis is called after.
+      axis: its name.
+
+    Returns:
+      A mesh of ceil(size / processes) devices of each process, or all it has.
+    """
+    most = -(-size // jax.process_count())
+    devices = [
+        device
+        for process in range(jax.process_count())
+        for device in jax.local_devices(process_index=process)[:most]
+    ]
     return jax.make_mesh(
-        (len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices
+        (len(devices),), (axis,), axis_types=(AxisType.Auto,), devices=devices
     )

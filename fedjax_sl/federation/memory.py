@@ -91,7 +91,8 @@ def mapping_named(
       in one batched program elsewhere.
 
     Raises:
-      ValueError: if the name is unknown, or the chunk not positive.
+      ValueError: if the name is unknown, the chunk not positive, or pmap asked for in
+        one of several processes, where it would not reach the others.
     """
     if name not in get_args(MappingName):
         raise ValueError(f"mapping={name!r}: expected one of {get_args(MappingName)}.")
@@ -104,6 +105,8 @@ def mapping_named(
     inner = ClientMap(one_by_one, chunk) if in_turn else chunks(chunk)
     if name == "chunks":
         return inner
+    if name == "pmap" and jax.process_count() > 1:
+        raise ValueError("mapping='pmap': expected mesh or auto in several processes.")
     if name == "pmap":
         return pmap(jax.local_devices()[:cohort_size], inner)
     return sharded(mesh(cohort_size), inner)

@@ -152,8 +152,9 @@ LOWERINGS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
 def choose(x_shape: tuple[int, ...], backend: str) -> str:
     """The lowering found fastest for inputs `[B, H, W, Ch]` on a backend.
 
-    Measured on a CPU: `lax.conv` has a fast path there except on maps smaller than the
-    kernel, and gains nothing where there are only a few input channels.
+    As `benchmarks/conv.py` measures it, see docs/convolutions.md: on a CPU `lax.conv`
+    is fast except on maps smaller than the kernel, and products are faster where there
+    are only a few input channels.
     """
     _, height, width, channels = x_shape
     if backend != "cpu":
