@@ -30,7 +30,7 @@ from fedjax_sl.analysis.bounds import code_length, code_length_bound, entropy
 from fedjax_sl.compression import quantize_tree
 from fedjax_sl.compression.units import to_units
 from fedjax_sl.data import draw_epochs
-from fedjax_sl.experiment.folder import append_line, read_lines
+from fedjax_sl.experiment.folder import append_lines, read_lines, resume_lines
 from fedjax_sl.fedlpq.train import local_epochs
 from fedjax_sl.settings import optimizer_named
 
@@ -232,13 +232,11 @@ def main() -> None:
     folder = RESULTS / scale.name
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "fedlpq_messages.jsonl"
-    known = {
-        row["partition"]: row for row in (read_lines(path) if path.exists() else [])
-    }
+    known = {row["partition"]: row for row in resume_lines(path)}
     for partition in PARTITIONS:
         if partition not in known:
             known[partition] = levels_of(scale, world(scale, partition), partition)
-            append_line(path, known[partition])
+            append_lines(path, [known[partition]])
     snapshots = [known[partition] for partition in PARTITIONS]
     figure_5(scale, snapshots[0], folder / "figure_5.svg")
     figure_6(snapshots, folder / "figure_6.svg")

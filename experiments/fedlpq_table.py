@@ -28,7 +28,7 @@ from experiments.fedlpq_setting import (
     world,
 )
 from fedjax_sl.analysis.traffic import traffic
-from fedjax_sl.experiment.folder import append_line, read_lines, write_text
+from fedjax_sl.experiment.folder import append_lines, resume_lines, write_text
 
 
 matplotlib.use("Agg")
@@ -150,7 +150,7 @@ def main() -> None:
     folder = RESULTS / scale.name
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "fedlpq_table.jsonl"
-    rows = read_lines(path) if path.exists() else []
+    rows = resume_lines(path)
     done = {(r["seed"], r["partition"], r["scheme"], r["bits"]) for r in rows}
     for partition in PARTITIONS:
         data = world(scale, partition)
@@ -159,7 +159,7 @@ def main() -> None:
             if (seed, partition, scheme, bits) in done:
                 continue
             row = run_row(scale, data, scheme, bits, partition, seed)
-            append_line(path, row)
+            append_lines(path, [row])
             rows.append(row)
             console.print(
                 f"{partition} {scheme} {bits} bits, seed {seed}: "

@@ -81,6 +81,20 @@ class Link(NamedTuple):
     side: jax.Array
 
 
+class Work(NamedTuple):
+    """Multiplications with additions in the forward passes of one round.
+
+    A backward pass takes about twice as many. What is pruned does not count.
+
+    Attributes:
+      client: `[K]` float32, by the client.
+      server: `[K]` float32, by the server for it.
+    """
+
+    client: jax.Array
+    server: jax.Array
+
+
 class RoundMetrics(NamedTuple):
     """What is reported of a round, one value per client of the cohort.
 
@@ -88,12 +102,14 @@ class RoundMetrics(NamedTuple):
       client_id: `[K]` int32.
       loss: `[K]` float32, mean loss of each client's own batches before the update.
       kept_ratio: `[K]` float32, share of the client model's entries not pruned.
+      work: what was computed.
       model_down, activations_up, gradients_down, updates_up: the four links.
     """
 
     client_id: jax.Array
     loss: jax.Array
     kept_ratio: jax.Array
+    work: Work
     model_down: Link
     activations_up: Link
     gradients_down: Link

@@ -1,6 +1,6 @@
 """Many runs as few compiled programs: one for each structure among their settings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -19,12 +19,21 @@ def _stack(*leaves: Any) -> jax.Array:
     return jnp.stack([jnp.asarray(leaf) for leaf in leaves])
 
 
-def sweep(
+def _groups(points: Sequence[Any]) -> list[list[int]]:
+    """The places of the points that share a program."""
+    groups: dict[Any, list[int]] = {}
+    for place, point in enumerate(points):
+        groups.setdefault(_signature(point), []).append(place)
+    return list(groups.values())
+
+
+def results(
     run: Callable[[Any], Any],
     points: Sequence[Any],
     *,
+    at_a_time: int | None = None,
     over_points: clients.ClientMap | None = None,
-) -> list[Any]:
+) -> Iterator[tuple[int, Any]]:
     """Runs every point of a sweep, compiling once for each structure.
 
     The numbers of a configuration are traced, so that points which differ in a rate, a
@@ -34,9 +43,42 @@ def sweep(
     Args:
       run: a pure function of one point, such as one that calls `simulate`.
       points: pytrees of numbers, keys and arrays; configurations are.
-      over_points: how the points of a group are mapped; by default they are spread over
-        all devices, each of which takes one after another. What `run` maps inside must
-        then stay on one device.
+      at_a_time: points in a call of the program, whose results come together; by
+        default all of a structure. The last call is filled up with copies.
+      over_points: how the points of a call are mapped. By default they are spread over
+        all devices, each of which takes one after another; on an accelerator, which
+        gains from more at once, `mapping_named("chunks", ...)` takes as many as fit.
+        What `run` maps inside must then stay on one device.
+
+    Yields:
+      The place of a point among `points` and its result on the host, as they come:
+      structure by structure, in the order of the points within each.
+    """
+    for places in _groups(points):
+        size = min(at_a_time or len(places), len(places))
+        over = over_points or clients.sharded(clients.mesh(size, "sweep"))
+        program = jax.jit(over.map(run))
+        for first in range(0, len(places), size):
+            here = places[first : first + size]
+            filled = here + here[:1] * (size - len(here))
+            stacked = jax.tree.map(_stack, *(points[place] for place in filled))
+            found = jax.device_get(program(stacked))
+            for row, place in enumerate(here):
+                yield place, jax.tree.map(lambda x, row=row: x[row], found)
+
+
+def sweep(
+    run: Callable[[Any], Any],
+    points: Sequence[Any],
+    *,
+    over_points: clients.ClientMap | None = None,
+) -> list[Any]:
+    """All results of a sweep, see `results`.
+
+    Args:
+      run: a pure function of one point, such as one that calls `simulate`.
+      points: pytrees of numbers, keys and arrays; configurations are.
+      over_points: how the points of a structure are mapped.
 
     Returns:
       The results on the host, in the order of the points.
@@ -46,14 +88,5 @@ def sweep(
     """
     if not points:
         raise ValueError("points: expected at least one, found none.")
-    groups: dict[Any, list[int]] = {}
-    for place, point in enumerate(points):
-        groups.setdefault(_signature(point), []).append(place)
-    results: list[Any] = [None] * len(points)
-    for places in groups.values():
-        over = over_points or clients.sharded(clients.mesh(len(places), "sweep"))
-        stacked = jax.tree.map(_stack, *(points[place] for place in places))
-        found = jax.device_get(jax.jit(over.map(run))(stacked))
-        for row, place in enumerate(places):
-            results[place] = jax.tree.map(lambda x, row=row: x[row], found)
-    return results
+    found = dict(results(run, points, over_points=over_points))
+    return [found[place] for place in range(len(points))]

@@ -8,7 +8,7 @@ import pytest
 
 from fedjax_sl.federation import clients
 from fedjax_sl.fedsl import FedSLConfig, fedsl
-from fedjax_sl.sweep import sweep
+from fedjax_sl.sweep import results, sweep
 from tests.worlds import assert_close, tiny_cohort, tiny_model
 
 
@@ -67,6 +67,20 @@ def test_each_structure_is_compiled_once(key, mapping):
     traces = [compiled.count(shape) for shape in ((1,), (2,))]
     assert sum(traces) == len(compiled)
     assert all(1 <= count <= 2 for count in traces)  # a scan looks at shapes first
+
+
+def test_results_come_in_calls_of_one_program():
+    traced = []
+
+    def run(point):
+        traced.append(point)
+        return 2 * point
+
+    found = results(run, [0.5, 1, 1.5, 2.5, 3.5], at_a_time=2, over_points=clients.vmap)
+    assert next(found) == (0, 1.0)
+    assert len(traced) == 1
+    assert dict(found) == {2: 3.0, 3: 5.0, 4: 7.0, 1: 2}
+    assert len(traced) == 2  # the whole number is a program of its own
 
 
 def test_no_points():

@@ -1,80 +1,10 @@
-"""What a network costs: parameters, operations and activations, layer by layer."""
+"""What a network costs on each side of each cut."""
 
 import math
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-from flax import linen as nn
-
+from fedjax_sl.models.cost import layer_costs
 from fedjax_sl.models.vgg import BLOCKS, split_vgg
-
-
-NORM_OPERATIONS = 4
-"""Operations for each output of a normalisation, as the profiler thop counts them."""
-
-
-class LayerCost(NamedTuple):
-    """A module that has parameters.
-
-    Attributes:
-      name: its path in the network, such as `block1/conv`.
-      params: parameters; running statistics do not count.
-      macs: multiplications with additions, for one example; biases do not count.
-      norm_outputs: numbers that a normalisation gives out for one example.
-    """
-
-    name: str
-    params: int
-    macs: int
-    norm_outputs: int
-
-    @property
-    def operations(self) -> int:
-        """What thop calls FLOPs: MACs, and 4 for each output of a normalisation."""
-        return self.macs + NORM_OPERATIONS * self.norm_outputs
-
-
-def _cost(module: nn.Module, given: jax.Array, output: Any) -> LayerCost:
-    """Of a call; a norm is counted before any pooling that it may hold."""
-    params: dict[str, Any] = dict(module.variables.get("params", {}))
-    places = math.prod(jax.tree.leaves(output)[0].shape[1:-1])
-    size, kernel = math.prod(given.shape[1:]), params.get("kernel")
-    return LayerCost(
-        name="/".join(module.path),
-        params=sum(leaf.size for leaf in params.values()),
-        macs=0 if kernel is None else places * kernel.size,
-        norm_outputs=size if "scale" in params else 0,
-    )
-
-
-def layer_costs(model: nn.Module, input_shape: tuple[int, ...]) -> list[LayerCost]:
-    """The layers of a network, in the order in which they act.
-
-    Args:
-      model: a module `(x, train, ...) -> y`.
-      input_shape: of one example.
-
-    Returns:
-      A `LayerCost` for each module that has parameters of its own.
-    """
-    costs: dict[tuple[str, ...], LayerCost] = {}
-
-    def watch(call, args, kwargs, context):
-        output = call(*args, **kwargs)
-        own = context.module.variables.get("params", {})
-        if own and not any(isinstance(leaf, dict) for leaf in own.values()):
-            costs[context.module.path] = _cost(context.module, args[0], output)
-        return output
-
-    def run(key, x):
-        variables = model.init(key, x, False)
-        with nn.intercept_methods(watch):
-            return model.apply(variables, x, False)
-
-    x = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
-    jax.eval_shape(run, jax.random.key(0), x)
-    return list(costs.values())
 
 
 class CutCost(NamedTuple):

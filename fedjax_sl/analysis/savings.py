@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedjax_sl.analysis.complexity import layer_costs
 from fedjax_sl.fedlpq.config import PREFERENCES, Preference
 from fedjax_sl.fedlpq.submodel import template
 from fedjax_sl.fedlpq.traffic import layers_of
 from fedjax_sl.models.cnn import COMPLEXITIES, cifar_cnn
+from fedjax_sl.models.cost import layer_costs
 
 
 CIFAR_SHAPE = (32, 32, 3)

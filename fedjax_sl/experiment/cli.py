@@ -1,4 +1,4 @@
-"""The command line: `fedjax-sl run METHOD` and `fedjax-sl cost METHOD`."""
+"""The command line: `fedjax-sl COMMAND`."""
 
 import os
 import sys
@@ -8,12 +8,18 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
+from fedjax_sl.experiment.compare import compare_command
 from fedjax_sl.experiment.cost import cost_command
+from fedjax_sl.experiment.report_command import report_command
 from fedjax_sl.experiment.run import Diverged
 from fedjax_sl.experiment.run_command import run_command
+from fedjax_sl.experiment.sweep_command import sweep_command
 
 
 USAGE = """usage: fedjax-sl run [METHOD] [--help] [OPTIONS]
+       fedjax-sl sweep [METHOD] --grid FIELD=VALUE,... [--seeds N] [OPTIONS]
+       fedjax-sl compare FOLDER... [--target ACCURACY] [OPTIONS]
+       fedjax-sl report FOLDER... [--output PAGE] [OPTIONS]
        fedjax-sl cost METHOD [--help] [OPTIONS]
 
   run            train, evaluate, and leave a folder with the record; with no options,
@@ -22,6 +28,10 @@ USAGE = """usage: fedjax-sl run [METHOD] [--help] [OPTIONS]
     fedlpq       layer-wise pruned, quantised and coded federated learning
     fedlp        the same without quantisation
     fedavg       the same with every layer sent
+  sweep          the same for every combination of values, compiled together
+  compare        what finished runs reach, and the bits, seconds and joules it takes
+                 over a channel, without training
+  report         the same as a page with pictures, in one file
   cost           what clients compute and send, without training
     fedsl        each cut of a VGG
     fedlpq       each scheme of the published table
@@ -31,6 +41,9 @@ BAD_INPUT, DIVERGED, INTERRUPTED = 2, 3, 130
 
 COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "run": run_command,
+    "sweep": sweep_command,
+    "compare": compare_command,
+    "report": report_command,
     "cost": cost_command,
 }
 

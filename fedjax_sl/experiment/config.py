@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.config import usual_keep_probability
@@ -85,6 +86,7 @@ class RunConfig:
     algorithm: ClassVar[str]
 
     data: DataConfig = field(default_factory=DataConfig)
+    channel: Channel = field(default_factory=Channel)
     method: Any
 
     rounds: int
@@ -112,6 +114,8 @@ class RunConfig:
         for name in ("rounds", "batch_size", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: expected at least 1.")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed={self.seed}: expected 0 to {2**31 - 1}.")
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"chunk={self.chunk}: expected at least 1 client.")
         if self.chunk is not None and self.mapping in ("scan", "vmap"):
@@ -128,6 +132,11 @@ class RunConfig:
     def cohort_size(self) -> int:
         """K, clients in a round."""
         return self.method.cohort_size
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether clients go one after another rather than at the same time."""
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +158,11 @@ class FedSLRun(RunConfig):
     def title(self) -> str:
         """What the method is called."""
         return "FedSL"
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether clients go one after another rather than at the same time."""
+        return self.method.in_turn
 
     def resolved(self) -> "FedSLRun":
         """With nothing left open: the ramp of the ratio has its end."""
@@ -227,7 +241,7 @@ def from_json(path: Path) -> Run:
     if name not in RUNS:
         raise ValueError(f"{path}: algorithm={name!r}: expected one of {tuple(RUNS)}.")
     kind = RUNS[name]
-    for part in ("data", "model", "method"):
+    for part in ("data", "channel", "model", "method"):
         if part in values:
             default = kind.__dataclass_fields__[part].default_factory
             values[part] = _read(default, values[part], f"{path}: {part}")  # type: ignore[arg-type]

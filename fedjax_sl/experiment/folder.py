@@ -3,13 +3,15 @@
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 
-CONFIG, METRICS, SUMMARY, PLOTS = (
+CONFIG, METRICS, ROUNDS, SUMMARY, PLOTS = (
     "config.json",
     "metrics.jsonl",
+    "rounds.jsonl",
     "summary.json",
     "plots",
 )
@@ -46,7 +48,7 @@ def check(folder: Path, *, overwrite: bool) -> None:
 def create(folder: Path) -> None:
     """Makes the folder, and removes an earlier run's files from it, no others."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (CONFIG, METRICS, SUMMARY):
+    for name in (CONFIG, METRICS, ROUNDS, SUMMARY):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / PLOTS, ignore_errors=True)
     (folder / PLOTS).mkdir()
@@ -59,12 +61,41 @@ def write_text(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def append_line(path: Path, values: dict[str, Any]) -> None:
-    """Adds one JSON object as a line."""
-    with path.open("a") as lines:
-        lines.write(json.dumps(values) + "\n")
+def append_lines(path: Path, lines: list[dict[str, Any]]) -> None:
+    """Adds JSON objects, a line each."""
+    with path.open("a") as file:
+        file.write("".join(json.dumps(values) + "\n" for values in lines))
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """All objects of a metrics file."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """All objects of a file of lines; a last one half written is left out, and said.
+
+    Raises:
+      ValueError: if a line is no JSON object, or there is none.
+      OSError: if the file cannot be read.
+    """
+    *whole, rest = path.read_text().split("\n")
+    if rest:
+        warnings.warn(f"{path}: the last line is half written, left out.", stacklevel=2)
+    lines = []
+    for number, text in enumerate(whole, start=1):
+        try:
+            values = json.loads(text)
+        except ValueError:
+            values = None
+        if not isinstance(values, dict):
+            raise ValueError(f"{path}: line {number} is not a JSON object.")
+        lines.append(values)
+    if not lines:
+        raise ValueError(f"{path} holds no line yet.")
+    return lines
+
+
+def resume_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines so far, if there is a file; a half-written last one is cut off."""
+    if not path.exists():
+        return []
+    with path.open("rb+") as file:
+        size = file.read().rfind(b"\n") + 1
+        file.truncate(size)
+    return read_lines(path) if size else []

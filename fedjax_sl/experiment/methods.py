@@ -1,5 +1,6 @@
 """From a configuration to the method it names, and how that draws its cohorts."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -35,16 +36,11 @@ class Built(NamedTuple):
     devices: int
 
 
-def _mapping(config: Run, client_bytes: int) -> ClientMap:
-    return mapping_named(
-        config.mapping,
-        cohort_size=config.cohort_size,
-        client_bytes=client_bytes,
-        chunk=config.chunk,
-    )
+Mapping = Callable[[int], ClientMap]
+"""Bytes of a client -> how clients are mapped."""
 
 
-def _fedsl(config: FedSLRun, train: Dataset) -> Built:
+def _fedsl(config: FedSLRun, train: Dataset, mapping: Mapping) -> Built:
     model = config.model
     split = split_vgg(
         model.depth,
@@ -55,7 +51,7 @@ def _fedsl(config: FedSLRun, train: Dataset) -> Built:
         input_shape=train.image.shape[1:],
         lowering=model.lowering,
     )
-    over = _mapping(config, fedsl_bytes(split, config.batch_size))
+    over = mapping(fedsl_bytes(split, config.batch_size))
     algorithm = fedsl(split, config.method, over_clients=over)
     draw = partial(
         draw_minibatches,
@@ -65,7 +61,7 @@ def _fedsl(config: FedSLRun, train: Dataset) -> Built:
     return Built(algorithm, draw, 1, over.devices)
 
 
-def _fedlpq(config: FedLPQRun, train: Dataset, partition: Partition) -> Built:
+def _fedlpq(config: FedLPQRun, train: Dataset, most: int, mapping: Mapping) -> Built:
     method = config.method
     models = [
         cifar_cnn(
@@ -77,7 +73,7 @@ def _fedlpq(config: FedLPQRun, train: Dataset, partition: Partition) -> Built:
         for complexity in COMPLEXITIES
     ]
     shape = train.image.shape[1:]
-    over = _mapping(config, fedlpq_bytes(models[-1], shape, config.batch_size))
+    over = mapping(fedlpq_bytes(models[-1], shape, config.batch_size))
     algorithm = fedlpq(
         models[-1] if method.preference is None else models,
         method,
@@ -91,16 +87,37 @@ def _fedlpq(config: FedLPQRun, train: Dataset, partition: Partition) -> Built:
         batch_size=config.batch_size,
         epochs=method.local_epochs,
     )
-    steps = method.local_epochs * -(-int(partition.count.max()) // config.batch_size)
+    steps = method.local_epochs * -(-most // config.batch_size)
     return Built(algorithm, draw, steps, over.devices)
 
 
-def build(config: Run, train: Dataset, partition: Partition) -> Built:
+def build(
+    config: Run, train: Dataset, partition: Partition, *, one_device: bool = False
+) -> Built:
     """The method of a configuration, its clients mapped as configured.
+
+    Args:
+      config: the run; the numbers of its method may be traced.
+      train: training examples.
+      partition: who owns which, `[N, M]`; it may be traced.
+      one_device: keep the clients on one device, others being busy with other runs.
+
+    Returns:
+      The method.
 
     Raises:
       ValueError: if model and data do not suit each other.
     """
+
+    def mapping(client_bytes: int) -> ClientMap:
+        over = mapping_named(
+            config.mapping,
+            cohort_size=config.cohort_size,
+            client_bytes=client_bytes,
+            chunk=config.chunk,
+        )
+        return over.on_one_device() if one_device else over
+
     if isinstance(config, FedSLRun):
-        return _fedsl(config, train)
-    return _fedlpq(config, train, partition)
+        return _fedsl(config, train, mapping)
+    return _fedlpq(config, train, partition.index.shape[1], mapping)

@@ -10,22 +10,14 @@ import jax
 import tyro
 from rich.console import Console
 
-from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment import hosts
-from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, Run, from_json
+from fedjax_sl.experiment.config import FedLPQRun, FedSLRun
+from fedjax_sl.experiment.job import prepare
 from fedjax_sl.experiment.options import parse
-from fedjax_sl.experiment.run import prepare, run
-from fedjax_sl.fedlpq import FedLPQConfig
+from fedjax_sl.experiment.presets import start_of
+from fedjax_sl.experiment.run import run
 
-
-METHODS: dict[str, Run] = {
-    "fedsl": FedSLRun(),
-    "fedlpq": FedLPQRun(),
-    "fedlp": FedLPQRun(method=FedLPQConfig(bits=FLOAT_BITS)),
-    "fedavg": FedLPQRun(method=FedLPQConfig(bits=FLOAT_BITS, keep_probability=1.0)),
-}
-"""What each name starts from."""
 
 OneRun = TypeVar("OneRun", FedSLRun, FedLPQRun)
 
@@ -48,24 +40,6 @@ class RunCommand(Generic[OneRun]):
     cluster: Annotated[hosts.Cluster, tyro.conf.arg(name="")] = hosts.Cluster()
 
 
-def _start(arguments: list[str]) -> tuple[str, list[str], Run]:
-    """The method's name, its options, and the configuration that they change."""
-    named = bool(arguments) and not arguments[0].startswith("-")
-    name, rest = (arguments[0], arguments[1:]) if named else ("fedsl", arguments)
-    if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}: expected one of {tuple(METHODS)}.")
-    for place, word in enumerate(rest):
-        if word == "--config" or word.startswith("--config="):
-            _, _, joined = word.partition("=")
-            config = from_json(Path(joined or (rest[place + 1 :] or [""])[0]))
-            if named and config.algorithm != METHODS[name].algorithm:
-                raise ValueError(
-                    f"--config is of a run of {config.algorithm}, not of {name}."
-                )
-            return config.algorithm, rest, config
-    return name, rest, METHODS[name]
-
-
 def run_command(arguments: list[str], console: Console) -> None:
     """Runs what was asked for.
 
@@ -74,7 +48,7 @@ def run_command(arguments: list[str], console: Console) -> None:
       OSError: if something cannot be read or written.
       Diverged: if a loss is no longer finite.
     """
-    name, rest, default = _start(arguments)
+    name, rest, default = start_of(arguments)
     if isinstance(default, FedSLRun):
         kind, usual = RunCommand[FedSLRun], RunCommand(run=default)
     else:

@@ -13,6 +13,7 @@ does not depend on c. `RESERVE` leaves room for what a compiler adds.
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, get_args
 
 import jax
@@ -20,8 +21,8 @@ import jax
 from fedjax_sl.federation.clients import (
     ClientMap,
     chunks,
+    in_groups,
     mesh,
-    one_by_one,
     pmap,
     scan,
     sharded,
@@ -32,10 +33,6 @@ from fedjax_sl.settings import MappingName
 
 RESERVE = 4
 """Clients may take one part in so many of a device's memory, by the formula."""
-
-GROUP_ON_CPU = 8
-"""More clients at a time gain nothing where they go one after another."""
-
 
 ONE_DEVICE = {"scan": scan, "vmap": vmap}
 """Mappings that say themselves how many clients a device has at a time."""
@@ -101,8 +98,8 @@ def mapping_named(
     in_turn = jax.default_backend() == "cpu" and name != "chunks"
     if chunk is None:
         chunk = fitting(client_bytes, device_bytes())
-        chunk = min(chunk, GROUP_ON_CPU) if in_turn else chunk
-    inner = ClientMap(one_by_one, chunk) if in_turn else chunks(chunk)
+        chunk = min(chunk, in_groups.group or chunk) if in_turn else chunk
+    inner = replace(in_groups, group=chunk) if in_turn else chunks(chunk)
     if name == "chunks":
         return inner
     if name == "pmap" and jax.process_count() > 1:

@@ -29,6 +29,7 @@ from fedjax_sl.fedlpq.state import (
 from fedjax_sl.fedlpq.traffic import layers_of, links
 from fedjax_sl.fedlpq.train import local_epochs
 from fedjax_sl.fedlpq.upload import upload
+from fedjax_sl.fedlpq.work import work
 from fedjax_sl.settings import Optimizer, optimizer_named
 
 
@@ -182,7 +183,8 @@ def _round(
         variables=averaged,
         head=state.head.at[cohort.client_id].set(heads),
     )
-    return new, RoundMetrics(cohort.client_id, loss, kept_ratio, *counts)
+    done = work(setup, complexity, cohort.weight)
+    return new, RoundMetrics(cohort.client_id, loss, kept_ratio, done, *counts)
 
 
 def fedlpq(

@@ -122,6 +122,11 @@ class FedSLConfig:
     client_update: Literal["parallel", "relay"] = static("parallel")
     """Clients act side by side, or hand one client model from each to the next."""
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether clients step one after another rather than at the same time."""
+        return (self.server_update, self.client_update) != ("merged", "parallel")
+
     def __post_init__(self):
         """Checks what can be checked: plain numbers, not traced values."""
         for name in ("prune_ratio", "dropout_rate", "momentum"):

@@ -19,6 +19,7 @@ from fedjax_sl.fedsl.state import (
 )
 from fedjax_sl.fedsl.step import step
 from fedjax_sl.fedsl.traffic import links
+from fedjax_sl.fedsl.work import work
 from fedjax_sl.models.split import SplitModel
 from fedjax_sl.settings import Optimizer, optimizer_named
 
@@ -62,12 +63,12 @@ def _round(
         )
 
     state = jax.lax.cond(starts, begin, lambda same: same, state)
-    in_turn = (config.server_update, config.client_update) != ("merged", "parallel")
-    take_step = sequential_step if in_turn else step
+    take_step = sequential_step if config.in_turn else step
     state, crossed = take_step(setup, state, examples, places, settings, key)
     *counts, kept_ratio = links(
         setup, state, places, settings, crossed, starts=starts, ends=ends
     )
+    done = work(setup, state, places, starts)
     if config.client_update == "parallel":
         state = jax.lax.cond(
             ends,
@@ -75,7 +76,7 @@ def _round(
             lambda same: same,
             state,
         )
-    metrics = RoundMetrics(cohort.client_id, crossed.loss, kept_ratio, *counts)
+    metrics = RoundMetrics(cohort.client_id, crossed.loss, kept_ratio, done, *counts)
     return state._replace(round=state.round + 1), metrics
 
 
@@ -110,7 +111,7 @@ def fedsl(
     model: SplitModel,
     config: FedSLConfig,
     *,
-    over_clients: clients.ClientMap = clients.scan,
+    over_clients: clients.ClientMap = clients.in_groups,
     client_optimizer: Optimizer | None = None,
     server_optimizer: Optimizer | None = None,
 ) -> Algorithm:

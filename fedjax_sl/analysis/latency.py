@@ -1,0 +1,128 @@
+"""Seconds and joules of rounds over a channel, from the record of a run.
+
+Everything is computed after the run, from counts: another channel needs no training.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fedjax_sl.algorithm import RoundMetrics
+from fedjax_sl.analysis.channel import Channel, gains, rate, shared_rate, watts
+from fedjax_sl.analysis.traffic import Traffic, traffic
+
+
+BACKWARD = 2
+"""A backward pass takes so many times the forward pass."""
+
+
+class Record(NamedTuple):
+    """What happened in T rounds of K clients.
+
+    Attributes:
+      client_id: `[T, K]`.
+      traffic: bits.
+      client_macs: `[T, K]` multiplications of each client's forward passes.
+      server_macs: `[T, K]` of the server's for it.
+    """
+
+    client_id: np.ndarray
+    traffic: Traffic
+    client_macs: np.ndarray
+    server_macs: np.ndarray
+
+
+def record_of(rounds: RoundMetrics) -> Record:
+    """The record of rounds, metrics with leaves `[T, K]`."""
+    return Record(
+        client_id=np.asarray(rounds.client_id),
+        traffic=traffic(rounds),
+        client_macs=np.asarray(rounds.work.client, np.float64),
+        server_macs=np.asarray(rounds.work.server, np.float64),
+    )
+
+
+class Spent(NamedTuple):
+    """What T rounds took.
+
+    Attributes:
+      up: `[T]` s, until the last activations of a round are at the server.
+      server: `[T]` s, of the server's passes.
+      down: `[T]` s, until the last client has its gradient and has used it.
+      updates: `[T]` s, until the last update is at the server.
+      models: `[T]` s, until the last client has its model.
+      seconds: `[T]` s, all of them, or the deadline.
+      joules: `[T, K]` J, of each device: computing, and sending.
+      late: `[T, K]` bool, who was not done at the deadline.
+    """
+
+    up: np.ndarray
+    server: np.ndarray
+    down: np.ndarray
+    updates: np.ndarray
+    models: np.ndarray
+    seconds: np.ndarray
+    joules: np.ndarray
+    late: np.ndarray
+
+
+def _over(bits: np.ndarray, bits_per_second: np.ndarray) -> np.ndarray:
+    """Seconds; nothing takes no time, whatever the rate."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(bits > 0, bits / bits_per_second, 0.0)
+
+
+def spent(
+    channel: Channel, record: Record, *, first_round: int = 0, in_turn: bool = False
+) -> Spent:
+    """Seconds and joules of each round (reconstructed, after AdaptSFL).
+
+    `T = max_k(T_k^F + Z_U / r_k^U) + T_s + max_k(Z_D / r_k^D + T_k^B)
+    + max_k Z_A / r_k^U + max_k Z_M / r^bc`: models go down over the whole band,
+    everything else over each client's share. Devices take `kappa f^2` joules a cycle
+    and their power while they send; receiving and the server are not charged.
+
+    Args:
+      channel: the cell.
+      record: what happened.
+      first_round: number of the first of these rounds, for the fading.
+      in_turn: clients go one after another, so that their times add up.
+
+    Returns:
+      A `Spent`. A deadline ends rounds, and marks who is late; the run's accuracy is
+      that with everyone's updates.
+    """
+    bits = record.traffic
+    active = record.client_macs > 0
+    gain = gains(channel, record.client_id, first_round)
+    device, server = watts(channel.device_power_dbm), watts(channel.server_power_dbm)
+    up = shared_rate(channel, device, gain, active)
+    down = shared_rate(channel, server, gain, active)
+    noise = watts(channel.noise_dbm_per_hz)
+    broadcast = rate(channel.bandwidth_hz, server, gain, noise)
+    clock = np.asarray(channel.clock_hz)[record.client_id % len(channel.clock_hz)]
+    cycles = record.client_macs / channel.macs_per_cycle
+
+    reached = cycles / clock + _over(bits.activations_up, up)
+    served = (1 + BACKWARD) * record.server_macs / channel.server_macs_per_second
+    returned = _over(bits.gradients_down, down) + BACKWARD * cycles / clock
+    updated = _over(bits.updates_up, up)
+    loaded = _over(bits.model_down, broadcast)
+
+    last = np.sum if in_turn else np.max
+    spans = [last(part, axis=1) for part in (reached, returned, updated, loaded)]
+    total = sum(spans) + served.sum(axis=1)
+    own = reached + served.sum(axis=1, keepdims=True) + returned + updated + loaded
+    deadline = np.inf if channel.deadline_s is None else channel.deadline_s
+    sending = _over(bits.activations_up, up) + updated
+    computing = (1 + BACKWARD) * cycles * channel.capacitance * clock**2
+    return Spent(
+        up=spans[0],
+        server=served.sum(axis=1),
+        down=spans[1],
+        updates=spans[2],
+        models=spans[3],
+        seconds=np.minimum(total, deadline),
+        joules=computing + device * sending,
+        late=own > deadline,
+    )

@@ -1,0 +1,129 @@
+"""Many runs as few compiled programs, each giving what it would give alone."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from fedjax_sl.data.partition import Partition
+from fedjax_sl.experiment.config import Run
+from fedjax_sl.experiment.job import Job, prepare
+from fedjax_sl.experiment.methods import build
+from fedjax_sl.experiment.metrics import Totals, round_lines
+from fedjax_sl.simulation import History, simulate
+from fedjax_sl.sweep import results
+
+
+class Point(NamedTuple):
+    """What a compiled run takes: its method's numbers, its seed, and who owns what."""
+
+    method: Any
+    seed: np.uint32
+    partition: Partition
+
+
+class Outcome(NamedTuple):
+    """The record of one run of many.
+
+    Attributes:
+      config: the run's, with nothing left open.
+      lines: of metrics.jsonl.
+      rounds: of rounds.jsonl.
+    """
+
+    config: Run
+    lines: list[dict[str, Any]]
+    rounds: list[dict[str, Any]]
+
+
+def _static(config: Run) -> Any:
+    """What runs must share to be considered for one program."""
+    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    for name in ("method", "seed", "channel"):
+        del fields[name]
+    return type(config), repr(fields)
+
+
+def _padded(partition: Partition, most: int) -> Partition:
+    """The same, every client's list padded to so many."""
+    missing = most - partition.index.shape[1]
+    index = np.pad(partition.index, ((0, 0), (0, missing)), constant_values=-1)
+    return Partition(index, partition.count)
+
+
+def _run(job: Job) -> Callable[[Point], History]:
+    """One run as a pure function of its point."""
+    static = job.config
+
+    def run(point: Point) -> History:
+        config = dataclasses.replace(static, method=point.method)
+        method = build(config, job.train, point.partition, one_device=True)
+        _, history = simulate(
+            method.algorithm,
+            job.train,
+            point.partition,
+            jax.random.key(point.seed),
+            test=job.test,
+            rounds=static.rounds,
+            cohort_size=static.cohort_size,
+            batch_size=static.batch_size,
+            eval_every=static.eval_every,
+            draw=method.draw,
+        )
+        return history
+
+    return run
+
+
+def _outcome(job: Job, history: History) -> Outcome:
+    """The lines of a history."""
+    config, every = job.config, job.config.eval_every
+    totals = Totals(
+        job.test, steps=job.method.steps, channel=config.channel, in_turn=config.in_turn
+    )
+    lines, rounds = [], []
+    for place in range(config.rounds // every):
+        here, views = jax.tree.map(
+            lambda x, place=place: x[place], (history.rounds, history.evaluation)
+        )
+        line = totals.line((place + 1) * every, here, views)
+        del line["wall_seconds"]  # the runs of a program end together
+        lines.append(line)
+        rounds += round_lines(place * every, here)
+    return Outcome(config, lines, rounds)
+
+
+def outcomes(
+    configs: Sequence[Run], *, at_a_time: int | None = None
+) -> Iterator[tuple[int, Outcome]]:
+    """Runs every configuration, those alike in one program.
+
+    Args:
+      configs: of the runs.
+      at_a_time: runs in a call of a program; as many as there are devices if not given.
+
+    Yields:
+      The place of a run among `configs` and its outcome, as they come.
+
+    Raises:
+      ValueError: if something asked for is out of range or cannot be had.
+    """
+    groups: dict[Any, list[int]] = {}
+    for place, config in enumerate(configs):
+        groups.setdefault(_static(config), []).append(place)
+    for places in groups.values():
+        jobs = [prepare(configs[place]) for place in places]
+        most = max(job.partition.index.shape[1] for job in jobs)
+        points = [
+            Point(
+                job.config.method,
+                np.uint32(job.config.seed),
+                _padded(job.partition, most),
+            )
+            for job in jobs
+        ]
+        size = at_a_time or jax.device_count()
+        for row, history in results(_run(jobs[0]), points, at_a_time=size):
+            yield places[row], _outcome(jobs[row], history)

@@ -1,0 +1,159 @@
+"""`fedjax-sl compare RUN…`: what runs reach, and what it takes over a channel."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+from scipy import stats
+
+from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.experiment.finished import (
+    Course,
+    Finished,
+    course,
+    differing,
+    find,
+    read,
+    settings,
+)
+from fedjax_sl.experiment.options import parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Compare finished runs over a channel; nothing is trained again."""
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Of runs and of sweeps."""
+
+    target: float | None = None
+    """Test accuracy to reach, in (0, 1]; by default the least final one of all."""
+
+    channel: Channel = field(default_factory=Channel)
+
+    def __post_init__(self):
+        """Checks the ranges."""
+        if not self.folders:
+            raise ValueError("no folder: expected that of a run or of a sweep.")
+        if self.target is not None and not 0 < self.target <= 1:
+            raise ValueError(f"target={self.target}: expected more than 0, at most 1.")
+
+
+class Group(NamedTuple):
+    """Runs that differ in nothing but the seed.
+
+    Attributes:
+      label: value of each setting that differs between groups.
+      runs: them.
+      courses: of each.
+    """
+
+    label: dict[str, Any]
+    runs: list[Finished]
+    courses: list[Course]
+
+
+def grouped(runs: Sequence[Finished], channel: Channel) -> list[Group]:
+    """The runs by their settings, seeds together."""
+    names = differing([run.config for run in runs])
+    groups: dict[str, Group] = {}
+    for run in runs:
+        every = settings(run.config)
+        label = {name: every.get(name) for name in names}
+        group = groups.setdefault(repr(label), Group(label, [], []))
+        group.runs.append(run)
+        group.courses.append(course(run, channel))
+    return list(groups.values())
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean, and half the width of its 95 % confidence interval (Student's t)."""
+    found = np.asarray(values, np.float64)
+    if len(found) < 2:
+        return float(found.mean()), np.nan
+    error = found.std(ddof=1) / np.sqrt(len(found))
+    return float(found.mean()), float(stats.t.ppf(0.975, len(found) - 1) * error)
+
+
+def at_target(group: Group, target: float) -> dict[str, list[float]]:
+    """What each run that reaches the accuracy had spent when it first did."""
+    spent: dict[str, list[float]] = {
+        name: [] for name in ("rounds", "bits", "seconds", "joules")
+    }
+    for one in group.courses:
+        reached = np.flatnonzero(one.accuracy >= target)
+        for name, values in spent.items():
+            if len(reached):
+                values.append(float(getattr(one, name)[reached[0]]))
+    return spent
+
+
+def _shown(values: Sequence[float], digits: int = 4) -> str:
+    mean, half = interval(values)
+    spread = "" if np.isnan(half) else f" ± {half:.2g}"
+    return f"{mean:.{digits}g}{spread}"
+
+
+def table(groups: Sequence[Group], target: float) -> Table:
+    """A line for each group."""
+    shown = Table(
+        title=f"To a test accuracy of {target:g}, mean ± 95 % interval over seeds",
+        title_justify="left",
+    )
+    names = list(groups[0].label)
+    columns = [name.removeprefix("method.") for name in names] or ["run"]
+    measured = ["seeds", "final accuracy", "reached", "rounds", "Mbit up"]
+    for column in (*columns, *measured, "seconds", "joules"):
+        shown.add_column(column, justify="right")
+    for group in groups:
+        spent = at_target(group, target)
+        label = [str(value) for value in group.label.values()]
+        reached = len(spent["rounds"])
+        cells = [_shown(spent[name]) if reached else "–" for name in spent]
+        if reached:
+            cells[1] = _shown([bits / 1e6 for bits in spent["bits"]])
+        shown.add_row(
+            *(label or [group.runs[0].folder.name]),
+            str(len(group.runs)),
+            _shown([one.accuracy[-1] for one in group.courses]),
+            f"{reached}/{len(group.runs)}",
+            *cells,
+        )
+    return shown
+
+
+def same_data(runs: Sequence[Finished]) -> None:
+    """Refuses runs whose accuracies cannot be compared.
+
+    Raises:
+      ValueError: if they are of different data sets.
+    """
+    names = sorted({run.config.data.name for run in runs})
+    if len(names) > 1:
+        raise ValueError(f"runs on {' and '.join(names)}: expected one data set.")
+
+
+def compare_command(arguments: list[str], console: Console) -> None:
+    """Prints the table.
+
+    Raises:
+      ValueError: if a folder or an option makes no sense.
+      OSError: if something cannot be read.
+    """
+    asked = parse(Compare, arguments, command="compare")
+    runs = [read(folder) for folder in find(asked.folders)]
+    same_data(runs)
+    usual = Compare(folders=asked.folders, channel=runs[0].config.channel)
+    asked = parse(Compare, arguments, command="compare", default=usual)
+    if len({run.config.channel for run in runs}) > 1:
+        one = dataclasses.asdict(asked.channel)
+        console.print(f"all over the channel of the first: {one}", soft_wrap=True)
+    groups = grouped(runs, asked.channel)
+    least = min(one.accuracy[-1] for group in groups for one in group.courses)
+    console.print(table(groups, asked.target or float(least)))

@@ -1,0 +1,176 @@
+"""Figures of finished runs: what they reach, and where bits and time go."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+
+matplotlib.use("Agg")
+
+from matplotlib.figure import Figure  # noqa: E402
+
+from fedjax_sl.analysis.channel import Channel  # noqa: E402
+from fedjax_sl.analysis.latency import spent  # noqa: E402
+from fedjax_sl.experiment.compare import Group, interval  # noqa: E402
+
+
+AXES = {
+    "rounds": ("round", 1.0),
+    "bits": ("sent up, Mbit", 1e-6),
+    "seconds": ("simulated time, s", 1.0),
+    "joules": ("energy of all devices, J", 1.0),
+}
+"""What accuracy is drawn against: the axis' label, and the factor of its unit."""
+
+SPANS = {
+    "up": "client forward, activations up",
+    "server": "server",
+    "down": "gradients down, client backward",
+    "updates": "updates up",
+    "models": "models down",
+}
+
+
+def _figure(columns: int = 1, rows: int = 1, height: float = 3.4) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(4.6 * columns, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def name_of(group: Group) -> str:
+    """A group's settings as one short text."""
+    parts = [f"{key.split('.')[-1]} {value}" for key, value in group.label.items()]
+    return ", ".join(parts) or group.runs[0].config.title
+
+
+def accuracy(groups: Sequence[Group]) -> Figure:
+    """Accuracy against rounds, bits, seconds and joules; a band spans the seeds."""
+    figure, axes = _figure(2, 2)
+    for place, (name, (label, factor)) in zip(axes.flat, AXES.items(), strict=True):
+        for number, group in enumerate(groups):
+            colour = f"C{number % 10}"
+            x = factor * np.mean([getattr(one, name) for one in group.courses], axis=0)
+            y = np.array([one.accuracy for one in group.courses])
+            style = "-" if number < 10 else "--"
+            place.plot(x, y.mean(axis=0), style, color=colour, label=name_of(group))
+            if len(y) > 1:
+                low, high = y.min(axis=0), y.max(axis=0)
+                place.fill_between(x, low, high, color=colour, alpha=0.15)
+        place.set(xlabel=label, ylabel="test accuracy")
+        place.grid(alpha=0.3)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _stacked(axis: Any, groups: Sequence[Group], parts: dict[str, np.ndarray]) -> None:
+    """Horizontal bars, a part after another."""
+    names = [name_of(group) for group in groups]
+    left = np.zeros(len(groups))
+    for label, values in parts.items():
+        axis.barh(names, values, left=left, label=label, height=0.7)
+        left = left + values
+    axis.invert_yaxis()
+    axis.grid(axis="x", alpha=0.3)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)
+
+
+def where_time_goes(groups: Sequence[Group], channel: Channel) -> Figure:
+    """Seconds of a run by what they were spent on, of each group's first run."""
+    figure, axes = _figure(2, height=2.2 + 0.28 * len(groups))
+    took = [
+        spent(channel, group.runs[0].record, in_turn=group.runs[0].config.in_turn)
+        for group in groups
+    ]
+    parts = {
+        label: np.array([getattr(one, name).sum() for one in took])
+        for name, label in SPANS.items()
+    }
+    _stacked(axes[0, 0], groups, parts)
+    axes[0, 0].set(xlabel="seconds of the whole run")
+    traffic = [group.runs[0].record.traffic._asdict() for group in groups]
+    bits = {
+        name.replace("_", " "): np.array([1e-6 * one[name].sum() for one in traffic])
+        for name in traffic[0]
+    }
+    _stacked(axes[0, 1], groups, bits)
+    axes[0, 1].set(xlabel="Mbit of the whole run", yticklabels=[])
+    return figure
+
+
+def front(cost: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """Places of the points that no other beats in both, by rising cost."""
+    order = np.lexsort((-gain, cost))
+    best = np.maximum.accumulate(np.concatenate(([-np.inf], gain[order][:-1])))
+    return order[gain[order] > best]
+
+
+def pareto(groups: Sequence[Group]) -> Figure:
+    """Final accuracy against the whole run's seconds and joules, with the fronts."""
+    figure, axes = _figure(2, height=3.6)
+    gain = np.array([interval([c.accuracy[-1] for c in g.courses])[0] for g in groups])
+    for place, name in zip(axes.flat, ("seconds", "joules"), strict=True):
+        cost = np.array(
+            [np.mean([getattr(c, name)[-1] for c in g.courses]) for g in groups]
+        )
+        for number, group in enumerate(groups):
+            marker = "o" if number < 10 else "s"
+            place.plot(
+                cost[number],
+                gain[number],
+                marker,
+                color=f"C{number % 10}",
+                label=name_of(group),
+            )
+        best = front(cost, gain)
+        place.step(cost[best], gain[best], "k:", where="post", lw=1, label="best")
+        place.set(xlabel=AXES[name][0], ylabel="final test accuracy")
+        place.grid(alpha=0.3)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def heat_map(groups: Sequence[Group], names: tuple[str, str]) -> Figure:
+    """Mean final accuracy over two settings, over everything else."""
+    figure, axes = _figure(1)
+    row, column = (
+        list(dict.fromkeys(str(group.label[name]) for group in groups))
+        for name in names
+    )
+    sums, counts = np.zeros((2, len(row), len(column)))
+    for group in groups:
+        place = (
+            row.index(str(group.label[names[0]])),
+            column.index(str(group.label[names[1]])),
+        )
+        sums[place] += sum(one.accuracy[-1] for one in group.courses)
+        counts[place] += len(group.courses)
+    mean = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    axis = axes[0, 0]
+    image = axis.imshow(mean, cmap="viridis", aspect="auto")
+    for (r, c), value in np.ndenumerate(mean):
+        dark = value < (np.nanmin(mean) + np.nanmax(mean)) / 2
+        colour = "white" if dark else "black"
+        axis.text(c, r, f"{value:.3f}", ha="center", va="center", color=colour)
+    axis.set(
+        xlabel=names[1],
+        ylabel=names[0],
+        xticks=range(len(column)),
+        xticklabels=column,
+        yticks=range(len(row)),
+        yticklabels=row,
+    )
+    figure.colorbar(image, label="final test accuracy")
+    return figure
+
+
+def labels(histogram: np.ndarray) -> Figure:
+    """How many examples of each class every client owns, `[N, C]`."""
+    figure, axes = _figure(1)
+    axis = axes[0, 0]
+    image = axis.imshow(histogram, cmap="Blues", aspect="auto", interpolation="nearest")
+    axis.set(xlabel="class", ylabel="client")
+    figure.colorbar(image, label="training examples")
+    return figure

@@ -1,0 +1,131 @@
+"""Runs as read back from their folders, and what they took over a channel."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.analysis.latency import Record, spent
+from fedjax_sl.experiment import folder as folders
+from fedjax_sl.experiment.config import Run, from_json
+from fedjax_sl.experiment.metrics import read_record
+
+
+class Finished(NamedTuple):
+    """A run, or as much of it as has been written.
+
+    Attributes:
+      folder: where it lies.
+      config: that it was started with.
+      lines: of metrics.jsonl, one for each evaluation.
+      record: of rounds.jsonl, of the rounds up to the last evaluation.
+    """
+
+    folder: Path
+    config: Run
+    lines: list[dict[str, Any]]
+    record: Record
+
+
+class Course(NamedTuple):
+    """A run evaluation by evaluation, each `[V]`, what was spent being sums so far.
+
+    Attributes:
+      rounds, bits, seconds, joules: bits sent up; joules of all devices.
+      accuracy: on the test split.
+    """
+
+    rounds: np.ndarray
+    bits: np.ndarray
+    seconds: np.ndarray
+    joules: np.ndarray
+    accuracy: np.ndarray
+
+
+def read(folder: Path) -> Finished:
+    """Reads a run's folder.
+
+    Raises:
+      ValueError: if something in it cannot be understood.
+      OSError: if something cannot be read.
+    """
+    config = from_json(folder / folders.CONFIG)
+    lines = folders.read_lines(folder / folders.METRICS)
+    done = lines[-1].get("round")
+    rounds = folders.read_lines(folder / folders.ROUNDS)[:done]
+    try:
+        record = read_record(rounds)
+    except KeyError as missing:
+        raise ValueError(
+            f"{folder / folders.ROUNDS}: expected a column {missing}; it is of another "
+            "version."
+        ) from missing
+    if done != len(rounds):
+        raise ValueError(
+            f"{folder / folders.ROUNDS}: expected {done} rounds, found {len(rounds)}."
+        )
+    return Finished(folder, config, lines, record)
+
+
+def find(paths: Sequence[Path]) -> list[Path]:
+    """The folders of runs: those given, and those in a sweep's.
+
+    Raises:
+      ValueError: if one is not, and holds no run.
+    """
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(config.parent for config in path.glob(f"*/{folders.CONFIG}"))
+        here = [path] if (path / folders.CONFIG).exists() else inside
+        if not here:
+            raise ValueError(f"{path}: expected the folder of a run or of a sweep.")
+        found += here
+    return found
+
+
+def course(run: Finished, channel: Channel) -> Course:
+    """What the run had spent at each evaluation, over a channel."""
+    took = spent(channel, run.record, in_turn=run.config.in_turn)
+    done = np.array([line["round"] for line in run.lines])
+
+    def so_far(per_round: np.ndarray) -> np.ndarray:
+        return np.cumsum(per_round)[done - 1]
+
+    return Course(
+        rounds=done,
+        bits=so_far(run.record.traffic.uplink.sum(axis=1)),
+        seconds=so_far(took.seconds),
+        joules=so_far(took.joules.sum(axis=1)),
+        accuracy=np.array([line["test_accuracy"] for line in run.lines]),
+    )
+
+
+def settings(config: Run) -> dict[str, Any]:
+    """All fields of a configuration by dotted name."""
+
+    def flat(value: Any, name: str) -> dict[str, Any]:
+        if not dataclasses.is_dataclass(value):
+            return {name: value}
+        fields = dataclasses.fields(value)
+        parts = [
+            flat(getattr(value, f.name), f"{name}.{f.name}".lstrip(".")) for f in fields
+        ]
+        return {key: value for part in parts for key, value in part.items()}
+
+    return {"algorithm": config.algorithm, **flat(config, "")}
+
+
+def differing(configs: Sequence[Run]) -> list[str]:
+    """Names of the fields that are not the same in all, but for seed and channel."""
+    each = [settings(config) for config in configs]
+    names = dict.fromkeys(name for one in each for name in one)
+    return [
+        name
+        for name in names
+        if name != "seed"
+        and not name.startswith("channel.")
+        and len({repr(one.get(name)) for one in each}) > 1
+    ]

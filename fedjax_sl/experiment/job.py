@@ -1,0 +1,56 @@
+"""From a configuration to everything that a run needs."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fedjax_sl.data import partition as partitions
+from fedjax_sl.data.partition import Partition
+from fedjax_sl.data.sources import Dataset, load
+from fedjax_sl.experiment.config import DataConfig, Run
+from fedjax_sl.experiment.methods import Built, build
+
+
+class Job(NamedTuple):
+    """A run ready to start, built and checked."""
+
+    config: Run
+    method: Built
+    train: Dataset
+    test: Dataset
+    partition: Partition
+
+
+def divide(config: DataConfig, labels: np.ndarray, seed: int) -> Partition:
+    """Who owns which examples.
+
+    Raises:
+      ValueError: if a client would have none.
+    """
+    rng = np.random.default_rng(seed)
+    options = {
+        "shards": {"shards_per_client": config.shards_per_client},
+        "dirichlet": {"alpha": config.alpha},
+        "pathological": {"classes_per_client": config.classes_per_client},
+        "mixed": {"major_share": config.major_share},
+    }.get(config.partition, {})
+    shared = getattr(partitions, config.partition)
+    partition = shared(rng, labels, config.num_clients, **options)
+    if not partition.count.all():
+        raise ValueError(f"client {partition.count.argmin()} has no examples.")
+    return partition
+
+
+def prepare(config: Run) -> Job:
+    """Loads the data, divides it, and builds model and method.
+
+    Raises:
+      ValueError: if something asked for is out of range or cannot be had.
+    """
+    config, data = config.resolved(), config.data
+    source = {"data_dir": data.dir, "image_size": data.image_size}
+    train = load(data.name, split="train", **source)
+    partition = divide(data, train.label, config.seed)
+    method = build(config, train, partition)
+    test = load(data.name, split="test", **source)
+    return Job(config, method, train, test, partition)

@@ -1,0 +1,108 @@
+"""The lines of a run's record: one for each evaluation, one for each round."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from fedjax_sl.algorithm import RoundMetrics
+from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.analysis.latency import Record, record_of, spent
+from fedjax_sl.analysis.traffic import Traffic
+from fedjax_sl.data.sources import Dataset
+
+
+class Totals:
+    """Sums over the rounds so far, and the line of metrics that they give."""
+
+    def __init__(self, test: Dataset, *, steps: int, channel: Channel, in_turn: bool):
+        """Starts at nothing: `steps` in a round, clients at once or in turn."""
+        self.steps, self.channel, self.in_turn = steps, channel, in_turn
+        counts = np.bincount(test.label, minlength=test.num_classes)
+        self.majority_rate = float(counts.max() / counts.sum())
+        self.uplink = self.downlink = 0
+        self.seconds = self.joules = 0.0
+        self.started = time.monotonic()
+
+    def line(self, done: int, rounds: RoundMetrics, views: Any) -> dict[str, Any]:
+        """Adds the rounds since the last evaluation.
+
+        Args:
+          done: rounds so far, these included.
+          rounds: their metrics, leaves `[T, K]`.
+          views: `Evaluation` by name of the view.
+
+        Returns:
+          A line of metrics.jsonl.
+        """
+        record = record_of(rounds)
+        first = done - len(record.client_id)
+        took = spent(self.channel, record, first_round=first, in_turn=self.in_turn)
+        self.uplink += int(record.traffic.uplink.sum())
+        self.downlink += int(record.traffic.downlink.sum())
+        self.seconds += float(took.seconds.sum())
+        self.joules += float(took.joules.sum())
+        line = {
+            "round": done,
+            "step": done * self.steps,
+            "train_loss": float(np.mean(rounds.loss)),
+            "test_accuracy": float(views[""].accuracy),
+            "test_balanced_accuracy": float(views[""].balanced_accuracy),
+            "test_loss": float(views[""].loss),
+        }
+        for name in filter(None, views):
+            line[f"{name}_test_accuracy"] = float(views[name].accuracy)
+        return line | {
+            "majority_rate": self.majority_rate,
+            "kept_ratio": float(np.mean(rounds.kept_ratio[-1])),
+            "uplink_bits": self.uplink,
+            "downlink_bits": self.downlink,
+            "sim_seconds": self.seconds,
+            "sim_joules": self.joules,
+            "wall_seconds": round(time.monotonic() - self.started, 3),
+        }
+
+
+def round_lines(first: int, rounds: RoundMetrics) -> list[dict[str, Any]]:
+    """Lines of rounds.jsonl: what each client computed and sent.
+
+    Args:
+      first: number of the first of these rounds.
+      rounds: their metrics, leaves `[T, K]`.
+
+    Returns:
+      A line for each round, lists of K values.
+    """
+    record = record_of(rounds)
+    columns = {
+        "client_id": record.client_id,
+        "loss": np.asarray(rounds.loss, np.float64),
+        "kept_ratio": np.asarray(rounds.kept_ratio, np.float64),
+        **{f"{link}_bits": v for link, v in record.traffic._asdict().items()},
+        "client_macs": record.client_macs,
+        "server_macs": record.server_macs,
+    }
+    return [
+        {"round": first + t, **{name: v[t].tolist() for name, v in columns.items()}}
+        for t in range(len(record.client_id))
+    ]
+
+
+def read_record(lines: list[dict[str, Any]]) -> Record:
+    """The record of a run from its rounds.jsonl.
+
+    Raises:
+      KeyError: if a line lacks a column.
+    """
+
+    def column(name: str, dtype: type) -> np.ndarray:
+        return np.array([line[name] for line in lines], dtype)
+
+    return Record(
+        client_id=column("client_id", np.int64),
+        traffic=Traffic(
+            *(column(f"{link}_bits", np.int64) for link in Traffic._fields)
+        ),
+        client_macs=column("client_macs", np.float64),
+        server_macs=column("server_macs", np.float64),
+    )

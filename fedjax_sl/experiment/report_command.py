@@ -1,0 +1,197 @@
+"""`fedjax-sl report FOLDER…`: one page about finished runs that needs nothing else."""
+
+import base64
+import dataclasses
+import html
+import io
+import json
+from dataclasses import dataclass, field
+from importlib import metadata, resources
+from pathlib import Path
+from string import Template
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import tyro
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.experiment import figures
+from fedjax_sl.experiment import folder as folders
+from fedjax_sl.experiment.compare import Group, at_target, grouped, interval, same_data
+from fedjax_sl.experiment.config import to_json
+from fedjax_sl.experiment.finished import find, read
+from fedjax_sl.experiment.options import parse
+
+
+MARK = '<meta name="generator" content="fedjax-sl">'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write a page about finished runs, and its pictures."""
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Of runs and of sweeps."""
+
+    output: Path | None = None
+    """The page; report.html in the folder, or here if there are several."""
+
+    channel: Channel = field(default_factory=Channel)
+
+    def __post_init__(self):
+        """Checks that there is something to report on."""
+        if not self.folders:
+            raise ValueError("no folder: expected that of a run or of a sweep.")
+
+
+class Picture(NamedTuple):
+    """A figure with its heading, and what it shows in words."""
+
+    name: str
+    heading: str
+    alt: str
+    figure: Figure
+
+
+def _best(groups: list[Group]) -> tuple[str, float]:
+    means = [interval([c.accuracy[-1] for c in g.courses])[0] for g in groups]
+    return figures.name_of(groups[int(np.argmax(means))]), max(means)
+
+
+def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
+    """Every picture that these runs allow."""
+    best, value = _best(groups)
+    found = [
+        Picture(
+            "accuracy",
+            "Accuracy",
+            "Test accuracy against rounds, bits sent up, simulated seconds and joules. "
+            f"Highest at the end: {best}, {value:.3f}.",
+            figures.accuracy(groups),
+        ),
+        Picture(
+            "spent",
+            "Where time and bits go",
+            "Stacked bars: seconds of a run by phase, and bits by link.",
+            figures.where_time_goes(groups, channel),
+        ),
+    ]
+    names = list(groups[0].label)
+    if len(groups) > 1:
+        alt = "Final accuracy against seconds and joules of each run, with the front."
+        figure = figures.pareto(groups)
+        found.append(Picture("pareto", "What pays", alt, figure))
+    if len(names) >= 2:
+        pair = (names[0], names[1])
+        alt = f"Heat map of the mean final accuracy over {pair[0]} and {pair[1]}."
+        figure = figures.heat_map(groups, pair)
+        found.append(Picture("heat_map", f"{pair[0]} and {pair[1]}", alt, figure))
+    summary = groups[0].runs[0].folder / folders.SUMMARY
+    if len(groups) == 1 and summary.exists():
+        histogram = np.array(json.loads(summary.read_text())["label_histogram"])
+        alt = "Heat map: how many training examples of each class each client owns."
+        figure = figures.labels(histogram)
+        found.append(Picture("labels", "Who owns which labels", alt, figure))
+    return found
+
+
+def _svg(figure: Figure) -> bytes:
+    """The figure as SVG, its text as text."""
+    written = io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "font.size": 10}):
+        figure.savefig(written, format="svg", metadata={"Date": None})
+    return written.getvalue()
+
+
+def _section(picture: Picture, svg: bytes) -> str:
+    data, alt = base64.b64encode(svg).decode(), html.escape(picture.alt)
+    return (
+        f"<h2>{html.escape(picture.heading)}</h2>\n<figure>"
+        f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}"></figure>\n'
+    )
+
+
+def _results(groups: list[Group], target: float) -> str:
+    """The table of what each group reaches and spends."""
+    heads = ["runs", "final accuracy", f"Mbit up to {target:.3f}", "seconds", "joules"]
+    names = list(groups[0].label) or ["run"]
+    rows = []
+    for group in groups:
+        mean, half = interval([c.accuracy[-1] for c in group.courses])
+        spread = "" if np.isnan(half) else f" ± {half:.4f}"
+        reached = at_target(group, target)
+        cost = [
+            f"{np.mean(reached[name]) * factor:.4g}" if reached[name] else "not reached"
+            for name, (_, factor) in figures.AXES.items()
+            if name != "rounds"
+        ]
+        label = [str(v) for v in group.label.values()] or [group.runs[0].folder.name]
+        rows.append([*label, str(len(group.runs)), f"{mean:.4f}{spread}", *cost])
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in (*names, *heads))
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>\n"
+        for row in rows
+    )
+    return (
+        '<h2>Results</h2>\n<div class="wide"><table>'
+        f"<tr>{head}</tr>\n{body}</table></div>\n"
+    )
+
+
+def _details(groups: list[Group], channel: Channel) -> str:
+    first = html.escape(to_json(groups[0].runs[0].config))
+    over = html.escape(json.dumps(dataclasses.asdict(channel), indent=2))
+    return (
+        f"<h2>Settings</h2>\n<details><summary>Configuration of the first run</summary>"
+        f"<pre>{first}</pre></details>\n<details><summary>Channel</summary>"
+        f"<pre>{over}</pre></details>\n"
+    )
+
+
+def _page(groups: list[Group], sections: list[str], channel: Channel) -> str:
+    config = groups[0].runs[0].config
+    runs = sum(len(group.runs) for group in groups)
+    target = min(float(c.accuracy[-1]) for g in groups for c in g.courses)
+    best, value = _best(groups)
+    template = resources.files("fedjax_sl.experiment").joinpath("report.html")
+    lead = (
+        f"{runs} run{'s' * (runs > 1)} of {config.rounds} rounds, "
+        f"{config.cohort_size} of {config.data.num_clients} clients a round. Highest "
+        f"mean test accuracy at the end: {value:.4f} ({best})."
+    )
+    return Template(template.read_text()).substitute(
+        title=html.escape(f"{config.title} on {config.data.name}"),
+        lead=html.escape(lead),
+        body=_results(groups, target) + "".join(sections) + _details(groups, channel),
+        version=metadata.version("fedjax-sl"),
+    )
+
+
+def report_command(arguments: list[str], console: Console) -> None:
+    """Writes the page.
+
+    Raises:
+      ValueError: if a folder or an option makes no sense.
+      OSError: if something cannot be read or written.
+    """
+    asked = parse(Report, arguments, command="report")
+    runs = [read(folder) for folder in find(asked.folders)]
+    same_data(runs)
+    usual = Report(folders=asked.folders, channel=runs[0].config.channel)
+    asked = parse(Report, arguments, command="report", default=usual)
+    alone = asked.folders[0] if len(asked.folders) == 1 else Path()
+    output = asked.output or alone / "report.html"
+    if output.exists() and MARK not in output.read_text(errors="replace"):
+        raise ValueError(f"{output} is no report: expected another --output.")
+    groups = grouped(runs, asked.channel)
+    drawn = [(one, _svg(one.figure)) for one in pictures(groups, asked.channel)]
+    sections = [_section(picture, svg) for picture, svg in drawn]
+    folders.write_text(output, _page(groups, sections, asked.channel))
+    beside = output.with_suffix("")
+    beside.mkdir(exist_ok=True)
+    for picture, svg in drawn:
+        (beside / f"{picture.name}.svg").write_bytes(svg)
+    console.print(f"{output} ({output.stat().st_size / 1e3:.0f} kB), {beside}/*.svg")

@@ -1,0 +1,113 @@
+"""`fedjax-sl sweep [METHOD]`: a grid of runs, compiled together, point by point."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Generic
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+
+from fedjax_sl.experiment.batch import outcomes
+from fedjax_sl.experiment.compare import grouped, table
+from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, Run
+from fedjax_sl.experiment.finished import find, read
+from fedjax_sl.experiment.grid import combinations
+from fedjax_sl.experiment.options import parse
+from fedjax_sl.experiment.presets import start_of
+from fedjax_sl.experiment.run_command import OneRun
+from fedjax_sl.experiment.sweep_folder import SweepFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepCommand(Generic[OneRun]):
+    """Train a grid of runs, and leave a folder with a run for each point."""
+
+    run: Annotated[OneRun, tyro.conf.arg(name="")]
+
+    grid: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """FIELD=VALUE,VALUE,... such as method.bits=4,8; may be given several times."""
+
+    seeds: int = 1
+    """Runs of each combination, seeds rising from the one given, >= 1."""
+
+    folder: Path | None = None
+    """Where the sweep is kept, and gone on with; runs/sweep-METHOD-TIME by default."""
+
+    at_a_time: int | None = None
+    """Runs in a call of a program, >= 1; as many as there are devices if not given."""
+
+    config: Path | None = None
+    """A config.json to start from; options given beside it change it."""
+
+    def __post_init__(self):
+        """Checks the ranges."""
+        if self.seeds < 1:
+            raise ValueError(f"seeds={self.seeds}: expected at least 1.")
+        if self.at_a_time is not None and self.at_a_time < 1:
+            raise ValueError(f"at_a_time={self.at_a_time}: expected at least 1.")
+        if self.run.rounds % self.run.eval_every:
+            raise ValueError(
+                f"eval_every={self.run.eval_every}: expected a divisor of "
+                f"rounds={self.run.rounds}, in a sweep."
+            )
+
+
+def _points(kind, command, arguments: list[str], name: str, default) -> list[Run]:
+    """The configuration of every point."""
+    points = []
+    for options in combinations(command.run, command.grid):
+        one = parse(kind, arguments + options, command=f"sweep {name}", default=default)
+        points += [
+            dataclasses.replace(one.run, seed=one.run.seed + n)
+            for n in range(command.seeds)
+        ]
+    return points
+
+
+def _run_missing(
+    folder: SweepFolder, points: Sequence[Run], at_a_time: int | None, console: Console
+) -> None:
+    """Runs what the folder lacks, showing how far it is."""
+    missing = folder.missing()
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("runs", total=len(points))
+        progress.update(task, completed=len(points) - len(missing))
+        for row, outcome in outcomes([points[n] for n in missing], at_a_time=at_a_time):
+            folder.keep(missing[row], outcome)
+            progress.advance(task)
+            number, final = missing[row] + 1, outcome.lines[-1]
+            console.print(
+                f"run {number}/{len(points)}: loss {final['train_loss']:.3f}, "
+                f"accuracy {final['test_accuracy']:.4f}"
+            )
+
+
+def sweep_command(arguments: list[str], console: Console) -> None:
+    """Runs what was asked for; what a folder holds already is not run again.
+
+    Raises:
+      ValueError: if something asked for is out of range or cannot be had.
+      OSError: if something cannot be read or written.
+    """
+    name, rest, start = start_of(arguments)
+    if isinstance(start, FedSLRun):
+        kind, default = SweepCommand[FedSLRun], SweepCommand(run=start)
+    else:
+        kind, default = SweepCommand[FedLPQRun], SweepCommand(run=start)
+    command = parse(kind, rest, command=f"sweep {name}", default=default)
+    points = _points(kind, command, rest, name, default)
+    now = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = SweepFolder(command.folder or Path("runs") / f"sweep-{name}-{now}", points)
+    folder.open()
+    console.print(f"{len(points)} runs of {points[0].title}; {folder.path}")
+    _run_missing(folder, points, command.at_a_time, console)
+    folder.write_table()
+    runs = [read(one) for one in find([folder.path])]
+    groups = grouped(runs, points[0].channel)
+    least = min(one.accuracy[-1] for group in groups for one in group.courses)
+    console.print(table(groups, float(least)))
+    console.print(f"{folder.path}/sweep.parquet, and a folder for each run")

@@ -1,0 +1,174 @@
+"""Time and energy follow the physics, and the worked example."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedjax_sl.analysis.channel import Channel, gains, path_gain, rate, watts
+from fedjax_sl.analysis.latency import Record, spent
+from fedjax_sl.analysis.traffic import Traffic
+
+
+STILL = Channel(distance_m=(100.0, 100.0), fading=False)
+
+
+def record(
+    rounds=3, clients=10, activations=0, gradients=0, updates=0, model=0, macs=1.0
+):
+    """The same counts for everyone."""
+    shape = (rounds, clients)
+
+    def full(count):
+        return np.full(shape, count, np.int64)
+
+    return Record(
+        client_id=np.tile(np.arange(clients), (rounds, 1)),
+        traffic=Traffic(full(model), full(activations), full(gradients), full(updates)),
+        client_macs=np.full(shape, float(macs)),
+        server_macs=np.full(shape, 2.0 * macs),
+    )
+
+
+def test_the_worked_example():
+    """Ten clients at 100 m share 10 MHz; B = 64, L_c = 4, half of 8192 dropped."""
+    assert path_gain(np.array(100.0)) == pytest.approx(10**-9.05)
+    noise, power = watts(-174), watts(23)
+    assert power == pytest.approx(0.19953, rel=1e-4)
+    assert power * path_gain(np.array(100.0)) / (1e6 * noise) == pytest.approx(
+        44668.36, rel=1e-6
+    )
+    speed = rate(1e6, power, path_gain(np.array(100.0)), noise)
+    assert speed == pytest.approx(15.446998e6, rel=1e-7)
+    bits = 64 * 4096 * 32 + 64 * 4
+    assert bits == 8_388_864
+    took = spent(STILL, record(activations=bits, macs=1e-9))
+    np.testing.assert_allclose(took.up, 0.543074, rtol=1e-6)
+    np.testing.assert_allclose(took.seconds, took.up, rtol=1e-6)
+
+
+def test_computing_takes_what_clock_and_cycles_say():
+    channel = dataclasses.replace(
+        STILL, clock_hz=(1e9, 2e9), macs_per_cycle=10.0, server_macs_per_second=1e12
+    )
+    took = spent(channel, record(macs=1e10))
+    np.testing.assert_allclose(took.up, 1.0)  # the slower class
+    np.testing.assert_allclose(took.down, 2.0)
+    np.testing.assert_allclose(took.server, 3 * 10 * 2e10 / 1e12)
+    np.testing.assert_allclose(took.seconds, took.up + took.down + took.server)
+    joules = 3 * 1e9 * 1e-27 * np.array([1e18, 4e18])
+    np.testing.assert_allclose(took.joules[0, :2], joules)
+
+
+def test_sending_takes_power_and_time():
+    took = spent(STILL, record(updates=15_446_998, macs=1e-9))
+    np.testing.assert_allclose(took.updates, 1.0, rtol=1e-6)
+    np.testing.assert_allclose(took.joules, watts(23), rtol=1e-6)
+
+
+def test_clients_in_turn_add_up():
+    given_record = record(activations=1000, macs=1e9)
+    together = spent(STILL, given_record)
+    turn = spent(STILL, given_record, in_turn=True)
+    assert turn.up[0] > 5 * together.up[0]
+    np.testing.assert_allclose(turn.server, together.server)
+
+
+def test_an_absent_client_takes_no_band_time_or_energy():
+    some = record(activations=10**6, macs=1e9)
+    absent = np.zeros(10, bool)
+    absent[3:] = True
+    less = Record(
+        some.client_id,
+        Traffic(*(np.where(absent, 0, link) for link in some.traffic)),
+        np.where(absent, 0, some.client_macs),
+        np.where(absent, 0, some.server_macs),
+    )
+    took = spent(STILL, less)
+    assert (took.joules[:, 3:] == 0).all()
+    assert took.up[0] < spent(STILL, some).up[0]
+
+
+def test_a_deadline_ends_rounds_and_names_the_late():
+    far = Channel(distance_m=(50.0, 500.0))
+    busy = record(updates=10**7, macs=1e9)
+    free = spent(far, busy)
+    limit = float(np.median(free.seconds)) / 2
+    took = spent(dataclasses.replace(far, deadline_s=limit), busy)
+    assert (took.seconds <= limit).all()
+    assert 0 < took.late.mean() < 1
+    assert (free.seconds > limit)[took.late.any(axis=1)].all()
+    assert not free.late.any()
+
+
+def test_fading_belongs_to_round_and_client():
+    channel = Channel()
+    ids = np.array([[0, 1, 2], [2, 0, 1]])
+    found = gains(channel, ids, first_round=4)
+    np.testing.assert_array_equal(found[1], gains(channel, ids[1:], first_round=5)[0])
+    assert len(np.unique(found)) == 6
+    still = gains(dataclasses.replace(channel, fading=False), ids)
+    assert still[0, 0] == still[1, 1]
+
+
+BUSY = {"activations": 10**6, "gradients": 10**5, "updates": 10**6, "model": 10**6}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    share=st.sampled_from(["equal", "rate"]),
+    seed=st.integers(0, 100),
+    band=st.floats(1e5, 1e9),
+    factor=st.floats(1.01, 10),
+)
+def test_more_of_what_helps_takes_no_longer(share, seed, band, factor):
+    channel = Channel(share=share, channel_seed=seed, bandwidth_hz=band)
+    busy = record(**BUSY, macs=1e8)
+    before = spent(channel, busy)
+    better = {
+        "bandwidth_hz": band * factor,
+        "device_power_dbm": channel.device_power_dbm + factor,
+        "server_power_dbm": channel.server_power_dbm + factor,
+        "macs_per_cycle": channel.macs_per_cycle * factor,
+        "server_macs_per_second": channel.server_macs_per_second * factor,
+    }
+    for name, value in better.items():
+        if share == "rate" and name in ("bandwidth_hz", "device_power_dbm"):
+            continue  # shares move, and one client may lose by it
+        after = spent(dataclasses.replace(channel, **{name: value}), busy)
+        assert (after.seconds <= before.seconds * (1 + 1e-12)).all(), name
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    link=st.sampled_from(sorted(BUSY)), seed=st.integers(0, 100), part=st.floats(0, 1)
+)
+def test_fewer_bits_take_less_time_and_energy(link, seed, part):
+    channel = Channel(channel_seed=seed)
+    before = spent(channel, record(**BUSY, macs=1e8))
+    fewer = BUSY | {link: int(part * BUSY[link] * 0.99)}
+    after = spent(channel, record(**fewer, macs=1e8))
+    assert (after.seconds < before.seconds).all()
+    assert (after.joules <= before.joules).all()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"bandwidth_hz": 0.0},
+        {"bandwidth_hz": float("nan")},
+        {"distance_m": (0.0, 1.0)},
+        {"distance_m": (2.0, 1.0)},
+        {"clock_hz": ()},
+        {"clock_hz": (1e9, -1.0)},
+        {"capacitance": -1.0},
+        {"deadline_s": 0.0},
+        {"device_power_dbm": float("inf")},
+        {"channel_seed": -1},
+    ],
+)
+def test_what_cannot_be_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Channel(**wrong)

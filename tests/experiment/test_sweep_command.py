@@ -1,0 +1,200 @@
+"""A sweep's runs are runs; they are compared and pictured without training."""
+
+import base64
+import json
+import re
+import shutil
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from fedjax_sl.experiment.cli import main
+from fedjax_sl.experiment.figures import front
+from fedjax_sl.experiment.folder import read_lines
+
+
+SMALL = [
+    *("fedlpq", "--data.num-clients", "4", "--method.cohort-size", "3"),
+    *("--model.width", "0.1", "--rounds", "2", "--eval-every", "1"),
+    *("--batch-size", "50", "--method.learning-rate", "0.001"),
+    *("--data.partition", "dirichlet"),
+]
+GRID = ["--grid", "method.bits=6,32", "--seeds", "2"]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Two widths of numbers and two seeds, whose clients own different numbers."""
+    folder = tmp_path_factory.mktemp("sweep") / "grid"
+    main(["sweep", *SMALL, *GRID, "--folder", str(folder)])
+    return folder
+
+
+def refused(arguments, capsys):
+    """The sentence that a command refuses with."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1
+    return said
+
+
+@pytest.mark.slow
+def test_a_point_is_the_run_alone(swept, tmp_path):
+    config = swept / "run-0003" / "config.json"
+    main(["run", "--config", str(config), "--folder", str(tmp_path / "alone")])
+    for name in ("metrics.jsonl", "rounds.jsonl"):
+        alone = read_lines(tmp_path / "alone" / name)
+        for a, b in zip(alone, read_lines(config.with_name(name)), strict=True):
+            a.pop("wall_seconds", None)
+            assert a.keys() == b.keys()
+            for key in a:
+                np.testing.assert_allclose(a[key], b[key], rtol=2e-3, err_msg=key)
+
+
+def test_every_run_is_in_the_table(swept):
+    table = pq.read_table(swept / "sweep.parquet").to_pylist()
+    assert [(x["method.bits"], x["seed"], x["round"]) for x in table] == [
+        (bits, seed, done) for bits in (6, 32) for seed in (0, 1) for done in (1, 2)
+    ]
+    last = read_lines(swept / "run-0002" / "metrics.jsonl")[-1]
+    assert last.items() <= table[5].items()
+
+
+def test_it_goes_on_where_it_stopped(swept, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(swept, copy)
+    kept = (copy / "run-0000/metrics.jsonl").stat().st_mtime_ns
+    (copy / "sweep.parquet").unlink()
+    main(["sweep", *SMALL, *GRID, "--folder", str(copy)])
+    assert (copy / "run-0000/metrics.jsonl").stat().st_mtime_ns == kept
+    assert (copy / "sweep.parquet").exists()
+    said = refused(
+        ["sweep", *SMALL, "--grid", "method.bits=5", "--folder", copy], capsys
+    )
+    assert "holds another sweep" in said
+
+
+def test_another_channel_takes_no_training(swept, capsys):
+    def seconds(*options):
+        main(["compare", str(swept), "--target", "0.01", *options])
+        rows = re.findall(r"│ +(\d+) │ +2 │.*", capsys.readouterr().out)
+        return rows
+
+    assert seconds() == seconds("--channel.bandwidth-hz", "1e6") == ["6", "32"]
+
+
+def test_simulated_time_is_in_the_metrics(swept):
+    few, many = (
+        read_lines(swept / f"run-000{n}" / "metrics.jsonl")[-1] for n in (0, 2)
+    )
+    assert 0 < few["sim_seconds"] < many["sim_seconds"]
+    assert 0 < few["sim_joules"] < many["sim_joules"]
+    rounds = read_lines(swept / "run-0000" / "rounds.jsonl")
+    sent = sum(sum(one["updates_up_bits"]) for one in rounds)
+    assert sent == few["uplink_bits"]
+
+
+def test_the_report_needs_nothing_else(swept, tmp_path):
+    page = tmp_path / "page.html"
+    main(["report", str(swept), "--output", str(page)])
+    text = page.read_text()
+    assert page.stat().st_size < 5e6
+    assert not re.search(r'(src|href)="(?!data:)', text)
+    images = re.findall(
+        r'<img alt="([^"]+)" src="data:image/svg\+xml;base64,(.+?)"', text
+    )
+    assert len(images) == len(list((tmp_path / "page").glob("*.svg"))) >= 3
+    for alt, data in images:
+        assert len(alt) > 30
+        ElementTree.fromstring(base64.b64decode(data))
+    best = max(
+        np.mean(
+            [
+                read_lines(swept / f"run-000{n + seed}/metrics.jsonl")[-1][
+                    "test_accuracy"
+                ]
+                for seed in (0, 1)
+            ]
+        )
+        for n in (0, 2)
+    )
+    assert f"{best:.4f}" in text
+    main(["report", str(swept), "--output", str(page)])
+
+
+def test_a_page_of_somebody_else_is_kept(swept, tmp_path, capsys):
+    page = tmp_path / "index.html"
+    page.write_text("<h1>My home page</h1>")
+    assert "is no report" in refused(["report", swept, "--output", page], capsys)
+    assert page.read_text() == "<h1>My home page</h1>"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--grid", "method.colour=1,2"], "unknown field 'colour'"),
+        (["--grid", "method=1,2"], "expected a field of it"),
+        (["--grid", "method.bits"], "expected FIELD=VALUE"),
+        (["--grid", "method.bits=4,,8"], "expected FIELD=VALUE"),
+        (["--grid", "method.bits=4,4"], "expected each value once"),
+        (["--grid", "method.bits=4", "--grid", "method.bits=8"], "expected once"),
+        (["--grid", "seed=1,2"], "expected --seeds"),
+        (["--grid", "channel.bandwidth-hz=1,2"], "with `compare`"),
+        (["--grid", "method.bits=4,99"], "bits=99"),
+        (["--seeds", "0"], "seeds=0"),
+        (["--at-a-time", "0"], "at_a_time=0"),
+        (["--eval-every", "3"], "expected a divisor"),
+        (["--seed", "-1"], "seed=-1"),
+    ],
+)
+def test_a_sweep_that_makes_no_sense(tmp_path, capsys, options, said):
+    arguments = ["sweep", *SMALL, *options, "--folder", tmp_path / "new"]
+    assert said in refused(arguments, capsys)
+    assert not (tmp_path / "new").exists()
+
+
+def damaged(swept, tmp_path, name, text):
+    copy = tmp_path / "run"
+    shutil.copytree(swept / "run-0000", copy)
+    (copy / name).write_text(text)
+    return copy
+
+
+def test_a_half_written_line_is_left_out(swept, tmp_path, capsys):
+    whole = (swept / "run-0000/metrics.jsonl").read_text()
+    copy = damaged(swept, tmp_path, "metrics.jsonl", whole[:-20])
+    with pytest.warns(UserWarning, match="half written"):
+        main(["compare", str(copy)])
+    assert "1/1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["compare", "report"])
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("metrics.jsonl", "", "holds no line yet"),
+        ("metrics.jsonl", "{]\n", "line 1 is not a JSON object"),
+        ("metrics.jsonl", '{"round": 9}\n', "expected 9 rounds, found 2"),
+        ("rounds.jsonl", '{"round": 0}\n{"round": 1}\n', "another version"),
+        ("config.json", "{", "is not JSON"),
+        ("config.json", json.dumps({"algorithm": "magic"}), "algorithm='magic'"),
+    ],
+)
+def test_a_damaged_folder(swept, tmp_path, capsys, command, name, text, said):
+    copy = damaged(swept, tmp_path, name, text)
+    assert said in refused([command, copy], capsys)
+
+
+def test_an_empty_folder(tmp_path, capsys):
+    assert "expected the folder of a run" in refused(["compare", tmp_path], capsys)
+
+
+def test_the_front_holds_what_nothing_beats():
+    cost = np.array([1.0, 2.0, 3.0, 2.5, 1.0])
+    gain = np.array([0.5, 0.7, 0.6, 0.9, 0.4])
+    assert front(cost, gain).tolist() == [0, 1, 3]
