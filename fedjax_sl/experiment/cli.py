@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
+from fedjax_sl.experiment.bound_command import bound_command
 from fedjax_sl.experiment.compare import compare_command
 from fedjax_sl.experiment.cost import cost_command
 from fedjax_sl.experiment.report_command import report_command
@@ -21,6 +22,7 @@ USAGE = """usage: fedjax-sl run [METHOD] [--help] [OPTIONS]
        fedjax-sl compare FOLDER... [--target ACCURACY] [OPTIONS]
        fedjax-sl report FOLDER... [--output PAGE] [OPTIONS]
        fedjax-sl cost METHOD [--help] [OPTIONS]
+       fedjax-sl bound [--help] [OPTIONS]
 
   run            train, evaluate, and leave a folder with the record; with no options,
                  on the embedded digits, offline, in about a minute
@@ -35,6 +37,7 @@ USAGE = """usage: fedjax-sl run [METHOD] [--help] [OPTIONS]
   cost           what clients compute and send, without training
     fedsl        each cut of a VGG
     fedlpq       each scheme of the published table
+  bound          FedSL's convergence bound, its constants estimated in a short run
 """
 
 BAD_INPUT, DIVERGED, INTERRUPTED = 2, 3, 130
@@ -45,6 +48,7 @@ COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "compare": compare_command,
     "report": report_command,
     "cost": cost_command,
+    "bound": bound_command,
 }
 
 

@@ -8,7 +8,9 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import tyro
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from scipy import stats
 
@@ -23,6 +25,10 @@ from fedjax_sl.experiment.finished import (
     settings,
 )
 from fedjax_sl.experiment.options import parse
+
+
+WIDE = Console(width=1000)
+"""To measure how wide a table wants to be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,38 +100,50 @@ def at_target(group: Group, target: float) -> dict[str, list[float]]:
     return spent
 
 
-def _shown(values: Sequence[float], digits: int = 4) -> str:
+def _shown(values: Sequence[float], *, spread: bool = True) -> str:
+    """The mean, and its interval if there is one and it is wanted."""
     mean, half = interval(values)
-    spread = "" if np.isnan(half) else f" ± {half:.2g}"
-    return f"{mean:.{digits}g}{spread}"
+    shown = f"{mean:.3g}" if mean >= 0.1 else f"{mean:.2g}"
+    return shown if np.isnan(half) or not spread else f"{shown} ±{half:.2g}"
 
 
 def table(groups: Sequence[Group], target: float) -> Table:
     """A line for each group."""
     shown = Table(
-        title=f"To a test accuracy of {target:g}, mean ± 95 % interval over seeds",
+        title=f"Final test accuracy, and what reaching {target:.4g} takes (± 95 %)",
         title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
-    names = list(groups[0].label)
-    columns = [name.removeprefix("method.") for name in names] or ["run"]
-    measured = ["seeds", "final accuracy", "reached", "rounds", "Mbit up"]
-    for column in (*columns, *measured, "seconds", "joules"):
-        shown.add_column(column, justify="right")
+    names = [name.split(".")[-1] for name in groups[0].label] or ["run"]
+    measured = ("accuracy", "reached", "rounds", "Mbit up", "seconds", "joules")
+    for column in (*names, *measured):
+        shown.add_column(column, justify="right", no_wrap=True)
     for group in groups:
         spent = at_target(group, target)
         label = [str(value) for value in group.label.values()]
-        reached = len(spent["rounds"])
-        cells = [_shown(spent[name]) if reached else "–" for name in spent]
-        if reached:
-            cells[1] = _shown([bits / 1e6 for bits in spent["bits"]])
+        cells = ["–"] * len(spent)
+        if spent["rounds"]:
+            cells = [
+                _shown(spent["rounds"], spread=False),
+                _shown([bits / 1e6 for bits in spent["bits"]], spread=False),
+                _shown(spent["seconds"]),
+                _shown(spent["joules"]),
+            ]
         shown.add_row(
             *(label or [group.runs[0].folder.name]),
-            str(len(group.runs)),
             _shown([one.accuracy[-1] for one in group.courses]),
-            f"{reached}/{len(group.runs)}",
+            f"{len(spent['rounds'])}/{len(group.runs)}",
             *cells,
         )
     return shown
+
+
+def show(groups: Sequence[Group], target: float, console: Console) -> None:
+    """Prints the table; figures are never cut to fit a narrow terminal."""
+    shown = table(groups, target)
+    width = max(console.width, Measurement.get(WIDE, WIDE.options, shown).maximum)
+    Console(file=console.file, width=width).print(shown)
 
 
 def same_data(runs: Sequence[Finished]) -> None:
@@ -156,4 +174,4 @@ def compare_command(arguments: list[str], console: Console) -> None:
         console.print(f"all over the channel of the first: {one}", soft_wrap=True)
     groups = grouped(runs, asked.channel)
     least = min(one.accuracy[-1] for group in groups for one in group.courses)
-    console.print(table(groups, asked.target or float(least)))
+    show(groups, asked.target or float(least), console)

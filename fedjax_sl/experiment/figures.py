@@ -25,12 +25,24 @@ AXES = {
 """What accuracy is drawn against: the axis' label, and the factor of its unit."""
 
 SPANS = {
-    "up": "client forward, activations up",
-    "server": "server",
-    "down": "gradients down, client backward",
-    "updates": "updates up",
-    "models": "models down",
+    "up": ("client forward, activations up", "C0"),
+    "server": ("server", "C1"),
+    "down": ("gradients down, client backward", "C2"),
+    "updates": ("updates up", "C3"),
+    "models": ("models down", "C4"),
 }
+"""What a round's seconds go into: label and colour."""
+
+LINKS = {
+    "activations_up": ("activations up", "C0"),
+    "gradients_down": ("gradients down", "C2"),
+    "updates_up": ("updates up", "C3"),
+    "model_down": ("models down", "C4"),
+}
+"""The same for the bits of the links."""
+
+Parts = dict[tuple[str, str], np.ndarray]
+"""Values of each group by label and colour."""
 
 
 def _figure(columns: int = 1, rows: int = 1, height: float = 3.4) -> tuple[Figure, Any]:
@@ -64,12 +76,12 @@ def accuracy(groups: Sequence[Group]) -> Figure:
     return figure
 
 
-def _stacked(axis: Any, groups: Sequence[Group], parts: dict[str, np.ndarray]) -> None:
+def _stacked(axis: Any, groups: Sequence[Group], parts: Parts) -> None:
     """Horizontal bars, a part after another."""
     names = [name_of(group) for group in groups]
     left = np.zeros(len(groups))
-    for label, values in parts.items():
-        axis.barh(names, values, left=left, label=label, height=0.7)
+    for (label, colour), values in parts.items():
+        axis.barh(names, values, left=left, label=label, color=colour, height=0.7)
         left = left + values
     axis.invert_yaxis()
     axis.grid(axis="x", alpha=0.3)
@@ -84,15 +96,15 @@ def where_time_goes(groups: Sequence[Group], channel: Channel) -> Figure:
         for group in groups
     ]
     parts = {
-        label: np.array([getattr(one, name).sum() for one in took])
-        for name, label in SPANS.items()
+        shown: np.array([getattr(one, name).sum() for one in took])
+        for name, shown in SPANS.items()
     }
     _stacked(axes[0, 0], groups, parts)
     axes[0, 0].set(xlabel="seconds of the whole run")
-    traffic = [group.runs[0].record.traffic._asdict() for group in groups]
+    traffic = [group.runs[0].record.traffic for group in groups]
     bits = {
-        name.replace("_", " "): np.array([1e-6 * one[name].sum() for one in traffic])
-        for name in traffic[0]
+        shown: np.array([1e-6 * getattr(one, name).sum() for one in traffic])
+        for name, shown in LINKS.items()
     }
     _stacked(axes[0, 1], groups, bits)
     axes[0, 1].set(xlabel="Mbit of the whole run", yticklabels=[])

@@ -8,7 +8,7 @@ from fedjax_sl.algorithm import Algorithm
 from fedjax_sl.data.cohort import draw_epochs, draw_minibatches
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
-from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, Run
+from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, ModelConfig, Run
 from fedjax_sl.federation.clients import ClientMap
 from fedjax_sl.federation.memory import mapping_named
 from fedjax_sl.fedlpq import fedlpq
@@ -16,6 +16,7 @@ from fedjax_sl.fedlpq.memory import client_bytes as fedlpq_bytes
 from fedjax_sl.fedsl import fedsl
 from fedjax_sl.fedsl.memory import client_bytes as fedsl_bytes
 from fedjax_sl.models.cnn import COMPLEXITIES, cifar_cnn
+from fedjax_sl.models.split import SplitModel
 from fedjax_sl.models.vgg import split_vgg
 from fedjax_sl.simulation import Draw
 
@@ -40,9 +41,9 @@ Mapping = Callable[[int], ClientMap]
 """Bytes of a client -> how clients are mapped."""
 
 
-def _fedsl(config: FedSLRun, train: Dataset, mapping: Mapping) -> Built:
-    model = config.model
-    split = split_vgg(
+def split_model(model: ModelConfig, train: Dataset) -> SplitModel:
+    """The network of FedSL, for these images."""
+    return split_vgg(
         model.depth,
         cut=model.cut,
         num_classes=train.num_classes,
@@ -51,6 +52,10 @@ def _fedsl(config: FedSLRun, train: Dataset, mapping: Mapping) -> Built:
         input_shape=train.image.shape[1:],
         lowering=model.lowering,
     )
+
+
+def _fedsl(config: FedSLRun, train: Dataset, mapping: Mapping) -> Built:
+    split = split_model(config.model, train)
     over = mapping(fedsl_bytes(split, config.batch_size))
     algorithm = fedsl(split, config.method, over_clients=over)
     draw = partial(

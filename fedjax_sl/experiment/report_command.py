@@ -102,7 +102,9 @@ def _svg(figure: Figure) -> bytes:
     """The figure as SVG, its text as text."""
     written = io.BytesIO()
     with rc_context({"svg.fonttype": "none", "font.size": 10}):
-        figure.savefig(written, format="svg", metadata={"Date": None})
+        figure.savefig(
+            written, format="svg", bbox_inches="tight", metadata={"Date": None}
+        )
     return written.getvalue()
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fedjax_sl.experiment.batch import outcomes
-from fedjax_sl.experiment.compare import grouped, table
+from fedjax_sl.experiment.compare import grouped, show
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, Run
 from fedjax_sl.experiment.finished import find, read
 from fedjax_sl.experiment.grid import combinations
@@ -109,5 +109,5 @@ def sweep_command(arguments: list[str], console: Console) -> None:
     runs = [read(one) for one in find([folder.path])]
     groups = grouped(runs, points[0].channel)
     least = min(one.accuracy[-1] for group in groups for one in group.courses)
-    console.print(table(groups, float(least)))
+    show(groups, float(least), console)
     console.print(f"{folder.path}/sweep.parquet, and a folder for each run")

@@ -1,5 +1,6 @@
 """The quantiser Q_b that the configuration chooses."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ from fedjax_sl.compression.quantization import (
     levels_from_bits,
     reconstruct_range_tree,
     reconstruct_tree,
+    variance_bound,
 )
 from fedjax_sl.fedsl.config import FedSLConfig
 
@@ -50,3 +52,16 @@ def quantized(config: FedSLConfig, key: jax.Array, tree: Any, bits: jax.Array) -
         norm=config.quantizer_norm,
         exact=exact,
     )
+
+
+def variance_factor(config: FedSLConfig, sizes: Sequence[int], bits: int) -> float:
+    """q_b with E|Q_b(v) - v|^2 <= q_b |v|^2 over tensors of these sizes, 0 at 32 bits.
+
+    In the range form the step is that of (2^b - 1) / 2 levels below the largest entry.
+    """
+    if bits >= FLOAT_BITS:
+        return 0.0
+    levels = (2**bits - 1) / 2
+    if config.quantizer_norm != "range":
+        levels = float(_levels(config, jnp.asarray(bits)))
+    return max(float(variance_bound(m, levels=levels, norm="max")) for m in sizes)

@@ -80,12 +80,19 @@ def test_it_goes_on_where_it_stopped(swept, tmp_path, capsys):
 
 
 def test_another_channel_takes_no_training(swept, capsys):
-    def seconds(*options):
+    def columns(*options):
         main(["compare", str(swept), "--target", "0.01", *options])
-        rows = re.findall(r"│ +(\d+) │ +2 │.*", capsys.readouterr().out)
-        return rows
+        rows = re.findall(r"^ *(\d+) .* 2/2 +(.*)$", capsys.readouterr().out, re.M)
+        number = r"(?:^|(?<= ))[\d.]+(?:e\+\d+)?"
+        return {
+            bits: [float(x) for x in re.findall(number, rest)] for bits, rest in rows
+        }
 
-    assert seconds() == seconds("--channel.bandwidth-hz", "1e6") == ["6", "32"]
+    usual, narrow = columns(), columns("--channel.bandwidth-hz", "1e6")
+    assert usual.keys() == narrow.keys() == {"6", "32"}
+    for bits, (_, sent, seconds, _) in usual.items():
+        assert narrow[bits][1] == sent
+        assert narrow[bits][2] > 2 * seconds
 
 
 def test_simulated_time_is_in_the_metrics(swept):
