@@ -7,7 +7,7 @@ each turn.
 
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import median
 
 
@@ -25,7 +25,7 @@ def _serve(make: Make, pipe) -> None:
         pipe.send(time.perf_counter() - started)
 
 
-def seconds(contenders: dict[str, Make], *, turns: int) -> dict[str, list[float]]:
+def seconds(contenders: Mapping[str, Make], *, turns: int) -> dict[str, list[float]]:
     """Seconds of each contender's block in each turn, after one block to warm up."""
     context = multiprocessing.get_context("spawn")
     pipes = {}

@@ -10,11 +10,12 @@ which no lowering can beat.
 
 import argparse
 import time
+from functools import partial
 from statistics import median
 
 import jax
 
-from fedjax_sl.models.conv import LOWERINGS, choose
+from fedjax_sl.models.conv import LOWERINGS, Lowering, choose, conv
 
 
 SHAPES = {
@@ -67,7 +68,9 @@ def gigaflops(step, start, flops: float, *, turns: int) -> float:
     return length * flops / median(taken(length) for _ in range(turns)) / 1e9
 
 
-def lowering_rate(name: str, shape: tuple[int, int, int, int], turns: int) -> float:
+def lowering_rate(
+    name: Lowering, shape: tuple[int, int, int, int], turns: int
+) -> float:
     """GFLOP/s of a forward and both backward passes; images need no gradient."""
     batch, size, inputs, outputs = shape
     images = inputs == 3
@@ -77,7 +80,7 @@ def lowering_rate(name: str, shape: tuple[int, int, int, int], turns: int) -> fl
 
     def step(carry):
         x, kernel = carry
-        y, back = jax.vjp(LOWERINGS[name], x, kernel)
+        y, back = jax.vjp(partial(conv, lowering=name), x, kernel)
         dx, dkernel = back(y)
         return x if images else x + 1e-6 * dx, kernel + 1e-6 * dkernel
 
@@ -91,13 +94,8 @@ def product_rate(turns: int, size: int = 1024) -> float:
     return gigaflops(lambda a: a @ x, x, 2 * size**3, turns=turns)
 
 
-def main() -> None:
-    """Prints a table of GFLOP/s; what `auto` takes is in bold."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--turns", type=int, default=5)
-    turns = parser.parse_args().turns
-    device = jax.devices()[0]
-    print(f"{device.device_kind}, float32, GFLOP/s\n")
+def print_table(turns: int) -> None:
+    """Rates of each shape; what `auto` takes is in bold."""
     print("| network | batch, size, channels | " + " | ".join(LOWERINGS) + " |")
     print("|---|---|" + "---|" * len(LOWERINGS))
     for network, shapes in SHAPES.items():
@@ -111,6 +109,15 @@ def main() -> None:
             what = f"{batch}, {size}x{size}, {inputs} to {outputs}"
             print(f"| {network} | {what} | {' | '.join(cells)} |", flush=True)
     print(f"\nlarge matrix product: {product_rate(turns):.0f} GFLOP/s")
+
+
+def main() -> None:
+    """Prints a table of GFLOP/s."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--turns", type=int, default=5)
+    turns = parser.parse_args().turns
+    print(f"{jax.devices()[0].device_kind}, float32, GFLOP/s\n")
+    print_table(turns)
 
 
 if __name__ == "__main__":

@@ -18,29 +18,28 @@ from benchmarks.contest import report, seconds
 CLIENTS, BATCH, INTERVAL, CUT, DEPTH = 10, 16, 5, 4, 19
 
 
-def compiled(width: float):
-    """Our round: clients one after another on each core's device."""
+def mapped(width: float):
+    """The network, and its clients one after another on each core's device."""
     import jax
 
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
-    from fedjax_sl.algorithm import Cohort, Examples
     from fedjax_sl.federation.memory import mapping_named
-    from fedjax_sl.fedsl import FedSLConfig, fedsl
     from fedjax_sl.fedsl.memory import client_bytes
     from fedjax_sl.models import split_vgg
 
-    config = FedSLConfig(
-        cohort_size=CLIENTS, interval=INTERVAL, learning_rate=0.01, prune_end=50
-    )
     model = split_vgg(DEPTH, cut=CUT, width=width)
-    over = mapping_named(
-        "auto", cohort_size=CLIENTS, client_bytes=client_bytes(model, BATCH)
-    )
-    algorithm = fedsl(model, config, over_clients=over)
-    key = jax.random.key(0)
-    shape = (CLIENTS, 1, BATCH)
-    size = CLIENTS * BATCH
-    cohort = Cohort(
+    taken = client_bytes(model, BATCH)
+    return model, mapping_named("auto", cohort_size=CLIENTS, client_bytes=taken)
+
+
+def cohort_of():
+    """Every client's one batch, of random images."""
+    import jax
+
+    from fedjax_sl.algorithm import Cohort, Examples
+
+    key, shape, size = jax.random.key(0), (CLIENTS, 1, BATCH), CLIENTS * BATCH
+    return Cohort(
         client_id=jax.numpy.arange(CLIENTS),
         index=jax.numpy.arange(size).reshape(shape),
         weight=jax.numpy.ones(shape),
@@ -50,6 +49,24 @@ def compiled(width: float):
             label=jax.random.randint(key, (size,), 0, 10),
         ),
     )
+
+
+def compiled(width: float, importance: Literal["taylor", "magnitude"] = "taylor"):
+    """Our round."""
+    import jax
+
+    from fedjax_sl.fedsl import FedSLConfig, fedsl
+
+    model, over = mapped(width)
+    config = FedSLConfig(
+        cohort_size=CLIENTS,
+        interval=INTERVAL,
+        learning_rate=0.01,
+        prune_end=50,
+        importance=importance,
+    )
+    algorithm = fedsl(model, config, over_clients=over)
+    key, cohort = jax.random.key(0), cohort_of()
 
     @partial(jax.jit, donate_argnums=0)
     def interval(state):

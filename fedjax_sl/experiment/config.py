@@ -11,7 +11,7 @@ from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.config import usual_keep_probability
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.models.conv import Lowering
+from fedjax_sl.models.conv import Lowering, Precision
 from fedjax_sl.models.vgg import Norm
 from fedjax_sl.settings import MappingName
 
@@ -67,6 +67,10 @@ class ModelConfig:
     lowering: Lowering = "auto"
     """How convolutions are computed; auto is what was measured to be fastest."""
 
+    precision: Precision = "float32"
+    """Of the products in convolutions; parameters and all else are float32. tf32 and
+    bf16 are fast on hardware that has them; a CPU takes float32 for tf32."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CNNConfig:
@@ -77,6 +81,10 @@ class CNNConfig:
 
     lowering: Lowering = "auto"
     """How convolutions are computed; auto is what was measured to be fastest."""
+
+    precision: Precision = "float32"
+    """Of the products in convolutions; parameters and all else are float32. tf32 and
+    bf16 are fast on hardware that has them; a CPU takes float32 for tf32."""
 
 
 @dataclass(frozen=True, kw_only=True)

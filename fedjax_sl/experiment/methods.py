@@ -51,6 +51,7 @@ def split_model(model: ModelConfig, train: Dataset) -> SplitModel:
         norm=model.norm,
         input_shape=train.image.shape[1:],
         lowering=model.lowering,
+        precision=model.precision,
     )
 
 
@@ -74,6 +75,7 @@ def _fedlpq(config: FedLPQRun, train: Dataset, most: int, mapping: Mapping) -> B
             num_classes=train.num_classes,
             width=config.model.width,
             lowering=config.model.lowering,
+            precision=config.model.precision,
         )
         for complexity in COMPLEXITIES
     ]

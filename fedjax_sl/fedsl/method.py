@@ -68,7 +68,7 @@ def _round(
     *counts, kept_ratio = links(
         setup, state, places, settings, crossed, starts=starts, ends=ends
     )
-    done = work(setup, state, places, starts)
+    done = work(setup, state, places, settings, starts)
     if config.client_update == "parallel":
         state = jax.lax.cond(
             ends,

@@ -13,6 +13,7 @@ from fedjax_sl.fedsl.config import Settings
 from fedjax_sl.fedsl.quantizer import scales
 from fedjax_sl.fedsl.state import FedSLState, Places, Setup
 from fedjax_sl.fedsl.step import Crossed
+from fedjax_sl.fedsl.work import scored
 
 
 def _size(tree) -> int:
@@ -71,9 +72,8 @@ def links(
     num_kept = jax.vmap(kept)(state.mask, params)
     stats = total - _size(params)
 
-    scoring = config.importance == "taylor" and config.charge_scoring
-    scored = starts.astype(jnp.int32) * examples if scoring else 0 * examples
-    extra = scored * math.prod(setup.model.cut_shape())
+    once_more = scored(config, settings, places, starts)
+    extra = once_more * math.prod(setup.model.cut_shape())
     label_bits = math.ceil(math.log2(setup.model.num_classes))
     dense = examples * math.prod(setup.model.cut_shape())
     bitmap = dense if config.dropout_mask == "bitmap" else 0
@@ -85,13 +85,13 @@ def links(
     tensors = len(jax.tree.leaves(params))
     side = _norms(tensors * scales(config), bits) + stats * FLOAT_BITS
     side += _mask_description(setup, state, num_kept < _size(params))
-    passes = 1 + (scored > 0)
+    passes = 1 + (once_more > 0)
     return (
         Link(total * present * (starts | handed_down), full, 0 * present),
         Link(
             crossed.activations + extra,
             full,
-            (examples + scored) * label_bits + bitmap,
+            (examples + once_more) * label_bits + bitmap,
         ),
         Link(
             crossed.activations + extra,

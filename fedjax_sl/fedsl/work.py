@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Work
+from fedjax_sl.fedsl.config import FedSLConfig, Settings
 from fedjax_sl.fedsl.state import FedSLState, Places, Setup
 from fedjax_sl.models.cost import layer_costs
 
 
-def _kept_macs(macs: dict[str, int], mask: Any) -> jax.Array:
+def kept_macs(macs: dict[str, int], mask: Any) -> jax.Array:
     """Of one example through a client model under its mask."""
     total = jnp.float32(sum(macs.values()))
     for path, keep in jax.tree_util.tree_leaves_with_path(mask):
@@ -20,7 +21,26 @@ def _kept_macs(macs: dict[str, int], mask: Any) -> jax.Array:
     return total
 
 
-def work(setup: Setup, state: FedSLState, places: Places, starts: jax.Array) -> Work:
+def scored(
+    config: FedSLConfig, settings: Settings, places: Places, starts: jax.Array
+) -> jax.Array:
+    """`[K]` examples of the pass that scores weights.
+
+    It takes place when a period starts, unless it is not to be charged, scores need no
+    pass, or nothing is to be pruned by them.
+    """
+    examples = (places.weight > 0).sum(axis=1)
+    charged = config.importance == "taylor" and config.charge_scoring
+    return examples * (charged & starts & (settings.prune_ratio > 0))
+
+
+def work(
+    setup: Setup,
+    state: FedSLState,
+    places: Places,
+    settings: Settings,
+    starts: jax.Array,
+) -> Work:
     """Multiplications of one round, per client of the cohort.
 
     A kernel costs in proportion to the entries it keeps: pruned filters cost nothing,
@@ -32,20 +52,19 @@ def work(setup: Setup, state: FedSLState, places: Places, starts: jax.Array) -> 
       setup: model and configuration.
       state: the state, its masks those of this round.
       places: the mini-batches.
+      settings: `[K]` each.
       starts: [] bool, a period starts with this round.
 
     Returns:
       A `Work`.
     """
-    model, config = setup.model, setup.config
+    model = setup.model
     client = {c.name: c.macs for c in layer_costs(model.client, model.input_shape)}
     server = sum(c.macs for c in layer_costs(model.server, model.cut_shape()))
     examples = (places.weight > 0).sum(axis=1).astype(jnp.float32)
-    scored = jnp.zeros_like(examples)
-    if config.importance == "taylor" and config.charge_scoring:
-        scored = examples * starts
-    kept = jax.vmap(lambda mask: _kept_macs(client, mask))(state.mask)
+    once_more = scored(setup.config, settings, places, starts)
+    kept = jax.vmap(lambda mask: kept_macs(client, mask))(state.mask)
     return Work(
-        client=examples * kept + scored * sum(client.values()),
-        server=(examples + scored) * server,
+        client=examples * kept + once_more * sum(client.values()),
+        server=(examples + once_more) * server,
     )

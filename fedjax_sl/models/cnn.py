@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from fedjax_sl.models.batch_norm import ReluBatchNorm
-from fedjax_sl.models.conv import Conv, Lowering
+from fedjax_sl.models.conv import Conv, Lowering, Precision
 
 
 COMPLEXITIES = (1, 2, 3, 4, 5)
@@ -28,12 +28,18 @@ class ConvBlock(nn.Module):
     features: int
     pool: bool
     lowering: Lowering
+    precision: Precision
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, weight: jax.Array) -> jax.Array:
         """Returns the block's activations."""
-        parts = Conv(self.features, lowering=self.lowering, name="conv").parts(x)
-        return ReluBatchNorm(self.pool, name="bn")(*parts, train, weight)
+        conv = Conv(
+            self.features,
+            lowering=self.lowering,
+            precision=self.precision,
+            name="conv",
+        )
+        return ReluBatchNorm(self.pool, name="bn")(*conv.parts(x), train, weight)
 
 
 class CifarCNN(nn.Module):
@@ -43,6 +49,7 @@ class CifarCNN(nn.Module):
     num_classes: int
     width: float
     lowering: Lowering
+    precision: Precision
 
     @nn.compact
     def __call__(
@@ -53,7 +60,9 @@ class CifarCNN(nn.Module):
         for number, channels in enumerate(CHANNELS[: self.complexity + 1], 1):
             features = max(1, round(channels * self.width))
             pool = number in POOLED[self.complexity]
-            block = ConvBlock(features, pool, self.lowering, name=f"block{number}")
+            block = ConvBlock(
+                features, pool, self.lowering, self.precision, name=f"block{number}"
+            )
             x = block(x, train, weight)
         head = "fc" if self.complexity == max(COMPLEXITIES) else "private_fc"
         x = x.reshape(x.shape[0], -1)
@@ -67,6 +76,7 @@ def cifar_cnn(
     num_classes: int = 10,
     width: float = 1.0,
     lowering: Lowering = "auto",
+    precision: Precision = "float32",
 ) -> nn.Module:
     """The network of FedLP (and of Entropy 2023, 25, 1205), or one of its sub-models.
 
@@ -79,6 +89,7 @@ def cifar_cnn(
       num_classes: C.
       width: factor on every number of channels and hidden units.
       lowering: how the convolutions are computed, see `models.conv`.
+      precision: of the convolutions' products.
 
     Returns:
       A module `(images, train, weight) -> logits`.
@@ -92,4 +103,4 @@ def cifar_cnn(
         raise ValueError(f"num_classes={num_classes}: expected at least 2.")
     if not width > 0:
         raise ValueError(f"width={width}: expected a number > 0.")
-    return CifarCNN(complexity, num_classes, width, lowering)
+    return CifarCNN(complexity, num_classes, width, lowering, precision)

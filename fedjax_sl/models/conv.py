@@ -15,7 +15,8 @@ the batch that stay in a core's cache, or with few input channels a convolution.
 """
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from functools import cache
+from typing import Any, Literal, get_args
 
 import chex
 import jax
@@ -25,6 +26,17 @@ from jax import lax
 
 
 Lowering = Literal["auto", "xla", "canonical", "matmul"]
+
+Precision = Literal["float32", "tf32", "bf16"]
+"""Of the products in a convolution; what goes in and comes out is float32."""
+
+_PRECISIONS: dict[Precision, tuple[Any, str]] = {
+    "float32": (jnp.float32, "highest"),
+    "tf32": (jnp.float32, "high"),
+    "bf16": (jnp.bfloat16, "default"),
+}
+"""The factors' dtype, and what the hardware is asked for: `high` is tf32 on a GPU, and
+as good on a TPU; `default` would be tf32 for float32 on a GPU, and bf16 on a TPU."""
 
 FEW_CHANNELS = 8
 """Fewer input channels than this make a product too narrow."""
@@ -123,12 +135,13 @@ def _patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return (_rows(patches) @ _rows(kernel)).reshape(*x.shape[:-1], -1)
 
 
-def _with_gradients(convolve: Callable) -> Callable:
+def _with_gradients(convolve: Callable, asked: str) -> Callable:
     """Gives a convolution gradients made of itself and of a matrix product."""
 
     @jax.custom_vjp
     def differentiable(x, kernel):
-        return convolve(x, kernel)
+        with jax.default_matmul_precision(asked):
+            return convolve(x, kernel)
 
     def forward(x, kernel):
         return differentiable(x, kernel), (x, kernel)
@@ -136,20 +149,27 @@ def _with_gradients(convolve: Callable) -> Callable:
     def backward(residual, dy):
         x, kernel = residual
         dx = differentiable(dy, _transpose(kernel))
-        return dx, _kernel_gradient(x, dy, kernel.shape)
+        with jax.default_matmul_precision(asked):
+            return dx, _kernel_gradient(x, dy, kernel.shape)
 
     differentiable.defvjp(forward, backward)
     return differentiable
 
 
-LOWERINGS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
-    "xla": _xla,
-    "canonical": _with_gradients(_xla),
-    "matmul": _with_gradients(_patches),
-}
+LOWERINGS: tuple[Lowering, ...] = ("xla", "canonical", "matmul")
 
 
-def choose(x_shape: tuple[int, ...], backend: str) -> str:
+@cache
+def _lowered(lowering: Lowering, precision: Precision) -> Callable:
+    """`(x, kernel) -> y`, one function for each choice."""
+    _, asked = _PRECISIONS[precision]
+    if lowering == "xla":
+        return jax.default_matmul_precision(asked)(_xla)
+    convolve = {"canonical": _xla, "matmul": _patches}[lowering]
+    return _with_gradients(convolve, asked)
+
+
+def choose(x_shape: tuple[int, ...], backend: str) -> Lowering:
     """The lowering found fastest for inputs `[B, H, W, Ch]` on a backend.
 
     As `benchmarks/conv.py` measures it, see docs/convolutions.md: on a CPU `lax.conv`
@@ -163,19 +183,26 @@ def choose(x_shape: tuple[int, ...], backend: str) -> str:
     return "matmul" if small else "canonical"
 
 
-def conv(x: jax.Array, kernel: jax.Array, *, lowering: Lowering = "auto") -> jax.Array:
+def conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    lowering: Lowering = "auto",
+    precision: Precision = "float32",
+) -> jax.Array:
     """The 'same'-padded convolution of stride 1.
 
     Args:
       x: `[B, H, W, Cin]`.
       kernel: `[kh, kw, Cin, Cout]`, kh and kw odd.
       lowering: how it is computed, see the module's docstring.
+      precision: of its products, forward and backward.
 
     Returns:
-      `[B, H, W, Cout]`.
+      `[B, H, W, Cout]` float32.
 
     Raises:
-      ValueError: if the lowering is unknown.
+      ValueError: if the lowering or the precision is unknown.
     """
     chex.assert_rank([x, kernel], 4)
     chex.assert_equal(x.shape[-1], kernel.shape[2])
@@ -183,9 +210,15 @@ def conv(x: jax.Array, kernel: jax.Array, *, lowering: Lowering = "auto") -> jax
         raise ValueError(
             f"lowering={lowering!r}: expected one of {get_args(Lowering)}."
         )
+    if precision not in _PRECISIONS:
+        raise ValueError(
+            f"precision={precision!r}: expected one of {get_args(Precision)}."
+        )
     if lowering == "auto":
-        return LOWERINGS[choose(x.shape, jax.default_backend())](x, kernel)
-    return LOWERINGS[lowering](x, kernel)
+        lowering = choose(x.shape, jax.default_backend())
+    dtype, _ = _PRECISIONS[precision]
+    lowered = _lowered(lowering, precision)
+    return lowered(x.astype(dtype), kernel.astype(dtype)).astype(jnp.float32)
 
 
 class Conv(nn.Module):
@@ -194,6 +227,7 @@ class Conv(nn.Module):
     features: int
     size: int = 3
     lowering: Lowering = "auto"
+    precision: Precision = "float32"
 
     @nn.compact
     def parts(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -201,7 +235,8 @@ class Conv(nn.Module):
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return conv(x, kernel, lowering=self.lowering), bias
+        y = conv(x, kernel, lowering=self.lowering, precision=self.precision)
+        return y, bias
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns `[B, H, W, features]`."""

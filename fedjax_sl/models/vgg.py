@@ -13,7 +13,7 @@ from typing import Literal
 import jax
 from flax import linen as nn
 
-from fedjax_sl.models.conv import Conv, Lowering
+from fedjax_sl.models.conv import Conv, Lowering, Precision
 from fedjax_sl.models.norm import GroupNormRelu
 from fedjax_sl.models.pool import max_pool
 from fedjax_sl.models.split import SplitModel, Stages
@@ -44,11 +44,17 @@ class ConvStage(nn.Module):
     norm: Norm
     pool: bool
     lowering: Lowering
+    precision: Precision = "float32"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Returns the stage's activations."""
-        conv = Conv(self.features, lowering=self.lowering, name="conv")
+        conv = Conv(
+            self.features,
+            lowering=self.lowering,
+            precision=self.precision,
+            name="conv",
+        )
         if self.norm == "group":
             return GroupNormRelu(self.pool, name="norm")(*conv.parts(x))
         x = conv(x)
@@ -82,6 +88,7 @@ def split_vgg(
     norm: Norm = "group",
     input_shape: tuple[int, int, int] = (32, 32, 3),
     lowering: Lowering = "auto",
+    precision: Precision = "float32",
 ) -> SplitModel:
     """A VGG cut after convolution L_c, with a head 512-512-C.
 
@@ -93,6 +100,7 @@ def split_vgg(
       norm: what follows each convolution.
       input_shape: `(H, W, Ch)`, at least 32 pixels a side.
       lowering: how the convolutions are computed, see `models.conv`.
+      precision: of the convolutions' products.
 
     Returns:
       The split model.
@@ -126,7 +134,7 @@ def split_vgg(
     for count, channels in zip(blocks, CHANNELS, strict=True):
         for position in range(1, count + 1):
             stage = partial(ConvStage, scaled(channels), norm, position == count)
-            stages.append(partial(stage, lowering))
+            stages.append(partial(stage, lowering, precision))
     for features in (HIDDEN, HIDDEN):
         stages.append(partial(DenseStage, scaled(features), last=False))
     stages.append(partial(DenseStage, num_classes, last=True))

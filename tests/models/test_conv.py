@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,7 @@ SHAPES = [
 
 
 def value_and_gradients(name, x, kernel, dy):
-    y, back = jax.vjp(LOWERINGS[name], x, kernel)
+    y, back = jax.vjp(partial(conv, lowering=name), x, kernel)
     return y, *back(dy)
 
 
@@ -46,7 +48,7 @@ def test_second_gradient(key, name):
 
     def twice(lowering):
         def loss(k):
-            return (LOWERINGS[lowering](x, k) ** 3).sum()
+            return (conv(x, k, lowering=lowering) ** 3).sum()
 
         return jax.grad(lambda k: (jax.grad(loss)(k) ** 2).sum())(kernel)
 
@@ -69,6 +71,26 @@ def test_choice_depends_on_backend_and_shape():
     assert choose((16, 8, 8, 64), "gpu") == "xla"
 
 
-def test_unknown_lowering():
-    with pytest.raises(ValueError, match="lowering='fft'"):
-        conv(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), lowering="fft")
+@pytest.mark.parametrize("lowering", LOWERINGS)
+def test_low_precision_is_in_the_products_only(key, lowering):
+    """bf16 rounds each factor to 8 bits; what comes out, gradients too, is float32."""
+    x = jax.random.normal(key, (2, 8, 8, 16))
+    kernel = 0.1 * jax.random.normal(jax.random.fold_in(key, 1), (3, 3, 16, 16))
+
+    def both(precision):
+        y, back = jax.vjp(
+            partial(conv, lowering=lowering, precision=precision), x, kernel
+        )
+        return y, *back(jnp.cos(y))
+
+    exact, rounded = both("float32"), both("bf16")
+    for a, b in zip(exact, rounded, strict=True):
+        assert a.dtype == b.dtype == jnp.float32
+        assert 1e-4 < jnp.linalg.norm(a - b) / jnp.linalg.norm(a) < 2e-2
+    np.testing.assert_allclose(both("tf32")[0], exact[0], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("asked", [{"lowering": "fft"}, {"precision": "int4"}])
+def test_unknown_choices_are_refused(asked):
+    with pytest.raises(ValueError, match="expected one of"):
+        conv(jnp.zeros((1, 4, 4, 1)), jnp.zeros((3, 3, 1, 1)), **asked)

@@ -1,0 +1,71 @@
+"""What the techniques add to a round: FedSL's against one that has none of them.
+
+    python -m benchmarks.techniques
+
+The setting of `benchmarks.round`. By magnitude the importance of weights costs no pass
+of its own, so that what is left is pruning, masks and their choice, quantisation,
+dropout and counting; Taylor scores take one more forward and backward pass of all
+clients whenever models are averaged.
+"""
+
+import argparse
+from functools import partial
+
+from benchmarks.contest import report, seconds
+from benchmarks.round import (
+    BATCH,
+    CLIENTS,
+    CUT,
+    DEPTH,
+    INTERVAL,
+    cohort_of,
+    compiled,
+    mapped,
+)
+
+
+def plain(width: float):
+    """The same blocks of rounds without techniques."""
+    import jax
+    import optax
+
+    from benchmarks.plain import round_of, start
+
+    model, over = mapped(width)
+    cohort, optimizer = cohort_of(), optax.sgd(0.01, momentum=0.9)
+
+    @partial(jax.jit, donate_argnums=0)
+    def interval(state):
+        def one(state, _):
+            return round_of(model, optimizer, over, INTERVAL, state, cohort), None
+
+        return jax.lax.scan(one, state, length=INTERVAL)[0]
+
+    held = [start(model, optimizer, CLIENTS, jax.random.key(0))]
+
+    def block():
+        held[0] = interval(held[0])
+        jax.block_until_ready(held[0])
+
+    block()
+    return block
+
+
+def main() -> None:
+    """Prints a table of examples per second and ratios."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--width", type=float, default=0.25)
+    parser.add_argument("--turns", type=int, default=9)
+    chosen = parser.parse_args()
+    contenders = {
+        "no technique": partial(plain, chosen.width),
+        "all, importance by magnitude": partial(compiled, chosen.width, "magnitude"),
+        "all, importance by Taylor scores": partial(compiled, chosen.width),
+    }
+    taken = seconds(contenders, turns=chosen.turns)
+    print(f"VGG-{DEPTH}, width {chosen.width:g}, cut {CUT}, {CLIENTS} x {BATCH}\n")
+    print(report(taken, CLIENTS * BATCH * INTERVAL))
+
+
+if __name__ == "__main__":
+    main()
