@@ -1,6 +1,7 @@
 """Stricter than production: four CPU devices, no silent broadcasting of ranks."""
 
 import os
+import tempfile
 
 import jax
 import pytest
@@ -8,6 +9,11 @@ import pytest
 
 # Nearly all the time of these tests goes into compiling programs that run once.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# What one test has compiled another one, or a run in a process of its own, need not.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="fedjax_sl-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -56,8 +56,10 @@ def _prepare_jax() -> None:
     """One CPU device for each core, and compiled programs kept for the next run."""
     if jax.config.values["jax_num_cpu_devices"] < 1:  # JAX_NUM_CPU_DEVICES not set
         jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    jax.config.update("jax_compilation_cache_dir", str(Path(base) / "fedjax_sl/xla"))
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        programs = Path(base) / "fedjax_sl/xla"
+        jax.config.update("jax_compilation_cache_dir", str(programs))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
