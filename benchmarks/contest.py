@@ -63,3 +63,23 @@ def report(taken: dict[str, list[float]], examples: int) -> str:
             f"({min(ratios):.2f} to {max(ratios):.2f}) |"
         )
     return "\n".join(rows)
+
+
+def share_of_product(macs: float, taken: list[float], turns: int = 5) -> str:
+    """How near a block comes to the machine's rate of large matrix products.
+
+    Args:
+      macs: multiplications with additions of one block.
+      taken: its seconds.
+      turns: of the product, taken right after the contest.
+
+    Returns:
+      A sentence.
+    """
+    from benchmarks.conv import product_rate
+
+    ours, product = 2 * macs / median(taken) / 1e9, product_rate(turns)
+    return (
+        f"{ours:.0f} GFLOP/s, {ours / product:.2f} of a large matrix product's "
+        f"{product:.0f}"
+    )

@@ -11,7 +11,7 @@ import os
 from functools import partial
 from typing import Literal
 
-from benchmarks.contest import report, seconds
+from benchmarks.contest import report, seconds, share_of_product
 
 
 CLIENTS, EXAMPLES = 10, 500
@@ -82,6 +82,13 @@ def main() -> None:
     taken = seconds(contenders, turns=chosen.turns)
     print(f"six-convolution network, {CLIENTS} x {EXAMPLES}, batch {chosen.batch}\n")
     print(report(taken, CLIENTS * EXAMPLES))
+    # Here, so that PyTorch's process holds no JAX.
+    from fedjax_sl.models import cifar_cnn
+    from fedjax_sl.models.cost import layer_costs
+
+    macs = sum(layer.macs for layer in layer_costs(cifar_cnn(), (32, 32, 3)))
+    done = 3 * macs * CLIENTS * EXAMPLES
+    print(f"\nfedjax_sl: {share_of_product(done, taken['fedjax_sl'])}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import os
 from functools import partial
 from typing import Literal
 
-from benchmarks.contest import report, seconds
+from benchmarks.contest import report, seconds, share_of_product
 
 
 CLIENTS, BATCH, INTERVAL, CUT, DEPTH = 10, 16, 5, 4, 19
@@ -129,6 +129,13 @@ def main() -> None:
     taken = seconds(contenders, turns=chosen.turns)
     print(f"VGG-{DEPTH}, width {chosen.width:g}, cut {CUT}, {CLIENTS} x {BATCH}\n")
     print(report(taken, CLIENTS * BATCH * INTERVAL))
+    # Here, so that PyTorch's processes hold no JAX.
+    from fedjax_sl.analysis.complexity import cut_costs
+
+    (cost,) = [c for c in cut_costs(DEPTH, width=chosen.width) if c.cut == CUT]
+    macs = 3 * (cost.client_macs + cost.server_macs) * CLIENTS * BATCH
+    done = (INTERVAL + 1) * macs  # one pass more, which scores weights
+    print(f"\nfedjax_sl: {share_of_product(done, taken['fedjax_sl'])}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Time and memory of a round against the number of clients.
+"""Time and memory of a round against the number of clients, and of devices.
 
     python -m benchmarks.scaling
 
@@ -70,11 +70,11 @@ def fedsl_round(clients: int):
     return fedsl(model, config, over_clients=over), cohort_of(clients, 1, 8)
 
 
-def measure(make, clients: int, turns: int) -> Round:
-    """Compiles and times one round."""
+def measure(make, clients: int, devices: int, turns: int) -> Round:
+    """Compiles and times one round on so many devices, one for each core."""
     import jax
 
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    jax.config.update("jax_num_cpu_devices", devices)
     algorithm, cohort = make(clients)
     key = jax.random.key(1)
     state = jax.jit(algorithm.init)(key)
@@ -92,24 +92,33 @@ def measure(make, clients: int, turns: int) -> Round:
     )
 
 
+def print_row(make, clients: int, devices: int, turns: int) -> None:
+    """Measures in a process of its own, so that peaks do not mix."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        found = pool.submit(partial(measure, make, clients, devices, turns)).result()
+    print(
+        f"| {clients} | {devices} | {1000 * found.seconds / clients:.1f} | "
+        f"{found.temporary / 1e6:.0f} | {found.peak / 1e6:.0f} |",
+        flush=True,
+    )
+
+
 def main() -> None:
     """Prints a table for each method."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--clients", type=int, nargs="+", default=[10, 100, 1000])
     parser.add_argument("--turns", type=int, default=3)
     chosen = parser.parse_args()
+    cores = os.cpu_count() or 1
     for name, make in {"FedLP-Q": fedlpq_round, "FedSL": fedsl_round}.items():
-        print(f"{name}\n\n| clients | ms/client | temporary MB | process MB |")
-        print("|---|---|---|---|")
+        print(
+            f"{name}\n\n| clients | devices | ms/client | temporary MB | process MB |"
+        )
+        print("|---|---|---|---|---|")
         for clients in chosen.clients:
-            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-                work = pool.submit(partial(measure, make, clients, chosen.turns))
-                found = work.result()
-            print(
-                f"| {clients} | {1000 * found.seconds / clients:.1f} | "
-                f"{found.temporary / 1e6:.0f} | {found.peak / 1e6:.0f} |",
-                flush=True,
-            )
+            print_row(make, clients, cores, chosen.turns)
+        for devices in range(1, cores):
+            print_row(make, chosen.clients[-1], devices, chosen.turns)
         print()
 
 

@@ -14,12 +14,14 @@ from fedjax_sl.experiment.cost import cost_command
 from fedjax_sl.experiment.report_command import report_command
 from fedjax_sl.experiment.run import Diverged
 from fedjax_sl.experiment.run_command import run_command
+from fedjax_sl.experiment.suggest_command import suggest_command
 from fedjax_sl.experiment.sweep_command import sweep_command
 
 
 USAGE = """usage: fedjax-sl run [METHOD] [--help] [OPTIONS]
        fedjax-sl sweep [METHOD] --grid FIELD=VALUE,... [--seeds N] [OPTIONS]
        fedjax-sl compare FOLDER... [--target ACCURACY] [OPTIONS]
+       fedjax-sl suggest FOLDER... --target ACCURACY [--by seconds] [OPTIONS]
        fedjax-sl report FOLDER... [--output PAGE] [OPTIONS]
        fedjax-sl cost METHOD [--help] [OPTIONS]
        fedjax-sl bound [--help] [OPTIONS]
@@ -33,7 +35,8 @@ USAGE = """usage: fedjax-sl run [METHOD] [--help] [OPTIONS]
   sweep          the same for every combination of values, compiled together
   compare        what finished runs reach, and the bits, seconds and joules it takes
                  over a channel, without training
-  report         the same as a page with pictures, in one file
+  suggest        of these runs, the settings that reach an accuracy at least cost
+  report         what they reach, as a page with pictures, in one file
   cost           what clients compute and send, without training
     fedsl        each cut of a VGG
     fedlpq       each scheme of the published table
@@ -46,6 +49,7 @@ COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "run": run_command,
     "sweep": sweep_command,
     "compare": compare_command,
+    "suggest": suggest_command,
     "report": report_command,
     "cost": cost_command,
     "bound": bound_command,

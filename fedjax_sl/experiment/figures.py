@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 from matplotlib.figure import Figure  # noqa: E402
 
 from fedjax_sl.analysis.channel import Channel  # noqa: E402
+from fedjax_sl.analysis.front import front  # noqa: E402
 from fedjax_sl.analysis.latency import spent  # noqa: E402
 from fedjax_sl.experiment.compare import Group, interval  # noqa: E402
 
@@ -109,13 +110,6 @@ def where_time_goes(groups: Sequence[Group], channel: Channel) -> Figure:
     _stacked(axes[0, 1], groups, bits)
     axes[0, 1].set(xlabel="Mbit of the whole run", yticklabels=[])
     return figure
-
-
-def front(cost: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    """Places of the points that no other beats in both, by rising cost."""
-    order = np.lexsort((-gain, cost))
-    best = np.maximum.accumulate(np.concatenate(([-np.inf], gain[order][:-1])))
-    return order[gain[order] > best]
 
 
 def pareto(groups: Sequence[Group]) -> Figure:

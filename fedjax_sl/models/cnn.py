@@ -28,7 +28,7 @@ class ConvBlock(nn.Module):
     features: int
     pool: bool
     lowering: Lowering
-    precision: Precision
+    precision: Precision = "float32"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, weight: jax.Array) -> jax.Array:

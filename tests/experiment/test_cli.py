@@ -11,7 +11,7 @@ import pytest
 from fedjax_sl.experiment import cli
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, from_json, to_json
 from fedjax_sl.experiment.folder import read_lines
-from fedjax_sl.experiment.run_command import METHODS
+from fedjax_sl.experiment.presets import METHODS
 from fedjax_sl.fedlpq import FedLPQConfig
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from fedjax_sl.analysis.front import front
 from fedjax_sl.experiment.cli import main
-from fedjax_sl.experiment.figures import front
 from fedjax_sl.experiment.folder import read_lines
 
 
@@ -199,6 +199,15 @@ def test_a_damaged_folder(swept, tmp_path, capsys, command, name, text, said):
 
 def test_an_empty_folder(tmp_path, capsys):
     assert "expected the folder of a run" in refused(["compare", tmp_path], capsys)
+
+
+def test_a_suggestion_is_the_cheapest_that_reaches_the_target(swept, capsys):
+    main(["suggest", str(swept), "--target", "0.01", "--by", "bits"])
+    said = capsys.readouterr().out
+    assert re.search(r"least bits: bits 6\b", said)
+    assert "measured in these runs" in said
+    said = refused(["suggest", swept, "--target", "1"], capsys)
+    assert "no setting reaches it" in said and "highest accuracy" in said
 
 
 def test_the_front_holds_what_nothing_beats():

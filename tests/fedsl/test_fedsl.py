@@ -203,7 +203,9 @@ def test_momentum_stays_with_the_client(key):
 
 
 def test_device_classes_have_their_own_ratio(key):
-    config = dataclasses.replace(ON, prune_ratio=(0.0, 0.5), dropout_rate=(0.0, 0.5))
+    config = dataclasses.replace(
+        ON, prune_ratio=(0.0, 0.5), dropout_rate=(0.0, 0.5), charge_scoring=False
+    )
     states, metrics = play(config, key, 1)
     ratios = np.asarray(metrics[0].kept_ratio)
     assert (ratios[[0, 2]] > 0.99).all() and (ratios[[1, 3]] < 0.8).all()

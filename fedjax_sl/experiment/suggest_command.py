@@ -1,0 +1,98 @@
+"""`fedjax-sl suggest SWEEP…`: the settings that reach an accuracy at least cost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.analysis.front import front
+from fedjax_sl.experiment.compare import Group, at_target, grouped, same_data, show
+from fedjax_sl.experiment.figures import name_of
+from fedjax_sl.experiment.finished import find, read
+from fedjax_sl.experiment.options import parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggest:
+    """Choose among the settings of finished sweeps; nothing is trained."""
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Of sweeps and of runs."""
+
+    target: float
+    """Test accuracy to reach, in (0, 1]."""
+
+    by: Literal["seconds", "joules", "bits"] = "seconds"
+    """What is to be least: simulated time, energy of the devices, or bits sent up."""
+
+    channel: Channel = field(default_factory=Channel)
+
+    def __post_init__(self):
+        """Checks the ranges."""
+        if not self.folders:
+            raise ValueError("no folder: expected that of a sweep or of a run.")
+        if not 0 < self.target <= 1:
+            raise ValueError(f"target={self.target}: expected more than 0, at most 1.")
+
+
+def reaching(groups: Sequence[Group], target: float) -> list[Group]:
+    """The groups of which every run reaches the accuracy."""
+    return [
+        group
+        for group in groups
+        if len(at_target(group, target)["rounds"]) == len(group.runs)
+    ]
+
+
+def best(groups: Sequence[Group], target: float, by: str) -> list[Group]:
+    """Those who reach the accuracy, the cheapest first."""
+    able = reaching(groups, target)
+    return sorted(able, key=lambda group: np.mean(at_target(group, target)[by]))
+
+
+def cheapest_for_each_accuracy(groups: Sequence[Group], by: str) -> list[Group]:
+    """The Pareto front of final accuracy over the cost of the whole run."""
+    cost = np.array([np.mean([getattr(c, by)[-1] for c in g.courses]) for g in groups])
+    gain = np.array([np.mean([c.accuracy[-1] for c in g.courses]) for g in groups])
+    return [groups[place] for place in front(cost, gain)]
+
+
+def suggest_command(arguments: list[str], console: Console) -> None:
+    """Prints the choice, what else reaches the target, and the front.
+
+    Raises:
+      ValueError: if nothing reaches the target, or an option makes no sense.
+      OSError: if something cannot be read.
+    """
+    asked = parse(Suggest, arguments, command="suggest")
+    runs = [read(folder) for folder in find(asked.folders)]
+    same_data(runs)
+    usual = Suggest(
+        folders=asked.folders, target=asked.target, channel=runs[0].config.channel
+    )
+    asked = parse(Suggest, arguments, command="suggest", default=usual)
+    groups = grouped(runs, asked.channel)
+    able = best(groups, asked.target, asked.by)
+    if not able:
+        highest = max(float(c.accuracy.max()) for g in groups for c in g.courses)
+        raise ValueError(
+            f"target={asked.target}: no setting reaches it with every seed; the "
+            f"highest accuracy of any run is {highest:.4f}."
+        )
+    show(able, asked.target, console)
+    console.print(f"least {asked.by}: {name_of(able[0])}", soft_wrap=True)
+    console.print(
+        f"best for some final accuracy and {asked.by} of the whole run: "
+        + "; ".join(map(name_of, cheapest_for_each_accuracy(groups, asked.by))),
+        soft_wrap=True,
+    )
+    console.print(
+        "Accuracies are measured in these runs; bits are counted in them; seconds and "
+        "joules are the channel's model applied to what was counted.",
+        soft_wrap=True,
+    )
