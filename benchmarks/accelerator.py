@@ -16,14 +16,14 @@ import jax
 from benchmarks import conv
 from benchmarks.fedlpq import CLIENTS as FEDLPQ_CLIENTS
 from benchmarks.round import BATCH, CLIENTS, CUT, DEPTH, cohort_of
-from fedjax_sl.federation.clients import ClientMap, chunks, scan, vmap
+from fedjax_sl.federation.clients import ClientMap, chunks, vmap
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.models import cifar_cnn, split_vgg
 
 
 PRECISIONS = ("float32", "tf32", "bf16")
-MAPPINGS: dict[str, ClientMap] = {"scan": scan, "chunks of 5": chunks(5), "vmap": vmap}
+MAPPINGS: dict[str, ClientMap] = {"5 at a time": chunks(5), "all at once": vmap}
 FEDLPQ_STEPS = 10
 
 

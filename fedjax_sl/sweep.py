@@ -28,9 +28,10 @@ def _groups(points: Sequence[Any]) -> list[list[int]]:
 
 
 def results(
-    run: Callable[[Any], Any],
+    run: Callable[..., Any],
     points: Sequence[Any],
     *,
+    shared: tuple[Any, ...] = (),
     at_a_time: int | None = None,
     over_points: clients.ClientMap | None = None,
 ) -> Iterator[tuple[int, Any]]:
@@ -41,8 +42,10 @@ def results(
     static (a cut, a granularity, a cohort's size) are grouped, a program for each.
 
     Args:
-      run: a pure function of one point, such as one that calls `simulate`.
+      run: a pure function `(*shared, point)`, such as one that calls `simulate`.
       points: pytrees of numbers, keys and arrays; configurations are.
+      shared: what all points have, such as the data: as arguments, large arrays are
+        not part of the program.
       at_a_time: points in a call of the program, whose results come together; by
         default all of a structure. The last call is filled up with copies.
       over_points: how the points of a call are mapped. By default they are spread over
@@ -57,12 +60,12 @@ def results(
     for places in _groups(points):
         size = min(at_a_time or len(places), len(places))
         over = over_points or clients.sharded(clients.mesh(size, "sweep"))
-        program = jax.jit(over.map(run))
+        program = jax.jit(lambda shared, here, over=over: over.map(run, *shared)(here))
         for first in range(0, len(places), size):
             here = places[first : first + size]
             filled = here + here[:1] * (size - len(here))
             stacked = jax.tree.map(_stack, *(points[place] for place in filled))
-            found = jax.device_get(program(stacked))
+            found = jax.device_get(program(shared, stacked))
             for row, place in enumerate(here):
                 yield place, jax.tree.map(lambda x, row=row: x[row], found)
 

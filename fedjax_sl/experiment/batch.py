@@ -8,8 +8,9 @@ import jax
 import numpy as np
 
 from fedjax_sl.data.partition import Partition
+from fedjax_sl.data.sources import Dataset
 from fedjax_sl.experiment.config import Run
-from fedjax_sl.experiment.job import Job, prepare
+from fedjax_sl.experiment.job import Job, on_data, prepare
 from fedjax_sl.experiment.methods import build
 from fedjax_sl.experiment.metrics import Totals, round_lines
 from fedjax_sl.simulation import History, simulate
@@ -53,19 +54,18 @@ def _padded(partition: Partition, most: int) -> Partition:
     return Partition(index, partition.count)
 
 
-def _run(job: Job) -> Callable[[Point], History]:
-    """One run as a pure function of its point."""
-    static = job.config
+def _run(static: Run) -> Callable[[Dataset, Dataset, Point], History]:
+    """One run as a pure function of data and point."""
 
-    def run(point: Point) -> History:
+    def run(train: Dataset, test: Dataset, point: Point) -> History:
         config = dataclasses.replace(static, method=point.method)
-        method = build(config, job.train, point.partition, one_device=True)
+        method = build(config, train, point.partition, one_device=True)
         _, history = simulate(
             method.algorithm,
-            job.train,
+            train,
             point.partition,
             jax.random.key(point.seed),
-            test=job.test,
+            test=test,
             rounds=static.rounds,
             cohort_size=static.cohort_size,
             batch_size=static.batch_size,
@@ -95,6 +95,24 @@ def _outcome(job: Job, history: History) -> Outcome:
     return Outcome(config, lines, rounds)
 
 
+def _jobs(configs: Sequence[Run]) -> list[Job]:
+    """Runs that share their data."""
+    first = prepare(configs[0])
+    return [on_data(config, first.train, first.test) for config in configs]
+
+
+def _points(jobs: Sequence[Job]) -> list[Point]:
+    most = max(job.partition.index.shape[1] for job in jobs)
+    return [
+        Point(
+            job.config.method,
+            np.uint32(job.config.seed),
+            _padded(job.partition, most),
+        )
+        for job in jobs
+    ]
+
+
 def outcomes(
     configs: Sequence[Run], *, at_a_time: int | None = None
 ) -> Iterator[tuple[int, Outcome]]:
@@ -104,26 +122,30 @@ def outcomes(
       configs: of the runs.
       at_a_time: runs in a call of a program; as many as there are devices if not given.
 
-    Yields:
-      The place of a run among `configs` and its outcome, as they come.
+    Returns:
+      An iterator over places of runs among `configs` and their outcomes, as they come.
 
     Raises:
-      ValueError: if something asked for is out of range or cannot be had.
+      ValueError: if something asked for is out of range or cannot be had; at once,
+        before anything has run.
     """
     groups: dict[Any, list[int]] = {}
     for place, config in enumerate(configs):
         groups.setdefault(_static(config), []).append(place)
-    for places in groups.values():
-        jobs = [prepare(configs[place]) for place in places]
-        most = max(job.partition.index.shape[1] for job in jobs)
-        points = [
-            Point(
-                job.config.method,
-                np.uint32(job.config.seed),
-                _padded(job.partition, most),
-            )
-            for job in jobs
-        ]
-        size = at_a_time or jax.device_count()
-        for row, history in results(_run(jobs[0]), points, at_a_time=size):
+    prepared = [
+        (places, _jobs([configs[place] for place in places]))
+        for places in groups.values()
+    ]
+    return _run_all(prepared, at_a_time or jax.device_count())
+
+
+def _run_all(
+    prepared: Sequence[tuple[list[int], list[Job]]], at_a_time: int
+) -> Iterator[tuple[int, Outcome]]:
+    for places, jobs in prepared:
+        data = jax.device_put((jobs[0].train, jobs[0].test))
+        found = results(
+            _run(jobs[0].config), _points(jobs), shared=data, at_a_time=at_a_time
+        )
+        for row, history in found:
             yield places[row], _outcome(jobs[row], history)

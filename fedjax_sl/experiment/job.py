@@ -41,16 +41,32 @@ def divide(config: DataConfig, labels: np.ndarray, seed: int) -> Partition:
     return partition
 
 
+def on_data(config: Run, train: Dataset, test: Dataset) -> Job:
+    """A run on data at hand.
+
+    Args:
+      config: the run.
+      train: training examples of its data set.
+      test: examples to evaluate on.
+
+    Returns:
+      The job, nothing in its configuration left open.
+
+    Raises:
+      ValueError: if something asked for is out of range.
+    """
+    config = config.resolved()
+    partition = divide(config.data, train.label, config.seed)
+    return Job(config, build(config, train, partition), train, test, partition)
+
+
 def prepare(config: Run) -> Job:
     """Loads the data, divides it, and builds model and method.
 
     Raises:
       ValueError: if something asked for is out of range or cannot be had.
     """
-    config, data = config.resolved(), config.data
+    data = config.data
     source = {"data_dir": data.dir, "image_size": data.image_size}
-    train = load(data.name, split="train", **source)
-    partition = divide(data, train.label, config.seed)
-    method = build(config, train, partition)
-    test = load(data.name, split="test", **source)
-    return Job(config, method, train, test, partition)
+    train, test = (load(data.name, split=s, **source) for s in ("train", "test"))
+    return on_data(config, train, test)

@@ -71,12 +71,18 @@ def _points(kind, command, arguments: list[str], name: str, default) -> list[Run
 def _run_missing(
     folder: SweepFolder, points: Sequence[Run], at_a_time: int | None, console: Console
 ) -> None:
-    """Runs what the folder lacks, showing how far it is."""
+    """Runs what the folder lacks, showing how far it is.
+
+    Whatever is wrong with a point is found before the folder is made.
+    """
     missing = folder.missing()
+    found = outcomes([points[n] for n in missing], at_a_time=at_a_time)
+    folder.open()
+    console.print(f"{len(points)} runs of {points[0].title}; {folder.path}")
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("runs", total=len(points))
         progress.update(task, completed=len(points) - len(missing))
-        for row, outcome in outcomes([points[n] for n in missing], at_a_time=at_a_time):
+        for row, outcome in found:
             folder.keep(missing[row], outcome)
             progress.advance(task)
             number, final = missing[row] + 1, outcome.lines[-1]
@@ -102,8 +108,7 @@ def sweep_command(arguments: list[str], console: Console) -> None:
     points = _points(kind, command, rest, name, default)
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = SweepFolder(command.folder or Path("runs") / f"sweep-{name}-{now}", points)
-    folder.open()
-    console.print(f"{len(points)} runs of {points[0].title}; {folder.path}")
+    folder.check()
     _run_missing(folder, points, command.at_a_time, console)
     folder.write_table()
     runs = [read(one) for one in find([folder.path])]

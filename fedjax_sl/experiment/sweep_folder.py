@@ -28,28 +28,32 @@ class SweepFolder:
     def _description(self) -> list[dict[str, Any]]:
         return json.loads(json.dumps([settings(point) for point in self.points]))
 
-    def open(self) -> None:
-        """Makes the folder, or goes on with it.
+    def check(self) -> None:
+        """Refuses a folder that holds something else, or cannot be written to.
 
         Raises:
           ValueError: if it holds something else.
           OSError: if it cannot be written to.
         """
         known = self.path / SWEEP
-        if self.path.is_dir() and known.exists():
-            try:
-                same = json.loads(known.read_text()) == self._description()
-            except ValueError:
-                same = False
-            if not same:
-                raise ValueError(
-                    f"{self.path} holds another sweep: give the options that it was "
-                    "started with, or another --folder."
-                )
+        if not (self.path.is_dir() and known.exists()):
+            folders.check(self.path, overwrite=False)
             return
-        folders.check(self.path, overwrite=False)
+        try:
+            same = json.loads(known.read_text()) == self._description()
+        except ValueError:
+            same = False
+        if not same:
+            raise ValueError(
+                f"{self.path} holds another sweep: give the options that it was "
+                "started with, or another --folder."
+            )
+
+    def open(self) -> None:
+        """Makes the folder, if it is not there yet."""
         self.path.mkdir(parents=True, exist_ok=True)
-        folders.write_text(known, json.dumps(self._description()) + "\n")
+        description = json.dumps(self._description()) + "\n"
+        folders.write_text(self.path / SWEEP, description)
 
     def _point(self, number: int) -> Path:
         return self.path / f"run-{number:04d}"

@@ -157,6 +157,8 @@ def test_a_page_of_somebody_else_is_kept(swept, tmp_path, capsys):
         (["--at-a-time", "0"], "at_a_time=0"),
         (["--eval-every", "3"], "expected a divisor"),
         (["--seed", "-1"], "seed=-1"),
+        (["--grid", "data.name=digits,cifar1000"], "cifar1000"),
+        (["--grid", "data.num-clients=4,5000"], "5000"),
     ],
 )
 def test_a_sweep_that_makes_no_sense(tmp_path, capsys, options, said):
