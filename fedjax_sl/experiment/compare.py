@@ -2,12 +2,10 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
-import tyro
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.measure import Measurement
@@ -20,11 +18,9 @@ from fedjax_sl.experiment.finished import (
     Finished,
     course,
     differing,
-    find,
-    read,
     settings,
 )
-from fedjax_sl.experiment.options import parse
+from fedjax_sl.experiment.selection import Selection, select
 
 
 WIDE = Console(width=1000)
@@ -32,21 +28,15 @@ WIDE = Console(width=1000)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare:
+class Compare(Selection):
     """Compare finished runs over a channel; nothing is trained again."""
-
-    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Of runs and of sweeps."""
 
     target: float | None = None
     """Test accuracy to reach, in (0, 1]; by default the least final one of all."""
 
-    channel: Channel = field(default_factory=Channel)
-
     def __post_init__(self):
         """Checks the ranges."""
-        if not self.folders:
-            raise ValueError("no folder: expected that of a run or of a sweep.")
+        super().__post_init__()
         if self.target is not None and not 0 < self.target <= 1:
             raise ValueError(f"target={self.target}: expected more than 0, at most 1.")
 
@@ -146,17 +136,6 @@ def show(groups: Sequence[Group], target: float, console: Console) -> None:
     Console(file=console.file, width=width).print(shown)
 
 
-def same_data(runs: Sequence[Finished]) -> None:
-    """Refuses runs whose accuracies cannot be compared.
-
-    Raises:
-      ValueError: if they are of different data sets.
-    """
-    names = sorted({run.config.data.name for run in runs})
-    if len(names) > 1:
-        raise ValueError(f"runs on {' and '.join(names)}: expected one data set.")
-
-
 def compare_command(arguments: list[str], console: Console) -> None:
     """Prints the table.
 
@@ -164,11 +143,7 @@ def compare_command(arguments: list[str], console: Console) -> None:
       ValueError: if a folder or an option makes no sense.
       OSError: if something cannot be read.
     """
-    asked = parse(Compare, arguments, command="compare")
-    runs = [read(folder) for folder in find(asked.folders)]
-    same_data(runs)
-    usual = Compare(folders=asked.folders, channel=runs[0].config.channel)
-    asked = parse(Compare, arguments, command="compare", default=usual)
+    asked, runs = select(Compare, arguments, command="compare")
     if len({run.config.channel for run in runs}) > 1:
         one = dataclasses.asdict(asked.channel)
         console.print(f"all over the channel of the first: {one}", soft_wrap=True)

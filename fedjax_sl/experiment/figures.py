@@ -58,13 +58,17 @@ def name_of(group: Group) -> str:
 
 
 def accuracy(groups: Sequence[Group]) -> Figure:
-    """Accuracy against rounds, bits, seconds and joules; a band spans the seeds."""
+    """Accuracy against rounds, bits, seconds and joules; a band spans the seeds, as far
+    as all of them have come.
+    """
     figure, axes = _figure(2, 2)
     for place, (name, (label, factor)) in zip(axes.flat, AXES.items(), strict=True):
         for number, group in enumerate(groups):
             colour = f"C{number % 10}"
-            x = factor * np.mean([getattr(one, name) for one in group.courses], axis=0)
-            y = np.array([one.accuracy for one in group.courses])
+            both = min(len(one.accuracy) for one in group.courses)
+            costs = [getattr(one, name)[:both] for one in group.courses]
+            x = factor * np.mean(costs, axis=0)
+            y = np.array([one.accuracy[:both] for one in group.courses])
             style = "-" if number < 10 else "--"
             place.plot(x, y.mean(axis=0), style, color=colour, label=name_of(group))
             if len(y) > 1:

@@ -5,14 +5,13 @@ import dataclasses
 import html
 import io
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
 from string import Template
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import tyro
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -20,31 +19,20 @@ from rich.console import Console
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.experiment import figures
 from fedjax_sl.experiment import folder as folders
-from fedjax_sl.experiment.compare import Group, at_target, grouped, interval, same_data
+from fedjax_sl.experiment.compare import Group, at_target, grouped, interval
 from fedjax_sl.experiment.config import to_json
-from fedjax_sl.experiment.finished import find, read
-from fedjax_sl.experiment.options import parse
+from fedjax_sl.experiment.selection import Selection, select
 
 
 MARK = '<meta name="generator" content="fedjax-sl">'
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(Selection):
     """Write a page about finished runs, and its pictures."""
-
-    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Of runs and of sweeps."""
 
     output: Path | None = None
     """The page; report.html in the folder, or here if there are several."""
-
-    channel: Channel = field(default_factory=Channel)
-
-    def __post_init__(self):
-        """Checks that there is something to report on."""
-        if not self.folders:
-            raise ValueError("no folder: expected that of a run or of a sweep.")
 
 
 class Picture(NamedTuple):
@@ -179,11 +167,7 @@ def report_command(arguments: list[str], console: Console) -> None:
       ValueError: if a folder or an option makes no sense.
       OSError: if something cannot be read or written.
     """
-    asked = parse(Report, arguments, command="report")
-    runs = [read(folder) for folder in find(asked.folders)]
-    same_data(runs)
-    usual = Report(folders=asked.folders, channel=runs[0].config.channel)
-    asked = parse(Report, arguments, command="report", default=usual)
+    asked, runs = select(Report, arguments, command="report")
     alone = asked.folders[0] if len(asked.folders) == 1 else Path()
     output = asked.output or alone / "report.html"
     if output.exists() and MARK not in output.read_text(errors="replace"):

@@ -1,28 +1,21 @@
 """`fedjax-sl suggest SWEEP…`: the settings that reach an accuracy at least cost."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-import tyro
 from rich.console import Console
 
-from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.front import front
-from fedjax_sl.experiment.compare import Group, at_target, grouped, same_data, show
+from fedjax_sl.experiment.compare import Group, at_target, grouped, show
 from fedjax_sl.experiment.figures import name_of
-from fedjax_sl.experiment.finished import find, read
-from fedjax_sl.experiment.options import parse
+from fedjax_sl.experiment.selection import Selection, select
 
 
 @dataclass(frozen=True, kw_only=True)
-class Suggest:
+class Suggest(Selection):
     """Choose among the settings of finished sweeps; nothing is trained."""
-
-    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Of sweeps and of runs."""
 
     target: float
     """Test accuracy to reach, in (0, 1]."""
@@ -30,12 +23,9 @@ class Suggest:
     by: Literal["seconds", "joules", "bits"] = "seconds"
     """What is to be least: simulated time, energy of the devices, or bits sent up."""
 
-    channel: Channel = field(default_factory=Channel)
-
     def __post_init__(self):
         """Checks the ranges."""
-        if not self.folders:
-            raise ValueError("no folder: expected that of a sweep or of a run.")
+        super().__post_init__()
         if not 0 < self.target <= 1:
             raise ValueError(f"target={self.target}: expected more than 0, at most 1.")
 
@@ -69,13 +59,7 @@ def suggest_command(arguments: list[str], console: Console) -> None:
       ValueError: if nothing reaches the target, or an option makes no sense.
       OSError: if something cannot be read.
     """
-    asked = parse(Suggest, arguments, command="suggest")
-    runs = [read(folder) for folder in find(asked.folders)]
-    same_data(runs)
-    usual = Suggest(
-        folders=asked.folders, target=asked.target, channel=runs[0].config.channel
-    )
-    asked = parse(Suggest, arguments, command="suggest", default=usual)
+    asked, runs = select(Suggest, arguments, command="suggest")
     groups = grouped(runs, asked.channel)
     able = best(groups, asked.target, asked.by)
     if not able:

@@ -134,6 +134,15 @@ def test_the_report_needs_nothing_else(swept, tmp_path):
     main(["report", str(swept), "--output", str(page)])
 
 
+def test_a_seed_that_has_not_come_as_far_is_pictured_too(swept, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(swept, copy)
+    metrics = copy / "run-0000/metrics.jsonl"
+    metrics.write_text(metrics.read_text().split("\n")[0] + "\n")
+    main(["report", str(copy)])
+    assert (copy / "report.html").exists()
+
+
 def test_a_page_of_somebody_else_is_kept(swept, tmp_path, capsys):
     page = tmp_path / "index.html"
     page.write_text("<h1>My home page</h1>")
