@@ -9,7 +9,6 @@ kept, and not computed again.
 """
 
 import argparse
-import os
 
 import jax
 import matplotlib
@@ -21,10 +20,9 @@ from experiments.fedlpq_setting import (
     REDUCED,
     config_of,
     play,
-    run_main,
     world,
 )
-from experiments.fedlpq_table import RESULTS
+from experiments.script import RESULTS, run_main
 from fedjax_sl import Partition, cifar_cnn
 from fedjax_sl.analysis.bounds import code_length, code_length_bound, entropy
 from fedjax_sl.compression import quantize_tree
@@ -227,7 +225,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--full", action="store_true", help="the published setting")
     chosen = parser.parse_args()
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     scale = FULL if chosen.full else REDUCED
     folder = RESULTS / scale.name
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,6 @@ there stand for the published 10 and 8.
 """
 
 import dataclasses
-import sys
 from dataclasses import dataclass
 from functools import partial
 
@@ -77,15 +76,6 @@ def world(scale: Scale, partition: str) -> tuple[Dataset, Dataset, Partition]:
     else:
         owners = dirichlet(rng, train.label, scale.num_clients, alpha=ALPHA)
     return train, first("test", scale.test_examples), owners
-
-
-def run_main(main) -> None:
-    """Runs a script; what is missing or wrong is one sentence and exit code 2."""
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def algorithm(scale: Scale, config: FedLPQConfig) -> Algorithm:

@@ -8,9 +8,7 @@ Every row is kept as soon as it is known, and is not computed again.
 
 import argparse
 import itertools
-import os
 import time
-from pathlib import Path
 from statistics import mean
 
 import jax
@@ -24,9 +22,9 @@ from experiments.fedlpq_setting import (
     REDUCED,
     config_of,
     play,
-    run_main,
     world,
 )
+from experiments.script import RESULTS, run_main
 from fedjax_sl.analysis.traffic import traffic
 from fedjax_sl.experiment.folder import append_lines, resume_lines, write_text
 
@@ -35,8 +33,6 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot  # noqa: E402
 
-
-RESULTS = Path(__file__).parent / "results"
 
 SCHEMES = {
     "FedAvg": (1.0, None),
@@ -145,7 +141,6 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="the published setting")
     parser.add_argument("--seeds", type=int, default=1)
     chosen = parser.parse_args()
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     scale, console = FULL if chosen.full else REDUCED, Console(highlight=False)
     folder = RESULTS / scale.name
     folder.mkdir(parents=True, exist_ok=True)

@@ -127,6 +127,7 @@ class Algorithm(NamedTuple):
       period: `period(state) -> int32`, changes exactly when a new cohort of clients
         is to be drawn.
       views: further models worth evaluating, `name -> predict`.
+      models: fields of the state that hold models, which another run may start from.
     """
 
     init: Callable[[jax.Array], State]
@@ -134,3 +135,4 @@ class Algorithm(NamedTuple):
     predict: Callable[[State, jax.Array], jax.Array]
     period: Callable[[State], jax.Array]
     views: Mapping[str, Callable[[State, jax.Array], jax.Array]] = {}
+    models: tuple[str, ...] = ()

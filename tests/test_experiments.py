@@ -3,7 +3,6 @@
 import dataclasses
 import sys
 
-import jax
 import numpy as np
 import pytest
 
@@ -46,7 +45,6 @@ def tiny(monkeypatch, tmp_path):
         fedlpq_table, "SCHEMES", {"FedAvg": (1.0, None), "(0.5)": (0.5, None)}
     )
     monkeypatch.setattr(sys, "argv", ["experiment"])
-    monkeypatch.setattr(jax.config, "update", lambda *_: None)
     return tmp_path / TINY.name
 
 

@@ -210,8 +210,8 @@ def _over(keep: jax.Array, leaf: jax.Array) -> jax.Array:
     return jnp.broadcast_to(keep, leaf.shape)
 
 
-def kept(mask: Mask, tree: Any) -> jax.Array:
-    """How many entries of the tree the mask keeps, [] int32."""
+def kept_in_each(mask: Mask, tree: Any) -> Any:
+    """How many entries of each leaf the mask keeps, a tree of [] int32."""
 
     def one(keep, leaf):
         if keep is None:
@@ -219,8 +219,12 @@ def kept(mask: Mask, tree: Any) -> jax.Array:
         repeats = leaf.size // keep.size
         return keep.sum() * repeats
 
-    counts = jax.tree.map(one, mask, tree, is_leaf=_none)
-    return jnp.stack(jax.tree.leaves(counts)).sum()
+    return jax.tree.map(one, mask, tree, is_leaf=_none)
+
+
+def kept(mask: Mask, tree: Any) -> jax.Array:
+    """How many entries of the tree the mask keeps, [] int32."""
+    return jnp.stack(jax.tree.leaves(kept_in_each(mask, tree))).sum()
 
 
 def ratio_at(

@@ -54,7 +54,8 @@ def levels_from_bits(bits: Any, *, signed: bool) -> Any:
     return jnp.left_shift(1, bits - 1) - 1 if signed else jnp.left_shift(1, bits)
 
 
-def _norm(x: jax.Array, norm: Norm) -> jax.Array:
+def norm_of(x: jax.Array, norm: Norm) -> jax.Array:
+    """What a tensor is scaled by, []."""
     return jnp.abs(x).max() if norm == "max" else jnp.sqrt((x * x).sum())
 
 
@@ -85,7 +86,7 @@ def quantize(key: jax.Array, x: jax.Array, *, levels: Any, norm: Norm) -> Quanti
 def _quantize(draw: jax.Array, x: jax.Array, levels: Any, norm: Norm) -> Quantized:
     chex.assert_type(x, float)
     levels = jnp.asarray(levels, jnp.float32)
-    scale = _norm(x, norm).astype(jnp.float32)
+    scale = norm_of(x, norm).astype(jnp.float32)
     position = _position(x, scale, levels)
     below = jnp.floor(position)
     level = jnp.sign(x) * (below + (draw < position - below))
@@ -117,14 +118,17 @@ def quantize_tree(key: jax.Array, tree: Any, *, levels: Any, norm: Norm) -> Any:
     Args:
       key: a key used here only.
       tree: leaves `[...]` float32.
-      levels: s, may be traced.
+      levels: s, or a tree of them, one for each tensor; may be traced.
       norm: "max" or "l2".
 
     Returns:
       A `Quantized` in place of each leaf.
     """
     return jax.tree.map(
-        lambda draw, x: _quantize(draw, x, levels, norm), _draws(key, tree), tree
+        lambda draw, x, levels: _quantize(draw, x, levels, norm),
+        _draws(key, tree),
+        tree,
+        jax.tree.broadcast(levels, tree),
     )
 
 
@@ -136,18 +140,24 @@ def reconstruct_tree(
     Args:
       key: a key used here only.
       tree: leaves `[...]` float32.
-      levels: s, may be traced.
+      levels: s, or a tree of them, one for each tensor; may be traced.
       norm: what a tensor is scaled by.
-      exact: [] bool, may be traced: return the tree bit for bit as it is.
+      exact: [] bool or a tree of them, may be traced: return the tensors as they are,
+        bit for bit.
 
     Returns:
       The same structure.
     """
 
-    def one(x, quantized):
+    def one(x, quantized, levels, exact):
         return jnp.where(exact, x, dequantize(quantized, levels=levels))
 
-    return jax.tree.map(one, tree, quantize_tree(key, tree, levels=levels, norm=norm))
+    return jax.tree.map(
+        one,
+        tree,
+        quantize_tree(key, tree, levels=levels, norm=norm),
+        *(jax.tree.broadcast(each, tree) for each in (levels, exact)),
+    )
 
 
 def _on_range(draw: jax.Array, x: jax.Array, levels: Any) -> jax.Array:
@@ -169,17 +179,23 @@ def reconstruct_range_tree(
     Args:
       key: a key used here only.
       tree: leaves `[...]` float32.
-      levels: s, 2^b - 1 for b bits; may be traced.
-      exact: [] bool, may be traced: return the tree bit for bit as it is.
+      levels: s, 2^b - 1 for b bits, or a tree of them; may be traced.
+      exact: [] bool or a tree of them, may be traced: return the tensors as they are,
+        bit for bit.
 
     Returns:
       The same structure.
     """
 
-    def one(draw, x):
+    def one(draw, x, levels, exact):
         return jnp.where(exact, x, _on_range(draw, x, levels))
 
-    return jax.tree.map(one, _draws(key, tree), tree)
+    return jax.tree.map(
+        one,
+        _draws(key, tree),
+        tree,
+        *(jax.tree.broadcast(each, tree) for each in (levels, exact)),
+    )
 
 
 def exact_variance(x: jax.Array, *, levels: Any, norm: Norm) -> jax.Array:
@@ -193,7 +209,7 @@ def exact_variance(x: jax.Array, *, levels: Any, norm: Norm) -> jax.Array:
     Returns:
       [] float32.
     """
-    scale = _norm(x, norm)
+    scale = norm_of(x, norm)
     position = _position(x, scale, levels)
     fraction = position - jnp.floor(position)
     return (scale / levels) ** 2 * (fraction * (1 - fraction)).sum()

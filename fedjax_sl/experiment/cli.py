@@ -12,10 +12,11 @@ from fedjax_sl.experiment.bound_command import bound_command
 from fedjax_sl.experiment.compare import compare_command
 from fedjax_sl.experiment.cost import cost_command
 from fedjax_sl.experiment.report_command import report_command
-from fedjax_sl.experiment.run import Diverged
 from fedjax_sl.experiment.run_command import run_command
+from fedjax_sl.experiment.stopping import Stopped
 from fedjax_sl.experiment.suggest_command import suggest_command
 from fedjax_sl.experiment.sweep_command import sweep_command
+from fedjax_sl.experiment.training import Diverged
 
 
 USAGE = """usage: fedjax-sl run [METHOD] [--help] [OPTIONS]
@@ -67,7 +68,7 @@ def _prepare_jax() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point; exits with 0, 2 (bad input), 3 (diverged) or 130 (interrupted)."""
+    """Entry point; exits with 0, 2 (bad input), 3 (diverged), or 128 and a signal."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -84,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except Diverged as error:
         print(f"diverged: {error}", file=sys.stderr)
         sys.exit(DIVERGED)
+    except Stopped as stop:
+        sys.exit(128 + stop.number)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 

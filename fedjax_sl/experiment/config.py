@@ -29,6 +29,12 @@ class DataConfig:
     image_size: int = 32
     """Pixels a side that images are resized to, >= 32 for a VGG."""
 
+    train_examples: int | None = None
+    """How many of the training images are used, the first ones; all if not given."""
+
+    test_examples: int | None = None
+    """The same of the test images."""
+
     num_clients: int = 10
     """N, clients that share the training examples, >= 1."""
 
@@ -108,6 +114,9 @@ class RunConfig:
 
     seed: int = 0
     """The run's only source of randomness."""
+
+    init_from: str | None = None
+    """Folder of a run whose models, as last kept, this one starts from."""
 
     mapping: MappingName = "auto"
     """How clients are mapped: one by one (scan), all at once (vmap) or in chunks on one

@@ -15,6 +15,7 @@ CONFIG, METRICS, ROUNDS, SUMMARY, PLOTS = (
     "summary.json",
     "plots",
 )
+CHECKPOINTS = "checkpoints"
 
 
 def check(folder: Path, *, overwrite: bool) -> None:
@@ -50,7 +51,8 @@ def create(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (CONFIG, METRICS, ROUNDS, SUMMARY):
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / PLOTS, ignore_errors=True)
+    for name in (PLOTS, CHECKPOINTS):
+        shutil.rmtree(folder / name, ignore_errors=True)
     (folder / PLOTS).mkdir()
 
 
@@ -89,6 +91,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not lines:
         raise ValueError(f"{path} holds no line yet.")
     return lines
+
+
+def keep_lines(path: Path, count: int) -> None:
+    """Cuts a file of lines off after so many, as they were written."""
+    if path.exists():
+        kept = path.read_text().split("\n")[:count]
+        write_text(path, "".join(f"{line}\n" for line in kept))
 
 
 def resume_lines(path: Path) -> list[dict[str, Any]]:

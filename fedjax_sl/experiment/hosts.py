@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -65,6 +66,20 @@ def join(cluster: Cluster) -> None:
             "--distributed: found no other processes; give --coordinator, --processes "
             f"and --rank ({str(error).splitlines()[0]})"
         ) from error
+
+
+def from_first(tree: Any) -> Any:
+    """A tree as the first process has it, for all; shapes are those of each."""
+    if jax.process_count() == 1:
+        return tree
+    return multihost_utils.broadcast_one_to_all(tree)
+
+
+def largest(value: int) -> int:
+    """The largest of the processes' values."""
+    if jax.process_count() == 1:
+        return value
+    return int(multihost_utils.process_allgather(np.int32(value)).max())
 
 
 def is_first() -> bool:

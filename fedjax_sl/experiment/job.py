@@ -1,5 +1,6 @@
 """From a configuration to everything that a run needs."""
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +61,17 @@ def on_data(config: Run, train: Dataset, test: Dataset) -> Job:
     return Job(config, build(config, train, partition), train, test, partition)
 
 
+def _first(dataset: Dataset, count: int | None, name: str) -> Dataset:
+    """The first so many examples, or all."""
+    available = len(dataset.label)
+    if count is None:
+        return dataset
+    if not 1 <= count <= available:
+        raise ValueError(f"{name}={count}: expected 1 to {available}.")
+    image, label = dataset.image[:count], dataset.label[:count]
+    return dataclasses.replace(dataset, image=image, label=label)
+
+
 def prepare(config: Run) -> Job:
     """Loads the data, divides it, and builds model and method.
 
@@ -69,4 +81,8 @@ def prepare(config: Run) -> Job:
     data = config.data
     source = {"data_dir": data.dir, "image_size": data.image_size}
     train, test = (load(data.name, split=s, **source) for s in ("train", "test"))
-    return on_data(config, train, test)
+    return on_data(
+        config,
+        _first(train, data.train_examples, "train_examples"),
+        _first(test, data.test_examples, "test_examples"),
+    )

@@ -12,17 +12,48 @@ from fedjax_sl.analysis.traffic import Traffic
 from fedjax_sl.data.sources import Dataset
 
 
+NOTHING = {
+    "uplink_bits": 0,
+    "downlink_bits": 0,
+    "sim_seconds": 0.0,
+    "sim_joules": 0.0,
+    "wall_seconds": 0.0,
+}
+
+
 class Totals:
     """Sums over the rounds so far, and the line of metrics that they give."""
 
-    def __init__(self, test: Dataset, *, steps: int, channel: Channel, in_turn: bool):
-        """Starts at nothing: `steps` in a round, clients at once or in turn."""
+    def __init__(
+        self,
+        test: Dataset,
+        *,
+        steps: int,
+        channel: Channel,
+        in_turn: bool,
+        so_far: dict[str, Any] | None = None,
+    ):
+        """Goes on from earlier sums, if there are any, or starts at nothing.
+
+        Args:
+          test: examples that accuracies are of.
+          steps: in a round.
+          channel: that time and energy are of.
+          in_turn: clients go one after another rather than at once.
+          so_far: what `so_far()` returned.
+        """
         self.steps, self.channel, self.in_turn = steps, channel, in_turn
         counts = np.bincount(test.label, minlength=test.num_classes)
         self.majority_rate = float(counts.max() / counts.sum())
-        self.uplink = self.downlink = 0
-        self.seconds = self.joules = 0.0
-        self.started = time.monotonic()
+        self.sums = dict(NOTHING if not so_far else so_far)
+        self.started = time.monotonic() - self.sums.pop("wall_seconds")
+
+    def _wall_seconds(self) -> float:
+        return round(time.monotonic() - self.started, 3)
+
+    def so_far(self) -> dict[str, Any]:
+        """The sums, as JSON keeps them exactly."""
+        return {**self.sums, "wall_seconds": self._wall_seconds()}
 
     def line(self, done: int, rounds: RoundMetrics, views: Any) -> dict[str, Any]:
         """Adds the rounds since the last evaluation.
@@ -38,10 +69,13 @@ class Totals:
         record = record_of(rounds)
         first = done - len(record.client_id)
         took = spent(self.channel, record, first_round=first, in_turn=self.in_turn)
-        self.uplink += int(record.traffic.uplink.sum())
-        self.downlink += int(record.traffic.downlink.sum())
-        self.seconds += float(took.seconds.sum())
-        self.joules += float(took.joules.sum())
+        new = {
+            "uplink_bits": int(record.traffic.uplink.sum()),
+            "downlink_bits": int(record.traffic.downlink.sum()),
+            "sim_seconds": float(took.seconds.sum()),
+            "sim_joules": float(took.joules.sum()),
+        }
+        self.sums = {name: self.sums[name] + value for name, value in new.items()}
         line = {
             "round": done,
             "step": done * self.steps,
@@ -55,11 +89,7 @@ class Totals:
         return line | {
             "majority_rate": self.majority_rate,
             "kept_ratio": float(np.mean(rounds.kept_ratio[-1])),
-            "uplink_bits": self.uplink,
-            "downlink_bits": self.downlink,
-            "sim_seconds": self.seconds,
-            "sim_joules": self.joules,
-            "wall_seconds": round(time.monotonic() - self.started, 3),
+            **self.so_far(),
         }
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, Run, from_json
+from fedjax_sl.experiment.folder import CONFIG
 from fedjax_sl.fedlpq import FedLPQConfig
 
 
@@ -14,6 +15,26 @@ METHODS: dict[str, Run] = {
     "fedavg": FedLPQRun(method=FedLPQConfig(bits=FLOAT_BITS, keep_probability=1.0)),
 }
 """What each name starts from."""
+
+
+def _value(arguments: list[str], name: str) -> str | None:
+    """What follows an option, if it is given."""
+    for place, word in enumerate(arguments):
+        option, equals, joined = word.partition("=")
+        if option == name:
+            return joined if equals else (arguments[place + 1 :] or [""])[0]
+    return None
+
+
+def _file(arguments: list[str]) -> Path | None:
+    """The config.json to start from: one given, or that of the run to go on with."""
+    given, folder = _value(arguments, "--config"), _value(arguments, "--folder")
+    if given is not None:
+        return Path(given)
+    if "--resume" not in arguments or folder is None:
+        return None
+    stored = Path(folder) / CONFIG
+    return stored if stored.exists() else None
 
 
 def start_of(arguments: list[str]) -> tuple[str, list[str], Run]:
@@ -33,13 +54,10 @@ def start_of(arguments: list[str]) -> tuple[str, list[str], Run]:
     name, rest = (arguments[0], arguments[1:]) if named else ("fedsl", arguments)
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}: expected one of {tuple(METHODS)}.")
-    for place, word in enumerate(rest):
-        if word == "--config" or word.startswith("--config="):
-            _, _, joined = word.partition("=")
-            config = from_json(Path(joined or (rest[place + 1 :] or [""])[0]))
-            if named and config.algorithm != METHODS[name].algorithm:
-                raise ValueError(
-                    f"--config is of a run of {config.algorithm}, not of {name}."
-                )
-            return config.algorithm, rest, config
-    return name, rest, METHODS[name]
+    path = _file(rest)
+    if path is None:
+        return name, rest, METHODS[name]
+    config = from_json(path)
+    if named and config.algorithm != METHODS[name].algorithm:
+        raise ValueError(f"{path} is of a run of {config.algorithm}, not of {name}.")
+    return config.algorithm, rest, config

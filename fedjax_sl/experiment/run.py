@@ -2,88 +2,49 @@
 
 import json
 import platform
-from collections.abc import Iterator
-from functools import partial
+import time
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import numpy as np
 from rich.console import Console
 
-from fedjax_sl.algorithm import RoundMetrics
 from fedjax_sl.data.partition import label_histogram, label_skew
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment import hosts
+from fedjax_sl.experiment.beginning import begin
+from fedjax_sl.experiment.checkpoint import Checkpoint, Checkpoints
 from fedjax_sl.experiment.config import to_json
 from fedjax_sl.experiment.job import Job
-from fedjax_sl.experiment.metrics import Totals, round_lines
 from fedjax_sl.experiment.plots import draw as draw_plots
 from fedjax_sl.experiment.progress import reporting
-from fedjax_sl.federation import clients
-from fedjax_sl.simulation import evaluate_views, run_rounds, start
+from fedjax_sl.experiment.stopping import Stopped, stop_requests
+from fedjax_sl.experiment.training import Stretch, programs_of, stretches
 
 
-class Diverged(Exception):
-    """The loss is no longer a number; the message names round and client."""
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """What is kept of a run while it lasts, so that it can go on later."""
 
+    resume: bool = False
+    """Go on with the run in the folder, if there is one, as if it had not stopped."""
 
-def _check_losses(rounds: RoundMetrics, first: int) -> None:
-    bad = np.argwhere(~np.isfinite(rounds.loss))
-    if len(bad):
-        late, slot = bad[0]
-        raise Diverged(
-            f"round {first + late}, client {rounds.client_id[late, slot]}: the loss is "
-            f"{rounds.loss[late, slot]}; a smaller learning rate may help."
-        )
+    checkpoint_seconds: float = 30.0
+    """Least time between two checkpoints, which are taken at evaluations, >= 0."""
 
+    checkpoints: int = 2
+    """How many of them are kept, the last ones, >= 1."""
 
-def _compiled(job: Job, key: jax.Array):
-    """The first state, and the programs of the rounds up to an evaluation and of one.
-
-    State is kept whole on every device between two calls, so that each program is
-    compiled once.
-    """
-    algorithm = job.method.algorithm
-    everywhere = jax.sharding.NamedSharding(
-        clients.mesh(job.method.devices), jax.sharding.PartitionSpec()
-    )
-
-    def segment(state, train, partition, first, rounds):
-        return run_rounds(
-            algorithm,
-            state,
-            train,
-            partition,
-            key,
-            first=first,
-            rounds=rounds,
-            draw=job.method.draw,
-        )
-
-    train, test, partition = jax.tree.map(
-        partial(jax.make_array_from_process_local_data, everywhere),
-        (job.train, job.test, job.partition),
-    )
-    advance = jax.jit(
-        segment,
-        static_argnames="rounds",
-        donate_argnames="state",
-        out_shardings=everywhere,
-    )
-    views = jax.jit(
-        lambda state, test: evaluate_views(algorithm, state, test),
-        out_shardings=everywhere,
-    )
-    state = jax.jit(lambda: start(algorithm, key), out_shardings=everywhere)()
-    return (
-        state,
-        lambda state, first, rounds: advance(
-            state, train, partition, first, rounds=rounds
-        ),
-        lambda state: views(state, test),
-    )
+    def __post_init__(self):
+        """Checks the ranges."""
+        if not 0 <= self.checkpoint_seconds < float("inf"):
+            raise ValueError(
+                f"checkpoint_seconds={self.checkpoint_seconds}: expected a number >= 0."
+            )
+        if self.checkpoints < 1:
+            raise ValueError(f"checkpoints={self.checkpoints}: expected at least 1.")
 
 
 def _summary(job: Job, lines: list[dict[str, Any]]) -> dict[str, Any]:
@@ -106,61 +67,91 @@ def _summary(job: Job, lines: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-class Stretch(NamedTuple):
-    """The rounds up to an evaluation.
+class _Record:
+    """What the first process writes of a run: its lines, and its checkpoints."""
 
-    Attributes:
-      line: of metrics.jsonl.
-      rounds: lines of rounds.jsonl.
-    """
+    def __init__(self, folder: Path, keeping: Keeping):
+        self.folder, self.seconds = folder, keeping.checkpoint_seconds
+        path = folder / folders.CHECKPOINTS
+        self.checkpoints = Checkpoints(path, keep=keeping.checkpoints)
+        self.last = time.monotonic()
 
-    line: dict[str, Any]
-    rounds: list[dict[str, Any]]
+    def open(self, start: Checkpoint) -> None:
+        """There is something to go on from before there is anything on record."""
+        if not start.round:
+            self.checkpoints.save(start)
+            self.checkpoints.wait()
 
-
-def _stretches(job: Job) -> Iterator[Stretch]:
-    """Trains from one evaluation to the next."""
-    config, method = job.config, job.method
-    state, advance, views = _compiled(job, jax.random.key(config.seed))
-    totals = Totals(
-        job.test, steps=method.steps, channel=config.channel, in_turn=config.in_turn
-    )
-    for first in range(0, config.rounds, config.eval_every):
-        count = min(config.eval_every, config.rounds - first)
-        state, rounds = advance(state, first, count)
-        rounds = jax.device_get(rounds)
-        _check_losses(rounds, first)
-        line = totals.line(first + count, rounds, jax.device_get(views(state)))
-        yield Stretch(line, round_lines(first, rounds))
+    def add(self, stretch: Stretch, *, final: bool) -> None:
+        """The lines first: a checkpoint is of rounds that are on record."""
+        folders.append_lines(self.folder / folders.ROUNDS, stretch.rounds)
+        folders.append_lines(self.folder / folders.METRICS, [stretch.line])
+        if final or time.monotonic() - self.last >= self.seconds:
+            self.checkpoints.save(stretch.reached)
+            self.last = time.monotonic()
 
 
-def run(job: Job, folder: Path, console: Console) -> dict[str, Any]:
-    """Runs a job and fills its folder; of several processes the first one writes.
-
-    Args:
-      job: as from `job.prepare`.
-      folder: of the run, as allowed by `folder.check`.
-      console: where progress is shown.
-
-    Returns:
-      The summary.
-
-    Raises:
-      Diverged: if a loss is no longer finite; what was written stays.
-    """
-    if not hosts.is_first():
-        return _summary(job, [stretch.line for stretch in _stretches(job)])
-    config, lines = job.config, []
-    folders.create(folder)
-    folders.write_text(folder / folders.CONFIG, to_json(config))
-    with reporting(console, config.rounds) as report:
-        for stretch in _stretches(job):
-            folders.append_lines(folder / folders.ROUNDS, stretch.rounds)
-            folders.append_lines(folder / folders.METRICS, [stretch.line])
-            lines.append(stretch.line)
+def _train(
+    job: Job, start: Checkpoint, programs, record: _Record | None, console: Console
+) -> None:
+    """Trains to the end, or until asked to stop."""
+    rounds = job.config.rounds
+    with stop_requests(console.print) as asked, reporting(console, rounds) as report:
+        for stretch in stretches(job, programs, start):
+            signal = hosts.largest(asked())
+            done = stretch.reached.round
+            if record is not None:
+                record.add(stretch, final=bool(signal) or done == rounds)
             report(stretch.line)
+            if signal and done < rounds:
+                raise Stopped(signal)
+
+
+def _finish(job: Job, folder: Path) -> dict[str, Any]:
+    """Pictures and summary of the whole record."""
+    config, lines = job.config, folders.read_lines(folder / folders.METRICS)
     title = f"{config.title} on {config.data.name}, {config.data.partition}"
     draw_plots(folder / folders.PLOTS, title, lines)
     summary = _summary(job, lines)
     folders.write_text(folder / folders.SUMMARY, json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def run(
+    job: Job, folder: Path, console: Console, keeping: Keeping = Keeping()
+) -> dict[str, Any] | None:
+    """Runs a job and fills its folder; of several processes the first one writes.
+
+    Args:
+      job: as from `job.prepare`.
+      folder: of the run, as allowed by `folder.check`; of one to go on with, as it is.
+      console: where progress is shown.
+      keeping: whether to go on, and how often checkpoints are taken.
+
+    Returns:
+      The summary, of the first process.
+
+    Raises:
+      ValueError: if there is nothing sound to go on from, or to start from.
+      OSError: if something cannot be written; what was written stays.
+      Diverged: if a loss is no longer finite; what was written stays.
+      Stopped: if a signal asked for it; the run can go on later.
+    """
+    programs = programs_of(job)
+    begun = keeping.resume and (folder / folders.CONFIG).exists()
+    start = begin(job, programs, folder, resume=begun)
+    if not hosts.is_first():
+        _train(job, start, programs, None, console)
+        return None
+    if not begun:
+        folders.create(folder)
+    folders.write_text(folder / folders.CONFIG, to_json(job.config))
+    if start.round:
+        console.print(f"going on after round {start.round}")
+    record = _Record(folder, keeping)
+    try:
+        record.open(start)
+        _train(job, start, programs, record, console)
+    finally:
+        record.checkpoints.close()
+    return _finish(job, folder)

@@ -12,11 +12,12 @@ from rich.console import Console
 
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment import hosts
-from fedjax_sl.experiment.config import FedLPQRun, FedSLRun
+from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, Run, from_json
+from fedjax_sl.experiment.finished import settings
 from fedjax_sl.experiment.job import prepare
 from fedjax_sl.experiment.options import parse
 from fedjax_sl.experiment.presets import start_of
-from fedjax_sl.experiment.run import run
+from fedjax_sl.experiment.run import Keeping, run
 
 
 OneRun = TypeVar("OneRun", FedSLRun, FedLPQRun)
@@ -37,7 +38,42 @@ class RunCommand(Generic[OneRun]):
     config: Path | None = None
     """A config.json to start from; options given beside it change it."""
 
+    keeping: Annotated[Keeping, tyro.conf.arg(name="")] = Keeping()
+
     cluster: Annotated[hosts.Cluster, tyro.conf.arg(name="")] = hosts.Cluster()
+
+    def __post_init__(self):
+        """Checks that a run to go on with is named, and is not to be replaced."""
+        if self.keeping.resume and (self.folder is None or self.overwrite):
+            raise ValueError("--resume: expected --folder, and no --overwrite.")
+
+
+MAY_CHANGE = ("rounds", "mapping", "chunk", "data.dir")
+"""What a run that goes on may be given anew; rounds may only grow."""
+
+
+def _check_same(stored: Run, asked: Run) -> None:
+    """Refuses to go on with a run as another one."""
+    was, now = settings(stored), settings(asked.resolved())
+    for name, value in was.items():
+        if name not in MAY_CHANGE and now.get(name) != value:
+            raise ValueError(
+                f"--resume: {name}={now.get(name)}: expected {value}, as the run was "
+                "started with."
+            )
+    if asked.rounds < stored.rounds:
+        raise ValueError(
+            f"--resume: rounds={asked.rounds}: expected at least {stored.rounds}."
+        )
+
+
+def _check_folder(folder: Path, command: RunCommand) -> None:
+    """Refuses a folder that the run may not have."""
+    stored = folder / folders.CONFIG
+    if command.keeping.resume and stored.exists():
+        _check_same(from_json(stored), command.run)
+    else:
+        folders.check(folder, overwrite=command.overwrite)
 
 
 def run_command(arguments: list[str], console: Console) -> None:
@@ -47,6 +83,7 @@ def run_command(arguments: list[str], console: Console) -> None:
       ValueError: if something asked for is out of range or cannot be had.
       OSError: if something cannot be read or written.
       Diverged: if a loss is no longer finite.
+      Stopped: if a signal asked for it.
     """
     name, rest, default = start_of(arguments)
     if isinstance(default, FedSLRun):
@@ -59,7 +96,7 @@ def run_command(arguments: list[str], console: Console) -> None:
         f"{name}-{config.data.name.replace('/', '-')}-{now}"
     )
     hosts.join(command.cluster)
-    hosts.on_first(partial(folders.check, folder, overwrite=command.overwrite))
+    hosts.on_first(partial(_check_folder, folder, command))
     console = console if hosts.is_first() else Console(quiet=True)
     job = prepare(config)
     console.print(
@@ -67,7 +104,10 @@ def run_command(arguments: list[str], console: Console) -> None:
         f"{len(job.test.label)} test images, {config.data.num_clients} clients, "
         f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     )
-    final = run(job, folder, console)["final"]
+    summary = run(job, folder, console, command.keeping)
+    if summary is None:
+        return
+    final = summary["final"]
     console.print(
         f"test accuracy {final['test_accuracy']:.4f} (majority class "
         f"{final['majority_rate']:.4f}); {folder}/metrics.jsonl, plots/, summary.json"

@@ -49,6 +49,8 @@ class SweepCommand(Generic[OneRun]):
             raise ValueError(f"seeds={self.seeds}: expected at least 1.")
         if self.at_a_time is not None and self.at_a_time < 1:
             raise ValueError(f"at_a_time={self.at_a_time}: expected at least 1.")
+        if self.run.init_from is not None:
+            raise ValueError("init_from: expected none in a sweep.")
         if self.run.rounds % self.run.eval_every:
             raise ValueError(
                 f"eval_every={self.run.eval_every}: expected a divisor of "

@@ -237,6 +237,7 @@ def fedlpq(
             whole.apply(state.variables, images, False)
         ),
         period=lambda state: state.round,
+        models=("variables", "head"),
     )
 
 

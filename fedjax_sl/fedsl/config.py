@@ -98,6 +98,10 @@ class FedSLConfig:
     quantizer_levels: Literal["2^(b-1)-1", "2^b-1", "2^b"] = static("2^(b-1)-1")
     """s, intervals between 0 and the norm."""
 
+    quantizer_error: Number | None = None
+    """epsilon, > 0: each tensor of a client takes the fewest bits, up to b, that keep
+    the squared error within this share of its squared norm; all b if not given."""
+
     dropout_rate: PerClass = 0.2
     """p, share of the activations dropped at the cut, in [0, 1)."""
 
@@ -137,6 +141,7 @@ class FedSLConfig:
             check(self, name, lambda v: v >= 1, "at least 1")
         for name in ("prune_start", "prune_end", "cosine_rounds"):
             check(self, name, lambda v: v >= 0, "a number of rounds, at least 0")
+        check(self, "quantizer_error", lambda v: 0 < v < float("inf"), "a number > 0")
         for name in ("learning_rate", "server_learning_rate"):
             check(self, name, lambda v: 0 <= v < float("inf"), "a number >= 0")
 

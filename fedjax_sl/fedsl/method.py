@@ -65,17 +65,18 @@ def _round(
     state = jax.lax.cond(starts, begin, lambda same: same, state)
     take_step = sequential_step if config.in_turn else step
     state, crossed = take_step(setup, state, examples, places, settings, key)
-    *counts, kept_ratio = links(
-        setup, state, places, settings, crossed, starts=starts, ends=ends
-    )
-    done = work(setup, state, places, settings, starts)
+    message = crossed.gradient
     if config.client_update == "parallel":
-        state = jax.lax.cond(
+        state, message = jax.lax.cond(
             ends,
-            lambda state: aggregate(setup, state, settings, key),
-            lambda same: same,
+            lambda state: aggregate(setup, state, settings, crossed.gradient, key),
+            lambda same: (same, crossed.gradient),
             state,
         )
+    *counts, kept_ratio = links(
+        setup, state, places, settings, crossed, message, starts=starts, ends=ends
+    )
+    done = work(setup, state, places, settings, starts)
     metrics = RoundMetrics(cohort.client_id, crossed.loss, kept_ratio, done, *counts)
     return state._replace(round=state.round + 1), metrics
 
@@ -142,4 +143,5 @@ def fedsl(
         predict=lambda state, images: _predict(setup, state, images),
         period=lambda state: state.round // config.interval,
         views={"pruned": lambda state, images: _predict_pruned(setup, state, images)},
+        models=("client", "server", "anchor"),
     )

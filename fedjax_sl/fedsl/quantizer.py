@@ -1,6 +1,7 @@
 """The quantiser Q_b that the configuration chooses."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from fedjax_sl.compression.quantization import (
     FLOAT_BITS,
     levels_from_bits,
+    norm_of,
     reconstruct_range_tree,
     reconstruct_tree,
     variance_bound,
@@ -16,12 +18,22 @@ from fedjax_sl.compression.quantization import (
 from fedjax_sl.fedsl.config import FedSLConfig
 
 
-def _levels(config: FedSLConfig, bits: jax.Array) -> jax.Array:
+def levels_of(config: FedSLConfig, bits: jax.Array) -> jax.Array:
+    """s, the intervals that b bits cut the span of a tensor into."""
     bits = jnp.minimum(bits, FLOAT_BITS - 2)
-    if config.quantizer_levels == "2^(b-1)-1":
+    by_range = config.quantizer_norm == "range"
+    if config.quantizer_levels == "2^(b-1)-1" and not by_range:
         return levels_from_bits(bits, signed=True)
     all_levels = levels_from_bits(bits, signed=False)
-    return all_levels if config.quantizer_levels == "2^b" else all_levels - 1
+    whole = config.quantizer_levels == "2^b" and not by_range
+    return all_levels if whole else all_levels - 1
+
+
+def span(config: FedSLConfig, x: jax.Array) -> jax.Array:
+    """Lambda, what is cut into intervals: largest magnitude, 2-norm or range, []."""
+    if config.quantizer_norm == "range":
+        return x.max() - x.min()
+    return norm_of(x, config.quantizer_norm)
 
 
 def scales(config: FedSLConfig) -> int:
@@ -29,39 +41,38 @@ def scales(config: FedSLConfig) -> int:
     return 2 if config.quantizer_norm == "range" else 1
 
 
-def quantized(config: FedSLConfig, key: jax.Array, tree: Any, bits: jax.Array) -> Any:
+def quantized(config: FedSLConfig, key: jax.Array, tree: Any, bits: Any) -> Any:
     """Q_b of one client's tensors, each with its own norm.
 
     Args:
       config: norm and number of levels.
       key: a key used here only.
       tree: leaves `[...]`.
-      bits: [] b; 32 leaves the tree as it is, bit for bit.
+      bits: [] b, or a tree of them, one for each tensor; 32 leaves a tensor as it is,
+        bit for bit.
 
     Returns:
       The same structure.
     """
-    exact = bits >= FLOAT_BITS
+    exact = jax.tree.map(lambda b: b >= FLOAT_BITS, bits)
+    levels = jax.tree.map(partial(levels_of, config), bits)
     if config.quantizer_norm == "range":
-        levels = levels_from_bits(jnp.minimum(bits, FLOAT_BITS - 2), signed=False) - 1
         return reconstruct_range_tree(key, tree, levels=levels, exact=exact)
     return reconstruct_tree(
-        key,
-        tree,
-        levels=_levels(config, bits),
-        norm=config.quantizer_norm,
-        exact=exact,
+        key, tree, levels=levels, norm=config.quantizer_norm, exact=exact
     )
 
 
 def variance_factor(config: FedSLConfig, sizes: Sequence[int], bits: int) -> float:
     """q_b with E|Q_b(v) - v|^2 <= q_b |v|^2 over tensors of these sizes, 0 at 32 bits.
 
+    A tensor that takes fewer bits by its error adds at most epsilon instead.
     In the range form the step is that of (2^b - 1) / 2 levels below the largest entry.
     """
     if bits >= FLOAT_BITS:
         return 0.0
     levels = (2**bits - 1) / 2
     if config.quantizer_norm != "range":
-        levels = float(_levels(config, jnp.asarray(bits)))
-    return max(float(variance_bound(m, levels=levels, norm="max")) for m in sizes)
+        levels = float(levels_of(config, jnp.asarray(bits)))
+    fixed = max(float(variance_bound(m, levels=levels, norm="max")) for m in sizes)
+    return max(fixed, config.quantizer_error or 0.0)

@@ -15,6 +15,7 @@ from fedjax_sl.fedsl.config import Settings
 from fedjax_sl.fedsl.cut import cut_with_dropout
 from fedjax_sl.fedsl.quantizer import quantized
 from fedjax_sl.fedsl.state import GRADIENT, FedSLState, Places, Setup, rates
+from fedjax_sl.fedsl.widths import Widths, tensor_bits, widths
 from fedjax_sl.models.split import Variables
 
 
@@ -24,10 +25,12 @@ class Crossed(NamedTuple):
     Attributes:
       loss: `[K]` mean loss of its batch.
       activations: `[K]` int32, numbers that it sent over the cut.
+      gradient: `[K]`, bits of the numbers of its quantised gradient.
     """
 
     loss: jax.Array
     activations: jax.Array
+    gradient: Widths
 
 
 class _Group(NamedTuple):
@@ -44,16 +47,19 @@ class _Group(NamedTuple):
 
 def _update_clients(
     setup: Setup, each: Each, group: _Group, result: SplitGrad, rate, key
-) -> tuple[Variables, Any]:
+) -> tuple[Variables, Any, Widths]:
     """w_k <- w_k - gamma Q_b(m_k * g_k), by the optimiser; pruned entries stay."""
     optimizer = setup.client_optimizer(rate)
 
     def one(key, grad, mask, bits, opt, params):
-        grad = quantized(setup.config, key, apply_mask(grad, mask), bits)
-        updates, opt = optimizer.update(apply_mask(grad, mask), opt, params)
-        return optax.apply_updates(params, apply_mask(updates, mask)), opt
+        grad = apply_mask(grad, mask)
+        bits = tensor_bits(setup.config, grad, bits)
+        coded = apply_mask(quantized(setup.config, key, grad, bits), mask)
+        updates, opt = optimizer.update(coded, opt, params)
+        params = optax.apply_updates(params, apply_mask(updates, mask))
+        return params, opt, widths(bits, mask, grad)
 
-    params, opt = each(one)(
+    params, opt, sent = each(one)(
         client_keys(key, group.client_id, GRADIENT),
         result.client,
         group.mask,
@@ -61,7 +67,7 @@ def _update_clients(
         group.client_opt,
         group.client["params"],
     )
-    return {**result.client_stats, "params": params}, opt
+    return {**result.client_stats, "params": params}, opt, sent
 
 
 def _activations_sent(setup: Setup, mask: jax.Array, weight: jax.Array) -> jax.Array:
@@ -84,10 +90,11 @@ def _group_step(setup: Setup, each: Each, server, examples, rate, key, real, gro
         cut=cut_with_dropout(setup.config, group.settings, group.client_id, key),
         each=each,
     )
-    client, opt = _update_clients(setup, each, group, result, rate, key)
+    client, opt, gradient = _update_clients(setup, each, group, result, rate, key)
     sent = _activations_sent(setup, result.at_cut, group.places.weight)
+    crossed = Crossed(result.loss, sent, gradient)
     statistics = {k: v for k, v in result.server_stats.items() if k != "params"}
-    return (result.server, statistics), (client, opt, Crossed(result.loss, sent))
+    return (result.server, statistics), (client, opt, crossed)
 
 
 def _update_server(setup: Setup, state: FedSLState, grad, statistics, rate):

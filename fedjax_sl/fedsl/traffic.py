@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.pruning import kept
 from fedjax_sl.compression.quantization import FLOAT_BITS
-from fedjax_sl.fedsl.aggregate import message_bits
 from fedjax_sl.fedsl.config import Settings
 from fedjax_sl.fedsl.quantizer import scales
 from fedjax_sl.fedsl.state import FedSLState, Places, Setup
 from fedjax_sl.fedsl.step import Crossed
+from fedjax_sl.fedsl.widths import WIDTH_BITS, Widths
 from fedjax_sl.fedsl.work import scored
 
 
@@ -40,6 +40,7 @@ def links(
     places: Places,
     settings: Settings,
     crossed: Crossed,
+    message: Widths,
     *,
     starts: jax.Array,
     ends: jax.Array,
@@ -49,8 +50,8 @@ def links(
     The dense model goes down when a period starts. Activations go up with their labels,
     their gradients come back; the pass that scores weights sends both once more, with
     nothing dropped. Updates go up when a period ends: kept entries only, with their
-    norms and the mask. Norm statistics count as float32 numbers. A relay instead hands
-    the whole model on in every round.
+    norms, how wide they are where that differs, and the mask. Norm statistics count as
+    float32 numbers. A relay instead hands the whole model on in every round.
 
     Args:
       setup: model and configuration.
@@ -58,6 +59,7 @@ def links(
       places: the mini-batches.
       settings: `[K]` each.
       crossed: what the step sent.
+      message: `[K]`, bits of the numbers of an update.
       starts: [] bool, a period starts with this round.
       ends: [] bool, a period ends with it.
 
@@ -80,10 +82,12 @@ def links(
 
     full = jnp.full_like(present, FLOAT_BITS)
     handed_down = config.client_update == "relay"
-    bits = full if handed_down else message_bits(setup, settings)
+    bits = full if handed_down else message.least
     sent = total * present if handed_down else (num_kept * ends) * present
     tensors = len(jax.tree.leaves(params))
     side = _norms(tensors * scales(config), bits) + stats * FLOAT_BITS
+    if config.quantizer_error is not None:
+        side += message.more + jnp.where(bits < FLOAT_BITS, WIDTH_BITS * tensors, 0)
     side += _mask_description(setup, state, num_kept < _size(params))
     passes = 1 + (once_more > 0)
     return (

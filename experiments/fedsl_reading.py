@@ -1,0 +1,158 @@
+"""The study of FedSL as tables and pictures."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.fedsl_claims import Rows, claims, finals, runs_of, targets, until
+from experiments.fedsl_setting import (
+    CUTS,
+    GRANULARITIES,
+    INTERVALS,
+    RATES,
+    TECHNIQUES,
+    WIDTHS,
+    Scale,
+)
+from fedjax_sl.experiment.compare import interval
+from fedjax_sl.experiment.folder import write_text
+
+
+Question = dict[Any, dict[str, Any]]
+
+
+def _spread(values: Iterable[float], digits: int) -> str:
+    mean, half = interval(list(values))
+    return f"{mean:.{digits}f}" + ("" if np.isnan(half) else f" ± {half:.{digits}f}")
+
+
+def _named(key: Any, heads: tuple[str, ...]) -> list[str]:
+    return [str(part) for part in (key if len(heads) > 1 else (key,))]
+
+
+def table(rows: Rows, heads: tuple[str, ...], question: Question) -> str:
+    """What each setting reaches and costs, as Markdown."""
+    both = targets(rows, *question.values())
+    columns = ("final accuracy", "Mbit up", "MB of updates", "seconds", "seconds to it")
+    lines = ["| " + " | ".join((*heads, *columns)) + " |"]
+    lines.append("|---" * (len(heads) + len(columns)) + "|")
+    for key, change in question.items():
+        found = runs_of(rows, change)
+        cells = [
+            _spread(finals(rows, change), 3),
+            f"{np.mean([r['uplink_bits'][-1] for r in found]) / 1e6:.0f}",
+            f"{np.mean([r['updates_up_bits'] for r in found]) / 8e6:.2f}",
+            f"{np.mean([r['seconds'][-1] for r in found]):.0f}",
+            _spread(until(rows, change, both, "seconds"), 0),
+        ]
+        lines.append("| " + " | ".join(_named(key, heads) + cells) + " |")
+    level = f"{both.min():.3f} to {both.max():.3f}"
+    note = f"The last column is the time to {level}, what all of these reach in a seed."
+    return "\n".join(lines) + f"\n\n{note}\n"
+
+
+def verdicts(rows: Rows) -> str:
+    """The claims as Markdown."""
+    lines = ["| claim | measured | mean ± 95 % | holds below | verdict |", "|---" * 5]
+    lines[1] += "|"
+    for one in claims(rows):
+        figure = f"{one.mean:.3f} ± {one.half:.3f}"
+        cells = (one.text, one.figure, figure, f"{one.limit:g}", one.verdict)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def courses(rows: Rows) -> Figure:
+    """Accuracy of each technique against rounds, bits sent up and simulated time."""
+    figure = Figure(figsize=(11, 3.8), layout="constrained")
+    axes = figure.subplots(1, 3, sharey=True)
+    for name, change in TECHNIQUES.items():
+        found = runs_of(rows, change)
+        accuracy = np.array([row["accuracy"] for row in found])
+        drawn = zip(
+            axes, ("rounds", "uplink_bits", "seconds"), (1, 1e-9, 1), strict=True
+        )
+        for axis, cost, factor in drawn:
+            x = factor * np.mean([row[cost] for row in found], axis=0)
+            (line,) = axis.plot(x, accuracy.mean(axis=0), label=name)
+            low, high = accuracy.min(axis=0), accuracy.max(axis=0)
+            axis.fill_between(x, low, high, alpha=0.12, color=line.get_color())
+    for axis, label in zip(
+        axes, ("round", "sent up, Gbit", "simulated time, s"), strict=True
+    ):
+        axis.set(xlabel=label)
+        axis.grid(alpha=0.3)
+    axes[0].set(ylabel="test accuracy")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+def _bars(axis, rows: Rows, named: dict[str, dict[str, Any]]) -> None:
+    """Final accuracy of each setting, with its interval."""
+    found = [interval(finals(rows, change).tolist()) for change in named.values()]
+    means, halves = np.array(found).T
+    axis.barh(list(named), means, xerr=halves, height=0.7, color="C0", ecolor="0.3")
+    axis.set_xlim(left=max(0.0, float(np.nanmin(means - np.nan_to_num(halves))) - 0.05))
+    axis.invert_yaxis()
+    axis.grid(axis="x", alpha=0.3)
+    axis.set(xlabel="final test accuracy")
+
+
+def choices(scale: Scale, rows: Rows) -> Figure:
+    """Final accuracy against the cut, the interval, the bits, and what is pruned."""
+    figure = Figure(figsize=(11, 6.4), layout="constrained")
+    axes = figure.subplots(2, 2)
+    for name in ("plain", "50 % dropped", "everything"):
+        found = [finals(rows, CUTS[cut, name]).tolist() for cut in range(4)]
+        means, halves = np.array([interval(one) for one in found]).T
+        axes[0, 0].errorbar(scale.cuts, means, halves, label=name, capsize=3)
+    axes[0, 0].set(xlabel="convolutions on the client (L_c)", xticks=scale.cuts)
+    axes[0, 0].set(ylabel="final test accuracy")
+    axes[0, 0].grid(alpha=0.3)
+    axes[0, 0].legend(frameon=False)
+    _bars(axes[0, 1], rows, {f"I = {k}": v for k, v in INTERVALS.items()})
+    _bars(axes[1, 0], rows, WIDTHS)
+    kinds = {f"{kind}s, {100 * r:g} %": v for (kind, r), v in GRANULARITIES.items()}
+    _bars(axes[1, 1], rows, kinds)
+    titles = ("cut", "aggregation every I rounds", "bits", "what is pruned")
+    for axis, title in zip(axes.flat, titles, strict=True):
+        axis.set_title(title)
+    return figure
+
+
+TABLES: tuple[tuple[str, tuple[str, ...], Question], ...] = (
+    ("Each technique", ("",), TECHNIQUES),
+    ("Bits, nothing else", ("",), WIDTHS),
+    ("Rounds between two aggregations, everything on", ("I",), INTERVALS),
+    ("Filters or single weights, everything on", ("pruned", "share"), GRANULARITIES),
+    ("How much of each", ("pruned", "bits", "dropped"), RATES),
+    ("Cuts", ("cut", "techniques"), CUTS),
+)
+"""Heading, names of the settings, and the settings of each table."""
+
+
+def write_reading(scale: Scale, rows: Rows, folder: Path, name: str) -> None:
+    """Writes tables and pictures beside the rows.
+
+    Args:
+      scale: of the study.
+      rows: of all its runs.
+      folder: where they go.
+      name: what they are called.
+    """
+    images = scale.train_examples or "all"
+    setting = (
+        f"VGG-{scale.depth}, {scale.width:g} of its width, CIFAR-10 ({images} training "
+        f"images), ten clients with batches of {scale.batch_size}, {scale.rounds} "
+        f"rounds, {scale.seeds} seeds; the default channel. Cut 0 to 3: "
+        f"{', '.join(map(str, scale.cuts))} convolutions on the client."
+    )
+    parts = [f"{setting}\n", "## Claims\n", verdicts(rows)]
+    for heading, heads, question in TABLES:
+        parts += [f"## {heading}\n", table(rows, heads, question)]
+    write_text(folder / f"{name}.md", "\n".join(parts))
+    courses(rows).savefig(folder / f"{name}_courses.svg")
+    choices(scale, rows).savefig(folder / f"{name}_choices.svg")

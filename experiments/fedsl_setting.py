@@ -1,0 +1,135 @@
+"""The settings that the study of FedSL compares: published, and reduced for a CPU.
+
+The reduced network is a VGG-11 with a quarter of the channels, whose 8 convolutions are
+cut after as large a share of them as the 16 of the published VGG-19.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fedjax_sl.experiment.config import DataConfig, FedSLRun, ModelConfig
+from fedjax_sl.fedsl import FedSLConfig
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the study is.
+
+    Attributes:
+      name: of the folder of results.
+      depth, width: of the VGG.
+      cuts: L_c, a quarter, a half, three quarters and all of its convolutions.
+      rounds, eval_every, batch_size: T, rounds between evaluations, B.
+      learning_rate: gamma.
+      train_examples, test_examples: images used; None for all.
+      seeds: runs of each setting.
+    """
+
+    name: str
+    depth: Any
+    width: float
+    cuts: tuple[int, int, int, int]
+    rounds: int
+    eval_every: int
+    batch_size: int
+    learning_rate: float
+    train_examples: int | None
+    test_examples: int | None
+    seeds: int
+
+
+REDUCED = Scale("reduced", 11, 0.25, (2, 4, 6, 8), 160, 16, 16, 0.02, None, 1000, 3)
+FULL = Scale("full", 19, 1.0, (4, 8, 12, 16), 20000, 500, 64, 0.05, None, None, 5)
+
+NOTHING = {
+    "cut": 0,
+    "prune_ratio": 0.0,
+    "granularity": "filter",
+    "bits": 32,
+    "quantizer_error": None,
+    "dropout_rate": 0.0,
+    "interval": 5,
+}
+"""Plain split learning; `cut` is a place among those of the scale."""
+
+PRUNED = {"prune_ratio": 0.35}
+CODED = {"bits": 8}
+DROPPED = {"dropout_rate": 0.2}
+EVERYTHING = PRUNED | CODED | DROPPED
+
+TECHNIQUES = {
+    "plain": {},
+    "35 % pruned": PRUNED,
+    "8 bits": CODED,
+    "20 % dropped": DROPPED,
+    "pruned, 8 bits": PRUNED | CODED,
+    "everything": EVERYTHING,
+}
+
+CUTS = {
+    (cut, name): {"cut": cut} | change
+    for cut in range(4)
+    for name, change in (
+        ("plain", {}),
+        ("50 % dropped", {"dropout_rate": 0.5}),
+        ("everything", EVERYTHING),
+    )
+}
+
+INTERVALS = {each: EVERYTHING | {"interval": each} for each in (1, 5, 10, 20)}
+
+RATES = {
+    (ratio, bits, rate): {"prune_ratio": ratio, "bits": bits, "dropout_rate": rate}
+    for ratio in (0.35, 0.7)
+    for bits in (4, 8)
+    for rate in (0.2, 0.5)
+}
+
+GRANULARITIES = {
+    (granularity, ratio): EVERYTHING
+    | {"prune_ratio": ratio, "granularity": granularity}
+    for granularity in ("filter", "weight")
+    for ratio in (0.35, 0.7)
+}
+
+WIDTHS = {
+    "32 bits": {},
+    "8 bits": CODED,
+    "4 bits": {"bits": 4},
+    "error 1 %": CODED | {"quantizer_error": 0.01},
+    "error 10 %": CODED | {"quantizer_error": 0.1},
+}
+"""Fixed numbers of bits, and as many up to 8 as each tensor asks for."""
+
+QUESTIONS = (TECHNIQUES, WIDTHS, INTERVALS, GRANULARITIES, RATES, CUTS)
+
+
+def settings(change: dict[str, Any]) -> dict[str, Any]:
+    """All that the study varies, with this change to plain split learning."""
+    return NOTHING | change
+
+
+def points() -> list[dict[str, Any]]:
+    """The settings of every question, each once."""
+    found = [settings(change) for question in QUESTIONS for change in question.values()]
+    return [one for place, one in enumerate(found) if one not in found[:place]]
+
+
+def config_of(scale: Scale, chosen: dict[str, Any], seed: int) -> FedSLRun:
+    """The run of a seed with these settings."""
+    method = {name: value for name, value in chosen.items() if name != "cut"}
+    cut = scale.cuts[chosen["cut"]]
+    usual = FedSLConfig(learning_rate=scale.learning_rate)
+    return FedSLRun(
+        data=DataConfig(
+            name="cifar10",
+            train_examples=scale.train_examples,
+            test_examples=scale.test_examples,
+        ),
+        model=ModelConfig(depth=scale.depth, width=scale.width, cut=cut),
+        method=replace(usual, **method),
+        rounds=scale.rounds,
+        eval_every=scale.eval_every,
+        batch_size=scale.batch_size,
+        seed=seed,
+    )

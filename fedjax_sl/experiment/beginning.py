@@ -1,0 +1,102 @@
+"""Where a run begins: anew, from another run's models, or where it had come to."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from fedjax_sl.experiment import folder as folders
+from fedjax_sl.experiment import hosts
+from fedjax_sl.experiment.checkpoint import Checkpoint, Checkpoints, Unusable
+from fedjax_sl.experiment.job import Job
+from fedjax_sl.experiment.training import Programs
+
+
+def _on_record(folder: Path) -> int:
+    """Rounds that both files of the record hold, up to an evaluation."""
+    lines = folders.resume_lines(folder / folders.METRICS)
+    rounds = len(folders.resume_lines(folder / folders.ROUNDS))
+    return max((line["round"] for line in lines if line["round"] <= rounds), default=0)
+
+
+def _last_kept(folder: Path, programs: Programs) -> Checkpoint | None:
+    """The newest checkpoint that the record reaches; the record is cut off there.
+
+    Raises:
+      ValueError: if there is a record and no checkpoint of it.
+    """
+    on_record = _on_record(folder)
+    checkpoints = Checkpoints(folder / folders.CHECKPOINTS)
+    try:
+        found = checkpoints.newest(programs.shape, most=on_record)
+        if found is None and on_record:
+            raise ValueError(
+                f"{folder / folders.CHECKPOINTS}: expected a checkpoint to go on from."
+            )
+        done = found.round if found else 0
+        checkpoints.forget_after(done)
+    finally:
+        checkpoints.close()
+    lines = folders.resume_lines(folder / folders.METRICS)
+    kept = sum(line["round"] <= done for line in lines)
+    folders.keep_lines(folder / folders.METRICS, kept)
+    folders.keep_lines(folder / folders.ROUNDS, done)
+    return found
+
+
+def _models_of(job: Job, programs: Programs, source: Path) -> Checkpoint:
+    """The state before the first round, with another run's models.
+
+    Raises:
+      ValueError: if that run has none, or not of this structure.
+    """
+    path = source / folders.CHECKPOINTS
+    if not path.is_dir():
+        raise ValueError(f"init_from={source}: expected a run with checkpoints.")
+    names = job.method.algorithm.models
+    wanted = {name: getattr(programs.shape, name) for name in names}
+    checkpoints = Checkpoints(path)
+    try:
+        found = checkpoints.newest(wanted)
+    except Unusable as error:
+        raise ValueError(f"init_from={source}: {error}") from error
+    finally:
+        checkpoints.close()
+    if found is None:
+        raise ValueError(f"init_from={source}: expected a run with checkpoints.")
+    fresh = jax.device_get(programs.initial())
+    return Checkpoint(0, fresh._replace(**found.state), {})
+
+
+def begin(job: Job, programs: Programs, folder: Path, *, resume: bool) -> Checkpoint:
+    """What a run starts with, its state on the devices of all processes.
+
+    Args:
+      job: the run.
+      programs: its.
+      folder: its record.
+      resume: go on where the record ends, if it has begun.
+
+    Returns:
+      The checkpoint; 0 rounds at the very start.
+
+    Raises:
+      ValueError: if there is no sound checkpoint where there should be one.
+      OSError: if something cannot be read or written.
+    """
+    found = None
+
+    def read():
+        nonlocal found
+        if resume:
+            found = _last_kept(folder, programs)
+        if found is None and job.config.init_from is not None:
+            found = _models_of(job, programs, Path(job.config.init_from))
+
+    hosts.on_first(read)
+    if not hosts.largest(found is not None):
+        return Checkpoint(0, programs.initial(), {})
+    host = jax.device_get(programs.initial()) if found is None else found.state
+    done = hosts.from_first(np.int32(found.round if found else 0))
+    state = programs.place(hosts.from_first(host))
+    return Checkpoint(int(done), state, found.totals if found else {})
