@@ -115,6 +115,10 @@ class RunConfig:
     seed: int = 0
     """The run's only source of randomness."""
 
+    failure_probability: float = 0.0
+    """Probability that a client that is drawn fails to answer, until clients are drawn
+    anew, in [0, 1)."""
+
     init_from: str | None = None
     """Folder of a run whose models, as last kept, this one starts from."""
 
@@ -131,6 +135,11 @@ class RunConfig:
         for name in ("rounds", "batch_size", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: expected at least 1.")
+        if not 0 <= self.failure_probability < 1:
+            raise ValueError(
+                f"failure_probability={self.failure_probability}: expected a number in "
+                "[0, 1)."
+            )
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed={self.seed}: expected 0 to {2**31 - 1}.")
         if self.chunk is not None and self.chunk < 1:

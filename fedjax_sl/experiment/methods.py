@@ -10,6 +10,7 @@ from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, ModelConfig, Run
 from fedjax_sl.federation.clients import ClientMap
+from fedjax_sl.federation.faults import failing, patient
 from fedjax_sl.federation.memory import mapping_named
 from fedjax_sl.fedlpq import fedlpq
 from fedjax_sl.fedlpq.memory import client_bytes as fedlpq_bytes
@@ -126,5 +127,12 @@ def build(
         return over.on_one_device() if one_device else over
 
     if isinstance(config, FedSLRun):
-        return _fedsl(config, train, mapping)
-    return _fedlpq(config, train, partition.index.shape[1], mapping)
+        built = _fedsl(config, train, mapping)
+    else:
+        built = _fedlpq(config, train, partition.index.shape[1], mapping)
+    if config.failure_probability == 0:
+        return built
+    return built._replace(
+        algorithm=patient(built.algorithm),
+        draw=failing(built.draw, config.failure_probability),
+    )

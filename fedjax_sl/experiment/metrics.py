@@ -1,5 +1,6 @@
 """The lines of a run's record: one for each evaluation, one for each round."""
 
+import math
 import time
 from typing import Any
 
@@ -15,10 +16,17 @@ from fedjax_sl.data.sources import Dataset
 NOTHING = {
     "uplink_bits": 0,
     "downlink_bits": 0,
+    "left_out": 0,
     "sim_seconds": 0.0,
     "sim_joules": 0.0,
     "wall_seconds": 0.0,
 }
+
+
+def _mean_loss(loss: np.ndarray, answered: np.ndarray) -> float:
+    """Over the clients that answered with something finite."""
+    counted = loss[answered & np.isfinite(loss)]
+    return float(counted.mean()) if len(counted) else math.nan
 
 
 class Totals:
@@ -72,6 +80,7 @@ class Totals:
         new = {
             "uplink_bits": int(record.traffic.uplink.sum()),
             "downlink_bits": int(record.traffic.downlink.sum()),
+            "left_out": int(np.sum(rounds.left_out)),
             "sim_seconds": float(took.seconds.sum()),
             "sim_joules": float(took.joules.sum()),
         }
@@ -79,7 +88,9 @@ class Totals:
         line = {
             "round": done,
             "step": done * self.steps,
-            "train_loss": float(np.mean(rounds.loss)),
+            "train_loss": _mean_loss(
+                np.asarray(rounds.loss), record.traffic.uplink > 0
+            ),
             "test_accuracy": float(views[""].accuracy),
             "test_balanced_accuracy": float(views[""].balanced_accuracy),
             "test_loss": float(views[""].loss),
@@ -107,6 +118,7 @@ def round_lines(first: int, rounds: RoundMetrics) -> list[dict[str, Any]]:
     columns = {
         "client_id": record.client_id,
         "loss": np.asarray(rounds.loss, np.float64),
+        "left_out": np.asarray(rounds.left_out),
         "kept_ratio": np.asarray(rounds.kept_ratio, np.float64),
         **{f"{link}_bits": v for link, v in record.traffic._asdict().items()},
         "client_macs": record.client_macs,

@@ -16,7 +16,7 @@ from fedjax_sl.simulation import evaluate_views, run_rounds, start
 
 
 class Diverged(Exception):
-    """The loss is no longer a number; the message names round and client."""
+    """No client's loss is a number any more; the message names the round."""
 
 
 class Programs(NamedTuple):
@@ -103,12 +103,12 @@ class Stretch(NamedTuple):
 
 
 def _check_losses(rounds: RoundMetrics, first: int) -> None:
-    bad = np.argwhere(~np.isfinite(rounds.loss))
-    if len(bad):
-        late, slot = bad[0]
+    lost = np.flatnonzero(~np.isfinite(rounds.loss).any(axis=1))
+    if len(lost):
+        late = lost[0]
         raise Diverged(
-            f"round {first + late}, client {rounds.client_id[late, slot]}: the loss is "
-            f"{rounds.loss[late, slot]}; a smaller learning rate may help."
+            f"round {first + late}, client {rounds.client_id[late, 0]} and all others: "
+            f"the loss is {rounds.loss[late, 0]}; a smaller learning rate may help."
         )
 
 

@@ -42,6 +42,7 @@ class SplitGrad(NamedTuple):
       server: gradient of the weighted mean loss in the server's parameters.
       client_stats, server_stats: the variables with updated norm statistics.
       at_cut: what `Cut.up` reported.
+      finite: `[G]` bool, whether what a client sent was; if not, it had no part.
     """
 
     loss: jax.Array
@@ -50,6 +51,7 @@ class SplitGrad(NamedTuple):
     client_stats: Variables
     server_stats: Variables
     at_cut: Any
+    finite: jax.Array
 
 
 def mean_loss(logits: jax.Array, batch: Batch) -> jax.Array:
@@ -114,9 +116,14 @@ def split_grad(
 
     activations, back, client_stats = jax.vjp(forward, client["params"], has_aux=True)
     received, back_cut, at_cut = jax.vjp(cut.up, activations, has_aux=True)
+    finite = jnp.isfinite(received.sum(axis=tuple(range(1, received.ndim))))
+    received = jnp.where(finite.reshape(-1, *[1] * (received.ndim - 1)), received, 0.0)
     loss, server_grad, cut_grad, server_stats = _server_pass(
-        model, server, received, batch, weights
+        model, server, received, batch, jnp.where(finite, weights, 0.0)
     )
+    loss = jnp.where(finite, loss, jnp.nan)
     (activation_grad,) = back_cut(cut.down(cut_grad, at_cut))
     (client_grad,) = back(activation_grad)
-    return SplitGrad(loss, client_grad, server_grad, client_stats, server_stats, at_cut)
+    return SplitGrad(
+        loss, client_grad, server_grad, client_stats, server_stats, at_cut, finite
+    )

@@ -67,6 +67,10 @@ class FedLPQConfig:
     client_weight: Literal["equal", "examples"] = static("equal")
     """omega_k: every client the same, or in proportion to its examples."""
 
+    max_update_norm: Number | None = None
+    """Updates whose 2-norm is larger are left out of the mean, > 0; those that are not
+    finite always are."""
+
     charge_statistics: bool = static(True)
     """Count the norm statistics that are sent, in float32, with their layer."""
 
@@ -77,6 +81,7 @@ class FedLPQConfig:
         for name in ("cohort_size", "local_epochs"):
             check(self, name, lambda v: v >= 1, "at least 1")
         check(self, "learning_rate", lambda v: 0 <= v < float("inf"), "a number >= 0")
+        check(self, "max_update_norm", lambda v: v > 0, "a number > 0")
         check(
             self,
             "bits",

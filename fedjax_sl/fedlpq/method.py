@@ -16,6 +16,7 @@ from fedjax_sl.compression.units import per_leaf
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import client_weights, mean_of_shares, share
 from fedjax_sl.federation.clients import client_keys
+from fedjax_sl.federation.faults import sound
 from fedjax_sl.fedlpq import submodel
 from fedjax_sl.fedlpq.config import PREFERENCES, FedLPQConfig, settings_of
 from fedjax_sl.fedlpq.state import (
@@ -122,8 +123,9 @@ def _client(setup: Setup, names, whole, examples, client: _Client):
     """Steps 2, 4 and 5 for one client.
 
     Returns:
-      Its share in the mean of every layer; and `{layer: []}` bits of its messages, were
-      they all sent, its private head, and its loss.
+      Its share in the mean of every layer, none if its update is not sound; and
+      `{layer: []}` bits of its messages, were they all sent, its private head, its
+      loss, and whether its update is sound.
     """
     config = setup.config
     trained, head, loss = _train(setup, whole, examples, client)
@@ -131,14 +133,18 @@ def _client(setup: Setup, names, whole, examples, client: _Client):
         config, client.key, whole["params"], trained["params"], client.bits
     )
     received = {**trained, "params": rebuilt.params}
+    update = jax.tree.map(jnp.subtract, received, whole)
+    good = sound(update, config.max_update_norm)
+    weight = jnp.where(good, client.share, 0.0)
     flags = dict(zip(names, client.sent, strict=True))
     shares = {
         collection: share(
-            received[collection], per_leaf(flags, old, by=config.unit), client.share
+            received[collection], per_leaf(flags, old, by=config.unit), weight
         )
         for collection, old in whole.items()
     }
-    return shares, (rebuilt.message_bits, head, loss)
+    head = jnp.where(good, head, client.head)
+    return shares, (rebuilt.message_bits, head, loss, good)
 
 
 def _round(
@@ -166,7 +172,7 @@ def _round(
         sent,
         client_weights(cohort.num_examples, by=config.client_weight),
     )
-    shares, (lengths, heads, loss) = setup.over_clients.total(
+    shares, (lengths, heads, loss, good) = setup.over_clients.total(
         partial(_client, setup, layers.names), state.variables, cohort.examples
     )(each)
     averaged = {
@@ -184,7 +190,7 @@ def _round(
         head=state.head.at[cohort.client_id].set(heads),
     )
     done = work(setup, complexity, cohort.weight)
-    return new, RoundMetrics(cohort.client_id, loss, kept_ratio, done, *counts)
+    return new, RoundMetrics(cohort.client_id, loss, kept_ratio, ~good, done, *counts)
 
 
 def fedlpq(

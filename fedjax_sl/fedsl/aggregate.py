@@ -9,6 +9,7 @@ from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.federation.aggregation import broadcast, mean_of_shares, share
 from fedjax_sl.federation.clients import client_keys
+from fedjax_sl.federation.faults import sound
 from fedjax_sl.fedsl.config import Settings
 from fedjax_sl.fedsl.quantizer import quantized
 from fedjax_sl.fedsl.state import UPLOAD, FedSLState, Setup
@@ -31,17 +32,28 @@ def _received(setup: Setup, key, anchor, params, mask, bits):
     return jax.tree.map(exact, params, rebuilt), widths(each, mask, update)
 
 
+def _reset(setup: Setup, bad: jax.Array, opt, params):
+    """Optimiser states, begun anew for clients whose update was not sound."""
+    fresh = jax.vmap(setup.client_optimizer(0.0).init)(params)
+
+    def choose(new, old):
+        return jnp.where(bad.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+    return jax.tree.map(choose, fresh, opt)
+
+
 def aggregate(
     setup: Setup,
     state: FedSLState,
     settings: Settings,
     gradient: Widths,
     key: jax.Array,
-) -> tuple[FedSLState, Widths]:
+) -> tuple[FedSLState, Widths, jax.Array]:
     """w_c <- sum_k omega_k w_{c,k}, and every client takes it over.
 
     With I = 1 the quantised gradient of the one local step is itself the message, and
-    is not quantised a second time.
+    is not quantised a second time. An update that is not sound has no
+    part, and its client's optimiser begins anew.
 
     Args:
       setup: the configuration.
@@ -51,8 +63,8 @@ def aggregate(
       key: of this round.
 
     Returns:
-      The state, all client models equal, norm statistics averaged as they are; and
-      `[K]` bits of the numbers of the clients' messages.
+      The state, all client models equal, norm statistics averaged as they are; `[K]`
+      bits of the numbers of the clients' messages; `[K]` whose update is sound.
     """
     coded = _gradient_is_message(setup, settings)
     bits = jnp.where(coded, FLOAT_BITS, settings.upload_bits)
@@ -62,9 +74,13 @@ def aggregate(
         everywhere = jax.tree.map(lambda _: None, client)
         keepers = setup.config.average_over == "keepers"
         sent = {**everywhere, "params": mask} if keepers else everywhere
-        return share({**client, "params": params}, sent, weight), message
+        update = jax.tree.map(jnp.subtract, params, anchor)
+        received = {**client, "params": params}
+        good = sound(update, setup.config.max_update_norm) & sound(received)
+        weight = jnp.where(good, weight, 0.0)
+        return share(received, sent, weight), (message, good)
 
-    shares, update = setup.over_clients.total(one, state.anchor)(
+    shares, (update, good) = setup.over_clients.total(one, state.anchor)(
         client_keys(key, state.client_id, UPLOAD),
         state.client,
         state.mask,
@@ -77,4 +93,6 @@ def aggregate(
     }
     client = mean_of_shares(shares, before)
     message = jax.tree.map(partial(jnp.where, coded), gradient, update)
-    return state._replace(client=broadcast(client, state.weights.shape[0])), message
+    everyone = broadcast(client, state.weights.shape[0])
+    opt = _reset(setup, ~good, state.client_opt, everyone["params"])
+    return state._replace(client=everyone, client_opt=opt), message, good

@@ -120,6 +120,10 @@ class FedSLConfig:
     client_weight: Literal["equal", "examples"] = static("equal")
     """omega_k: every client the same, or in proportion to its examples."""
 
+    max_update_norm: Number | None = None
+    """Updates whose 2-norm is larger are left out of the mean, > 0; those that are not
+    finite always are."""
+
     server_update: Literal["merged", "sequential"] = static("merged")
     """One server step on all clients' activations, or one step after each client."""
 
@@ -137,6 +141,7 @@ class FedSLConfig:
             check(self, name, lambda v: 0 <= v < 1, "a number in [0, 1)")
         for name in ("bits", "grad_bits", "upload_bits", "down_bits"):
             check(self, name, lambda v: 2 <= v <= 32, "2 to 32 bits")
+        check(self, "max_update_norm", lambda v: v > 0, "a number > 0")
         for name in ("interval", "cohort_size"):
             check(self, name, lambda v: v >= 1, "at least 1")
         for name in ("prune_start", "prune_end", "cosine_rounds"):

@@ -65,19 +65,22 @@ def _round(
     state = jax.lax.cond(starts, begin, lambda same: same, state)
     take_step = sequential_step if config.in_turn else step
     state, crossed = take_step(setup, state, examples, places, settings, key)
-    message = crossed.gradient
+    message, good = crossed.gradient, crossed.finite
     if config.client_update == "parallel":
-        state, message = jax.lax.cond(
+        state, message, good = jax.lax.cond(
             ends,
-            lambda state: aggregate(setup, state, settings, crossed.gradient, key),
-            lambda same: (same, crossed.gradient),
+            lambda state: aggregate(setup, state, settings, message, key),
+            lambda same: (same, message, good),
             state,
         )
     *counts, kept_ratio = links(
         setup, state, places, settings, crossed, message, starts=starts, ends=ends
     )
     done = work(setup, state, places, settings, starts)
-    metrics = RoundMetrics(cohort.client_id, crossed.loss, kept_ratio, done, *counts)
+    left_out = ~(good & crossed.finite)
+    metrics = RoundMetrics(
+        cohort.client_id, crossed.loss, kept_ratio, left_out, done, *counts
+    )
     return state._replace(round=state.round + 1), metrics
 
 

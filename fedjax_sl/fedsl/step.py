@@ -26,11 +26,13 @@ class Crossed(NamedTuple):
       loss: `[K]` mean loss of its batch.
       activations: `[K]` int32, numbers that it sent over the cut.
       gradient: `[K]`, bits of the numbers of its quantised gradient.
+      finite: `[K]` bool, whether what it sent was.
     """
 
     loss: jax.Array
     activations: jax.Array
     gradient: Widths
+    finite: jax.Array
 
 
 class _Group(NamedTuple):
@@ -92,15 +94,21 @@ def _group_step(setup: Setup, each: Each, server, examples, rate, key, real, gro
     )
     client, opt, gradient = _update_clients(setup, each, group, result, rate, key)
     sent = _activations_sent(setup, result.at_cut, group.places.weight)
-    crossed = Crossed(result.loss, sent, gradient)
+    crossed = Crossed(result.loss, sent, gradient, result.finite)
     statistics = {k: v for k, v in result.server_stats.items() if k != "params"}
-    return (result.server, statistics), (client, opt, crossed)
+    missing = jnp.where(real & ~result.finite, group.weights, 0.0).sum()
+    return (result.server, statistics, missing), (client, opt, crossed)
 
 
-def _update_server(setup: Setup, state: FedSLState, grad, statistics, rate):
-    """w_s <- w_s - gamma sum_k omega_k g_{s,k}, by the optimiser."""
+def _update_server(setup: Setup, state: FedSLState, grad, statistics, missing, rate):
+    """w_s <- w_s - gamma sum_k omega_k g_{s,k}, by the optimiser.
+
+    The weights of those who sent something that is not finite are missing in the sum.
+    """
     optimizer = setup.server_optimizer(rate)
     params = state.server["params"]
+    present = jnp.where(missing < 1.0, 1.0 - missing, 1.0)
+    grad = jax.tree.map(lambda g: g / present, grad)
     updates, opt = optimizer.update(grad, state.server_opt, params)
     params = optax.apply_updates(params, updates)
     return state._replace(server={**statistics, "params": params}, server_opt=opt)
@@ -144,8 +152,8 @@ def step(
         return _group_step(setup, each, *rest)
 
     shared = (state.server, examples, client_rate, key)
-    (grad, statistics), (client, opt, crossed) = setup.over_clients.fold(one, *shared)(
-        group
-    )
-    state = _update_server(setup, state, grad, statistics, server_rate)
+    (grad, statistics, missing), (client, opt, crossed) = setup.over_clients.fold(
+        one, *shared
+    )(group)
+    state = _update_server(setup, state, grad, statistics, missing, server_rate)
     return state._replace(client=client, client_opt=opt), crossed

@@ -1,0 +1,155 @@
+"""Clients that fail, and clients that send nonsense, take nothing from the others."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fedjax_sl.algorithm import Examples
+from fedjax_sl.analysis.traffic import traffic
+from fedjax_sl.data.cohort import draw_minibatches
+from fedjax_sl.federation.faults import failing, patient, sound
+from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
+from fedjax_sl.fedsl import FedSLConfig, fedsl
+from fedjax_sl.models import cifar_cnn
+from tests.worlds import (
+    SHAPE,
+    assert_close,
+    assert_equal,
+    tiny_cohort,
+    tiny_dataset,
+    tiny_model,
+    tiny_partition,
+)
+
+
+SPLIT = FedSLConfig(cohort_size=4, interval=1, prune_ratio=0.5, prune_end=0)
+LAYERS = FedLPQConfig(cohort_size=4, bits=6, learning_rate=0.01)
+
+
+def split():
+    return fedsl(tiny_model(), SPLIT)
+
+
+def layers(**change):
+    return fedlpq(
+        cifar_cnn(num_classes=3, width=0.03),
+        dataclasses.replace(LAYERS, **change),
+        num_clients=4,
+        input_shape=SHAPE,
+    )
+
+
+def models_of(algorithm, state):
+    return {name: getattr(state, name) for name in algorithm.models}
+
+
+def with_bad_images(cohort, client, value):
+    """The cohort with one client's images all of one value."""
+    bad = cohort.index[client].reshape(-1)
+    image = cohort.examples.image.at[bad].set(value)
+    return cohort._replace(examples=Examples(image, cohort.examples.label))
+
+
+def without(cohort, client):
+    """The cohort with one client that has no part."""
+    here = jnp.arange(len(cohort.client_id)) != client
+    return cohort._replace(
+        weight=cohort.weight * here[:, None, None],
+        num_examples=cohort.num_examples * here,
+    )
+
+
+@pytest.mark.parametrize("make", [split, layers])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nonsense_is_as_if_its_client_were_not_there(key, make, value):
+    algorithm, cohort = make(), tiny_cohort(key)
+    state, round = algorithm.init(key), jax.jit(algorithm.round)
+    bad, metrics = round(state, with_bad_images(cohort, 1, value), key)
+    absent, _ = round(state, without(cohort, 1), key)
+    assert metrics.left_out.tolist() == [False, True, False, False]
+    assert not np.isfinite(metrics.loss[1])
+    assert np.isfinite(np.delete(metrics.loss, 1)).all()
+    models, others = models_of(algorithm, bad), models_of(algorithm, absent)
+    models.pop("head", None), others.pop("head", None)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(models))
+    assert_close(models, others)
+    _, after = round(bad, cohort, jax.random.fold_in(key, 1))
+    assert not after.left_out.any() and np.isfinite(after.loss).all()
+
+
+def test_an_update_too_large_is_left_out(key):
+    algorithm = layers(max_update_norm=1e-9)
+    state = algorithm.init(key)
+    new, metrics = algorithm.round(state, tiny_cohort(key), key)
+    assert metrics.left_out.all()
+    assert_equal(models_of(algorithm, new), models_of(algorithm, state))
+
+
+def test_what_is_sound():
+    assert sound({"a": jnp.ones(3), "b": jnp.zeros(())})
+    assert not sound({"a": jnp.ones(3), "b": jnp.array(jnp.nan)})
+    assert not sound({"a": jnp.array([1.0, -jnp.inf])})
+    tree = {"a": jnp.full(9, 1.0), "b": jnp.full(16, 1.0)}
+    assert sound(tree, 5.01) and not sound(tree, 4.99)
+    assert not sound({"a": jnp.array(jnp.nan)}, 5.0)
+
+
+def drawn(key, probability, period=0, round=0):
+    data = tiny_dataset()
+    return failing(draw_minibatches, probability)(
+        key,
+        data,
+        tiny_partition(data),
+        round=round,
+        period=jnp.int32(period),
+        cohort_size=4,
+        batch_size=3,
+    )
+
+
+def test_who_fails_is_drawn_by_client_and_period(key):
+    answers = np.array([drawn(key, 0.3, period=n).num_examples > 0 for n in range(250)])
+    share = answers.mean()
+    assert abs(share - 0.7) < 5 * np.sqrt(0.3 * 0.7 / answers.size)
+    assert (answers.any(axis=1) & ~answers.all(axis=1)).mean() > 0.5
+    first, later = (drawn(key, 0.5, period=3, round=n) for n in (6, 7))
+    assert_equal(first.num_examples, later.num_examples)
+    assert (first.index != later.index).any()
+    assert (drawn(key, 0.0).num_examples > 0).all()
+
+
+@pytest.mark.parametrize("make", [split, layers])
+def test_those_who_fail_cost_nothing_and_change_nothing(key, make):
+    """What the others come to does not depend on what they own."""
+    algorithm, cohort = make(), tiny_cohort(key)
+    state, round = algorithm.init(key), jax.jit(algorithm.round)
+    one, metrics = round(state, without(cohort, 2), key)
+    other = with_bad_images(cohort, 2, 3.0)
+    two, _ = round(state, without(other, 2), key)
+    assert_equal(
+        models_of(algorithm, one)[algorithm.models[0]],
+        models_of(algorithm, two)[algorithm.models[0]],
+    )
+    sent = traffic(jax.tree.map(lambda x: x[None], metrics))
+    assert (sent.uplink[0, 2], sent.downlink[0, 2]) == (0, 0)
+    assert (np.delete(sent.uplink[0], 2) > 0).all()
+
+
+@pytest.mark.parametrize("make", [split, layers])
+def test_where_nobody_answers_all_stays(key, make):
+    algorithm, cohort = patient(make()), tiny_cohort(key)
+    round = jax.jit(algorithm.round)
+    state, _ = round(algorithm.init(key), cohort, key)
+    nobody = cohort._replace(
+        weight=0 * cohort.weight, num_examples=0 * cohort.num_examples
+    )
+    new, metrics = round(state, nobody, jax.random.fold_in(key, 1))
+    assert new.round == state.round + 1
+    assert_equal(new._replace(round=0), state._replace(round=0))
+    sent = traffic(jax.tree.map(lambda x: x[None], metrics))
+    assert not sent.uplink.any() and not sent.downlink.any()
+    image = cohort.examples.image[:2]
+    assert_equal(algorithm.predict(new, image), algorithm.predict(state, image))
