@@ -4,7 +4,9 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_type_hints
+
+from typeguard import TypeCheckError, check_type
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.compression.quantization import FLOAT_BITS
@@ -243,11 +245,37 @@ def _read(kind: type, values: Any, where: str) -> Any:
     """A configuration of one kind from parsed JSON."""
     if not isinstance(values, dict):
         raise ValueError(f"{where}: expected an object, found {values!r}.")
-    known = {f.name for f in dataclasses.fields(kind)}
-    if unknown := sorted(set(values) - known):
+    hints = get_type_hints(kind)
+    if unknown := sorted(set(values) - {f.name for f in dataclasses.fields(kind)}):
         raise ValueError(f"{where}: unknown field {unknown[0]!r}.")
-    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return kind(**lists)
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    for name, value in given.items():
+        if not _suits(value, hints[name]):
+            raise ValueError(
+                f"{where}: {name}={str(value)[:40]}: expected {_shown(hints[name])}."
+            )
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _suits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type; numbers are finite, and no more than 2^63."""
+    for one in value if isinstance(value, tuple) else (value,):
+        if isinstance(one, bool) and hint is not bool:
+            return False
+        if isinstance(one, int | float) and not abs(one) < 2**63:
+            return False
+    try:
+        check_type(value, hint)
+    except TypeCheckError:
+        return False
+    return True
+
+
+def _shown(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 
 def from_json(path: Path) -> Run:
@@ -259,12 +287,12 @@ def from_json(path: Path) -> Run:
     """
     try:
         values = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}.") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected an object, found {values!r}.")
     name = values.pop("algorithm", None)
-    if name not in RUNS:
+    if not isinstance(name, str) or name not in RUNS:
         raise ValueError(f"{path}: algorithm={name!r}: expected one of {tuple(RUNS)}.")
     kind = RUNS[name]
     for part in ("data", "channel", "model", "method"):

@@ -15,7 +15,7 @@ CONFIG, METRICS, ROUNDS, SUMMARY, PLOTS = (
     "summary.json",
     "plots",
 )
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, EVENTS = "checkpoints", "events"
 
 
 def check(folder: Path, *, overwrite: bool) -> None:
@@ -51,7 +51,7 @@ def create(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (CONFIG, METRICS, ROUNDS, SUMMARY):
         (folder / name).unlink(missing_ok=True)
-    for name in (PLOTS, CHECKPOINTS):
+    for name in (PLOTS, CHECKPOINTS, EVENTS):
         shutil.rmtree(folder / name, ignore_errors=True)
     (folder / PLOTS).mkdir()
 

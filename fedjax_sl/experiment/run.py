@@ -21,6 +21,7 @@ from fedjax_sl.experiment.job import Job
 from fedjax_sl.experiment.plots import draw as draw_plots
 from fedjax_sl.experiment.progress import reporting
 from fedjax_sl.experiment.stopping import Stopped, stop_requests
+from fedjax_sl.experiment.tracking import Track, Tracking, tracking
 from fedjax_sl.experiment.training import Stretch, programs_of, stretches
 
 
@@ -70,8 +71,9 @@ def _summary(job: Job, lines: list[dict[str, Any]]) -> dict[str, Any]:
 class _Record:
     """What the first process writes of a run: its lines, and its checkpoints."""
 
-    def __init__(self, folder: Path, keeping: Keeping):
+    def __init__(self, folder: Path, keeping: Keeping, track: Track):
         self.folder, self.seconds = folder, keeping.checkpoint_seconds
+        self.track = track
         path = folder / folders.CHECKPOINTS
         self.checkpoints = Checkpoints(path, keep=keeping.checkpoints)
         self.last = time.monotonic()
@@ -86,6 +88,7 @@ class _Record:
         """The lines first: a checkpoint is of rounds that are on record."""
         folders.append_lines(self.folder / folders.ROUNDS, stretch.rounds)
         folders.append_lines(self.folder / folders.METRICS, [stretch.line])
+        self.track(stretch.line)
         if final or time.monotonic() - self.last >= self.seconds:
             self.checkpoints.save(stretch.reached)
             self.last = time.monotonic()
@@ -118,7 +121,11 @@ def _finish(job: Job, folder: Path) -> dict[str, Any]:
 
 
 def run(
-    job: Job, folder: Path, console: Console, keeping: Keeping = Keeping()
+    job: Job,
+    folder: Path,
+    console: Console,
+    keeping: Keeping,
+    tracked: Tracking,
 ) -> dict[str, Any] | None:
     """Runs a job and fills its folder; of several processes the first one writes.
 
@@ -127,6 +134,7 @@ def run(
       folder: of the run, as allowed by `folder.check`; of one to go on with, as it is.
       console: where progress is shown.
       keeping: whether to go on, and how often checkpoints are taken.
+      tracked: who else is told of the metrics.
 
     Returns:
       The summary, of the first process.
@@ -148,10 +156,11 @@ def run(
     folders.write_text(folder / folders.CONFIG, to_json(job.config))
     if start.round:
         console.print(f"going on after round {start.round}")
-    record = _Record(folder, keeping)
-    try:
-        record.open(start)
-        _train(job, start, programs, record, console)
-    finally:
-        record.checkpoints.close()
+    with tracking(tracked, folder, job.config, start.round) as track:
+        record = _Record(folder, keeping, track)
+        try:
+            record.open(start)
+            _train(job, start, programs, record, console)
+        finally:
+            record.checkpoints.close()
     return _finish(job, folder)

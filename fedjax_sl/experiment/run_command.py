@@ -18,6 +18,7 @@ from fedjax_sl.experiment.job import prepare
 from fedjax_sl.experiment.options import parse
 from fedjax_sl.experiment.presets import start_of
 from fedjax_sl.experiment.run import Keeping, run
+from fedjax_sl.experiment.tracking import Tracking
 
 
 OneRun = TypeVar("OneRun", FedSLRun, FedLPQRun)
@@ -39,6 +40,8 @@ class RunCommand(Generic[OneRun]):
     """A config.json to start from; options given beside it change it."""
 
     keeping: Annotated[Keeping, tyro.conf.arg(name="")] = Keeping()
+
+    tracking: Annotated[Tracking, tyro.conf.arg(name="")] = Tracking()
 
     cluster: Annotated[hosts.Cluster, tyro.conf.arg(name="")] = hosts.Cluster()
 
@@ -104,7 +107,7 @@ def run_command(arguments: list[str], console: Console) -> None:
         f"{len(job.test.label)} test images, {config.data.num_clients} clients, "
         f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     )
-    summary = run(job, folder, console, command.keeping)
+    summary = run(job, folder, console, command.keeping, command.tracking)
     if summary is None:
         return
     final = summary["final"]

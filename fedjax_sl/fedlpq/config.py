@@ -67,6 +67,14 @@ class FedLPQConfig:
     client_weight: Literal["equal", "examples"] = static("equal")
     """omega_k: every client the same, or in proportion to its examples."""
 
+    clip_norm: Number | None = None
+    """C, 2-norm to which a client scales its update down before it is quantised, > 0;
+    not at all if not given."""
+
+    trim: Number | None = None
+    """beta, share of the clients left out at either end in every coordinate, in
+    [0, 0.5], 0.5 being the median; the weighted mean if not given."""
+
     max_update_norm: Number | None = None
     """Updates whose 2-norm is larger are left out of the mean, > 0; those that are not
     finite always are."""
@@ -81,7 +89,9 @@ class FedLPQConfig:
         for name in ("cohort_size", "local_epochs"):
             check(self, name, lambda v: v >= 1, "at least 1")
         check(self, "learning_rate", lambda v: 0 <= v < float("inf"), "a number >= 0")
-        check(self, "max_update_norm", lambda v: v > 0, "a number > 0")
+        for name in ("clip_norm", "max_update_norm"):
+            check(self, name, lambda v: v > 0, "a number > 0")
+        check(self, "trim", lambda v: 0 <= v <= 0.5, "a number in [0, 0.5]")
         check(
             self,
             "bits",

@@ -14,8 +14,9 @@ from fedjax_sl.compression.pruning import draw_layers
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compression.units import per_leaf
 from fedjax_sl.federation import clients
-from fedjax_sl.federation.aggregation import client_weights, mean_of_shares, share
+from fedjax_sl.federation.aggregation import client_weights
 from fedjax_sl.federation.clients import client_keys
+from fedjax_sl.federation.combine import Received, combine
 from fedjax_sl.federation.faults import sound
 from fedjax_sl.fedlpq import submodel
 from fedjax_sl.fedlpq.config import PREFERENCES, FedLPQConfig, settings_of
@@ -123,28 +124,23 @@ def _client(setup: Setup, names, whole, examples, client: _Client):
     """Steps 2, 4 and 5 for one client.
 
     Returns:
-      Its share in the mean of every layer, none if its update is not sound; and
-      `{layer: []}` bits of its messages, were they all sent, its private head, its
-      loss, and whether its update is sound.
+      What the server receives, no part of it if the update is not sound; and `{layer:
+      []}` bits of its messages, were they all sent, its private head, its loss, and
+      whether its update is sound.
     """
     config = setup.config
     trained, head, loss = _train(setup, whole, examples, client)
     rebuilt = upload(
         config, client.key, whole["params"], trained["params"], client.bits
     )
-    received = {**trained, "params": rebuilt.params}
-    update = jax.tree.map(jnp.subtract, received, whole)
+    model = {**trained, "params": rebuilt.params}
+    update = jax.tree.map(jnp.subtract, model, whole)
     good = sound(update, config.max_update_norm)
-    weight = jnp.where(good, client.share, 0.0)
     flags = dict(zip(names, client.sent, strict=True))
-    shares = {
-        collection: share(
-            received[collection], per_leaf(flags, old, by=config.unit), weight
-        )
-        for collection, old in whole.items()
-    }
+    sent = {name: per_leaf(flags, old, by=config.unit) for name, old in whole.items()}
+    received = Received(model, sent, jnp.where(good, client.share, 0.0))
     head = jnp.where(good, head, client.head)
-    return shares, (rebuilt.message_bits, head, loss, good)
+    return received, (rebuilt.message_bits, head, loss, good)
 
 
 def _round(
@@ -172,13 +168,14 @@ def _round(
         sent,
         client_weights(cohort.num_examples, by=config.client_weight),
     )
-    shares, (lengths, heads, loss, good) = setup.over_clients.total(
-        partial(_client, setup, layers.names), state.variables, cohort.examples
-    )(each)
-    averaged = {
-        collection: mean_of_shares(shares[collection], old)
-        for collection, old in state.variables.items()
-    }
+    averaged, (lengths, heads, loss, good) = combine(
+        setup.over_clients,
+        partial(_client, setup, layers.names),
+        (state.variables, cohort.examples),
+        (each,),
+        state.variables,
+        trim=config.trim,
+    )
     none = jnp.zeros_like(settings.bits)
     message_bits = jnp.stack([lengths.get(n, none) for n in layers.names], axis=1)
     present = (cohort.num_examples > 0).astype(jnp.int32)

@@ -13,6 +13,7 @@ from fedjax_sl.compression.quantization import (
     quantize_tree,
 )
 from fedjax_sl.compression.units import from_units, to_units
+from fedjax_sl.federation.combine import clipped
 from fedjax_sl.fedlpq.config import FedLPQConfig
 
 
@@ -40,7 +41,8 @@ def upload(
       key: of this client and round.
       start: parameters that the client had received.
       trained: its parameters after its local epochs.
-      bits: [] b; at 32 the trained parameters arrive bit for bit as they are.
+      bits: [] b; at 32 the trained parameters arrive bit for bit as they are, unless
+        the displacement is clipped.
 
     Returns:
       An `Upload`, as if every layer were sent.
@@ -50,7 +52,9 @@ def upload(
     levels = levels_from_bits(b, signed=False)
     before = to_units(start, by=config.unit)
     after = to_units(trained, by=config.unit)
-    displacement = jax.tree.map(jnp.subtract, before, after)
+    displacement = clipped(jax.tree.map(jnp.subtract, before, after), config.clip_norm)
+    if config.clip_norm is not None:
+        after = jax.tree.map(jnp.subtract, before, displacement)
     quantized = quantize_tree(key, displacement, levels=levels, norm="l2")
     rebuilt = {
         name: jnp.where(

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.compression.quantization import FLOAT_BITS
-from fedjax_sl.federation.aggregation import broadcast, mean_of_shares, share
+from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.federation.clients import client_keys
+from fedjax_sl.federation.combine import Received, clipped, combine
 from fedjax_sl.federation.faults import sound
 from fedjax_sl.fedsl.config import Settings
 from fedjax_sl.fedsl.quantizer import quantized
@@ -25,11 +26,14 @@ def _received(setup: Setup, key, anchor, params, mask, bits):
     """One client's parameters as rebuilt, anchor + Q_b(w_k - anchor); its message."""
     start = anchor if setup.config.restore else apply_mask(anchor, mask)
     update = apply_mask(jax.tree.map(jnp.subtract, params, start), mask)
+    update = clipped(update, setup.config.clip_norm)
     each = tensor_bits(setup.config, update, bits)
     coded = quantized(setup.config, key, update, each)
     rebuilt = jax.tree.map(jnp.add, start, apply_mask(coded, mask))
-    exact = partial(jnp.where, bits >= FLOAT_BITS)
-    return jax.tree.map(exact, params, rebuilt), widths(each, mask, update)
+    if setup.config.clip_norm is None:
+        exact = partial(jnp.where, bits >= FLOAT_BITS)
+        rebuilt = jax.tree.map(exact, params, rebuilt)
+    return rebuilt, widths(each, mask, update)
 
 
 def _reset(setup: Setup, bad: jax.Array, opt, params):
@@ -78,9 +82,9 @@ def aggregate(
         received = {**client, "params": params}
         good = sound(update, setup.config.max_update_norm) & sound(received)
         weight = jnp.where(good, weight, 0.0)
-        return share(received, sent, weight), (message, good)
+        return Received(received, sent, weight), (message, good)
 
-    shares, (update, good) = setup.over_clients.total(one, state.anchor)(
+    stacked = (
         client_keys(key, state.client_id, UPLOAD),
         state.client,
         state.mask,
@@ -91,7 +95,14 @@ def aggregate(
         **jax.tree.map(lambda leaf: leaf[0], state.client),
         "params": state.anchor,
     }
-    client = mean_of_shares(shares, before)
+    client, (update, good) = combine(
+        setup.over_clients,
+        one,
+        (state.anchor,),
+        stacked,
+        before,
+        trim=setup.config.trim,
+    )
     message = jax.tree.map(partial(jnp.where, coded), gradient, update)
     everyone = broadcast(client, state.weights.shape[0])
     opt = _reset(setup, ~good, state.client_opt, everyone["params"])

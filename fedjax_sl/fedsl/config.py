@@ -120,6 +120,14 @@ class FedSLConfig:
     client_weight: Literal["equal", "examples"] = static("equal")
     """omega_k: every client the same, or in proportion to its examples."""
 
+    clip_norm: Number | None = None
+    """C, 2-norm to which a client scales its update down before it is quantised, > 0;
+    not at all if not given."""
+
+    trim: Number | None = None
+    """beta, share of the clients left out at either end in every coordinate, in
+    [0, 0.5], 0.5 being the median; the weighted mean if not given."""
+
     max_update_norm: Number | None = None
     """Updates whose 2-norm is larger are left out of the mean, > 0; those that are not
     finite always are."""
@@ -141,7 +149,9 @@ class FedSLConfig:
             check(self, name, lambda v: 0 <= v < 1, "a number in [0, 1)")
         for name in ("bits", "grad_bits", "upload_bits", "down_bits"):
             check(self, name, lambda v: 2 <= v <= 32, "2 to 32 bits")
-        check(self, "max_update_norm", lambda v: v > 0, "a number > 0")
+        for name in ("clip_norm", "max_update_norm"):
+            check(self, name, lambda v: v > 0, "a number > 0")
+        check(self, "trim", lambda v: 0 <= v <= 0.5, "a number in [0, 0.5]")
         for name in ("interval", "cohort_size"):
             check(self, name, lambda v: v >= 1, "at least 1")
         for name in ("prune_start", "prune_end", "cosine_rounds"):

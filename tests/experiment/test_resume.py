@@ -25,8 +25,9 @@ TINY = [
 ]
 SMALL = [
     *("fedlpq", "--data.num-clients", "4", "--method.cohort-size", "3"),
-    *("--model.width", "0.05", "--batch-size", "50", "--method.preference", "u"),
-    *("--method.bits", "6", "--eval-every", "1", "--data.train-examples", "300"),
+    *("--model.width", "0.05", "--batch-size", "50", "--method.bits", "6"),
+    *("--eval-every", "1", "--data.train-examples", "300"),
+    *("--data.test-examples", "100"),
 ]
 
 

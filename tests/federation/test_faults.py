@@ -1,6 +1,7 @@
 """Clients that fail, and clients that send nonsense, take nothing from the others."""
 
 import dataclasses
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +43,13 @@ def layers(**change):
     )
 
 
+@cache
+def programs_of(make):
+    """The algorithm, and its round compiled once for all tests."""
+    algorithm = make()
+    return algorithm, jax.jit(algorithm.init), jax.jit(algorithm.round)
+
+
 def models_of(algorithm, state):
     return {name: getattr(state, name) for name in algorithm.models}
 
@@ -65,8 +73,8 @@ def without(cohort, client):
 @pytest.mark.parametrize("make", [split, layers])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nonsense_is_as_if_its_client_were_not_there(key, make, value):
-    algorithm, cohort = make(), tiny_cohort(key)
-    state, round = algorithm.init(key), jax.jit(algorithm.round)
+    (algorithm, init, round), cohort = programs_of(make), tiny_cohort(key)
+    state = init(key)
     bad, metrics = round(state, with_bad_images(cohort, 1, value), key)
     absent, _ = round(state, without(cohort, 1), key)
     assert metrics.left_out.tolist() == [False, True, False, False]
@@ -82,8 +90,8 @@ def test_nonsense_is_as_if_its_client_were_not_there(key, make, value):
 
 def test_an_update_too_large_is_left_out(key):
     algorithm = layers(max_update_norm=1e-9)
-    state = algorithm.init(key)
-    new, metrics = algorithm.round(state, tiny_cohort(key), key)
+    state = programs_of(layers)[1](key)
+    new, metrics = jax.jit(algorithm.round)(state, tiny_cohort(key), key)
     assert metrics.left_out.all()
     assert_equal(models_of(algorithm, new), models_of(algorithm, state))
 
@@ -124,8 +132,8 @@ def test_who_fails_is_drawn_by_client_and_period(key):
 @pytest.mark.parametrize("make", [split, layers])
 def test_those_who_fail_cost_nothing_and_change_nothing(key, make):
     """What the others come to does not depend on what they own."""
-    algorithm, cohort = make(), tiny_cohort(key)
-    state, round = algorithm.init(key), jax.jit(algorithm.round)
+    (algorithm, init, round), cohort = programs_of(make), tiny_cohort(key)
+    state = init(key)
     one, metrics = round(state, without(cohort, 2), key)
     other = with_bad_images(cohort, 2, 3.0)
     two, _ = round(state, without(other, 2), key)
@@ -142,7 +150,7 @@ def test_those_who_fail_cost_nothing_and_change_nothing(key, make):
 def test_where_nobody_answers_all_stays(key, make):
     algorithm, cohort = patient(make()), tiny_cohort(key)
     round = jax.jit(algorithm.round)
-    state, _ = round(algorithm.init(key), cohort, key)
+    state, _ = round(programs_of(make)[1](key), cohort, key)
     nobody = cohort._replace(
         weight=0 * cohort.weight, num_examples=0 * cohort.num_examples
     )

@@ -1,0 +1,149 @@
+"""A run that is killed again and again against one that is left alone.
+
+    python -m benchmarks.soak --rounds 1000 --kills 20
+    python -m benchmarks.soak --rounds 1000 --kills 20 --vary
+
+With `--vary` each start has another number of devices and of clients at a time, so that
+sums are taken in another order: what crossed must stay the same to the bit, and losses
+nearly so. Without it everything must.
+"""
+
+import argparse
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from fedjax_sl.experiment.folder import read_lines
+
+
+RUN = [
+    *("fedsl", "--model.cut", "1", "--model.width", "0.03", "--batch-size", "4"),
+    *("--data.num-clients", "6", "--method.cohort-size", "5", "--eval-every", "5"),
+    *("--data.test-examples", "50", "--checkpoint-seconds", "0", "--resume"),
+]
+
+
+def start(folder: Path, rounds: int, devices: int, chunk: int) -> subprocess.Popen:
+    """A process that starts the run, or goes on with it."""
+    arguments = [*RUN, "--rounds", str(rounds), "--folder", str(folder)]
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "fedjax_sl.experiment.cli", "run", *arguments),
+            *("--chunk", str(chunk)),
+        ],
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)},
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def evaluations(folder: Path) -> int:
+    """How many are on record."""
+    path = folder / "metrics.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def resident_mb(process: subprocess.Popen) -> float:
+    """Memory of a process now, 0 once it has ended."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except OSError:
+        return 0.0
+    kilobytes = [line.split()[1] for line in status.splitlines() if "VmRSS" in line]
+    return int(kilobytes[0]) / 1000 if kilobytes else 0.0
+
+
+def left_alone(folder: Path, rounds: int) -> list[tuple[int, float]]:
+    """Runs to the end; evaluations so far and megabytes, from time to time."""
+    process, seen = start(folder, rounds, 2, 2), []
+    while process.poll() is None:
+        seen.append((evaluations(folder), resident_mb(process)))
+        time.sleep(0.2)
+    if process.returncode:
+        sys.exit(f"the quiet run ended with {process.returncode}")
+    return seen
+
+
+def shaken(folder: Path, rounds: int, kills: int, vary: bool, chance) -> list[int]:
+    """Runs to the end, killed so many times; evaluations on record at each kill."""
+    killed: list[int] = []
+    for number in itertools.count():
+        devices, chunk = (
+            (chance.randint(1, 4), chance.randint(1, 5)) if vary else (2, 2)
+        )
+        process = start(folder, rounds, devices, chunk)
+        if number == kills:
+            if process.wait():
+                sys.exit(f"going on ended with {process.returncode}")
+            return killed
+        left = rounds // 5 - evaluations(folder)
+        target = evaluations(folder) + chance.randint(
+            0, max(0, left // (kills - number))
+        )
+        while evaluations(folder) < target and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        killed.append(evaluations(folder))
+    return killed
+
+
+def compared(folder: Path, other: Path, *, exact: bool) -> dict[str, float]:
+    """The largest relative difference of each column of the record."""
+    worst: dict[str, float] = {}
+    names = (("metrics.jsonl", ("wall_seconds",)), ("rounds.jsonl", ()))
+    for name, ignored in names:
+        lines, others = read_lines(folder / name), read_lines(other / name)
+        if len(lines) != len(others):
+            sys.exit(f"{name}: {len(lines)} lines and {len(others)}")
+        for line, expected in zip(lines, others, strict=True):
+            for key in line.keys() - set(ignored):
+                if isinstance(line[key], list):
+                    apart = float(line[key] != expected[key])
+                else:
+                    scale = max(abs(expected[key]), 1e-9)
+                    apart = abs(line[key] - expected[key]) / scale
+                worst[key] = max(worst.get(key, 0.0), apart)
+    crossed = [key for key in worst if key.endswith("_bits")]
+    wrong = [key for key in worst if worst[key] and (exact or key in crossed)]
+    if wrong:
+        sys.exit(f"the runs differ in {', '.join(sorted(wrong))}")
+    return worst
+
+
+def main() -> None:
+    """Prints what was compared, and memory over time."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--vary", action="store_true", help="devices and chunks too")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as base:
+        quiet, other = Path(base) / "quiet", Path(base) / "shaken"
+        seen = left_alone(quiet, chosen.rounds)
+        killed = shaken(
+            other, chosen.rounds, chosen.kills, chosen.vary, random.Random(chosen.seed)
+        )
+        worst = compared(other, quiet, exact=not chosen.vary)
+    print(f"killed with {', '.join(map(str, killed))} evaluations on record")
+    print("largest relative differences:", {k: v for k, v in worst.items() if v} or 0)
+    last = chosen.rounds // 5
+    for low, high in ((0.05, 0.15), (0.45, 0.55), (0.9, 1.0)):
+        here = [mb for done, mb in seen if low * last <= done <= high * last and mb]
+        if here:
+            print(
+                f"memory around {100 * low:.0f} to {100 * high:.0f} %: "
+                f"{median(here):.0f} MB"
+            )
+
+
+if __name__ == "__main__":
+    main()
