@@ -47,7 +47,8 @@ def configurations(draw):
     for _ in range(draw(st.integers(1, 3))):
         inner = [v for v in values.values() if isinstance(v, dict)]
         part = draw(st.sampled_from([values, *inner]))
-        name = draw(st.one_of(st.sampled_from(sorted(part)), st.text(max_size=8)))
+        known = st.sampled_from(sorted(part)) if part else st.nothing()
+        name = draw(known | st.text(max_size=8))
         if draw(st.booleans()):
             part[name] = draw(VALUES)
         else:
