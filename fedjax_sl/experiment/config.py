@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_type_hints
 
-from typeguard import TypeCheckError, check_type
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.compression.quantization import FLOAT_BITS
@@ -268,7 +268,8 @@ def _suits(value: Any, hint: Any) -> bool:
         if isinstance(one, int | float) and not abs(one) < 2**63:
             return False
     try:
-        check_type(value, hint)
+        every = CollectionCheckStrategy.ALL_ITEMS
+        check_type(value, hint, collection_check_strategy=every)
     except TypeCheckError:
         return False
     return True
