@@ -177,15 +177,28 @@ class Checkpoints:
           Unusable: if checkpoints are there, and all are damaged; or if a sound one is
             of another structure or format.
         """
+        found = self._newest(most)
+        return found and found._replace(state=_as(like, found.state))
+
+    def arrays(self) -> Arrays:
+        """All arrays of the newest one that is sound, by name; none if there is none.
+
+        Raises:
+          Unusable: as `newest`.
+        """
+        found = self._newest(math.inf)
+        return found.state if found else {}
+
+    def _newest(self, most: float) -> Checkpoint | None:
         reasons = []
         for round in sorted(self.manager.all_steps(), reverse=True):
             if round > most:
                 continue
             try:
-                return self._read(round, like)
+                return self._read(round)
             except _Damaged as error:
                 reasons.append(f"{self.folder / str(round)}: {error}")
-                warnings.warn(f"passed over {reasons[-1]}", stacklevel=2)
+                warnings.warn(f"passed over {reasons[-1]}", stacklevel=3)
         if reasons:
             raise Unusable(reasons[0])
         return None
@@ -196,7 +209,8 @@ class Checkpoints:
             if later > round:
                 self.manager.delete(later)
 
-    def _read(self, round: int, like: Any) -> Checkpoint:
+    def _read(self, round: int) -> Checkpoint:
+        """The state as arrays by name."""
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(), progress=ocp.args.JsonRestore()
         )
@@ -214,4 +228,4 @@ class Checkpoints:
             raise Unusable(f"format {version}: expected {FORMAT}.")
         if _digest(arrays) != digest:
             raise _Damaged("it is damaged.")
-        return Checkpoint(round, _as(like, arrays), totals)
+        return Checkpoint(round, arrays, totals)

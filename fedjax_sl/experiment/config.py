@@ -244,15 +244,15 @@ def to_json(config: Run) -> str:
 def _read(kind: type, values: Any, where: str) -> Any:
     """A configuration of one kind from parsed JSON."""
     if not isinstance(values, dict):
-        raise ValueError(f"{where}: expected an object, found {values!r}.")
+        raise ValueError(f"{where}: expected an object, found {values!r:.40}.")
     hints = get_type_hints(kind)
     if unknown := sorted(set(values) - {f.name for f in dataclasses.fields(kind)}):
-        raise ValueError(f"{where}: unknown field {unknown[0]!r}.")
+        raise ValueError(f"{where}: unknown field {unknown[0]!r:.40}.")
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     for name, value in given.items():
         if not _suits(value, hints[name]):
             raise ValueError(
-                f"{where}: {name}={str(value)[:40]}: expected {_shown(hints[name])}."
+                f"{where}: {name}={value!r:.40}: expected {_shown(hints[name])}."
             )
     try:
         return kind(**given)
@@ -291,10 +291,12 @@ def from_json(path: Path) -> Run:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}.") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected an object, found {values!r}.")
+        raise ValueError(f"{path}: expected an object, found {values!r:.40}.")
     name = values.pop("algorithm", None)
     if not isinstance(name, str) or name not in RUNS:
-        raise ValueError(f"{path}: algorithm={name!r}: expected one of {tuple(RUNS)}.")
+        raise ValueError(
+            f"{path}: algorithm={name!r:.40}: expected one of {tuple(RUNS)}."
+        )
     kind = RUNS[name]
     for part in ("data", "channel", "model", "method"):
         if part in values:

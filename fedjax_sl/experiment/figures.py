@@ -176,6 +176,34 @@ def heat_map(groups: Sequence[Group], names: tuple[str, str]) -> Figure:
     return figure
 
 
+def kept_of_layers(arrays: dict[str, np.ndarray]) -> Figure | None:
+    """Share of each client kernel that is kept, mean and range over the clients.
+
+    Args:
+      arrays: of a checkpoint, by name.
+
+    Returns:
+      The figure; None if the method prunes no kernels.
+    """
+    kept = {
+        name.split("/")[1]: array.reshape(len(array), -1).mean(axis=1)
+        for name, array in sorted(arrays.items())
+        if name.startswith("mask/") and name.endswith("/kernel")
+    }
+    if not kept:
+        return None
+    figure, axes = _figure(1)
+    values = np.array(list(kept.values()))
+    mean = values.mean(axis=1)
+    spread = [mean - values.min(axis=1), values.max(axis=1) - mean]
+    axis = axes[0, 0]
+    axis.bar(list(kept), mean, yerr=spread, color="C0", ecolor="0.3", capsize=3)
+    axis.set(ylim=(0, 1), xlabel="layer of the client", ylabel="share of kernel kept")
+    axis.tick_params(axis="x", rotation=30)
+    axis.grid(axis="y", alpha=0.3)
+    return figure
+
+
 def labels(histogram: np.ndarray) -> Figure:
     """How many examples of each class every client owns, `[N, C]`."""
     figure, axes = _figure(1)

@@ -19,6 +19,7 @@ from rich.console import Console
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.experiment import figures
 from fedjax_sl.experiment import folder as folders
+from fedjax_sl.experiment.checkpoint import Checkpoints
 from fedjax_sl.experiment.compare import Group, at_target, grouped, interval
 from fedjax_sl.experiment.config import to_json
 from fedjax_sl.experiment.selection import Selection, select
@@ -49,6 +50,18 @@ def _best(groups: list[Group]) -> tuple[str, float]:
     return figures.name_of(groups[int(np.argmax(means))]), max(means)
 
 
+def _kept(folder: Path) -> Figure | None:
+    """What is kept of the first run's layers, if it has a checkpoint."""
+    path = folder / folders.CHECKPOINTS
+    if not path.is_dir():
+        return None
+    checkpoints = Checkpoints(path)
+    try:
+        return figures.kept_of_layers(checkpoints.arrays())
+    finally:
+        checkpoints.close()
+
+
 def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
     """Every picture that these runs allow."""
     best, value = _best(groups)
@@ -77,6 +90,9 @@ def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
         alt = f"Heat map of the mean final accuracy over {pair[0]} and {pair[1]}."
         figure = figures.heat_map(groups, pair)
         found.append(Picture("heat_map", f"{pair[0]} and {pair[1]}", alt, figure))
+    if len(groups) == 1 and (figure := _kept(groups[0].runs[0].folder)):
+        alt = "Bars: share of each client kernel that is kept at the end, by layer."
+        found.append(Picture("kept", "What is kept of each layer", alt, figure))
     summary = groups[0].runs[0].folder / folders.SUMMARY
     if len(groups) == 1 and summary.exists():
         histogram = np.array(json.loads(summary.read_text())["label_histogram"])

@@ -1,0 +1,131 @@
+"""The study of FedSL: runs are kept, and what is read from them is what they say."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from experiments import fedsl_study
+from experiments.fedsl_claims import claims, finals, targets, until
+from experiments.fedsl_reading import verdicts, write_reading
+from experiments.fedsl_setting import REDUCED, config_of, points, settings
+from fedjax_sl.experiment.folder import read_lines
+
+
+def row(chosen, seed, *, level, pace, noise=0.0):
+    """A run that rises to a level, an evaluation taking so many seconds."""
+    rising = level * (1 - 0.5 ** np.arange(1, 11))
+    shaken = rising + noise * np.random.default_rng(seed).normal(size=10)
+    time = pace * np.arange(1, 11)
+    return {
+        "settings": chosen,
+        "seed": seed,
+        "rounds": list(range(16, 176, 16)),
+        "accuracy": shaken.tolist(),
+        "pruned_accuracy": rising.tolist(),
+        "uplink_bits": (1e6 * time).tolist(),
+        "downlink_bits": (1e6 * time).tolist(),
+        "seconds": time.tolist(),
+        "joules": time.tolist(),
+        "updates_up_bits": 8e6,
+    }
+
+
+def rows_where(level, pace, noise=0.0):
+    """Every run of the study, its level and pace by its settings and seed."""
+    return [
+        row(one, seed, level=level(one, seed), pace=pace(one, seed), noise=noise)
+        for one in points()
+        for seed in range(3)
+    ]
+
+
+def verdict_of(rows):
+    return {claim.text: claim.verdict for claim in claims(rows)}
+
+
+def test_claims_that_hold():
+    found = verdict_of(
+        rows_where(
+            lambda one, seed: 0.5 + 0.01 * seed - one["cut"] * one["dropout_rate"] / 10,
+            lambda one, seed: (1 + one["cut"]) * (0.5 if one["bits"] == 8 else 1.0),
+        )
+    )
+    sooner = "35 % pruned and 8 bits reach an accuracy sooner"
+    robust = "cuts in the first half lose less when half of the activations are dropped"
+    assert found[sooner] == "holds"
+    assert found["35 % pruned and 8 bits end no lower"] == "holds"
+    assert found[robust] == "holds"
+
+
+def test_claims_that_do_not():
+    found = verdict_of(
+        rows_where(
+            lambda one, seed: 0.5 + 0.01 * seed - 0.3 * one["prune_ratio"],
+            lambda one, seed: 1 + one["prune_ratio"] + 0.01 * seed,
+        )
+    )
+    assert found["35 % pruned and 8 bits reach an accuracy sooner"] == "does not hold"
+    assert found["35 % pruned and 8 bits end no lower"] == "does not hold"
+
+
+def test_seeds_that_disagree_leave_it_open():
+    found = verdict_of(
+        rows_where(
+            lambda one, seed: 0.5,
+            lambda one, seed: 1 + (seed - 1) * one["prune_ratio"],
+        )
+    )
+    assert found["35 % pruned and 8 bits reach an accuracy sooner"] == "open"
+
+
+def test_costs_are_taken_where_the_target_is_first_reached():
+    rows = rows_where(lambda one, seed: 0.4 + 0.1 * seed, lambda one, seed: 2.0)
+    best = targets(rows, {}, {"bits": 8})
+    np.testing.assert_allclose(best, [max(r["accuracy"]) for r in rows[:3]])
+    np.testing.assert_allclose(until(rows, {}, best, "seconds"), [20.0] * 3)
+    np.testing.assert_allclose(until(rows, {}, 0.51 * best, "seconds"), [4.0] * 3)
+    np.testing.assert_allclose(until(rows, {}, [9.0] * 3, "seconds"), [20.0] * 3)
+    assert len(finals(rows, {})) == 3
+
+
+def test_everything_is_written(tmp_path):
+    rows = rows_where(lambda one, seed: 0.5, lambda one, seed: 1.0, noise=0.01)
+    write_reading(REDUCED, rows, tmp_path, "study")
+    text = (tmp_path / "study.md").read_text()
+    assert verdicts(rows) in text and "nan" not in text
+    for name in ("courses", "choices"):
+        assert "</svg>" in (tmp_path / f"study_{name}.svg").read_text()
+
+
+def test_every_point_is_a_run_of_its_own():
+    configs = [config_of(REDUCED, one, 0) for one in points()]
+    assert len({repr(config) for config in configs}) == len(configs)
+    assert config_of(REDUCED, settings({"cut": 3}), 1).model.cut == 8
+
+
+@pytest.mark.slow
+def test_runs_are_kept_and_not_run_again(tmp_path, monkeypatch):
+    tiny = dataclasses.replace(
+        REDUCED, width=0.03, rounds=2, eval_every=1, batch_size=2, seeds=2
+    )
+
+    def small(scale, chosen, seed):
+        config = config_of(scale, chosen, seed)
+        data = dataclasses.replace(
+            config.data, name="digits", train_examples=60, test_examples=20
+        )
+        return dataclasses.replace(config, data=data)
+
+    monkeypatch.setattr(fedsl_study, "config_of", small)
+    monkeypatch.setattr(fedsl_study, "points", lambda: points()[:2])
+    path, quiet = tmp_path / "rows.jsonl", Console(quiet=True)
+    rows = fedsl_study.run_missing(tiny, path, quiet)
+    assert read_lines(path) == json.loads(json.dumps(rows))
+    assert [(r["settings"], r["seed"]) for r in rows] == [
+        (one, seed) for one in points()[:2] for seed in (0, 1)
+    ]
+    monkeypatch.setattr(fedsl_study, "outcomes", None)
+    assert fedsl_study.run_missing(tiny, path, quiet) == rows
