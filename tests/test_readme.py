@@ -1,12 +1,14 @@
-"""The README's library example runs as it stands, only shorter."""
+"""What documents show is what the code does."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 
 
 @pytest.mark.slow
@@ -20,3 +22,8 @@ def test_the_examples_run():
     exec(compile(code, README, "exec"), names)
     assert names["bits"] == 4
     assert names["back"].level.tolist() == names["layer"].level.tolist()
+
+
+def test_the_table_of_fields_is_that_of_the_code():
+    written = runpy.run_path(str(ROOT / "docs/make_fields.py"))["page"]()
+    assert (ROOT / "docs/fields.md").read_text() == written

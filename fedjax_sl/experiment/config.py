@@ -115,7 +115,7 @@ class RunConfig:
     """Rounds between two evaluations on the test split, >= 1."""
 
     seed: int = 0
-    """The run's only source of randomness."""
+    """The run's only source of randomness, in [0, 2^31)."""
 
     failure_probability: float = 0.0
     """Probability that a client that is drawn fails to answer, until clients are drawn

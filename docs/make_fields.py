@@ -1,0 +1,85 @@
+"""Writes docs/fields.md: every field of a configuration, its default and its range.
+
+python docs/make_fields.py
+"""
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
+
+from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.experiment.config import (
+    CNNConfig,
+    DataConfig,
+    FedLPQRun,
+    FedSLRun,
+    ModelConfig,
+    RunConfig,
+)
+from fedjax_sl.fedlpq import FedLPQConfig
+from fedjax_sl.fedsl import FedSLConfig
+
+
+PAGE = Path(__file__).with_name("fields.md")
+
+PARTS = (
+    ("Of every run", "", RunConfig, FedSLRun()),
+    ("Data", "data.", DataConfig, DataConfig()),
+    ("Network of FedSL", "model.", ModelConfig, ModelConfig()),
+    ("Network of FedLP-Q", "model.", CNNConfig, CNNConfig()),
+    ("FedSL", "method.", FedSLConfig, FedSLConfig()),
+    ("FedLP-Q, FedLP, FedAvg", "method.", FedLPQConfig, FedLPQConfig()),
+    ("Channel", "channel.", Channel, Channel()),
+)
+OWN = {"rounds", "batch_size", "eval_every"}
+"""Their defaults differ between methods."""
+
+
+def meanings(kind: type) -> dict[str, str]:
+    """What the text below each field of a class says."""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        told = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+        if isinstance(field, ast.AnnAssign) and told:
+            assert isinstance(field.target, ast.Name)
+            found[field.target.id] = " ".join(str(text.value.value).split())
+    return found
+
+
+def page() -> str:
+    """The page."""
+    methods = FedSLRun(), FedLPQRun()
+    parts = [
+        "# Fields of a configuration\n",
+        "As options (`--method.prune-ratio 0.5`), in `config.json`, and as axes of a "
+        "sweep (`--grid method.prune_ratio=0,0.5`). What is out of its range, of "
+        "another type or not finite is refused in one sentence with exit code 2. This "
+        "page is written by `python docs/make_fields.py`.\n",
+    ]
+    for heading, prefix, kind, usual in PARTS:
+        parts.append(
+            f"## {heading}\n\n| field | default | meaning and range |\n|---|---|---|"
+        )
+        for name, meaning in meanings(kind).items():
+            default = getattr(usual, name)
+            if dataclasses.is_dataclass(default):
+                continue
+            hint = get_type_hints(kind)[name]
+            if get_origin(hint) is Literal:
+                meaning += f" One of {', '.join(map(str, get_args(hint)))}."
+            shown = f"{default}"
+            if name in OWN:
+                shown = " / ".join(str(getattr(one, name)) for one in methods)
+            meaning = meaning.replace("|", "\\|")
+            parts.append(f"| `{prefix}{name}` | {shown} | {meaning} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
