@@ -42,7 +42,8 @@ def meanings(kind: type) -> dict[str, str]:
     """What the text below each field of a class says."""
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(body, ast.ClassDef)
-    found = {}
+    inherits = dataclasses.is_dataclass(kind.__base__)
+    found = meanings(kind.__base__) if inherits else {}
     for field, text in zip(body.body, body.body[1:], strict=False):
         told = isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
         if isinstance(field, ast.AnnAssign) and told:

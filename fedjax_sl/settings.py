@@ -5,7 +5,7 @@ again; what changes shapes or code is static.
 """
 
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
@@ -49,6 +49,29 @@ def check(config: Any, name: str, allowed: Callable[[Any], bool], range: str) ->
     for one in value if isinstance(value, tuple) else (value,):
         if isinstance(one, int | float) and not allowed(one):
             raise ValueError(f"{name}={one}: expected {range}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateConfig:
+    """What happens to the clients' updates before they become one model."""
+
+    clip_norm: Number | None = None
+    """C, 2-norm to which a client scales its update down before it is quantised, > 0;
+    not at all if not given."""
+
+    trim: Number | None = None
+    """beta, share of the clients left out at either end in every coordinate, in
+    [0, 0.5], 0.5 being the median; the weighted mean if not given."""
+
+    max_update_norm: Number | None = None
+    """Updates whose 2-norm is larger are left out of the mean, > 0; those that are not
+    finite always are."""
+
+    def __post_init__(self):
+        """Checks what can be checked: plain numbers, not traced values."""
+        for name in ("clip_norm", "max_update_norm"):
+            check(self, name, lambda v: v > 0, "a number > 0")
+        check(self, "trim", lambda v: 0 <= v <= 0.5, "a number in [0, 0.5]")
 
 
 def per_client(value: Any, client_id: jax.Array, dtype: Any) -> jax.Array:

@@ -104,6 +104,18 @@ def tiny_partition(dataset, clients=4) -> Partition:
     return iid(np.random.default_rng(1), dataset.label, clients)
 
 
+def played(key, config, rounds=2):
+    """The state after some rounds of FedSL, and the metrics of each."""
+    init, round = programs()
+    state, found = init(config, key), []
+    for number in range(rounds):
+        state, metrics = round(
+            config, state, tiny_cohort(key), jax.random.fold_in(key, number)
+        )
+        found.append(metrics)
+    return state, found
+
+
 def joined_loss(model, client, server, batch):
     """Mean loss of one client's batch through the uncut network."""
     activations, _ = apply(model.client, {"params": client}, batch.image, train=True)

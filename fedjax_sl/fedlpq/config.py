@@ -14,6 +14,7 @@ from fedjax_sl.settings import (
     Number,
     OptimizerName,
     PerClass,
+    UpdateConfig,
     check,
     per_client,
     static,
@@ -25,7 +26,7 @@ Preference = Literal["1", "3", "5", "u"]
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
-class FedLPQConfig:
+class FedLPQConfig(UpdateConfig):
     """Settings of FedLP-Q (Entropy 2023, 25, 1205).
 
     Probabilities and bits may be given as several values, one for each class of
@@ -67,18 +68,6 @@ class FedLPQConfig:
     client_weight: Literal["equal", "examples"] = static("equal")
     """omega_k: every client the same, or in proportion to its examples."""
 
-    clip_norm: Number | None = None
-    """C, 2-norm to which a client scales its update down before it is quantised, > 0;
-    not at all if not given."""
-
-    trim: Number | None = None
-    """beta, share of the clients left out at either end in every coordinate, in
-    [0, 0.5], 0.5 being the median; the weighted mean if not given."""
-
-    max_update_norm: Number | None = None
-    """Updates whose 2-norm is larger are left out of the mean, > 0; those that are not
-    finite always are."""
-
     charge_statistics: bool = static(True)
     """Count the norm statistics that are sent, in float32, with their layer."""
 
@@ -89,9 +78,7 @@ class FedLPQConfig:
         for name in ("cohort_size", "local_epochs"):
             check(self, name, lambda v: v >= 1, "at least 1")
         check(self, "learning_rate", lambda v: 0 <= v < float("inf"), "a number >= 0")
-        for name in ("clip_norm", "max_update_norm"):
-            check(self, name, lambda v: v > 0, "a number > 0")
-        check(self, "trim", lambda v: 0 <= v <= 0.5, "a number in [0, 0.5]")
+        super().__post_init__()
         check(
             self,
             "bits",

@@ -12,6 +12,7 @@ from fedjax_sl.settings import (
     Number,
     OptimizerName,
     PerClass,
+    UpdateConfig,
     check,
     per_client,
     static,
@@ -20,7 +21,7 @@ from fedjax_sl.settings import (
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
-class FedSLConfig:
+class FedSLConfig(UpdateConfig):
     """Settings of FedSL (arXiv 2412.06414).
 
     Ratios, rates and bits may be given as several values, one for each class of
@@ -120,18 +121,6 @@ class FedSLConfig:
     client_weight: Literal["equal", "examples"] = static("equal")
     """omega_k: every client the same, or in proportion to its examples."""
 
-    clip_norm: Number | None = None
-    """C, 2-norm to which a client scales its update down before it is quantised, > 0;
-    not at all if not given."""
-
-    trim: Number | None = None
-    """beta, share of the clients left out at either end in every coordinate, in
-    [0, 0.5], 0.5 being the median; the weighted mean if not given."""
-
-    max_update_norm: Number | None = None
-    """Updates whose 2-norm is larger are left out of the mean, > 0; those that are not
-    finite always are."""
-
     server_update: Literal["merged", "sequential"] = static("merged")
     """One server step on all clients' activations, or one step after each client."""
 
@@ -149,9 +138,7 @@ class FedSLConfig:
             check(self, name, lambda v: 0 <= v < 1, "a number in [0, 1)")
         for name in ("bits", "grad_bits", "upload_bits", "down_bits"):
             check(self, name, lambda v: 2 <= v <= 32, "2 to 32 bits")
-        for name in ("clip_norm", "max_update_norm"):
-            check(self, name, lambda v: v > 0, "a number > 0")
-        check(self, "trim", lambda v: 0 <= v <= 0.5, "a number in [0, 0.5]")
+        super().__post_init__()
         for name in ("interval", "cohort_size"):
             check(self, name, lambda v: v >= 1, "at least 1")
         for name in ("prune_start", "prune_end", "cosine_rounds"):

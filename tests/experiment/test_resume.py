@@ -15,6 +15,7 @@ import pytest
 
 from fedjax_sl.experiment.cli import main
 from fedjax_sl.experiment.folder import read_lines
+from tests.commands import refused
 
 
 TINY = [
@@ -124,16 +125,6 @@ def half(whole, tmp_path):
     folder = tmp_path / "half"
     main(["run", *SMALL, "--rounds", "2", "--folder", str(folder)])
     return folder
-
-
-def refused(arguments, capsys):
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    assert stop.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and said.count("\n") == 1
-    return said
 
 
 def test_a_run_may_be_made_longer(whole, half, capsys):

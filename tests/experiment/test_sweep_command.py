@@ -13,6 +13,7 @@ import pytest
 from fedjax_sl.analysis.front import front
 from fedjax_sl.experiment.cli import main
 from fedjax_sl.experiment.folder import read_lines
+from tests.commands import refused
 
 
 SMALL = [
@@ -30,17 +31,6 @@ def swept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep") / "grid"
     main(["sweep", *SMALL, *GRID, "--folder", str(folder)])
     return folder
-
-
-def refused(arguments, capsys):
-    """The sentence that a command refuses with."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    assert stop.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and said.count("\n") == 1
-    return said
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from fedjax_sl.compression.quantization import exact_variance
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.quantizer import levels_of, quantized
 from fedjax_sl.fedsl.widths import WIDTH_BITS, tensor_bits, widths
-from tests.worlds import assert_equal, programs, tiny_cohort, tiny_model
+from tests.worlds import assert_equal, played, tiny_model
 
 
 CONFIG = FedSLConfig(
@@ -86,18 +86,6 @@ def test_widths_add_up():
     mask = {"a": jnp.array([True, False, True, True]), "b": None}
     least, more = widths({"a": jnp.int32(7), "b": jnp.int32(4)}, mask, tree)
     assert least * (9 + 5) + more == 9 * 7 + 5 * 4
-
-
-def played(key, config, rounds=2):
-    """The state after some rounds, and the metrics of each."""
-    init, round = programs()
-    state, found = init(config, key), []
-    for number in range(rounds):
-        state, metrics = round(
-            config, state, tiny_cohort(key), jax.random.fold_in(key, number)
-        )
-        found.append(metrics)
-    return state, found
 
 
 @pytest.mark.parametrize("interval", [1, 2])

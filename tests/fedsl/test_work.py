@@ -15,7 +15,7 @@ from fedjax_sl.fedsl.remask import masks
 from fedjax_sl.fedsl.work import kept_macs
 from fedjax_sl.models import cifar_cnn, split_vgg
 from fedjax_sl.models.cost import layer_costs
-from tests.worlds import programs, tiny_cohort, tiny_model
+from tests.worlds import played, programs, tiny_cohort, tiny_model
 
 
 CONFIG = FedSLConfig(
@@ -33,20 +33,8 @@ def test_the_published_share_of_a_pruned_vgg(key):
     np.testing.assert_allclose(share, 0.4348, atol=1e-4)
 
 
-def played(key, config, rounds=2):
-    """Metrics of each round."""
-    init, round = programs()
-    state, found = init(config, key), []
-    for number in range(rounds):
-        state, metrics = round(
-            config, state, tiny_cohort(key), jax.random.fold_in(key, number)
-        )
-        found.append(metrics)
-    return found
-
-
 def test_scoring_costs_a_dense_pass_when_a_period_starts(key):
-    first, second = played(key, CONFIG)
+    _, (first, second) = played(key, CONFIG)
     model = tiny_model()
     dense = 5 * sum(c.macs for c in layer_costs(model.client, model.input_shape))
     server = 5 * sum(c.macs for c in layer_costs(model.server, model.cut_shape()))
@@ -59,7 +47,7 @@ def test_scoring_costs_a_dense_pass_when_a_period_starts(key):
 
 def test_nothing_is_scored_where_nothing_is_pruned(key):
     dense = dataclasses.replace(CONFIG, prune_ratio=0.0)
-    first, second = played(key, dense)
+    _, (first, second) = played(key, dense)
     np.testing.assert_array_equal(first.work.client, second.work.client)
     np.testing.assert_array_equal(first.activations_up.side, second.activations_up.side)
     assert first.work.client[0] == 5 * sum(

@@ -1,0 +1,16 @@
+"""How commands are called in tests."""
+
+import pytest
+
+from fedjax_sl.experiment.cli import main
+
+
+def refused(arguments, capsys):
+    """The sentence that a command refuses with."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1
+    return said
