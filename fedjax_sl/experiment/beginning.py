@@ -23,15 +23,16 @@ def _last_kept(folder: Path, programs: Programs) -> Checkpoint | None:
     """The newest checkpoint that the record reaches; the record is cut off there.
 
     Raises:
-      ValueError: if there is a record and no checkpoint of it.
+      ValueError: if there is a record and no checkpoint of it, or the reverse.
     """
     on_record = _on_record(folder)
     checkpoints = Checkpoints(folder / folders.CHECKPOINTS)
     try:
         found = checkpoints.newest(programs.shape, most=on_record)
-        if found is None and on_record:
+        if found is None and (on_record or checkpoints.rounds()):
             raise ValueError(
-                f"{folder / folders.CHECKPOINTS}: expected a checkpoint to go on from."
+                f"{folder / folders.CHECKPOINTS}: expected a checkpoint of a round up "
+                f"to {on_record}, which is as far as the record goes."
             )
         done = found.round if found else 0
         checkpoints.forget_after(done)

@@ -180,6 +180,10 @@ class Checkpoints:
         found = self._newest(most)
         return found and found._replace(state=_as(like, found.state))
 
+    def rounds(self) -> list[int]:
+        """Those that a checkpoint is kept of, sound or not, in their order."""
+        return sorted(self.manager.all_steps())
+
     def arrays(self) -> Arrays:
         """All arrays of the newest one that is sound, by name; none if there is none.
 
@@ -191,7 +195,7 @@ class Checkpoints:
 
     def _newest(self, most: float) -> Checkpoint | None:
         reasons = []
-        for round in sorted(self.manager.all_steps(), reverse=True):
+        for round in reversed(self.rounds()):
             if round > most:
                 continue
             try:
@@ -205,7 +209,7 @@ class Checkpoints:
 
     def forget_after(self, round: int) -> None:
         """Removes those of later rounds, which are to be run again."""
-        for later in self.manager.all_steps():
+        for later in self.rounds():
             if later > round:
                 self.manager.delete(later)
 

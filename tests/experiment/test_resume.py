@@ -176,6 +176,12 @@ def test_another_run_is_not_gone_on_with(half, capsys):
     said = refused(["run", "fedsl", *resume[1:]], capsys)
     assert "is of a run of fedlpq" in said
     assert "expected --folder" in refused(["run", "--resume"], capsys)
+    kept = sorted(half.glob("checkpoints/*"))
+    shutil.move(half / "metrics.jsonl", half / "moved.jsonl")
+    shutil.rmtree(half / "checkpoints/0", ignore_errors=True)
+    assert "expected a checkpoint" in refused(resume, capsys)
+    assert sorted(half.glob("checkpoints/*")) == [p for p in kept if p.name != "0"]
+    shutil.move(half / "moved.jsonl", half / "metrics.jsonl")
     shutil.rmtree(half / "checkpoints")
     assert "expected a checkpoint" in refused(resume, capsys)
     assert (half / "metrics.jsonl").read_bytes() == before
