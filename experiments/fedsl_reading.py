@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.fedsl_claims import Rows, claims, finals, runs_of, targets, until
+from experiments.fedsl_claims import (
+    Rows,
+    claims,
+    complete,
+    finals,
+    runs_of,
+    targets,
+    until,
+)
 from experiments.fedsl_setting import (
     CUTS,
     GRANULARITIES,
@@ -90,14 +98,14 @@ def courses(rows: Rows) -> Figure:
     return figure
 
 
-def _bars(axis, rows: Rows, named: dict[str, dict[str, Any]]) -> None:
+def _points(axis, rows: Rows, named: dict[str, dict[str, Any]]) -> None:
     """Final accuracy of each setting, with its interval."""
     found = [interval(finals(rows, change).tolist()) for change in named.values()]
     means, halves = np.array(found).T
-    axis.barh(list(named), means, xerr=halves, height=0.7, color="C0", ecolor="0.3")
-    axis.set_xlim(left=max(0.0, float(np.nanmin(means - np.nan_to_num(halves))) - 0.05))
+    axis.errorbar(means, list(named), xerr=halves, fmt="o", capsize=3)
+    axis.margins(y=0.15)
     axis.invert_yaxis()
-    axis.grid(axis="x", alpha=0.3)
+    axis.grid(alpha=0.3)
     axis.set(xlabel="final test accuracy")
 
 
@@ -106,17 +114,19 @@ def choices(scale: Scale, rows: Rows) -> Figure:
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     axes = figure.subplots(2, 2)
     for name in ("plain", "50 % dropped", "everything"):
-        found = [finals(rows, CUTS[cut, name]).tolist() for cut in range(4)]
-        means, halves = np.array([interval(one) for one in found]).T
-        axes[0, 0].errorbar(scale.cuts, means, halves, label=name, capsize=3)
+        known = [cut for cut in range(4) if complete(rows, CUTS[cut, name])]
+        found = [interval(finals(rows, CUTS[cut, name]).tolist()) for cut in known]
+        means, halves = np.array(found).T
+        cuts = [scale.cuts[cut] for cut in known]
+        axes[0, 0].errorbar(cuts, means, halves, label=name, capsize=3)
     axes[0, 0].set(xlabel="convolutions on the client (L_c)", xticks=scale.cuts)
     axes[0, 0].set(ylabel="final test accuracy")
     axes[0, 0].grid(alpha=0.3)
     axes[0, 0].legend(frameon=False)
-    _bars(axes[0, 1], rows, {f"I = {k}": v for k, v in INTERVALS.items()})
-    _bars(axes[1, 0], rows, WIDTHS)
+    _points(axes[0, 1], rows, {f"I = {k}": v for k, v in INTERVALS.items()})
+    _points(axes[1, 0], rows, WIDTHS)
     kinds = {f"{kind}s, {100 * r:g} %": v for (kind, r), v in GRANULARITIES.items()}
-    _bars(axes[1, 1], rows, kinds)
+    _points(axes[1, 1], rows, kinds)
     titles = ("cut", "aggregation every I rounds", "bits", "what is pruned")
     for axis, title in zip(axes.flat, titles, strict=True):
         axis.set_title(title)
@@ -152,7 +162,8 @@ def write_reading(scale: Scale, rows: Rows, folder: Path, name: str) -> None:
     )
     parts = [f"{setting}\n", "## Claims\n", verdicts(rows)]
     for heading, heads, question in TABLES:
-        parts += [f"## {heading}\n", table(rows, heads, question)]
+        if complete(rows, *question.values()):
+            parts += [f"## {heading}\n", table(rows, heads, question)]
     write_text(folder / f"{name}.md", "\n".join(parts))
     courses(rows).savefig(folder / f"{name}_courses.svg")
     choices(scale, rows).savefig(folder / f"{name}_choices.svg")

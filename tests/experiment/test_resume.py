@@ -195,8 +195,8 @@ def test_a_run_starts_from_the_models_of_another(whole, tmp_path, capsys):
     found, source = arrays_of(tmp_path / "warm")[1], arrays_of(whole)[1]
     params = [name for name in source if name.startswith("variables/params")]
     assert params and found["round"] == 1
-    for name in params:
-        np.testing.assert_array_equal(found[name], source[name])
+    for name in params:  # up to the rounding of a mean of equal values
+        np.testing.assert_allclose(found[name], source[name], rtol=1e-6, atol=1e-7)
     other = ["--folder", tmp_path / "other", "--model.width", "0.1"]
     said = refused([*warm, *other], capsys)
     assert "init_from=" in said and "expected float32" in said
