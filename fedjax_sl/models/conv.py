@@ -84,10 +84,16 @@ def _product(x: jax.Array, dy: jax.Array, size: tuple[int, int]) -> jax.Array:
 
 
 def _slices(x: jax.Array, dy: jax.Array, size: tuple[int, int]) -> int:
-    """In how many parts a batch's shifted copies stay in a core's cache."""
+    """In how many parts a batch's shifted copies stay in a core's cache.
+
+    A part is larger where its product is: adding up the products of many small parts
+    would take longer than reading copies that have left the cache.
+    """
     batch, pixels = len(x), x.shape[1] * x.shape[2]
-    entries = pixels * (size[1] * x.shape[-1] + size[0] * dy.shape[-1])
-    most = max(1, CACHE_BYTES // (4 * entries))
+    copied = size[1] * x.shape[-1] + size[0] * dy.shape[-1]
+    product = size[0] * size[1] * x.shape[-1] * dy.shape[-1]
+    rows = max(CACHE_BYTES // (4 * copied), 2 * product // copied)
+    most = max(1, rows // pixels)
     return batch // max(n for n in range(1, min(most, batch) + 1) if batch % n == 0)
 
 
