@@ -59,6 +59,10 @@ class UpdateConfig:
     """C, 2-norm to which a client scales its update down before it is quantised, > 0;
     not at all if not given."""
 
+    noise_multiplier: Number | None = None
+    """z, >= 0: a client adds Gaussian noise of standard deviation z C to its clipped
+    update before it is quantised, for differential privacy; none if not given."""
+
     trim: Number | None = None
     """beta, share of the clients left out at either end in every coordinate, in
     [0, 0.5], 0.5 being the median; the weighted mean if not given."""
@@ -72,6 +76,12 @@ class UpdateConfig:
         for name in ("clip_norm", "max_update_norm"):
             check(self, name, lambda v: v > 0, "a number > 0")
         check(self, "trim", lambda v: 0 <= v <= 0.5, "a number in [0, 0.5]")
+        finite = float("inf")
+        check(self, "noise_multiplier", lambda v: 0 <= v < finite, "a number >= 0")
+        if self.noise_multiplier is not None and self.clip_norm is None:
+            raise ValueError(
+                f"noise_multiplier={self.noise_multiplier}: expected clip_norm, too."
+            )
 
 
 def per_client(value: Any, client_id: jax.Array, dtype: Any) -> jax.Array:

@@ -11,6 +11,7 @@ from rich.console import Console
 from fedjax_sl.experiment.bound_command import bound_command
 from fedjax_sl.experiment.compare import compare_command
 from fedjax_sl.experiment.cost import cost_command
+from fedjax_sl.experiment.privacy_command import privacy_command
 from fedjax_sl.experiment.report_command import report_command
 from fedjax_sl.experiment.run_command import run_command
 from fedjax_sl.experiment.stopping import Stopped
@@ -24,6 +25,7 @@ USAGE = """usage: fedjax-sl run [METHOD] [--help] [OPTIONS]
        fedjax-sl compare FOLDER... [--target ACCURACY] [OPTIONS]
        fedjax-sl suggest FOLDER... --target ACCURACY [--by seconds] [OPTIONS]
        fedjax-sl report FOLDER... [--output PAGE] [OPTIONS]
+       fedjax-sl privacy FOLDER... [--delta DELTA]
        fedjax-sl cost METHOD [--help] [OPTIONS]
        fedjax-sl bound [--help] [OPTIONS]
 
@@ -38,6 +40,7 @@ USAGE = """usage: fedjax-sl run [METHOD] [--help] [OPTIONS]
                  over a channel, without training
   suggest        of these runs, the settings that reach an accuracy at least cost
   report         what they reach, as a page with pictures, in one file
+  privacy        what differential privacy clients had whose updates had noise added
   cost           what clients compute and send, without training
     fedsl        each cut of a VGG
     fedlpq       each scheme of the published table
@@ -52,6 +55,7 @@ COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "compare": compare_command,
     "suggest": suggest_command,
     "report": report_command,
+    "privacy": privacy_command,
     "cost": cost_command,
     "bound": bound_command,
 }

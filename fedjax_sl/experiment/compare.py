@@ -129,11 +129,15 @@ def table(groups: Sequence[Group], target: float) -> Table:
     return shown
 
 
-def show(groups: Sequence[Group], target: float, console: Console) -> None:
-    """Prints the table; figures are never cut to fit a narrow terminal."""
-    shown = table(groups, target)
+def show_whole(shown: Table, console: Console) -> None:
+    """Prints a table; figures are never cut to fit a narrow terminal."""
     width = max(console.width, Measurement.get(WIDE, WIDE.options, shown).maximum)
     Console(file=console.file, width=width).print(shown)
+
+
+def show(groups: Sequence[Group], target: float, console: Console) -> None:
+    """Prints the table of groups."""
+    show_whole(table(groups, target), console)
 
 
 def compare_command(arguments: list[str], console: Console) -> None:

@@ -25,12 +25,13 @@ from fedjax_sl.fedlpq.state import (
     HEAD,
     LAYERS,
     LEVELS,
+    NOISE,
     FedLPQState,
     Setup,
 )
 from fedjax_sl.fedlpq.traffic import layers_of, links
 from fedjax_sl.fedlpq.train import local_epochs
-from fedjax_sl.fedlpq.upload import upload
+from fedjax_sl.fedlpq.upload import protected, upload
 from fedjax_sl.fedlpq.work import work
 from fedjax_sl.settings import Optimizer, optimizer_named
 
@@ -78,6 +79,7 @@ class _Client(NamedTuple):
     """What belongs to each client of a cohort, leaves `[K, ...]`."""
 
     key: jax.Array
+    noise_key: jax.Array
     bits: jax.Array
     complexity: jax.Array
     head: jax.Array
@@ -130,6 +132,7 @@ def _client(setup: Setup, names, whole, examples, client: _Client):
     """
     config = setup.config
     trained, head, loss = _train(setup, whole, examples, client)
+    trained = protected(config, client.noise_key, whole, trained)
     rebuilt = upload(
         config, client.key, whole["params"], trained["params"], client.bits
     )
@@ -159,6 +162,7 @@ def _round(
     )
     each = _Client(
         client_keys(key, cohort.client_id, LEVELS),
+        client_keys(key, cohort.client_id, NOISE),
         settings.bits,
         complexity,
         state.head[cohort.client_id],

@@ -10,7 +10,7 @@ from fedjax_sl.fedlpq.config import FedLPQConfig
 from fedjax_sl.settings import Optimizer
 
 
-COMPLEXITY, HEAD, LAYERS, LEVELS = range(4)
+COMPLEXITY, HEAD, LAYERS, LEVELS, NOISE = range(5)
 """Purposes, folded into keys so that no two draws share one."""
 
 

@@ -14,6 +14,7 @@ from fedjax_sl.compression.quantization import (
 )
 from fedjax_sl.compression.units import from_units, to_units
 from fedjax_sl.federation.combine import clipped
+from fedjax_sl.federation.privacy import noised
 from fedjax_sl.fedlpq.config import FedLPQConfig
 
 
@@ -27,6 +28,45 @@ class Upload(NamedTuple):
 
     params: Any
     message_bits: dict[str, jax.Array]
+
+
+def protected(config: FedLPQConfig, key: jax.Array, whole: Any, trained: Any) -> Any:
+    """A client's variables, noise added to all that it sends of them.
+
+    Statistics of norms are part of the update: they are sent, and depend on the data.
+
+    Args:
+      config: C and z; at 0 the variables are as trained, bit for bit.
+      key: of this client and round, used here only.
+      whole: variables that the client had received.
+      trained: its variables after its local epochs.
+
+    Returns:
+      As `trained`.
+    """
+    if config.noise_multiplier is None:
+        return trained
+    noise = jnp.asarray(config.noise_multiplier)
+    update = noised(
+        key,
+        jax.tree.map(jnp.subtract, trained, whole),
+        clip_norm=config.clip_norm,
+        noise_multiplier=noise,
+    )
+    return jax.tree.map(
+        lambda new, old, change: jnp.where(noise > 0, old + change, new),
+        trained,
+        whole,
+        update,
+    )
+
+
+def _clip_norm(config: FedLPQConfig) -> Any:
+    """C, unless the update was clipped before noise was added to it."""
+    clip, noise = config.clip_norm, config.noise_multiplier
+    if clip is None or noise is None:
+        return clip
+    return jnp.where(jnp.asarray(noise) > 0, jnp.inf, clip)
 
 
 def upload(
@@ -52,7 +92,9 @@ def upload(
     levels = levels_from_bits(b, signed=False)
     before = to_units(start, by=config.unit)
     after = to_units(trained, by=config.unit)
-    displacement = clipped(jax.tree.map(jnp.subtract, before, after), config.clip_norm)
+    displacement = clipped(
+        jax.tree.map(jnp.subtract, before, after), _clip_norm(config)
+    )
     if config.clip_norm is not None:
         after = jax.tree.map(jnp.subtract, before, displacement)
     quantized = quantize_tree(key, displacement, levels=levels, norm="l2")

@@ -11,22 +11,44 @@ from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.combine import Received, clipped, combine
 from fedjax_sl.federation.faults import sound
+from fedjax_sl.federation.privacy import noised
 from fedjax_sl.fedsl.config import Settings
 from fedjax_sl.fedsl.quantizer import quantized
-from fedjax_sl.fedsl.state import UPLOAD, FedSLState, Setup
+from fedjax_sl.fedsl.state import NOISE, UPLOAD, FedSLState, Setup
 from fedjax_sl.fedsl.widths import Widths, tensor_bits, widths
 
 
 def _gradient_is_message(setup: Setup, settings: Settings) -> jax.Array:
-    """`[K]` bool: I = 1, and the gradient of the one local step is quantised."""
-    return (jnp.asarray(setup.config.interval) == 1) & (settings.grad_bits < FLOAT_BITS)
+    """`[K]` bool: I = 1, and the gradient of the one local step is quantised.
+
+    With noise added to it, it is not.
+    """
+    config = setup.config
+    coded = (jnp.asarray(config.interval) == 1) & (settings.grad_bits < FLOAT_BITS)
+    if config.noise_multiplier is None:
+        return coded
+    return coded & (jnp.asarray(config.noise_multiplier) == 0)
 
 
-def _received(setup: Setup, key, anchor, params, mask, bits):
+def _sent(setup: Setup, key, update, mask):
+    """A client's update as it is quantised and sent: clipped, and with noise."""
+    config = setup.config
+    if config.noise_multiplier is None:
+        return clipped(update, config.clip_norm)
+    noisy = noised(
+        key,
+        update,
+        clip_norm=config.clip_norm,
+        noise_multiplier=config.noise_multiplier,
+    )
+    return apply_mask(noisy, mask)
+
+
+def _received(setup: Setup, key, noise_key, anchor, params, mask, bits):
     """One client's parameters as rebuilt, anchor + Q_b(w_k - anchor); its message."""
     start = anchor if setup.config.restore else apply_mask(anchor, mask)
     update = apply_mask(jax.tree.map(jnp.subtract, params, start), mask)
-    update = clipped(update, setup.config.clip_norm)
+    update = _sent(setup, noise_key, update, mask)
     each = tensor_bits(setup.config, update, bits)
     coded = quantized(setup.config, key, update, each)
     rebuilt = jax.tree.map(jnp.add, start, apply_mask(coded, mask))
@@ -56,8 +78,8 @@ def aggregate(
     """w_c <- sum_k omega_k w_{c,k}, and every client takes it over.
 
     With I = 1 the quantised gradient of the one local step is itself the message, and
-    is not quantised a second time. An update that is not sound has no
-    part, and its client's optimiser begins anew.
+    is not quantised a second time, unless noise is added. An update that is not sound
+    has no part, and its client's optimiser begins anew.
 
     Args:
       setup: the configuration.
@@ -73,8 +95,10 @@ def aggregate(
     coded = _gradient_is_message(setup, settings)
     bits = jnp.where(coded, FLOAT_BITS, settings.upload_bits)
 
-    def one(anchor, key, client, mask, bits, weight):
-        params, message = _received(setup, key, anchor, client["params"], mask, bits)
+    def one(anchor, key, noise_key, client, mask, bits, weight):
+        params, message = _received(
+            setup, key, noise_key, anchor, client["params"], mask, bits
+        )
         everywhere = jax.tree.map(lambda _: None, client)
         keepers = setup.config.average_over == "keepers"
         sent = {**everywhere, "params": mask} if keepers else everywhere
@@ -86,6 +110,7 @@ def aggregate(
 
     stacked = (
         client_keys(key, state.client_id, UPLOAD),
+        client_keys(key, state.client_id, NOISE),
         state.client,
         state.mask,
         bits,

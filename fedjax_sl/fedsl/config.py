@@ -139,6 +139,11 @@ class FedSLConfig(UpdateConfig):
         for name in ("bits", "grad_bits", "upload_bits", "down_bits"):
             check(self, name, lambda v: 2 <= v <= 32, "2 to 32 bits")
         super().__post_init__()
+        if self.noise_multiplier is not None and self.client_update == "relay":
+            raise ValueError(
+                f"noise_multiplier={self.noise_multiplier}: expected none with "
+                "client_update='relay', which hands on whole models."
+            )
         for name in ("interval", "cohort_size"):
             check(self, name, lambda v: v >= 1, "at least 1")
         for name in ("prune_start", "prune_end", "cosine_rounds"):

@@ -92,6 +92,16 @@ def _suited(over_clients: clients.ClientMap, model: SplitModel) -> clients.Clien
     return clients.ClientMap(over_clients.each)
 
 
+def _check_noise(config: FedSLConfig, model: SplitModel) -> None:
+    """Refuses noise where a client's update is not all that it sends of its model."""
+    client = jax.eval_shape(model.init, jax.random.key(0)).client
+    if config.noise_multiplier is not None and set(client) != {"params"}:
+        raise ValueError(
+            f"noise_multiplier={config.noise_multiplier}: expected a model whose norms "
+            "keep no statistics, which would be sent without noise."
+        )
+
+
 def _predict(setup: Setup, state: FedSLState, images: jax.Array) -> jax.Array:
     """Logits of the dense averaged model, nothing dropped."""
     return setup.model.predict(delivered(state), images)
@@ -131,7 +141,15 @@ def fedsl(
 
     Returns:
       The algorithm; its view "pruned" is the delivered model under a common mask.
+
+    Noise (`noise_multiplier`) protects the clients' models where they are aggregated,
+    and nothing else: activations, labels, gradients at the cut and masks cross as they
+    are, and so the server's half is not differentially private.
+
+    Raises:
+      ValueError: if there is to be noise, and the client's norms keep statistics.
     """
+    _check_noise(config, model)
     usual = optimizer_named(config.optimizer, config.momentum)
     setup = Setup(
         model=model,

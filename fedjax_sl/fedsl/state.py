@@ -12,7 +12,7 @@ from fedjax_sl.models.split import SplitModel, SplitParams, Variables
 from fedjax_sl.settings import Optimizer
 
 
-DROPOUT, GRADIENT, UPLOAD, DOWNLINK, SCORES, ORDER = range(6)
+DROPOUT, GRADIENT, UPLOAD, DOWNLINK, SCORES, ORDER, NOISE = range(7)
 """Purposes, folded into keys so that no two draws share one."""
 
 

@@ -118,7 +118,9 @@ class ReluBatchNorm(nn.Module):
         variance = self.variable("batch_stats", "var", jnp.ones, shape)
         if not train:
             h = nn.relu(x + _spread(offset))
-            return _normalise(h, scale, bias, mean.value, variance.value, self.pool)
+            # A mean of variances that noise was added to may be less than 0.
+            known = jnp.maximum(variance.value, 0.0)
+            return _normalise(h, scale, bias, mean.value, known, self.pool)
         y, batch_mean, batch_variance = relu_batch_norm(  # type: ignore[misc]
             x, offset, weight, scale, bias, self.pool
         )

@@ -1,0 +1,86 @@
+"""Privacy accounted for by a library, against integrals and closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import integrate, optimize
+from scipy.stats import norm
+
+from fedjax_sl.analysis.latency import Record
+from fedjax_sl.analysis.privacy import Participation, epsilon, participation
+from fedjax_sl.analysis.traffic import Traffic
+
+
+def spent(noise, aggregates, most=1, drawn=(10, 100), delta=1e-5):
+    return epsilon(
+        noise,
+        Participation(aggregates, most),
+        cohort_size=drawn[0],
+        num_clients=drawn[1],
+        delta=delta,
+    )
+
+
+def exactly(noise, times, delta):
+    """epsilon of the Gaussian mechanism (Balle and Wang, 2018), k times being one."""
+    a = math.sqrt(times) / noise
+
+    def excess(e):
+        tail = norm.cdf(-a / 2 - e / a)
+        return norm.cdf(a / 2 - e / a) - math.exp(e) * tail - delta
+
+    return optimize.brentq(excess, 0, 100)
+
+
+@pytest.mark.parametrize(("noise", "times"), [(1.0, 1), (2.0, 10), (5.0, 100)])
+def test_without_sampling_it_is_the_gaussian_mechanism(noise, times):
+    known = spent(noise, 200, times).known
+    exact = exactly(noise, times, 1e-5)
+    assert exact <= known <= 1.15 * exact
+    everyone = spent(noise, times, times, drawn=(10, 10))
+    assert everyone.drawn == everyone.known
+
+
+def test_sampling_by_chance_is_the_integral():
+    """Renyi divergence of (1 - q) N(0, z^2) + q N(1, z^2) from N(0, z^2), by quad."""
+    noise, q, times, delta = 1.5, 0.1, 40, 1e-5
+    best = math.inf
+    for order in range(2, 33):
+
+        def integrand(x, order=order):
+            ratio = np.log1p(q * np.expm1((2 * x - 1) / (2 * noise**2)))
+            return np.exp(order * ratio + norm.logpdf(x, scale=noise))
+
+        span = 12 * noise + order
+        moment, _ = integrate.quad(integrand, -span, span, limit=500)
+        rdp = times * math.log(moment) / (order - 1)
+        rest = math.log1p(-1 / order) - math.log(delta * order) / (order - 1)
+        best = min(best, rdp + rest)
+    assert spent(noise, times).poisson == pytest.approx(best, rel=1e-6)
+
+
+def test_more_noise_protects_more_and_more_rounds_less():
+    few, many, noisier = spent(2.0, 10, 3), spent(2.0, 50, 9), spent(4.0, 50, 9)
+    for name in few._fields:
+        assert getattr(few, name) < getattr(many, name)
+        assert getattr(noisier, name) < getattr(many, name)
+    assert many.poisson < many.drawn
+    rarely = spent(2.0, 50, 9, drawn=(2, 100))
+    assert rarely.drawn < rarely.known == many.known
+    assert spent(0.0, 1) == (math.inf, math.inf, math.inf)
+    assert spent(1.0, 0, 0) == (0.0, 0.0, 0.0)
+
+
+def test_participation_counts_who_sent_an_update():
+    sent = np.array([[1, 1], [0, 0], [5, 0], [7, 7]])
+    none = np.zeros_like(sent)
+    record = Record(
+        np.array([[0, 3], [1, 2], [3, 0], [3, 1]]),
+        Traffic(none, sent + 1, none, sent),
+        none,
+        none,
+    )
+    assert participation(record) == (3, 3)
+    empty = record._replace(traffic=Traffic(none, none, none, none))
+    assert participation(empty) == (0, 0)
