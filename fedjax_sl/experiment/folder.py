@@ -1,9 +1,12 @@
 """The folder of a run: created without ever losing what is there."""
 
+import fcntl
 import json
 import os
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,44 @@ CONFIG, METRICS, ROUNDS, SUMMARY, PLOTS = (
     "summary.json",
     "plots",
 )
-CHECKPOINTS, EVENTS = "checkpoints", "events"
+CHECKPOINTS, EVENTS, LOCK = "checkpoints", "events", ".lock"
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps a folder from other processes while the block runs.
+
+    The lock is the operating system's and ends with the process, however that ends.
+
+    Args:
+      folder: of a run or a sweep, which is there.
+
+    Raises:
+      ValueError: if another process has it.
+      OSError: if it cannot be written to.
+    """
+    with (folder / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as taken:
+            raise ValueError(
+                f"{folder} is in use: expected no other process that writes to it."
+            ) from taken
+        except OSError as unknown:
+            warnings.warn(f"{folder} cannot be locked: {unknown}", stacklevel=3)
+        yield
+
+
+def check_free(folder: Path) -> None:
+    """Refuses a folder that another process writes to.
+
+    Raises:
+      ValueError: if one does.
+      OSError: if it cannot be written to.
+    """
+    if (folder / LOCK).exists():
+        with held(folder):
+            pass
 
 
 def check(folder: Path, *, overwrite: bool) -> None:
@@ -31,7 +71,7 @@ def check(folder: Path, *, overwrite: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file: expected a folder for the run.")
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(path.name != LOCK for path in folder.iterdir()):
         if not (folder / CONFIG).exists():
             raise ValueError(f"{folder} is not empty and holds no run: nothing done.")
         if not overwrite:
@@ -46,9 +86,8 @@ def check(folder: Path, *, overwrite: bool) -> None:
         raise PermissionError(f"{parent} cannot be written to.")
 
 
-def create(folder: Path) -> None:
-    """Makes the folder, and removes an earlier run's files from it, no others."""
-    folder.mkdir(parents=True, exist_ok=True)
+def clear(folder: Path) -> None:
+    """Removes an earlier run's files from a folder, no others."""
     for name in (CONFIG, METRICS, ROUNDS, SUMMARY):
         (folder / name).unlink(missing_ok=True)
     for name in (PLOTS, CHECKPOINTS, EVENTS):

@@ -3,7 +3,9 @@
 import json
 import platform
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from fedjax_sl.experiment.plots import draw as draw_plots
 from fedjax_sl.experiment.progress import reporting
 from fedjax_sl.experiment.stopping import Stopped, stop_requests
 from fedjax_sl.experiment.tracking import Track, Tracking, tracking
-from fedjax_sl.experiment.training import Stretch, programs_of, stretches
+from fedjax_sl.experiment.training import Programs, Stretch, programs_of, stretches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +128,8 @@ def run(
     console: Console,
     keeping: Keeping,
     tracked: Tracking,
+    *,
+    overwrite: bool = False,
 ) -> dict[str, Any] | None:
     """Runs a job and fills its folder; of several processes the first one writes.
 
@@ -135,24 +139,54 @@ def run(
       console: where progress is shown.
       keeping: whether to go on, and how often checkpoints are taken.
       tracked: who else is told of the metrics.
+      overwrite: replace an earlier run in the folder.
 
     Returns:
       The summary, of the first process.
 
     Raises:
-      ValueError: if there is nothing sound to go on from, or to start from.
+      ValueError: if there is nothing sound to go on from, or to start from; or if
+        another process has the folder.
       OSError: if something cannot be written; what was written stays.
       Diverged: if a loss is no longer finite; what was written stays.
       Stopped: if a signal asked for it; the run can go on later.
     """
     programs = programs_of(job)
     begun = keeping.resume and (folder / folders.CONFIG).exists()
-    start = begin(job, programs, folder, resume=begun)
+    begun = bool(hosts.largest(begun and hosts.is_first()))
+    with ExitStack() as stack:
+        take = partial(_take, stack, folder, begun=begun, overwrite=overwrite)
+        if begun:
+            hosts.on_first(take)
+        start = begin(job, programs, folder, resume=begun)
+        if not begun:
+            hosts.on_first(take)
+        return _fill(job, programs, start, folder, console, keeping, tracked)
+
+
+def _take(stack: ExitStack, folder: Path, *, begun: bool, overwrite: bool) -> None:
+    """Has the folder until the stack is closed, made if need be, and cleared."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stack.enter_context(folders.held(folder))
+    if not begun:
+        # Another process may have come and gone in the meantime.
+        folders.check(folder, overwrite=overwrite)
+        folders.clear(folder)
+
+
+def _fill(
+    job: Job,
+    programs: Programs,
+    start: Checkpoint,
+    folder: Path,
+    console: Console,
+    keeping: Keeping,
+    tracked: Tracking,
+) -> dict[str, Any] | None:
+    """Trains, and writes what comes of it, which only the first process does."""
     if not hosts.is_first():
         _train(job, start, programs, None, console)
         return None
-    if not begun:
-        folders.create(folder)
     folders.write_text(folder / folders.CONFIG, to_json(job.config))
     if start.round:
         console.print(f"going on after round {start.round}")

@@ -77,6 +77,7 @@ def _check_folder(folder: Path, command: RunCommand) -> None:
         _check_same(from_json(stored), command.run)
     else:
         folders.check(folder, overwrite=command.overwrite)
+    folders.check_free(folder)
 
 
 def run_command(arguments: list[str], console: Console) -> None:
@@ -107,7 +108,14 @@ def run_command(arguments: list[str], console: Console) -> None:
         f"{len(job.test.label)} test images, {config.data.num_clients} clients, "
         f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     )
-    summary = run(job, folder, console, command.keeping, command.tracking)
+    summary = run(
+        job,
+        folder,
+        console,
+        command.keeping,
+        command.tracking,
+        overwrite=command.overwrite,
+    )
     if summary is None:
         return
     final = summary["final"]

@@ -1,7 +1,7 @@
 """`fedjax-sl sweep [METHOD]`: a grid of runs, compiled together, point by point."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +11,8 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from fedjax_sl.experiment.batch import outcomes
+from fedjax_sl.experiment import folder as folders
+from fedjax_sl.experiment.batch import Outcome, outcomes
 from fedjax_sl.experiment.compare import grouped, show
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, Run
 from fedjax_sl.experiment.finished import find, read
@@ -71,15 +72,13 @@ def _points(kind, command, arguments: list[str], name: str, default) -> list[Run
 
 
 def _run_missing(
-    folder: SweepFolder, points: Sequence[Run], at_a_time: int | None, console: Console
+    folder: SweepFolder,
+    points: Sequence[Run],
+    missing: Sequence[int],
+    found: Iterator[tuple[int, Outcome]],
+    console: Console,
 ) -> None:
-    """Runs what the folder lacks, showing how far it is.
-
-    Whatever is wrong with a point is found before the folder is made.
-    """
-    missing = folder.missing()
-    found = outcomes([points[n] for n in missing], at_a_time=at_a_time)
-    folder.open()
+    """Keeps the runs that the folder lacks as they come, showing how far it is."""
     console.print(f"{len(points)} runs of {points[0].title}; {folder.path}")
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("runs", total=len(points))
@@ -111,8 +110,13 @@ def sweep_command(arguments: list[str], console: Console) -> None:
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = SweepFolder(command.folder or Path("runs") / f"sweep-{name}-{now}", points)
     folder.check()
-    _run_missing(folder, points, command.at_a_time, console)
-    folder.write_table()
+    folders.check_free(folder.path)
+    # Whatever is wrong with a point is found before the folder is made.
+    missing = folder.missing()
+    found = outcomes([points[n] for n in missing], at_a_time=command.at_a_time)
+    with folder.open():
+        _run_missing(folder, points, missing, found, console)
+        folder.write_table()
     runs = [read(one) for one in find([folder.path])]
     groups = grouped(runs, points[0].channel)
     least = min(one.accuracy[-1] for group in groups for one in group.courses)

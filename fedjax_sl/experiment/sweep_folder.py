@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,20 @@ class SweepFolder:
                 "started with, or another --folder."
             )
 
-    def open(self) -> None:
-        """Makes the folder, if it is not there yet."""
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Has the folder while the block runs; it is made if it is not there yet.
+
+        Raises:
+          ValueError: if another process has it, or has put something else there.
+          OSError: if it cannot be written to.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        description = json.dumps(self._description()) + "\n"
-        folders.write_text(self.path / SWEEP, description)
+        with folders.held(self.path):
+            self.check()
+            description = json.dumps(self._description()) + "\n"
+            folders.write_text(self.path / SWEEP, description)
+            yield
 
     def _point(self, number: int) -> Path:
         return self.path / f"run-{number:04d}"

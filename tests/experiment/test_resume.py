@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from fedjax_sl.experiment.cli import main
-from fedjax_sl.experiment.folder import read_lines
+from fedjax_sl.experiment.folder import held, read_lines
 from tests.commands import refused
 
 
@@ -96,7 +96,7 @@ def test_killed_and_gone_on_with_it_is_the_same_run(tmp_path):
     start(quiet).communicate(timeout=300)
     chance = random.Random(0)
     for _ in range(KILLS):
-        most = max(1, 18 // KILLS)
+        most = max(1, 12 // KILLS)
         code, said = disturbed(
             shaken, signal.SIGKILL, chance.randint(0, most), chance.uniform(0, 0.3)
         )
@@ -203,3 +203,26 @@ def test_a_run_starts_from_the_models_of_another(whole, tmp_path, capsys):
     assert not (tmp_path / "other").exists()
     said = refused([*warm[:-1], tmp_path, "--folder", tmp_path / "other"], capsys)
     assert "expected a run with checkpoints" in said
+
+
+def test_a_folder_that_another_process_writes_to_is_left_alone(half, capsys):
+    """A lock ends with its process: killed, it leaves nothing in the way."""
+    code = (
+        "import sys, time; from pathlib import Path; "
+        "from fedjax_sl.experiment.folder import held\n"
+        "with held(Path(sys.argv[1])): print('held', flush=True); time.sleep(100)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(half)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    before = {p: p.stat().st_mtime_ns for p in half.rglob("*")}
+    longer = ["run", "--folder", half, "--rounds", "4"]
+    for how in ("--resume", "--overwrite"):
+        assert f"{half} is in use" in refused([*longer, how], capsys)
+    assert {p: p.stat().st_mtime_ns for p in half.rglob("*")} == before
+    process.kill()
+    process.communicate()
+    main(["run", "--resume", "--folder", str(half)])
+    with held(half), pytest.raises(ValueError, match="is in use"), held(half):
+        pass
