@@ -12,11 +12,24 @@ from fedjax_sl.experiment.job import Job
 from fedjax_sl.experiment.training import Programs
 
 
+def _evaluated(folder: Path) -> list[int]:
+    """The rounds after which there are lines of metrics.jsonl.
+
+    Raises:
+      ValueError: if a line has none.
+    """
+    path = folder / folders.METRICS
+    rounds = [line.get("round") for line in folders.resume_lines(path)]
+    if not all(type(done) is int for done in rounds):
+        raise ValueError(f"{path}: expected a round in every line; it is damaged.")
+    return rounds  # type: ignore[return-value]
+
+
 def _on_record(folder: Path) -> int:
     """Rounds that both files of the record hold, up to an evaluation."""
-    lines = folders.resume_lines(folder / folders.METRICS)
+    evaluated = _evaluated(folder)
     rounds = len(folders.resume_lines(folder / folders.ROUNDS))
-    return max((line["round"] for line in lines if line["round"] <= rounds), default=0)
+    return max((done for done in evaluated if done <= rounds), default=0)
 
 
 def _last_kept(folder: Path, programs: Programs) -> Checkpoint | None:
@@ -38,8 +51,7 @@ def _last_kept(folder: Path, programs: Programs) -> Checkpoint | None:
         checkpoints.forget_after(done)
     finally:
         checkpoints.close()
-    lines = folders.resume_lines(folder / folders.METRICS)
-    kept = sum(line["round"] <= done for line in lines)
+    kept = sum(reached <= done for reached in _evaluated(folder))
     folders.keep_lines(folder / folders.METRICS, kept)
     folders.keep_lines(folder / folders.ROUNDS, done)
     return found

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from fedjax_sl.analysis.channel import Channel
@@ -45,6 +46,57 @@ class Course(NamedTuple):
     accuracy: np.ndarray
 
 
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl.
+
+    Raises:
+      ValueError: if a line lacks what every version of it has.
+    """
+    lines, last = folders.read_lines(path), 0
+    for number, line in enumerate(lines, start=1):
+        done, accuracy = line.get("round"), line.get("test_accuracy")
+        known = isinstance(accuracy, int | float)
+        if not isinstance(done, int) or done <= last or not known:
+            raise ValueError(
+                f"{path}: line {number}: expected a round after {last} and its "
+                "test_accuracy; it is of another version, or damaged."
+            )
+        last = done
+    return lines
+
+
+def _read_record(path: Path, done: int, num_clients: int) -> Record:
+    """The record of so many rounds from rounds.jsonl.
+
+    Raises:
+      ValueError: if it is not that of a run of N clients.
+    """
+    rounds = folders.read_lines(path)[:done]
+    if done != len(rounds):
+        raise ValueError(f"{path}: expected {done} rounds, found {len(rounds)}.")
+    try:
+        record = read_record(rounds)
+    except KeyError as missing:
+        raise ValueError(
+            f"{path}: expected a column {missing}; it is of another version."
+        ) from missing
+    except (TypeError, ValueError, OverflowError):
+        record = None
+    columns = [] if record is None else jax.tree.leaves(record)
+    shape = columns[0].shape if columns else ()
+    alike = len(shape) == 2 and all(column.shape == shape for column in columns)
+    if record is None or not alike or not _known(record.client_id, num_clients):
+        raise ValueError(
+            f"{path}: expected numbers of the same clients, 0 to {num_clients - 1}, in "
+            "every column; it is damaged."
+        )
+    return record
+
+
+def _known(client_id: np.ndarray, num_clients: int) -> bool:
+    return client_id.min() >= 0 and client_id.max() < num_clients
+
+
 def read(folder: Path) -> Finished:
     """Reads a run's folder.
 
@@ -53,20 +105,10 @@ def read(folder: Path) -> Finished:
       OSError: if something cannot be read.
     """
     config = from_json(folder / folders.CONFIG)
-    lines = folders.read_lines(folder / folders.METRICS)
-    done = lines[-1].get("round")
-    rounds = folders.read_lines(folder / folders.ROUNDS)[:done]
-    try:
-        record = read_record(rounds)
-    except KeyError as missing:
-        raise ValueError(
-            f"{folder / folders.ROUNDS}: expected a column {missing}; it is of another "
-            "version."
-        ) from missing
-    if done != len(rounds):
-        raise ValueError(
-            f"{folder / folders.ROUNDS}: expected {done} rounds, found {len(rounds)}."
-        )
+    lines = _read_lines(folder / folders.METRICS)
+    record = _read_record(
+        folder / folders.ROUNDS, lines[-1]["round"], config.data.num_clients
+    )
     return Finished(folder, config, lines, record)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from fedjax_sl.analysis.front import front
 from fedjax_sl.experiment.cli import main
-from fedjax_sl.experiment.folder import read_lines
+from fedjax_sl.experiment.folder import held, read_lines
 from tests.commands import refused
 
 
@@ -67,6 +67,9 @@ def test_it_goes_on_where_it_stopped(swept, tmp_path, capsys):
         ["sweep", *SMALL, "--grid", "method.bits=5", "--folder", copy], capsys
     )
     assert "holds another sweep" in said
+    with held(copy):
+        said = refused(["sweep", *SMALL, *GRID, "--folder", copy], capsys)
+    assert f"{copy} is in use" in said
 
 
 def test_another_channel_takes_no_training(swept, capsys):
@@ -187,7 +190,12 @@ def test_a_half_written_line_is_left_out(swept, tmp_path, capsys):
     [
         ("metrics.jsonl", "", "holds no line yet"),
         ("metrics.jsonl", "{]\n", "line 1 is not a JSON object"),
-        ("metrics.jsonl", '{"round": 9}\n', "expected 9 rounds, found 2"),
+        ("metrics.jsonl", '{"round": 9}\n', "expected a round after 0 and its"),
+        (
+            "metrics.jsonl",
+            '{"round": 9, "test_accuracy": 0.5}\n',
+            "expected 9 rounds, found 2",
+        ),
         ("rounds.jsonl", '{"round": 0}\n{"round": 1}\n', "another version"),
         ("config.json", "{", "is not JSON"),
         ("config.json", json.dumps({"algorithm": "magic"}), "algorithm='magic'"),
