@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
+from typing import NamedTuple
 
 from fedjax_sl.experiment.folder import read_lines
 
@@ -49,22 +49,35 @@ def evaluations(folder: Path) -> int:
     return path.read_text().count("\n") if path.exists() else 0
 
 
-def resident_mb(process: subprocess.Popen) -> float:
-    """Memory of a process now, 0 once it has ended."""
+class Memory(NamedTuple):
+    """Megabytes of a process after so many rounds: now, and at most so far."""
+
+    rounds: int
+    now: float
+    peak: float
+
+
+def memory(process: subprocess.Popen, folder: Path) -> Memory | None:
+    """Of a process that runs; None before it has a record, and once it has ended."""
+    done = 5 * evaluations(folder)
     try:
         status = Path(f"/proc/{process.pid}/status").read_text()
     except OSError:
-        return 0.0
-    kilobytes = [line.split()[1] for line in status.splitlines() if "VmRSS" in line]
-    return int(kilobytes[0]) / 1000 if kilobytes else 0.0
+        return None
+    lines = (line.partition(":") for line in status.splitlines())
+    found = {name: value.split()[0] for name, _, value in lines if value.strip()}
+    if not done or "VmRSS" not in found:
+        return None
+    return Memory(done, int(found["VmRSS"]) / 1000, int(found["VmHWM"]) / 1000)
 
 
-def left_alone(folder: Path, rounds: int) -> list[tuple[int, float]]:
-    """Runs to the end; evaluations so far and megabytes, from time to time."""
+def left_alone(folder: Path, rounds: int) -> list[Memory]:
+    """Runs to the end; its memory from time to time."""
     process, seen = start(folder, rounds, 2, 2), []
     while process.poll() is None:
-        seen.append((evaluations(folder), resident_mb(process)))
-        time.sleep(0.2)
+        if found := memory(process, folder):
+            seen.append(found)
+        time.sleep(0.1)
     if process.returncode:
         sys.exit(f"the quiet run ended with {process.returncode}")
     return seen
@@ -135,14 +148,11 @@ def main() -> None:
         worst = compared(other, quiet, exact=not chosen.vary)
     print(f"killed with {', '.join(map(str, killed))} evaluations on record")
     print("largest relative differences:", {k: v for k, v in worst.items() if v} or 0)
-    last = chosen.rounds // 5
-    for low, high in ((0.05, 0.15), (0.45, 0.55), (0.9, 1.0)):
-        here = [mb for done, mb in seen if low * last <= done <= high * last and mb]
+    print("rounds  MB now  MB at most")
+    for part in (0.03, 0.1, 0.3, 0.6, 1.0):
+        here = [one for one in seen if one.rounds <= max(part * chosen.rounds, 5)]
         if here:
-            print(
-                f"memory around {100 * low:.0f} to {100 * high:.0f} %: "
-                f"{median(here):.0f} MB"
-            )
+            print(f"{here[-1].rounds:6}  {here[-1].now:6.0f}  {here[-1].peak:10.0f}")
 
 
 if __name__ == "__main__":
