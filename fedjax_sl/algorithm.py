@@ -55,6 +55,8 @@ class Cohort(NamedTuple):
       weight: `[K, S, B]` float32, 1 for an example and 0 for padding.
       num_examples: `[K]` int32, examples each client owns; 0 marks a padded client.
       examples: of all clients.
+      fault: `[K]` float32, what is wrong with a client's messages: they arrive so many
+        times as large; 1 for those as they should be. None for all of them.
     """
 
     client_id: jax.Array
@@ -62,6 +64,7 @@ class Cohort(NamedTuple):
     weight: jax.Array
     num_examples: jax.Array
     examples: Examples
+    fault: jax.Array | None = None
 
 
 class Link(NamedTuple):

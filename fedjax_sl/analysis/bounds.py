@@ -5,7 +5,7 @@ printed statements were not available. Plain numbers and NumPy, in 64 bits, afte
 """
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -129,7 +129,11 @@ def convergence_rate(
     return float(start + noise + drift)
 
 
-_PER_ELEMENT = {"gamma": (2.0, 2.0), "omega": (2.0, 2.5)}
+_PER_ELEMENT: dict[Code, tuple[float, float]] = {
+    "gamma": (2.0, 2.0),
+    "omega": (2.0, 2.5),
+    "delta": (2.0, 3.0),
+}
 """Bits of an element with its sign: at most first + second * log2(index + 1)."""
 
 
@@ -139,12 +143,13 @@ def code_length_bound(
     *,
     bits: int,
     keep_probability: float = 1.0,
-    code: Literal["gamma", "omega"] = "omega",
+    code: Code = "omega",
 ) -> float:
     """A bound on the average bits of a layer's message (Proposition 2).
 
-    `p (32 + |Elias(b)| + M (2 + c log2(1 + m)))`, c = 2 for gamma and 2.5 for omega:
-    no codeword is longer than 1 + c log2 k, and the logarithm is concave.
+    `p (32 + |Elias(b)| + M (2 + c log2(1 + m)))`, c = 2 for gamma, 2.5 for
+    omega and 3 for delta: no codeword is longer than 1 + c log2 k, and the logarithm is
+    concave.
 
     Args:
       size: M.
@@ -152,16 +157,11 @@ def code_length_bound(
         holds for the message at hand; with `expected_mean_level` for its expectation.
       bits: b.
       keep_probability: p, of the layer being sent at all.
-      code: "gamma" or "omega".
+      code: which Elias code.
 
     Returns:
       The bound.
-
-    Raises:
-      ValueError: if the code has no such bound.
     """
-    if code not in _PER_ELEMENT:
-        raise ValueError(f"code={code!r}: expected one of {tuple(_PER_ELEMENT)}.")
     constant, factor = _PER_ELEMENT[code]
     header = NORM_BITS + int(elias_lengths(bits, code=code))
     payload = size * (constant + factor * math.log2(1 + mean_level))

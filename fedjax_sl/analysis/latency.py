@@ -15,6 +15,9 @@ from fedjax_sl.analysis.traffic import Traffic, traffic
 BACKWARD = 2
 """A backward pass takes so many times the forward pass."""
 
+ROUNDING = 1e-6
+"""Of the float32 numbers that work is counted in."""
+
 
 class Record(NamedTuple):
     """What happened in T rounds of K clients.
@@ -72,6 +75,63 @@ def _over(bits: np.ndarray, bits_per_second: np.ndarray) -> np.ndarray:
         return np.where(bits > 0, bits / bits_per_second, 0.0)
 
 
+class _Phases(NamedTuple):
+    """Seconds of each client by itself, `[T, K]`."""
+
+    reached: np.ndarray
+    served: np.ndarray
+    returned: np.ndarray
+    updated: np.ndarray
+    loaded: np.ndarray
+
+
+def _phases(channel: Channel, record: Record, gain, up, down) -> _Phases:
+    """Phase by phase, at these rates in bits per second."""
+    bits = record.traffic
+    server = watts(channel.server_power_dbm)
+    noise = watts(channel.noise_dbm_per_hz)
+    broadcast = rate(channel.bandwidth_hz, server, gain, noise)
+    clock = _clock(channel, record)
+    cycles = record.client_macs / channel.macs_per_cycle
+    return _Phases(
+        reached=cycles / clock + _over(bits.activations_up, up),
+        served=(1 + BACKWARD) * record.server_macs / channel.server_macs_per_second,
+        returned=_over(bits.gradients_down, down) + BACKWARD * cycles / clock,
+        updated=_over(bits.updates_up, up),
+        loaded=_over(bits.model_down, broadcast),
+    )
+
+
+def _clock(channel: Channel, record: Record) -> np.ndarray:
+    return np.asarray(channel.clock_hz)[record.client_id % len(channel.clock_hz)]
+
+
+def slowest(
+    channel: Channel, most: Record, cohort_size: int, first_round: int = 0
+) -> np.ndarray:
+    """Seconds that a client takes at the most, whoever else is in its round.
+
+    Args:
+      channel: the cell, its band in equal shares.
+      most: the most that every client computes and sends in each round, `[T, N]`.
+      cohort_size: K, who share the band if all of them take part.
+      first_round: number of the first of these rounds, for the fading.
+
+    Returns:
+      `[T, N]`, of its own phases and all of the server's.
+    """
+    gain = gains(channel, most.client_id, first_round)
+    noise, share = watts(channel.noise_dbm_per_hz), channel.bandwidth_hz / cohort_size
+    up, down = (
+        rate(share, watts(power), gain, noise)
+        for power in (channel.device_power_dbm, channel.server_power_dbm)
+    )
+    phases = _phases(channel, most, gain, up, down)
+    server = cohort_size * phases.served.max(axis=1, keepdims=True)
+    own = phases.reached + server + phases.returned + phases.updated + phases.loaded
+    return own * (1 + ROUNDING)
+
+
 def spent(
     channel: Channel, record: Record, *, first_round: int = 0, in_turn: bool = False
 ) -> Spent:
@@ -98,16 +158,10 @@ def spent(
     device, server = watts(channel.device_power_dbm), watts(channel.server_power_dbm)
     up = shared_rate(channel, device, gain, active)
     down = shared_rate(channel, server, gain, active)
-    noise = watts(channel.noise_dbm_per_hz)
-    broadcast = rate(channel.bandwidth_hz, server, gain, noise)
-    clock = np.asarray(channel.clock_hz)[record.client_id % len(channel.clock_hz)]
-    cycles = record.client_macs / channel.macs_per_cycle
-
-    reached = cycles / clock + _over(bits.activations_up, up)
-    served = (1 + BACKWARD) * record.server_macs / channel.server_macs_per_second
-    returned = _over(bits.gradients_down, down) + BACKWARD * cycles / clock
-    updated = _over(bits.updates_up, up)
-    loaded = _over(bits.model_down, broadcast)
+    reached, served, returned, updated, loaded = _phases(
+        channel, record, gain, up, down
+    )
+    clock, cycles = _clock(channel, record), record.client_macs / channel.macs_per_cycle
 
     last = np.sum if in_turn else np.max
     spans = [last(part, axis=1) for part in (reached, returned, updated, loaded)]

@@ -13,16 +13,21 @@ from fedjax_sl.experiment.config import Run
 from fedjax_sl.experiment.job import Job, on_data, prepare
 from fedjax_sl.experiment.methods import build
 from fedjax_sl.experiment.metrics import Totals, round_lines
+from fedjax_sl.federation.faults import punctual
 from fedjax_sl.simulation import History, simulate
 from fedjax_sl.sweep import results
 
 
 class Point(NamedTuple):
-    """What a compiled run takes: its method's numbers, its seed, and who owns what."""
+    """What a compiled run takes: its method's numbers, its seed, and who owns what.
+
+    `in_time` says who will be done in each round, None if all may take part.
+    """
 
     method: Any
     seed: np.uint32
     partition: Partition
+    in_time: np.ndarray | None
 
 
 class Outcome(NamedTuple):
@@ -70,7 +75,7 @@ def _run(static: Run) -> Callable[[Dataset, Dataset, Point], History]:
             cohort_size=static.cohort_size,
             batch_size=static.batch_size,
             eval_every=static.eval_every,
-            draw=method.draw,
+            draw=punctual(method.draw, point.in_time),
         )
         return history
 
@@ -108,6 +113,7 @@ def _points(jobs: Sequence[Job]) -> list[Point]:
             job.config.method,
             np.uint32(job.config.seed),
             _padded(job.partition, most),
+            None if job.in_time is None else job.in_time[: job.config.rounds],
         )
         for job in jobs
     ]

@@ -10,6 +10,7 @@ from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.federation.faults import Corruption
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.config import usual_keep_probability
 from fedjax_sl.fedsl import FedSLConfig
@@ -121,6 +122,18 @@ class RunConfig:
     """Probability that a client that is drawn fails to answer, until clients are drawn
     anew, in [0, 1)."""
 
+    drop_late: bool = False
+    """Leave out of a round who might miss the channel's deadline: whoever would, with
+    nothing pruned or dropped, and the band shared by the whole cohort."""
+
+    corruption_probability: float = 0.0
+    """Probability that what a client sends is corrupted, until clients are drawn anew,
+    in [0, 1]."""
+
+    corruption: Corruption = "nan"
+    """What it is then: not a number, infinite, a million times too large, or of the
+    wrong sign."""
+
     init_from: str | None = None
     """Folder of a run whose models, as last kept, this one starts from."""
 
@@ -141,6 +154,17 @@ class RunConfig:
             raise ValueError(
                 f"failure_probability={self.failure_probability}: expected a number in "
                 "[0, 1)."
+            )
+        if self.drop_late and self.channel.deadline_s is None:
+            raise ValueError("drop_late=True: expected deadline_s of the channel, too.")
+        if self.drop_late and self.channel.share != "equal":
+            raise ValueError(
+                f"drop_late=True: expected share='equal', not {self.channel.share!r}."
+            )
+        if not 0 <= self.corruption_probability <= 1:
+            raise ValueError(
+                f"corruption_probability={self.corruption_probability}: expected a "
+                "number in [0, 1]."
             )
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed={self.seed}: expected 0 to {2**31 - 1}.")

@@ -9,17 +9,28 @@ from fedjax_sl.data import partition as partitions
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset, load
 from fedjax_sl.experiment.config import DataConfig, Run
+from fedjax_sl.experiment.deadline import in_time
 from fedjax_sl.experiment.methods import Built, build
 
 
 class Job(NamedTuple):
-    """A run ready to start, built and checked."""
+    """A run ready to start, built and checked.
+
+    Attributes:
+      config: nothing in it left open.
+      method: built.
+      train: training examples.
+      test: examples to evaluate on.
+      partition: who owns which training examples.
+      in_time: `[T, N]` bool, who will be done in each round; None if all may take part.
+    """
 
     config: Run
     method: Built
     train: Dataset
     test: Dataset
     partition: Partition
+    in_time: np.ndarray | None
 
 
 def divide(config: DataConfig, labels: np.ndarray, seed: int) -> Partition:
@@ -58,7 +69,9 @@ def on_data(config: Run, train: Dataset, test: Dataset) -> Job:
     """
     config = config.resolved()
     partition = divide(config.data, train.label, config.seed)
-    return Job(config, build(config, train, partition), train, test, partition)
+    method = build(config, train, partition)
+    prompt = in_time(config, train, partition)
+    return Job(config, method, train, test, partition, prompt)
 
 
 def _first(dataset: Dataset, count: int | None, name: str) -> Dataset:

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+from flax import linen as nn
+
 from fedjax_sl.algorithm import Algorithm
 from fedjax_sl.data.cohort import draw_epochs, draw_minibatches
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, ModelConfig, Run
 from fedjax_sl.federation.clients import ClientMap
-from fedjax_sl.federation.faults import failing, patient
+from fedjax_sl.federation.faults import corrupting, failing, patient
 from fedjax_sl.federation.memory import mapping_named
 from fedjax_sl.fedlpq import fedlpq
 from fedjax_sl.fedlpq.memory import client_bytes as fedlpq_bytes
@@ -68,9 +70,9 @@ def _fedsl(config: FedSLRun, train: Dataset, mapping: Mapping) -> Built:
     return Built(algorithm, draw, 1, over.devices)
 
 
-def _fedlpq(config: FedLPQRun, train: Dataset, most: int, mapping: Mapping) -> Built:
-    method = config.method
-    models = [
+def networks(config: FedLPQRun, train: Dataset) -> list[nn.Module]:
+    """The five networks of FedLP-Q, of rising complexity, for these images."""
+    return [
         cifar_cnn(
             complexity=complexity,
             num_classes=train.num_classes,
@@ -80,6 +82,10 @@ def _fedlpq(config: FedLPQRun, train: Dataset, most: int, mapping: Mapping) -> B
         )
         for complexity in COMPLEXITIES
     ]
+
+
+def _fedlpq(config: FedLPQRun, train: Dataset, most: int, mapping: Mapping) -> Built:
+    method, models = config.method, networks(config, train)
     shape = train.image.shape[1:]
     over = mapping(fedlpq_bytes(models[-1], shape, config.batch_size))
     algorithm = fedlpq(
@@ -130,9 +136,12 @@ def build(
         built = _fedsl(config, train, mapping)
     else:
         built = _fedlpq(config, train, partition.index.shape[1], mapping)
-    if config.failure_probability == 0:
-        return built
-    return built._replace(
-        algorithm=patient(built.algorithm),
-        draw=failing(built.draw, config.failure_probability),
-    )
+    if config.corruption_probability > 0:
+        draw = corrupting(built.draw, config.corruption_probability, config.corruption)
+        built = built._replace(draw=draw)
+    if config.failure_probability > 0:
+        draw = failing(built.draw, config.failure_probability)
+        built = built._replace(draw=draw)
+    if config.failure_probability > 0 or config.drop_late:
+        built = built._replace(algorithm=patient(built.algorithm))
+    return built

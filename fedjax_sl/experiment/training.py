@@ -12,6 +12,7 @@ from fedjax_sl.experiment.checkpoint import Checkpoint
 from fedjax_sl.experiment.job import Job
 from fedjax_sl.experiment.metrics import Totals, round_lines
 from fedjax_sl.federation import clients
+from fedjax_sl.federation.faults import punctual
 from fedjax_sl.simulation import evaluate_views, run_rounds, start
 
 
@@ -53,7 +54,7 @@ def programs_of(job: Job) -> Programs:
         whole = partial(jax.make_array_from_process_local_data, everywhere)
         return jax.tree.map(whole, tree)
 
-    def segment(state, train, partition, first, rounds):
+    def segment(state, train, partition, in_time, first, rounds):
         return run_rounds(
             algorithm,
             state,
@@ -62,10 +63,11 @@ def programs_of(job: Job) -> Programs:
             key,
             first=first,
             rounds=rounds,
-            draw=job.method.draw,
+            draw=punctual(job.method.draw, in_time),
         )
 
     train, test, partition = place((job.train, job.test, job.partition))
+    in_time = place(job.in_time)
     advance = jax.jit(
         segment,
         static_argnames="rounds",
@@ -82,7 +84,7 @@ def programs_of(job: Job) -> Programs:
         initial=jax.jit(initial, out_shardings=everywhere),
         place=place,
         advance=lambda state, first, rounds: advance(
-            state, train, partition, first, rounds=rounds
+            state, train, partition, in_time, first, rounds=rounds
         ),
         views=lambda state: views(state, test),
     )
@@ -103,6 +105,7 @@ class Stretch(NamedTuple):
 
 
 def _check_losses(rounds: RoundMetrics, first: int) -> None:
+    """Refuses to go on where no client of a round has a loss."""
     lost = np.flatnonzero(~np.isfinite(rounds.loss).any(axis=1))
     if len(lost):
         late = lost[0]
@@ -138,8 +141,10 @@ def stretches(job: Job, programs: Programs, begin: Checkpoint) -> Iterator[Stret
     while done < config.rounds:
         count = min(every - done % every, config.rounds - done)
         state, rounds = programs.advance(state, done, count)
-        rounds = jax.device_get(rounds)
-        _check_losses(rounds, done)
-        line = totals.line(done + count, rounds, jax.device_get(programs.views(state)))
+        rounds, views = jax.device_get((rounds, programs.views(state)))
+        # Corrupted messages of all clients leave the model as it was.
+        if config.corruption_probability == 0 or not np.isfinite(views[""].loss):
+            _check_losses(rounds, done)
+        line = totals.line(done + count, rounds, views)
         lines, done = round_lines(done, rounds), done + count
         yield Stretch(line, lines, Checkpoint(done, state, totals.so_far()))

@@ -1,8 +1,9 @@
 """Clients that fail: those that do not answer, and those that answer nonsense."""
 
+import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,18 @@ from fedjax_sl.algorithm import Algorithm, Cohort
 from fedjax_sl.federation.clients import client_keys
 
 
-FAILURE = 2**16
-"""Purpose of a key, apart from those of draws."""
+FAILURE, CORRUPTION = 2**16, 2**16 + 1
+"""Purposes of keys, apart from those of draws."""
+
+Corruption = Literal["nan", "inf", "huge", "flip"]
+
+FAULTS: dict[Corruption, float] = {
+    "nan": math.nan,
+    "inf": math.inf,
+    "huge": 1e6,
+    "flip": -1.0,
+}
+"""How many times as large as they should be corrupted messages arrive."""
 
 Draw = Callable[..., Cohort]
 
@@ -32,6 +43,14 @@ def sound(update: Any, most: Any = None) -> jax.Array:
     return jnp.isfinite(norm) if most is None else norm <= most
 
 
+def _only(cohort: Cohort, present: jax.Array) -> Cohort:
+    """The cohort with those clients empty who are not there, `[K]` bool."""
+    return cohort._replace(
+        weight=cohort.weight * present[:, None, None],
+        num_examples=cohort.num_examples * present,
+    )
+
+
 def failing(draw: Draw, probability: Any) -> Draw:
     """A draw of cohorts whose clients fail to answer with a probability.
 
@@ -49,13 +68,75 @@ def failing(draw: Draw, probability: Any) -> Draw:
     def drawn(key: jax.Array, *data: Any, period: jax.Array, **rest: Any) -> Cohort:
         cohort = draw(key, *data, period=period, **rest)
         keys = client_keys(jax.random.fold_in(key, period), cohort.client_id, FAILURE)
-        answers = jax.vmap(jax.random.uniform)(keys) >= probability
-        return cohort._replace(
-            weight=cohort.weight * answers[:, None, None],
-            num_examples=cohort.num_examples * answers,
-        )
+        return _only(cohort, jax.vmap(jax.random.uniform)(keys) >= probability)
 
     return drawn
+
+
+def punctual(draw: Draw, in_time: Any) -> Draw:
+    """A draw of cohorts without those who would be late.
+
+    Args:
+      draw: of those who are asked.
+      in_time: `[T, N]` bool, who will be done in each round; None for all.
+
+    Returns:
+      The draw of those who will.
+    """
+    if in_time is None:
+        return draw
+
+    def drawn(*data: Any, round: jax.Array, **rest: Any) -> Cohort:
+        cohort = draw(*data, round=round, **rest)
+        return _only(cohort, in_time[round, cohort.client_id])
+
+    return drawn
+
+
+def corrupting(draw: Draw, probability: Any, kind: Corruption) -> Draw:
+    """A draw of cohorts of whom some send what cannot be used, until drawn anew.
+
+    Args:
+      draw: of those who take part.
+      probability: that a client's messages are corrupted, may be traced.
+      kind: what they are: not a number, infinite, a million times too large, or of the
+        wrong sign, which nobody can tell from one update alone.
+
+    Returns:
+      The draw.
+    """
+
+    def drawn(key: jax.Array, *data: Any, period: jax.Array, **rest: Any) -> Cohort:
+        cohort = draw(key, *data, period=period, **rest)
+        base = jax.random.fold_in(key, period)
+        keys = client_keys(base, cohort.client_id, CORRUPTION)
+        broken = jax.vmap(jax.random.uniform)(keys) < probability
+        return cohort._replace(fault=jnp.where(broken, FAULTS[kind], 1.0))
+
+    return drawn
+
+
+def arrived(fault: jax.Array | None, start: Any, sent: Any) -> Any:
+    """What arrives of a message that says how far something is from a start.
+
+    `x + (f - 1) (x - x_0)`, which is x to the bit at f = 1. Whoever sent it has it as
+    it was: the gradient that comes back is that of x.
+
+    Args:
+      fault: [] f; None for messages as they should be.
+      start: x_0, leaves `[...]`.
+      sent: x, the same structure.
+
+    Returns:
+      The same structure.
+    """
+    if fault is None:
+        return sent
+
+    def one(old, new):
+        return new + jax.lax.stop_gradient((fault - 1.0) * (new - old))
+
+    return jax.tree.map(one, start, sent)
 
 
 def patient(algorithm: Algorithm) -> Algorithm:

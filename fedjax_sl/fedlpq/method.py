@@ -17,7 +17,7 @@ from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import client_weights
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.combine import Received, combine
-from fedjax_sl.federation.faults import sound
+from fedjax_sl.federation.faults import arrived, sound
 from fedjax_sl.fedlpq import submodel
 from fedjax_sl.fedlpq.config import PREFERENCES, FedLPQConfig, settings_of
 from fedjax_sl.fedlpq.state import (
@@ -88,6 +88,7 @@ class _Client(NamedTuple):
     num_examples: jax.Array
     sent: jax.Array
     share: jax.Array
+    fault: jax.Array | None
 
 
 def _train(setup: Setup, whole, examples, client: _Client):
@@ -136,7 +137,7 @@ def _client(setup: Setup, names, whole, examples, client: _Client):
     rebuilt = upload(
         config, client.key, whole["params"], trained["params"], client.bits
     )
-    model = {**trained, "params": rebuilt.params}
+    model = arrived(client.fault, whole, {**trained, "params": rebuilt.params})
     update = jax.tree.map(jnp.subtract, model, whole)
     good = sound(update, config.max_update_norm)
     flags = dict(zip(names, client.sent, strict=True))
@@ -171,6 +172,7 @@ def _round(
         cohort.num_examples,
         sent,
         client_weights(cohort.num_examples, by=config.client_weight),
+        cohort.fault,
     )
     averaged, (lengths, heads, loss, good) = combine(
         setup.over_clients,

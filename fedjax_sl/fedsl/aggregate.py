@@ -10,7 +10,7 @@ from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.combine import Received, clipped, combine
-from fedjax_sl.federation.faults import sound
+from fedjax_sl.federation.faults import arrived, sound
 from fedjax_sl.federation.privacy import noised
 from fedjax_sl.fedsl.config import Settings
 from fedjax_sl.fedsl.quantizer import quantized
@@ -95,10 +95,11 @@ def aggregate(
     coded = _gradient_is_message(setup, settings)
     bits = jnp.where(coded, FLOAT_BITS, settings.upload_bits)
 
-    def one(anchor, key, noise_key, client, mask, bits, weight):
+    def one(anchor, key, noise_key, client, mask, bits, weight, fault):
         params, message = _received(
             setup, key, noise_key, anchor, client["params"], mask, bits
         )
+        params = arrived(fault, anchor, params)
         everywhere = jax.tree.map(lambda _: None, client)
         keepers = setup.config.average_over == "keepers"
         sent = {**everywhere, "params": mask} if keepers else everywhere
@@ -115,6 +116,7 @@ def aggregate(
         state.mask,
         bits,
         state.weights,
+        settings.fault,
     )
     before = {
         **jax.tree.map(lambda leaf: leaf[0], state.client),

@@ -154,21 +154,28 @@ class FedSLConfig(UpdateConfig):
 
 
 class Settings(NamedTuple):
-    """The numbers that may differ between clients, one of each per client, `[K]`."""
+    """What may differ between clients, one of each per client, `[K]`.
+
+    `fault` says what is wrong with what a client sends, as in `Cohort`.
+    """
 
     prune_ratio: jax.Array
     grad_bits: jax.Array
     upload_bits: jax.Array
     down_bits: jax.Array
     dropout_rate: jax.Array
+    fault: jax.Array | None = None
 
 
-def settings_of(config: FedSLConfig, client_id: jax.Array) -> Settings:
+def settings_of(
+    config: FedSLConfig, client_id: jax.Array, fault: jax.Array | None = None
+) -> Settings:
     """The numbers that hold for the clients of a cohort.
 
     Args:
       config: the configuration.
       client_id: `[K]`.
+      fault: `[K]`, or None.
 
     Returns:
       Settings, each `[K]`; bits as int32.
@@ -186,4 +193,5 @@ def settings_of(config: FedSLConfig, client_id: jax.Array) -> Settings:
         upload_bits=bits(config.upload_bits),
         down_bits=bits(config.down_bits),
         dropout_rate=number(config.dropout_rate),
+        fault=fault,
     )

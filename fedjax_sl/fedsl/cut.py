@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from fedjax_sl.compression.dropout import drop_activations
 from fedjax_sl.federation.clients import client_keys
+from fedjax_sl.federation.faults import arrived
 from fedjax_sl.federation.split_grad import Cut
 from fedjax_sl.fedsl.config import FedSLConfig, Settings
 from fedjax_sl.fedsl.quantizer import quantized
@@ -58,17 +59,20 @@ def cut_with_dropout(
     """
     keys = client_keys(key, client_id, DROPOUT)
 
-    def drop(one_key, activations, rate):
-        return drop_activations(
+    def drop(one_key, activations, rate, fault):
+        sent, mask = drop_activations(
             one_key,
             activations,
             rate=rate,
             rescale=config.rescale,
             per=config.dropout_per,
         )
+        return arrived(fault, jnp.zeros_like(sent), sent), mask
 
     return Cut(
-        up=lambda activations: jax.vmap(drop)(keys, activations, settings.dropout_rate),
+        up=lambda activations: jax.vmap(drop)(
+            keys, activations, settings.dropout_rate, settings.fault
+        ),
         down=lambda grad, mask: send_back(
             config, key, client_id, grad, mask, settings.down_bits
         ),

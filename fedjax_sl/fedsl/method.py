@@ -51,7 +51,7 @@ def _round(
     """Steps 1 to 9 of a round t; the first and the last only every I rounds."""
     config = setup.config
     examples, places = cohort.examples, Places(cohort.index[:, 0], cohort.weight[:, 0])
-    settings = settings_of(config, cohort.client_id)
+    settings = settings_of(config, cohort.client_id, cohort.fault)
     starts = state.round % config.interval == 0
     ends = (state.round + 1) % config.interval == 0
     weights = client_weights(cohort.num_examples, by=config.client_weight)

@@ -19,6 +19,7 @@ from fedjax_sl.compression.pruning import (
 from fedjax_sl.data.cohort import take
 from fedjax_sl.federation.aggregation import broadcast, weighted_mean
 from fedjax_sl.federation.clients import client_keys
+from fedjax_sl.federation.faults import sound
 from fedjax_sl.federation.split_grad import Cut, split_grad
 from fedjax_sl.fedsl.config import FedSLConfig, Settings
 from fedjax_sl.fedsl.cut import send_back
@@ -66,6 +67,14 @@ def _taylor(setup: Setup, state: FedSLState, examples, places, bits, key) -> Any
     return scores
 
 
+def _averaged(scores: Any, weights: jax.Array) -> Any:
+    """The mean over the clients whose scores can be used."""
+    good = jax.vmap(sound)(scores)
+    given = jnp.where(good, weights, 0.0)
+    whole = jnp.where(good.all() | ~good.any(), 1.0, given.sum())
+    return weighted_mean(scores, given / jnp.maximum(whole, 1e-9))
+
+
 def _scores(setup: Setup, state: FedSLState, examples, places, bits, key) -> Any:
     """Every client's scores, leaves `[K, ...]`."""
     params = state.client["params"]
@@ -77,7 +86,7 @@ def _scores(setup: Setup, state: FedSLState, examples, places, bits, key) -> Any
     else:
         scores = _taylor(setup, state, examples, places, bits, key)
     if setup.config.mask_scope == "common":
-        common = weighted_mean(scores, state.weights)
+        common = _averaged(scores, state.weights)
         return broadcast(common, state.weights.shape[0])
     return scores
 
@@ -139,5 +148,5 @@ def begin_period(
         client={**state.client, "params": params},
         anchor=anchor,
         mask=mask,
-        importance=weighted_mean(scores, state.weights),
+        importance=_averaged(scores, state.weights),
     )

@@ -13,6 +13,7 @@ from fedjax_sl.algorithm import Examples
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.federation.clients import client_keys
+from fedjax_sl.federation.faults import arrived, sound
 from fedjax_sl.fedsl.config import Settings
 from fedjax_sl.fedsl.state import ORDER, FedSLState, Places, Setup
 from fedjax_sl.fedsl.step import Crossed, step
@@ -38,6 +39,15 @@ def _choose(condition: jax.Array, new: Any, old: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
+def _handed_on(
+    setup: Setup, before: Any, stepped: FedSLState, fault: jax.Array | None
+) -> tuple[FedSLState, jax.Array]:
+    """The state of a client's visit with the model as it arrives; [] if it is sound."""
+    client = arrived(None if fault is None else fault[0], before, stepped.client)
+    update = jax.tree.map(jnp.subtract, client, before)
+    return stepped._replace(client=client), sound(update, setup.config.max_update_norm)
+
+
 def sequential_step(
     setup: Setup,
     state: FedSLState,
@@ -49,7 +59,8 @@ def sequential_step(
     """Each client in turn steps with the server; arguments and result as in `step`.
 
     A client sees the server as the one before left it and, in a relay, the client model
-    too. Padded clients are passed over.
+    too. Padded clients are passed over; so is, in a relay, one that would hand on what
+    cannot be used: the next has the model that it had.
     """
     relay = setup.config.client_update == "relay"
     alone = setup._replace(over_clients=clients.scan)
@@ -65,8 +76,12 @@ def sequential_step(
         )
         mine = _slot(places, k), _slot(settings, k)
         stepped, crossed = step(alone, one, examples, *mine, key)
-        real = state.weights[k] > 0
-        stepped = _choose(real, stepped, one)
+        used = real = state.weights[k] > 0
+        if relay:
+            stepped, good = _handed_on(setup, client, stepped, mine[1].fault)
+            good &= crossed.finite[0]
+            used, crossed = real & good, crossed._replace(finite=(good | ~real)[None])
+        stepped = _choose(used, stepped, one)
         if relay:
             handed = jax.tree.map(lambda x: x[0], stepped.client)
             client = broadcast(handed, state.weights.shape[0])

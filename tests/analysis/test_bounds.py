@@ -151,8 +151,3 @@ def test_entropy_of_what_is_known():
     assert entropy(np.array([-1, 1, -1, 1])) == 1
     assert entropy(np.arange(8)) == 3
     assert expected_mean_level(np.zeros(4), bits=8) == 0
-
-
-def test_a_code_without_a_bound_is_refused():
-    with pytest.raises(ValueError, match="delta"):
-        code_length_bound(10, 1.0, bits=8, code="delta")  # type: ignore[arg-type]

@@ -11,7 +11,13 @@ import pytest
 from fedjax_sl.algorithm import Examples
 from fedjax_sl.analysis.traffic import traffic
 from fedjax_sl.data.cohort import draw_minibatches
-from fedjax_sl.federation.faults import failing, patient, sound
+from fedjax_sl.federation.faults import (
+    FAULTS,
+    corrupting,
+    failing,
+    patient,
+    sound,
+)
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.models import cifar_cnn
@@ -161,3 +167,101 @@ def test_where_nobody_answers_all_stays(key, make):
     assert not sent.uplink.any() and not sent.downlink.any()
     image = cohort.examples.image[:2]
     assert_equal(algorithm.predict(new, image), algorithm.predict(state, image))
+
+
+def with_fault(cohort, client, fault):
+    """The cohort with one client whose messages are corrupted."""
+    here = jnp.arange(len(cohort.client_id)) == client
+    return cohort._replace(fault=jnp.where(here, fault, 1.0))
+
+
+@pytest.mark.parametrize("make", [split, layers])
+def test_a_message_without_fault_is_as_it_was(key, make):
+    (_, init, round), cohort = programs_of(make), tiny_cohort(key)
+    plain, same = (
+        round(init(key), c, key) for c in (cohort, with_fault(cohort, 0, 1.0))
+    )
+    assert_equal(plain, same)
+
+
+@pytest.mark.parametrize("make", [split, layers])
+@pytest.mark.parametrize("kind", ["nan", "inf"])
+def test_what_cannot_be_used_is_as_if_it_were_not_sent(key, make, kind):
+    (algorithm, init, round), cohort = programs_of(make), tiny_cohort(key)
+    state = init(key)
+    bad, metrics = round(state, with_fault(cohort, 2, FAULTS[kind]), key)
+    absent, _ = round(state, without(cohort, 2), key)
+    assert metrics.left_out.tolist() == [False, False, True, False]
+    name = algorithm.models[0]
+    assert_close(models_of(algorithm, bad)[name], models_of(algorithm, absent)[name])
+    sent = traffic(jax.tree.map(lambda x: x[None], metrics))
+    assert (sent.uplink > 0).all()
+    _, after = round(bad, with_fault(cohort, 0, 1.0), key)
+    assert not after.left_out.any() and np.isfinite(after.loss).all()
+
+
+def whole():
+    return layers(keep_probability=1.0)
+
+
+def test_a_flipped_update_moves_the_mean_the_other_way(key):
+    """(others + u) / 4 and (others - u) / 4, where others / 3 is without it."""
+    (_, init, round), cohort = programs_of(whole), tiny_cohort(key)
+    state = init(key)
+    before = state.variables["params"]
+
+    def moved(cohort):
+        new, metrics = round(state, cohort, key)
+        assert not metrics.left_out.any()
+        return jax.tree.map(jnp.subtract, new.variables["params"], before)
+
+    plain, flipped = (moved(with_fault(cohort, 2, f)) for f in (1.0, FAULTS["flip"]))
+    both = jax.tree.map(jnp.add, plain, flipped)
+    others = jax.tree.map(
+        lambda x: 1.5 * x, moved(without(with_fault(cohort, 2, 1.0), 2))
+    )
+    assert_close(both, others)
+    huge = moved(with_fault(cohort, 2, FAULTS["huge"]))
+    assert max(float(jnp.abs(x).max()) for x in jax.tree.leaves(huge)) > 100
+
+
+def relay(key, **change):
+    """A round of a relay whose third visitor may be out of order."""
+    config = dataclasses.replace(SPLIT, client_update="relay", **change)
+    algorithm = fedsl(tiny_model(), config)
+    return algorithm, jax.jit(algorithm.init)(key), jax.jit(algorithm.round)
+
+
+def test_in_a_relay_the_next_has_the_last_model_that_can_be_used(key):
+    (_, state, round), cohort = relay(key), tiny_cohort(key)
+    for fault in (np.nan, np.inf):
+        bad, metrics = round(state, with_fault(cohort, 1, fault), key)
+        absent, _ = round(state, without(cohort, 1), key)
+        assert metrics.left_out.tolist() == [False, True, False, False]
+        assert_close((bad.client, bad.server), (absent.client, absent.server))
+        _, after = round(bad, with_fault(cohort, 0, 1.0), key)
+        assert not after.left_out.any() and np.isfinite(after.loss).all()
+    broken, metrics = round(state, with_bad_images(cohort, 3, np.nan), key)
+    assert metrics.left_out.tolist() == [False, False, False, True]
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(broken))
+
+
+def test_who_is_corrupted_is_drawn_by_client_and_period(key):
+    data = tiny_dataset()
+
+    def faults(probability, kind, period):
+        draw = corrupting(draw_minibatches, probability, kind)
+        sizes = dict(cohort_size=4, batch_size=3, round=0)
+        cohort = draw(
+            key, data, tiny_partition(data), period=jnp.int32(period), **sizes
+        )
+        return np.array(cohort.fault)
+
+    found = np.array([faults(0.3, "flip", n) for n in range(100)])
+    assert set(found.ravel()) == {-1.0, 1.0}
+    share = (found == -1).mean()
+    assert abs(share - 0.3) < 5 * np.sqrt(0.3 * 0.7 / found.size)
+    assert_equal(faults(0.3, "flip", 5), found[5])
+    assert (faults(0.0, "nan", 0) == 1).all() and np.isnan(faults(1.0, "nan", 0)).all()
+    answers = [drawn(key, 0.3, period=n).num_examples > 0 for n in range(100)]
+    assert (np.array(answers) != (found == 1)).any()  # apart from who fails
