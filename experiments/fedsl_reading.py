@@ -139,7 +139,6 @@ TABLES: tuple[tuple[str, tuple[str, ...], Question], ...] = (
     ("Rounds between two aggregations, everything on", ("I",), INTERVALS),
     ("Filters or single weights, everything on", ("pruned", "share"), GRANULARITIES),
     ("How much of each", ("pruned", "bits", "dropped"), RATES),
-    ("Cuts", ("cut", "techniques"), CUTS),
 )
 """Heading, names of the settings, and the settings of each table."""
 
@@ -157,11 +156,12 @@ def write_reading(scale: Scale, rows: Rows, folder: Path, name: str) -> None:
     setting = (
         f"VGG-{scale.depth}, {scale.width:g} of its width, CIFAR-10 ({images} training "
         f"images), ten clients with batches of {scale.batch_size}, {scale.rounds} "
-        f"rounds, {scale.seeds} seeds; the default channel. Cut 0 to 3: "
-        f"{', '.join(map(str, scale.cuts))} convolutions on the client."
+        f"rounds, {scale.seeds} seeds; the default channel, cut after convolution "
+        f"{scale.cuts[0]} but in the last table."
     )
     parts = [f"{setting}\n", "## Claims\n", verdicts(rows)]
-    for heading, heads, question in TABLES:
+    by_cut = {(scale.cuts[cut], name): v for (cut, name), v in CUTS.items()}
+    for heading, heads, question in (*TABLES, ("Cuts", ("L_c", "techniques"), by_cut)):
         if complete(rows, *question.values()):
             parts += [f"## {heading}\n", table(rows, heads, question)]
     write_text(folder / f"{name}.md", "\n".join(parts))
