@@ -70,17 +70,21 @@ class Cohort(NamedTuple):
 class Link(NamedTuple):
     """What one client sent over one link in one round.
 
-    The bits are `entries * bits + side`; the product may pass 2**31, so it is taken
+    The bits are `entries * bits + more + side`; they may pass 2**31, so they are summed
     on the host in 64 bits.
 
     Attributes:
       entries: `[K]` int32, numbers that crossed.
       bits: `[K]` int32, bits of each number.
-      side: `[K]` int32, bits of side information (norms, masks, labels, flags).
+      more: `[K]` int32, bits beyond that, of numbers that are wider or coded.
+      side: `[K]` int32, bits of side information: what it takes to read the numbers
+        (norms and headers of messages, masks, widths, layer flags), and the running
+        statistics of batch norms.
     """
 
     entries: jax.Array
     bits: jax.Array
+    more: jax.Array
     side: jax.Array
 
 
@@ -107,7 +111,8 @@ class RoundMetrics(NamedTuple):
       kept_ratio: `[K]` float32, share of the client model's entries not pruned.
       left_out: `[K]` bool, what it sent was not finite or too large, and not used.
       work: what was computed.
-      model_down, activations_up, gradients_down, updates_up: the four links.
+      model_down, activations_up, labels_up, gradients_down, updates_up: the five
+        links.
     """
 
     client_id: jax.Array
@@ -117,6 +122,7 @@ class RoundMetrics(NamedTuple):
     work: Work
     model_down: Link
     activations_up: Link
+    labels_up: Link
     gradients_down: Link
     updates_up: Link
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fedjax_sl.algorithm import RoundMetrics
 from fedjax_sl.analysis.channel import Channel, gains, rate, shared_rate, watts
-from fedjax_sl.analysis.traffic import Traffic, traffic
+from fedjax_sl.analysis.traffic import Traffic, side_information, traffic
 
 
 BACKWARD = 2
@@ -24,13 +24,15 @@ class Record(NamedTuple):
 
     Attributes:
       client_id: `[T, K]`.
-      traffic: bits.
+      traffic: bits, of all that crossed.
+      side: those of them that are side information.
       client_macs: `[T, K]` multiplications of each client's forward passes.
       server_macs: `[T, K]` of the server's for it.
     """
 
     client_id: np.ndarray
     traffic: Traffic
+    side: Traffic
     client_macs: np.ndarray
     server_macs: np.ndarray
 
@@ -40,8 +42,18 @@ def record_of(rounds: RoundMetrics) -> Record:
     return Record(
         client_id=np.asarray(rounds.client_id),
         traffic=traffic(rounds),
+        side=side_information(rounds),
         client_macs=np.asarray(rounds.work.client, np.float64),
         server_macs=np.asarray(rounds.work.server, np.float64),
+    )
+
+
+def without_side(record: Record) -> Record:
+    """The record of the same rounds, had side information taken no bits."""
+    pairs = zip(record.traffic, record.side, strict=True)
+    return record._replace(
+        traffic=Traffic(*(bits - side for bits, side in pairs)),
+        side=Traffic(*(0 * side for side in record.side)),
     )
 
 
@@ -94,7 +106,7 @@ def _phases(channel: Channel, record: Record, gain, up, down) -> _Phases:
     clock = _clock(channel, record)
     cycles = record.client_macs / channel.macs_per_cycle
     return _Phases(
-        reached=cycles / clock + _over(bits.activations_up, up),
+        reached=cycles / clock + _over(bits.activations_up + bits.labels_up, up),
         served=(1 + BACKWARD) * record.server_macs / channel.server_macs_per_second,
         returned=_over(bits.gradients_down, down) + BACKWARD * cycles / clock,
         updated=_over(bits.updates_up, up),
@@ -168,7 +180,7 @@ def spent(
     total = sum(spans) + served.sum(axis=1)
     own = reached + served.sum(axis=1, keepdims=True) + returned + updated + loaded
     deadline = np.inf if channel.deadline_s is None else channel.deadline_s
-    sending = _over(bits.activations_up, up) + updated
+    sending = _over(bits.activations_up + bits.labels_up, up) + updated
     computing = (1 + BACKWARD) * cycles * channel.capacitance * clock**2
     return Spent(
         up=spans[0],

@@ -13,13 +13,14 @@ class Traffic(NamedTuple):
 
     model_down: np.ndarray
     activations_up: np.ndarray
+    labels_up: np.ndarray
     gradients_down: np.ndarray
     updates_up: np.ndarray
 
     @property
     def uplink(self) -> np.ndarray:
         """`[T, K]` bits that each client sent."""
-        return self.activations_up + self.updates_up
+        return self.activations_up + self.labels_up + self.updates_up
 
     @property
     def downlink(self) -> np.ndarray:
@@ -27,14 +28,19 @@ class Traffic(NamedTuple):
         return self.model_down + self.gradients_down
 
 
+def _links(rounds: RoundMetrics) -> list[Link]:
+    return [getattr(rounds, name) for name in Traffic._fields]
+
+
 def bits(link: Link) -> np.ndarray:
-    """`entries * bits + side`, int64, of the shape of the link's counts."""
-    entries, width, side = (np.asarray(x, np.int64) for x in jax.device_get(link))
-    return entries * width + side
+    """`entries * bits + more + side`, int64, of the shape of the link's counts."""
+    counts = (np.asarray(count, np.int64) for count in jax.device_get(link))
+    entries, width, more, side = counts
+    return entries * width + more + side
 
 
 def traffic(rounds: RoundMetrics) -> Traffic:
-    """Bits of each link, client and round.
+    """Bits of each link, client and round, side information among them.
 
     Args:
       rounds: metrics with leaves `[T, K]`.
@@ -42,9 +48,9 @@ def traffic(rounds: RoundMetrics) -> Traffic:
     Returns:
       `Traffic`.
     """
-    return Traffic(
-        model_down=bits(rounds.model_down),
-        activations_up=bits(rounds.activations_up),
-        gradients_down=bits(rounds.gradients_down),
-        updates_up=bits(rounds.updates_up),
-    )
+    return Traffic(*map(bits, _links(rounds)))
+
+
+def side_information(rounds: RoundMetrics) -> Traffic:
+    """The part of `traffic` that is side information, arguments and shapes as there."""
+    return Traffic(*(np.asarray(link.side, np.int64) for link in _links(rounds)))

@@ -20,7 +20,7 @@ from fedjax_sl.experiment.finished import (
     differing,
     settings,
 )
-from fedjax_sl.experiment.selection import Selection, select
+from fedjax_sl.experiment.selection import UNCHARGED, Selection, select
 
 
 WIDE = Console(width=1000)
@@ -151,6 +151,8 @@ def compare_command(arguments: list[str], console: Console) -> None:
     if len({run.config.channel for run in runs}) > 1:
         one = dataclasses.asdict(asked.channel)
         console.print(f"all over the channel of the first: {one}", soft_wrap=True)
+    if not asked.charge_side:
+        console.print(UNCHARGED)
     groups = grouped(runs, asked.channel)
     least = min(one.accuracy[-1] for group in groups for one in group.courses)
     show(groups, asked.target or float(least), console)

@@ -32,6 +32,10 @@ AT_A_TIME = 1000
 """Rounds that are looked at at a time."""
 
 
+NOT_APART = Traffic(*[np.zeros(1, np.int64)] * len(Traffic._fields))
+"""Side information is among all the bits here; none of it is told apart."""
+
+
 def _size(tree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
@@ -67,11 +71,13 @@ def _fedsl(config: FedSLRun, train: Dataset, partition: Partition, rounds) -> Re
         client_id=np.broadcast_to(everyone, (len(rounds), len(everyone))),
         traffic=Traffic(
             model_down=model * (starts | relay),
-            activations_up=passes * (entries * FLOAT_BITS + examples * label_bits)
+            activations_up=passes * entries * FLOAT_BITS
             + entries * (method.dropout_mask == "bitmap"),
+            labels_up=passes * examples * label_bits,
             gradients_down=passes * back,
             updates_up=np.where(relay, model, update * ends),
         ),
+        side=NOT_APART,
         client_macs=passes * examples * float(macs),
         server_macs=passes * examples * float(server),
     )
@@ -106,7 +112,8 @@ def _fedlpq(config: FedLPQRun, train: Dataset, partition: Partition, rounds) -> 
     model = FLOAT_BITS * (layers.params.sum() + layers.statistics.sum())
     return Record(
         client_id=np.broadcast_to(everyone, (len(rounds), len(everyone))),
-        traffic=Traffic(model * once, none, none, once * np.array(update)),
+        traffic=Traffic(model * once, none, none, none, once * np.array(update)),
+        side=NOT_APART,
         client_macs=once * partition.count * method.local_epochs * float(macs),
         server_macs=none,
     )

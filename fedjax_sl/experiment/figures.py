@@ -13,7 +13,7 @@ from matplotlib.figure import Figure  # noqa: E402
 
 from fedjax_sl.analysis.channel import Channel  # noqa: E402
 from fedjax_sl.analysis.front import front  # noqa: E402
-from fedjax_sl.analysis.latency import spent  # noqa: E402
+from fedjax_sl.analysis.latency import Record, spent  # noqa: E402
 from fedjax_sl.experiment.compare import Group, interval  # noqa: E402
 
 
@@ -36,11 +36,14 @@ SPANS = {
 
 LINKS = {
     "activations_up": ("activations up", "C0"),
+    "labels_up": ("labels up", "C5"),
     "gradients_down": ("gradients down", "C2"),
     "updates_up": ("updates up", "C3"),
     "model_down": ("models down", "C4"),
 }
-"""The same for the bits of the links."""
+"""The same for the bits of the links, side information apart."""
+
+SIDE = ("side information", "0.5")
 
 Parts = dict[tuple[str, str], np.ndarray]
 """Values of each group by label and colour."""
@@ -93,6 +96,11 @@ def _stacked(axis: Any, groups: Sequence[Group], parts: Parts) -> None:
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)
 
 
+def _payload(record: Record, link: str) -> np.ndarray:
+    """`[T, K]` bits of a link that are no side information."""
+    return getattr(record.traffic, link) - getattr(record.side, link)
+
+
 def where_time_goes(groups: Sequence[Group], channel: Channel) -> Figure:
     """Seconds of a run by what they were spent on, of each group's first run."""
     figure, axes = _figure(2, height=2.2 + 0.28 * len(groups))
@@ -106,11 +114,12 @@ def where_time_goes(groups: Sequence[Group], channel: Channel) -> Figure:
     }
     _stacked(axes[0, 0], groups, parts)
     axes[0, 0].set(xlabel="seconds of the whole run")
-    traffic = [group.runs[0].record.traffic for group in groups]
+    records = [group.runs[0].record for group in groups]
     bits = {
-        shown: np.array([1e-6 * getattr(one, name).sum() for one in traffic])
+        shown: np.array([1e-6 * _payload(one, name).sum() for one in records])
         for name, shown in LINKS.items()
     }
+    bits[SIDE] = np.array([1e-6 * sum(x.sum() for x in one.side) for one in records])
     _stacked(axes[0, 1], groups, bits)
     axes[0, 1].set(xlabel="Mbit of the whole run", yticklabels=[])
     return figure

@@ -107,6 +107,9 @@ class Totals:
 def round_lines(first: int, rounds: RoundMetrics) -> list[dict[str, Any]]:
     """Lines of rounds.jsonl: what each client computed and sent.
 
+    `LINK_bits` are all that crossed a link, `LINK_side_bits` those of them that are
+    side information.
+
     Args:
       first: number of the first of these rounds.
       rounds: their metrics, leaves `[T, K]`.
@@ -121,6 +124,7 @@ def round_lines(first: int, rounds: RoundMetrics) -> list[dict[str, Any]]:
         "left_out": np.asarray(rounds.left_out),
         "kept_ratio": np.asarray(rounds.kept_ratio, np.float64),
         **{f"{link}_bits": v for link, v in record.traffic._asdict().items()},
+        **{f"{link}_side_bits": v for link, v in record.side._asdict().items()},
         "client_macs": record.client_macs,
         "server_macs": record.server_macs,
     }
@@ -140,11 +144,13 @@ def read_record(lines: list[dict[str, Any]]) -> Record:
     def column(name: str, dtype: type) -> np.ndarray:
         return np.array([line[name] for line in lines], dtype)
 
+    def links(kind: str) -> Traffic:
+        return Traffic(*(column(link + kind, np.int64) for link in Traffic._fields))
+
     return Record(
         client_id=column("client_id", np.int64),
-        traffic=Traffic(
-            *(column(f"{link}_bits", np.int64) for link in Traffic._fields)
-        ),
+        traffic=links("_bits"),
+        side=links("_side_bits"),
         client_macs=column("client_macs", np.float64),
         server_macs=column("server_macs", np.float64),
     )

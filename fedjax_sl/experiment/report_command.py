@@ -22,7 +22,7 @@ from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.checkpoint import Checkpoints
 from fedjax_sl.experiment.compare import Group, at_target, grouped, interval
 from fedjax_sl.experiment.config import to_json
-from fedjax_sl.experiment.selection import Selection, select
+from fedjax_sl.experiment.selection import UNCHARGED, Selection, select
 
 
 MARK = '<meta name="generator" content="fedjax-sl">'
@@ -76,7 +76,8 @@ def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
         Picture(
             "spent",
             "Where time and bits go",
-            "Stacked bars: seconds of a run by phase, and bits by link.",
+            "Stacked bars: seconds of a run by phase; bits by link, and of side "
+            "information.",
             figures.where_time_goes(groups, channel),
         ),
     ]
@@ -147,6 +148,19 @@ def _results(groups: list[Group], target: float) -> str:
     )
 
 
+def _charged(groups: list[Group], charged: bool) -> str:
+    """Whether side information counts, and how much of what went up it is."""
+    if not charged:
+        return UNCHARGED
+    records = [run.record for group in groups for run in group.runs]
+    side = sum(int(one.side.uplink.sum()) for one in records)
+    total = sum(int(one.traffic.uplink.sum()) for one in records)
+    return (
+        "Side information (norms, headers, masks, flags, norm statistics) is counted: "
+        f"{100 * side / max(total, 1):.2g} % of the bits sent up."
+    )
+
+
 def _details(groups: list[Group], channel: Channel) -> str:
     first = html.escape(to_json(groups[0].runs[0].config))
     over = html.escape(json.dumps(dataclasses.asdict(channel), indent=2))
@@ -157,7 +171,7 @@ def _details(groups: list[Group], channel: Channel) -> str:
     )
 
 
-def _page(groups: list[Group], sections: list[str], channel: Channel) -> str:
+def _page(groups: list[Group], sections: list[str], asked: Report) -> str:
     config = groups[0].runs[0].config
     runs = sum(len(group.runs) for group in groups)
     target = min(float(c.accuracy[-1]) for g in groups for c in g.courses)
@@ -171,7 +185,10 @@ def _page(groups: list[Group], sections: list[str], channel: Channel) -> str:
     return Template(template.read_text()).substitute(
         title=html.escape(f"{config.title} on {config.data.name}"),
         lead=html.escape(lead),
-        body=_results(groups, target) + "".join(sections) + _details(groups, channel),
+        body=_results(groups, target)
+        + f"<p>{html.escape(_charged(groups, asked.charge_side))}</p>\n"
+        + "".join(sections)
+        + _details(groups, asked.channel),
         version=metadata.version("fedjax-sl"),
     )
 
@@ -191,7 +208,7 @@ def report_command(arguments: list[str], console: Console) -> None:
     groups = grouped(runs, asked.channel)
     drawn = [(one, _svg(one.figure)) for one in pictures(groups, asked.channel)]
     sections = [_section(picture, svg) for picture, svg in drawn]
-    folders.write_text(output, _page(groups, sections, asked.channel))
+    folders.write_text(output, _page(groups, sections, asked))
     beside = output.with_suffix("")
     beside.mkdir(exist_ok=True)
     for picture, svg in drawn:

@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 import tyro
 
 from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.analysis.latency import without_side
 from fedjax_sl.experiment.finished import Finished, find, read
 from fedjax_sl.experiment.options import parse
 
@@ -20,11 +21,16 @@ class Selection:
 
     channel: Channel = field(default_factory=Channel)
 
+    charge_side: bool = True
+    """Count side information: norms, headers, masks, layer flags, norm statistics."""
+
     def __post_init__(self):
         """Checks that there is something to read."""
         if not self.folders:
             raise ValueError("no folder: expected that of a run or of a sweep.")
 
+
+UNCHARGED = "Side information is not counted in bits, seconds and joules."
 
 Asked = TypeVar("Asked", bound=Selection)
 
@@ -41,7 +47,7 @@ def select(
 
     Returns:
       The options, over the first run's channel as far as nothing else was said; the
-      runs.
+      runs, their records without side information if it is not to be counted.
 
     Raises:
       ValueError: if a folder or an option makes no sense, or the runs are of different
@@ -54,4 +60,7 @@ def select(
     if len(names) > 1:
         raise ValueError(f"runs on {' and '.join(names)}: expected one data set.")
     usual = replace(asked, channel=runs[0].config.channel)
-    return parse(kind, arguments, command=command, default=usual), runs
+    asked = parse(kind, arguments, command=command, default=usual)
+    if not asked.charge_side:
+        runs = [run._replace(record=without_side(run.record)) for run in runs]
+    return asked, runs

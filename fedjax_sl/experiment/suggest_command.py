@@ -10,7 +10,7 @@ from rich.console import Console
 from fedjax_sl.analysis.front import front
 from fedjax_sl.experiment.compare import Group, at_target, grouped, show
 from fedjax_sl.experiment.figures import name_of
-from fedjax_sl.experiment.selection import Selection, select
+from fedjax_sl.experiment.selection import UNCHARGED, Selection, select
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,3 +80,5 @@ def suggest_command(arguments: list[str], console: Console) -> None:
         "joules are the channel's model applied to what was counted.",
         soft_wrap=True,
     )
+    if not asked.charge_side:
+        console.print(UNCHARGED)

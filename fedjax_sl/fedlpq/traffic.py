@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sl.algorithm import Link
+from fedjax_sl.compression.coding import NORM_BITS, elias_lengths
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compression.units import Unit, leaves_of, unit_names, unit_of
 from fedjax_sl.fedlpq.config import FedLPQConfig
@@ -61,12 +62,15 @@ def links(
     bits: jax.Array,
     message_bits: jax.Array,
     present: jax.Array,
-) -> tuple[Link, Link, Link, Link]:
+) -> tuple[Link, Link, Link, Link, Link]:
     """Counts of one round, per client of the cohort.
 
     Every layer that a client has goes down as float32. Up go the messages of the layers
-    sent, or float32 numbers at 32 bits; one flag for each layer of the network; and the
-    statistics of their norms in float32.
+    sent, or float32 numbers at 32 bits.
+
+    Side information is the norm and the header of each message; one flag for each layer
+    of the network; and the statistics of the layers' norms in float32, which the
+    published count of parameters leaves out, too.
 
     Args:
       config: whether statistics count.
@@ -78,17 +82,24 @@ def links(
       present: `[K]` int32, 0 for a padded client.
 
     Returns:
-      Links model down, activations up, gradients down, updates up.
+      Links model down, activations up, labels up, gradients down, updates up.
     """
     exact = bits >= FLOAT_BITS
     numbers = jnp.where(exact, sent @ layers.params, 0)
-    if config.charge_statistics:
-        numbers += sent @ layers.statistics
     coded = jnp.where(exact, 0, (sent * message_bits).sum(axis=1))
+    header = NORM_BITS + elias_lengths(bits, code=config.code)
+    messages = sent @ (layers.params > 0).astype(np.int32)
+    headers = jnp.where(exact, 0, header * messages)
+    side = headers + sent.shape[1]
+    if config.charge_statistics:
+        side += FLOAT_BITS * (sent @ layers.statistics)
+    statistics = FLOAT_BITS * (owned @ layers.statistics)
     full, none = jnp.full_like(present, FLOAT_BITS), jnp.zeros_like(present)
+    nothing = Link(none, full, none, none)
     return (
-        Link(owned @ (layers.params + layers.statistics) * present, full, none),
-        Link(none, full, none),
-        Link(none, full, none),
-        Link(numbers * present, full, (coded + sent.shape[1]) * present),
+        Link(owned @ layers.params * present, full, none, statistics * present),
+        nothing,
+        nothing,
+        nothing,
+        Link(numbers * present, full, (coded - headers) * present, side * present),
     )

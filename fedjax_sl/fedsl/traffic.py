@@ -34,6 +34,17 @@ def _mask_description(setup: Setup, state: FedSLState, pruned: jax.Array) -> jax
     return jnp.where(pruned, flags, 0)
 
 
+def _update_side(
+    setup: Setup, state: FedSLState, bits: jax.Array, pruned: jax.Array
+) -> jax.Array:
+    """`[K]` bits beside an update: norms, widths where they differ, and the mask."""
+    tensors = len(jax.tree.leaves(state.client["params"]))
+    side = _norms(tensors * scales(setup.config), bits)
+    if setup.config.quantizer_error is not None:
+        side += jnp.where(bits < FLOAT_BITS, WIDTH_BITS * tensors, 0)
+    return side + _mask_description(setup, state, pruned)
+
+
 def links(
     setup: Setup,
     state: FedSLState,
@@ -44,14 +55,17 @@ def links(
     *,
     starts: jax.Array,
     ends: jax.Array,
-) -> tuple[Link, Link, Link, Link, jax.Array]:
+) -> tuple[Link, Link, Link, Link, Link, jax.Array]:
     """Counts of one round, per client of the cohort.
 
     The dense model goes down when a period starts. Activations go up with their labels,
-    their gradients come back; the pass that scores weights sends both once more, with
-    nothing dropped. Updates go up when a period ends: kept entries only, with their
-    norms, how wide they are where that differs, and the mask. Norm statistics count as
-    float32 numbers. A relay instead hands the whole model on in every round.
+    their gradients come back; the pass that scores weights sends all three once more,
+    with nothing dropped. Updates go up when a period ends, kept entries only. A relay
+    instead hands the whole model on in every round.
+
+    Side information is the bitmap of what is dropped at the cut, if one is sent; the
+    norms of quantised tensors, how wide their numbers are where that differs, and the
+    mask; and norm statistics, as float32, which go with every model and update.
 
     Args:
       setup: model and configuration.
@@ -64,44 +78,47 @@ def links(
       ends: [] bool, a period ends with it.
 
     Returns:
-      Links model down, activations up, gradients down and updates up; and `[K]` kept
-      share of the client model.
+      Links model down, activations up, labels up, gradients down and updates up; and
+      `[K]` kept share of the client model.
     """
     config = setup.config
     present = (state.weights > 0).astype(jnp.int32)
     examples = (places.weight > 0).sum(axis=1)
-    params, total = state.client["params"], _size(state.client)
-    num_kept = jax.vmap(kept)(state.mask, params)
-    stats = total - _size(params)
+    params = state.client["params"]
+    size, num_kept = _size(params), jax.vmap(kept)(state.mask, params)
+    stats = FLOAT_BITS * (_size(state.client) - size) * present
 
     once_more = scored(config, settings, places, starts)
     extra = once_more * math.prod(setup.model.cut_shape())
     label_bits = math.ceil(math.log2(setup.model.num_classes))
     dense = examples * math.prod(setup.model.cut_shape())
-    bitmap = dense if config.dropout_mask == "bitmap" else 0
+    bitmap = dense * (config.dropout_mask == "bitmap")
 
-    full = jnp.full_like(present, FLOAT_BITS)
+    full, none = jnp.full_like(present, FLOAT_BITS), jnp.zeros_like(present)
     handed_down = config.client_update == "relay"
-    bits = full if handed_down else message.least
-    sent = total * present if handed_down else (num_kept * ends) * present
-    tensors = len(jax.tree.leaves(params))
-    side = _norms(tensors * scales(config), bits) + stats * FLOAT_BITS
-    if config.quantizer_error is not None:
-        side += message.more + jnp.where(bits < FLOAT_BITS, WIDTH_BITS * tensors, 0)
-    side += _mask_description(setup, state, num_kept < _size(params))
+    loaded = starts | handed_down
+    if handed_down:
+        updates = Link(size * present, full, none, stats)
+    else:
+        side = _update_side(setup, state, message.least, num_kept < size) * present
+        updates = Link(
+            num_kept * ends * present,
+            message.least,
+            message.more * ends * present,
+            (side + stats) * ends,
+        )
+    down_norms = _norms(scales(config), settings.down_bits)
     passes = 1 + (once_more > 0)
     return (
-        Link(total * present * (starts | handed_down), full, 0 * present),
-        Link(
-            crossed.activations + extra,
-            full,
-            (examples + once_more) * label_bits + bitmap,
-        ),
+        Link(size * present * loaded, full, none, stats * loaded),
+        Link(crossed.activations + extra, full, none, bitmap),
+        Link(examples + once_more, jnp.full_like(present, label_bits), none, none),
         Link(
             crossed.activations + extra,
             settings.down_bits,
-            _norms(scales(config), settings.down_bits) * passes * present,
+            none,
+            down_norms * passes * present,
         ),
-        Link(sent, bits, 0 * side if handed_down else side * ends * present),
-        num_kept / _size(params),
+        updates,
+        num_kept / size,
     )

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedjax_sl.analysis.channel import Channel, gains, path_gain, rate, watts
-from fedjax_sl.analysis.latency import Record, spent
+from fedjax_sl.analysis.latency import Record, spent, without_side
 from fedjax_sl.analysis.traffic import Traffic
 
 
@@ -16,9 +16,17 @@ STILL = Channel(distance_m=(100.0, 100.0), fading=False)
 
 
 def record(
-    rounds=3, clients=10, activations=0, gradients=0, updates=0, model=0, macs=1.0
+    rounds=3,
+    clients=10,
+    activations=0,
+    labels=0,
+    gradients=0,
+    updates=0,
+    model=0,
+    side=0,
+    macs=1.0,
 ):
-    """The same counts for everyone."""
+    """The same counts for everyone; side information only among updates."""
     shape = (rounds, clients)
 
     def full(count):
@@ -26,7 +34,10 @@ def record(
 
     return Record(
         client_id=np.tile(np.arange(clients), (rounds, 1)),
-        traffic=Traffic(full(model), full(activations), full(gradients), full(updates)),
+        traffic=Traffic(
+            *map(full, (model, activations, labels, gradients, updates + side))
+        ),
+        side=Traffic(*map(full, (0, 0, 0, 0, side))),
         client_macs=np.full(shape, float(macs)),
         server_macs=np.full(shape, 2.0 * macs),
     )
@@ -42,9 +53,9 @@ def test_the_worked_example():
     )
     speed = rate(1e6, power, path_gain(np.array(100.0)), noise)
     assert speed == pytest.approx(15.446998e6, rel=1e-7)
-    bits = 64 * 4096 * 32 + 64 * 4
-    assert bits == 8_388_864
-    took = spent(STILL, record(activations=bits, macs=1e-9))
+    activations, labels = 64 * 4096 * 32, 64 * 4
+    assert activations + labels == 8_388_864
+    took = spent(STILL, record(activations=activations, labels=labels, macs=1e-9))
     np.testing.assert_allclose(took.up, 0.543074, rtol=1e-6)
     np.testing.assert_allclose(took.seconds, took.up, rtol=1e-6)
 
@@ -80,11 +91,10 @@ def test_an_absent_client_takes_no_band_time_or_energy():
     some = record(activations=10**6, macs=1e9)
     absent = np.zeros(10, bool)
     absent[3:] = True
-    less = Record(
-        some.client_id,
-        Traffic(*(np.where(absent, 0, link) for link in some.traffic)),
-        np.where(absent, 0, some.client_macs),
-        np.where(absent, 0, some.server_macs),
+    less = some._replace(
+        traffic=Traffic(*(np.where(absent, 0, link) for link in some.traffic)),
+        client_macs=np.where(absent, 0, some.client_macs),
+        server_macs=np.where(absent, 0, some.server_macs),
     )
     took = spent(STILL, less)
     assert (took.joules[:, 3:] == 0).all()
@@ -113,7 +123,24 @@ def test_fading_belongs_to_round_and_client():
     assert still[0, 0] == still[1, 1]
 
 
-BUSY = {"activations": 10**6, "gradients": 10**5, "updates": 10**6, "model": 10**6}
+def test_side_information_need_not_be_charged():
+    """What is left is a record without any, and takes its time and energy."""
+    free = without_side(record(**BUSY, side=10**6))
+    for found, expected in zip(free.traffic, record(**BUSY).traffic, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert not any(link.any() for link in free.side)
+    charged = spent(STILL, record(**BUSY, side=10**6))
+    assert (spent(STILL, free).seconds < charged.seconds).all()
+    assert (spent(STILL, free).joules < charged.joules).all()
+
+
+BUSY = {
+    "activations": 10**6,
+    "labels": 10**4,
+    "gradients": 10**5,
+    "updates": 10**6,
+    "model": 10**6,
+}
 
 
 @settings(deadline=None, max_examples=60)

@@ -77,10 +77,11 @@ def test_participation_counts_who_sent_an_update():
     none = np.zeros_like(sent)
     record = Record(
         np.array([[0, 3], [1, 2], [3, 0], [3, 1]]),
-        Traffic(none, sent + 1, none, sent),
+        Traffic(none, sent + 1, none, none, sent),
+        Traffic(*[none] * 5),
         none,
         none,
     )
     assert participation(record) == (3, 3)
-    empty = record._replace(traffic=Traffic(none, none, none, none))
+    empty = record._replace(traffic=Traffic(*[none] * 5))
     assert participation(empty) == (0, 0)

@@ -99,6 +99,27 @@ def test_simulated_time_is_in_the_metrics(swept):
     assert sent == few["uplink_bits"]
 
 
+def test_side_information_can_be_left_out(swept, tmp_path, capsys):
+    """Of 32-bit numbers only they are left: parameters of layers that were sent."""
+
+    def mbit(*options):
+        main(["compare", str(swept), "--target", "0.01", *options])
+        said = capsys.readouterr().out
+        assert ("not counted" in said) == ("--no-charge-side" in options)
+        return [float(x) for x in re.findall(r"2/2 +\d+ +([\d.]+)", said)]
+
+    without, everything = mbit("--no-charge-side"), mbit()
+    assert len(without) == len(everything) == 2
+    assert all(a < b for a, b in zip(without, everything, strict=True))
+    for one in read_lines(swept / "run-0002" / "rounds.jsonl"):
+        numbers = np.array(one["updates_up_bits"]) - one["updates_up_side_bits"]
+        assert (numbers > 0).all() and not (numbers % 32).any()
+    page = tmp_path / "page.html"
+    for options, said in (([], "is counted: "), (["--no-charge-side"], "not counted")):
+        main(["report", str(swept / "run-0000"), "--output", str(page), *options])
+        assert said in page.read_text()
+
+
 def test_the_report_needs_nothing_else(swept, tmp_path):
     page = tmp_path / "page.html"
     main(["report", str(swept), "--output", str(page)])

@@ -10,7 +10,7 @@ import pytest
 from flax import linen as nn
 
 from fedjax_sl.algorithm import Batch
-from fedjax_sl.analysis.traffic import traffic
+from fedjax_sl.analysis.traffic import side_information, traffic
 from fedjax_sl.compression import Quantized, draw_layers, encode, message_bits
 from fedjax_sl.compression.units import leaves_of, unit_of
 from fedjax_sl.federation import clients
@@ -259,10 +259,14 @@ def test_uplink_is_what_the_encoder_emits(key, code, charged, monkeypatch):
     _, metrics = round_of(config, state, cohort_of(key), key)
     jax.effects_barrier()
     assert sorted(size for size, _ in messages) == sorted(layers.params.tolist() * N)
-    uplink = traffic(jax.tree.map(lambda x: x[None], metrics)).uplink.sum()
+    rounds = jax.tree.map(lambda x: x[None], metrics)
+    uplink, side = traffic(rounds).uplink.sum(), side_information(rounds).uplink.sum()
     statistics = 32 * N * int(layers.statistics.sum()) if charged else 0
     flags = N * len(layers.names)
     assert uplink == sum(m.num_bits for _, m in messages) + flags + statistics
+    zero = Quantized(jnp.float32(0), jnp.zeros(1, jnp.int32))
+    header = encode(zero, bits=5, code=code).num_bits - 2
+    assert side == header * len(messages) + flags + statistics
 
 
 def test_layers_left_out_cost_their_flag_alone(key, monkeypatch):
@@ -281,6 +285,8 @@ def test_layers_left_out_cost_their_flag_alone(key, monkeypatch):
         size = int(layers.params[3])
         if bits == 32:
             assert message == 32 * size
+            side = side_information(jax.tree.map(lambda x: x[None], metrics))
+            assert up[2] - side.uplink[0, 2] == 32 * size
         else:
             assert 32 + 2 * size < message < 32 * size
         assert metrics.kept_ratio[2] == pytest.approx(size / layers.params.sum())
@@ -315,10 +321,9 @@ def test_clients_change_only_what_their_network_has(sub_models):
             assert (after.head[client] != state.head[client]).any()
         sizes = layers_of([state.variables], "block")
         own = [n in shared for n in sizes.names]
-        assert (
-            metrics.model_down.entries[0]
-            == (sizes.params + sizes.statistics)[own].sum()
-        )
+        down = metrics.model_down
+        assert down.entries[0] == sizes.params[own].sum()
+        assert down.side[0] == 32 * sizes.statistics[own].sum()
 
 
 def test_private_heads_survive_and_shared_ones_stay_where_nobody_has_them(sub_models):

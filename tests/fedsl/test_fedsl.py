@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sl.analysis.traffic import traffic
+from fedjax_sl.analysis.traffic import side_information, traffic
 from fedjax_sl.compression import apply_mask, kept
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.fedsl.state import delivered
@@ -244,19 +244,23 @@ def test_bits_of_a_period(key, granularity):
     config = dataclasses.replace(ON, granularity=granularity, dropout_rate=0.0)
     states, metrics = play(config, key, 3)
     rounds = jax.tree.map(lambda *x: np.stack(x), *metrics)
-    bits = traffic(rounds)
+    bits, side = traffic(rounds), side_information(rounds)
     size = sum(leaf[0].size for leaf in jax.tree.leaves(states[0].client["params"]))
     np.testing.assert_array_equal(bits.model_down, [[32 * size] * 4, [0] * 4, [0] * 4])
     activations = 5 * 4 * 4 * 6 * 32
     expected = np.array([2, 1, 1])[:, None] * np.full((1, 4), activations)
     np.testing.assert_array_equal(bits.gradients_down, expected)
     labels = np.array([2, 1, 1])[:, None] * np.full((1, 4), 5 * 2)
-    np.testing.assert_array_equal(bits.activations_up, expected + labels)
+    np.testing.assert_array_equal(bits.activations_up, expected)
+    np.testing.assert_array_equal(bits.labels_up, labels)
     num_kept = jax.vmap(kept)(states[3].mask, states[3].client["params"])
     kernels = 9 * (SHAPE[2] * 4 + 4 * 6)
     flags = 4 + 6 if granularity == "filter" else kernels
-    update = 8 * np.asarray(num_kept) + 32 * 8 + flags
+    beside = np.full(4, 32 * 8 + flags)
+    update = 8 * np.asarray(num_kept) + beside
     np.testing.assert_array_equal(bits.updates_up, [[0] * 4, [0] * 4, update])
+    np.testing.assert_array_equal(side.updates_up, [[0] * 4, [0] * 4, beside])
+    assert not any(link.any() for link in side[:-1])
 
 
 @pytest.mark.slow
