@@ -1,6 +1,7 @@
 """The constants of the bound, as a network and its data show them at some points."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ import optax
 
 from fedjax_sl.algorithm import Cohort
 from fedjax_sl.analysis.convergence import Constants
+from fedjax_sl.compression.dropout import drop_activations
 from fedjax_sl.data.cohort import take
 from fedjax_sl.models.split import SplitModel, SplitParams, apply
 
@@ -32,14 +34,14 @@ def _params(point: SplitParams) -> dict[str, Any]:
     return {name: both[name] for name in sorted(both)}
 
 
-def _loss(model: SplitModel, params: dict[str, Any], point: SplitParams, batch):
-    """Mean loss of a batch through the uncut network; norms see the batch."""
+def _loss(model: SplitModel, params: dict[str, Any], point: SplitParams, batch, drop):
+    """Mean loss of a batch through the network; norms see the batch."""
     halves = [
         {**half, "params": {name: params[name] for name in half["params"]}}
         for half in point
     ]
     cut, _ = apply(model.client, halves[0], batch.image, train=True)
-    logits, _ = apply(model.server, halves[1], cut, train=True)
+    logits, _ = apply(model.server, halves[1], drop(cut), train=True)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
     return (losses * batch.weight).sum() / jnp.maximum(batch.weight.sum(), 1)
 
@@ -54,8 +56,11 @@ def _squares(tree: dict[str, Any]) -> jax.Array:
     )
 
 
-def _seen_at(model: SplitModel, point: SplitParams, cohort: Cohort):
+@partial(jax.jit, static_argnums=0)
+def _seen_at(model: SplitModel, point: SplitParams, cohort: Cohort, rate, key):
     """Of one point: losses, squares and variances of gradients, and the mean gradient.
+
+    Activations are dropped at the cut with a probability, anew for each batch.
 
     Returns:
       Mean loss []; E|g|^2 and variance `[L]`, each the largest over clients; the mean
@@ -68,8 +73,13 @@ def _seen_at(model: SplitModel, point: SplitParams, cohort: Cohort):
 
     def client(places):
         def one(place):
+            *place, key = place
+
+            def drop(x):
+                return drop_activations(key, x, rate=rate)[0]
+
             loss, grad = jax.value_and_grad(
-                lambda params: _loss(model, params, point, batch_of(place))
+                lambda params: _loss(model, params, point, batch_of(place), drop)
             )(params)
             return loss, _squares(grad), grad
 
@@ -79,9 +89,53 @@ def _seen_at(model: SplitModel, point: SplitParams, cohort: Cohort):
         spread = (squares.mean(axis=0) - _squares(mean)) * steps / (steps - 1)
         return losses.mean(), squares.mean(axis=0), spread, mean
 
-    losses, squares, spread, grads = jax.lax.map(client, (cohort.index, cohort.weight))
+    keys = jax.random.split(key, cohort.index.shape[:2])
+    places = (cohort.index, cohort.weight, keys)
+    losses, squares, spread, grads = jax.lax.map(client, places)
     mean = jax.tree.map(lambda x: x.mean(axis=0), grads)
     return losses.mean(), squares.max(axis=0), spread.max(axis=0), mean, params
+
+
+def _seen(model: SplitModel, points: Sequence[SplitParams], cohort: Cohort, rate):
+    key = jax.random.key(0)
+    return [jax.device_get(_seen_at(model, p, cohort, rate, key)) for p in points]
+
+
+def _largest(seen) -> tuple[np.ndarray, np.ndarray]:
+    """G_j^2 and sigma_j^2, `[L]`, over all points."""
+    gradient, variance = (np.max([one[n] for one in seen], axis=0) for n in (1, 2))
+    return gradient.astype(np.float64), variance.astype(np.float64)
+
+
+def under_dropout(
+    constants: Constants,
+    model: SplitModel,
+    points: Sequence[SplitParams],
+    cohort: Cohort,
+    rate: float,
+) -> Constants:
+    """The constants of the loss averaged over what is dropped at the cut.
+
+    Dropping makes gradients noisier: G_j^2 and sigma_j^2 are estimated under it, and no
+    smaller than without it. beta, the gap and D_j^2 are taken to stay.
+
+    Args:
+      constants: with nothing dropped.
+      model: the network, its cut that at which activations are dropped.
+      points: as for `estimate`, of this cut.
+      cohort: as for `estimate`.
+      rate: p; what remains is rescaled.
+
+    Returns:
+      The constants; those given if nothing is dropped.
+    """
+    if not rate:
+        return constants
+    gradient, variance = _largest(_seen(model, points, cohort, rate))
+    return constants._replace(
+        gradient=np.maximum(constants.gradient, gradient),
+        variance=np.maximum(constants.variance, variance),
+    )
 
 
 def estimate(
@@ -109,8 +163,7 @@ def estimate(
         raise ValueError(
             f"{len(points)} points, {cohort.index.shape[1]} batches: expected 2 each."
         )
-    at = jax.jit(lambda point: _seen_at(model, point, cohort))
-    seen = [jax.device_get(at(point)) for point in points]
+    seen = _seen(model, points, cohort, 0.0)
 
     def distance(a, b) -> float:
         return float(
@@ -128,11 +181,12 @@ def estimate(
         for b in seen[:n]
     ]
     weights = [np.asarray(_squares(one[4])) for one in seen]
+    gradient, variance = _largest(seen)
     constants = Constants(
         smoothness=max(slopes),
         gap=float(seen[0][0]),
-        variance=np.max([one[2] for one in seen], axis=0).astype(np.float64),
-        gradient=np.max([one[1] for one in seen], axis=0).astype(np.float64),
+        variance=variance,
+        gradient=gradient,
         weight=np.max(weights, axis=0).astype(np.float64),
     )
     squared = [float(_squares(one[3]).sum()) for one in seen]

@@ -1,7 +1,6 @@
 """`fedjax-sl bound`: FedSL's convergence bound, its constants estimated from a run."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated
 
 import jax
@@ -11,19 +10,17 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from fedjax_sl.algorithm import Cohort
 from fedjax_sl.analysis.constants import Estimate, estimate
 from fedjax_sl.analysis.convergence import Constants, Setting, bound, rounds_needed
 from fedjax_sl.compression.pruning import ratio_at
 from fedjax_sl.experiment.config import FedSLRun
-from fedjax_sl.experiment.job import Job, prepare
+from fedjax_sl.experiment.job import prepare
 from fedjax_sl.experiment.methods import split_model
 from fedjax_sl.experiment.options import parse
+from fedjax_sl.experiment.visits import Visits, batches, visited
 from fedjax_sl.fedsl.config import settings_of
 from fedjax_sl.fedsl.quantizer import variance_factor
-from fedjax_sl.fedsl.state import delivered
-from fedjax_sl.models.split import SplitModel, SplitParams
-from fedjax_sl.simulation import DRAW, run_rounds, start
+from fedjax_sl.models.split import SplitModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,54 +29,15 @@ class Bound:
 
     run: Annotated[FedSLRun, tyro.conf.arg(name="")]
 
-    points: int = 4
-    """Models visited at which gradients are taken, the first before training, >= 2."""
-
-    spacing: int = 10
-    """Rounds between two of them, >= 1."""
-
-    batches: int = 8
-    """Mini-batches of each client at each of them, >= 2."""
+    visits: Annotated[Visits, tyro.conf.arg(name="")] = Visits()
 
     target: float | None = None
     """Mean squared gradient to reach, > 0; by default twice the floor of the bound."""
 
     def __post_init__(self):
         """Checks the ranges."""
-        for name, least in (("points", 2), ("spacing", 1), ("batches", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"{name}={getattr(self, name)}: expected at least {least}."
-                )
         if self.target is not None and not self.target > 0:
             raise ValueError(f"target={self.target}: expected more than 0.")
-
-
-def _visited(job: Job, points: int, spacing: int) -> list[SplitParams]:
-    """The delivered model at the start of a run and after every `spacing` rounds."""
-    algorithm, key = job.method.algorithm, jax.random.key(job.config.seed)
-    advance = jax.jit(
-        partial(run_rounds, algorithm, rounds=spacing, draw=job.method.draw)
-    )
-    state = jax.jit(partial(start, algorithm))(key)
-    found = [delivered(state)]
-    for n in range(points - 1):
-        state, _ = advance(state, job.train, job.partition, key, first=n * spacing)
-        found.append(delivered(state))
-    return jax.device_get(found)
-
-
-def _batches(job: Job, count: int) -> Cohort:
-    """So many mini-batches of each client of the first cohort."""
-    key = jax.random.fold_in(jax.random.key(job.config.seed), DRAW)
-    drawn = [
-        job.method.draw(key, job.train, job.partition, round=n, period=0)
-        for n in range(count)
-    ]
-    return drawn[0]._replace(
-        index=jnp.concatenate([one.index for one in drawn], axis=1),
-        weight=jnp.concatenate([one.weight for one in drawn], axis=1),
-    )
 
 
 def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
@@ -156,8 +114,8 @@ def bound_command(arguments: list[str], console: Console) -> None:
     job = prepare(asked.run)
     assert isinstance(job.config, FedSLRun)
     model = split_model(job.config.model, job.train)
-    visited = _visited(job, asked.points, asked.spacing)
-    found = estimate(model, visited, _batches(job, asked.batches))
+    points = list(visited(job, asked.visits.rounds))
+    found = estimate(model, points, batches(job, asked.visits.batches))
     setting = setting_of(job.config, model)
     _print_constants(found.constants, setting.cut, console)
     _print_bound(found, setting, asked.target, console)

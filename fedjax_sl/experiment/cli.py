@@ -24,6 +24,7 @@ USAGE = """usage: fedjax-sl run [METHOD] [--help] [OPTIONS]
        fedjax-sl sweep [METHOD] --grid FIELD=VALUE,... [--seeds N] [OPTIONS]
        fedjax-sl compare FOLDER... [--target ACCURACY] [OPTIONS]
        fedjax-sl suggest FOLDER... --target ACCURACY [--by seconds] [OPTIONS]
+       fedjax-sl suggest --bound TARGET [--by seconds] [OPTIONS]
        fedjax-sl report FOLDER... [--output PAGE] [OPTIONS]
        fedjax-sl privacy FOLDER... [--delta DELTA]
        fedjax-sl cost METHOD [--help] [OPTIONS]
@@ -38,7 +39,8 @@ USAGE = """usage: fedjax-sl run [METHOD] [--help] [OPTIONS]
   sweep          the same for every combination of values, compiled together
   compare        what finished runs reach, and the bits, seconds and joules it takes
                  over a channel, without training
-  suggest        of these runs, the settings that reach an accuracy at least cost
+  suggest        of these runs, the settings that reach an accuracy at least cost;
+                 or, with no runs, those of FedSL that do by its convergence bound
   report         what they reach, as a page with pictures, in one file
   privacy        what differential privacy clients had whose updates had noise added
   cost           what clients compute and send, without training

@@ -11,6 +11,7 @@ from fedjax_sl.analysis.front import front
 from fedjax_sl.experiment.compare import Group, at_target, grouped, show
 from fedjax_sl.experiment.figures import name_of
 from fedjax_sl.experiment.selection import UNCHARGED, Selection, select
+from fedjax_sl.experiment.suggest_bound import suggest_by_bound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +56,15 @@ def cheapest_for_each_accuracy(groups: Sequence[Group], by: str) -> list[Group]:
 def suggest_command(arguments: list[str], console: Console) -> None:
     """Prints the choice, what else reaches the target, and the front.
 
+    With `--bound` there are no runs to choose from, and theory is asked instead.
+
     Raises:
       ValueError: if nothing reaches the target, or an option makes no sense.
       OSError: if something cannot be read.
     """
+    if any(word.partition("=")[0] == "--bound" for word in arguments):
+        suggest_by_bound(arguments, console)
+        return
     asked, runs = select(Suggest, arguments, command="suggest")
     groups = grouped(runs, asked.channel)
     able = best(groups, asked.target, asked.by)

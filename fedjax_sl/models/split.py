@@ -97,3 +97,22 @@ class SplitModel:
         """Logits `[B, C]` of images `[B, H, W, Ch]` through both halves."""
         activations, _ = apply(self.client, params.client, image, train=False)
         return apply(self.server, params.server, activations, train=False)[0]
+
+
+def recut(params: SplitParams, model: SplitModel) -> SplitParams:
+    """The variables of a network, divided as another cut of it divides them.
+
+    Args:
+      params: of the network, cut anywhere.
+      model: the same network, cut where it is wanted.
+
+    Returns:
+      The same arrays, in the halves of `model`.
+    """
+    halves = jax.eval_shape(model.init, jax.random.key(0))
+
+    def half(like: Variables) -> Variables:
+        every = {kind: {**params.client[kind], **params.server[kind]} for kind in like}
+        return {kind: {n: every[kind][n] for n in like[kind]} for kind in like}
+
+    return SplitParams(half(halves.client), half(halves.server))

@@ -1,0 +1,73 @@
+"""The models that a run of FedSL visits, and batches to look at them with."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.algorithm import Cohort
+from fedjax_sl.experiment.job import Job
+from fedjax_sl.fedsl.state import delivered
+from fedjax_sl.models.split import SplitParams
+from fedjax_sl.simulation import DRAW, run_rounds, start
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visits:
+    """A short run, and where in it gradients are taken."""
+
+    points: int = 4
+    """Models visited at which gradients are taken, the first before training, >= 2."""
+
+    spacing: int = 10
+    """Rounds between two of them, >= 1."""
+
+    batches: int = 8
+    """Mini-batches of each client at each of them, >= 2."""
+
+    def __post_init__(self):
+        """Checks the ranges."""
+        for name, least in (("points", 2), ("spacing", 1), ("batches", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"{name}={getattr(self, name)}: expected at least {least}."
+                )
+
+    @property
+    def rounds(self) -> list[int]:
+        """Rounds done at each point."""
+        return [self.spacing * number for number in range(self.points)]
+
+
+def visited(job: Job, rounds: Iterable[int]) -> Iterator[SplitParams]:
+    """The delivered model of a run after so many rounds, rising from 0, on the host.
+
+    They are the models of the run itself: its key is that of the configuration.
+    """
+    algorithm, key = job.method.algorithm, jax.random.key(job.config.seed)
+    advance = jax.jit(
+        partial(run_rounds, algorithm, draw=job.method.draw), static_argnames="rounds"
+    )
+    state = jax.jit(partial(start, algorithm))(key)
+    yield jax.device_get(delivered(state))
+    for now, then in pairwise(rounds):
+        state, _ = advance(
+            state, job.train, job.partition, key, first=now, rounds=then - now
+        )
+        yield jax.device_get(delivered(state))
+
+
+def batches(job: Job, count: int) -> Cohort:
+    """So many mini-batches of each client of the first cohort."""
+    key = jax.random.fold_in(jax.random.key(job.config.seed), DRAW)
+    drawn = [
+        job.method.draw(key, job.train, job.partition, round=n, period=0)
+        for n in range(count)
+    ]
+    return drawn[0]._replace(
+        index=jnp.concatenate([one.index for one in drawn], axis=1),
+        weight=jnp.concatenate([one.weight for one in drawn], axis=1),
+    )
