@@ -1,26 +1,24 @@
 """`fedjax-sl bound`: FedSL's convergence bound, its constants estimated from a run."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from fedjax_sl.analysis.constants import Estimate, estimate
 from fedjax_sl.analysis.convergence import Constants, Setting, bound, rounds_needed
-from fedjax_sl.compression.pruning import ratio_at
-from fedjax_sl.experiment.config import FedSLRun
+from fedjax_sl.experiment import figures, theory
+from fedjax_sl.experiment import folder as folders
+from fedjax_sl.experiment.config import FedSLRun, from_json
 from fedjax_sl.experiment.job import prepare
 from fedjax_sl.experiment.methods import split_model
 from fedjax_sl.experiment.options import parse
+from fedjax_sl.experiment.presets import option
+from fedjax_sl.experiment.theory import setting_of
 from fedjax_sl.experiment.visits import Visits, batches, visited
-from fedjax_sl.fedsl.config import settings_of
-from fedjax_sl.fedsl.quantizer import variance_factor
-from fedjax_sl.models.split import SplitModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +29,13 @@ class Bound:
 
     visits: Annotated[Visits, tyro.conf.arg(name="")] = Visits()
 
+    folder: Path | None = None
+    """A finished run: its settings, and its models from first to last. It is run again
+    to see them; bound.json and plots/bound.svg are added to the folder."""
+
+    picture: Path | None = None
+    """An SVG of the bound beside what is measured; with a folder, the one in it."""
+
     target: float | None = None
     """Mean squared gradient to reach, > 0; by default twice the floor of the bound."""
 
@@ -38,34 +43,6 @@ class Bound:
         """Checks the ranges."""
         if self.target is not None and not self.target > 0:
             raise ValueError(f"target={self.target}: expected more than 0.")
-
-
-def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
-    """What the theorem needs of a configuration; of device classes the worst bits."""
-    method = config.method
-    settings = jax.device_get(settings_of(method, jnp.arange(config.cohort_size)))
-    client = jax.eval_shape(model.init, jax.random.key(0)).client["params"]
-    sizes = [leaf.size for leaf in jax.tree.leaves(client)]
-    syncs = np.arange(0, config.rounds, int(method.interval))
-    ratio = ratio_at(
-        syncs,
-        np.mean(settings.prune_ratio),
-        start=method.prune_start,
-        end=method.prune_end,
-        shape=method.prune_shape,
-    )
-    pruned = float(np.mean(np.broadcast_to(ratio, syncs.shape)))
-    return Setting(
-        rounds=config.rounds,
-        learning_rate=float(method.learning_rate),
-        clients=config.cohort_size,
-        interval=int(method.interval),
-        cut=len(client),
-        quantization=variance_factor(method, sizes, int(settings.grad_bits.min())),
-        pruned=pruned,
-        masked=pruned,
-        upload=variance_factor(method, sizes, int(settings.upload_bits.min())),
-    )
 
 
 def _print_constants(constants: Constants, cut: int, console: Console) -> None:
@@ -103,13 +80,31 @@ def _print_bound(
     )
 
 
+def _usual(folder: Path | None) -> Bound:
+    """What is not said otherwise: the run's settings, and some eleven points of it.
+
+    Raises:
+      ValueError: if the folder is not that of a run of FedSL.
+    """
+    if folder is None:
+        return Bound(run=FedSLRun())
+    config = from_json(folder / folders.CONFIG)
+    if not isinstance(config, FedSLRun):
+        raise ValueError(f"{folder}: expected a run of fedsl, not {config.algorithm}.")
+    spacing = max(1, config.rounds // 10)
+    visits = Visits(points=config.rounds // spacing + 1, spacing=spacing)
+    return Bound(run=config, visits=visits, folder=folder)
+
+
 def bound_command(arguments: list[str], console: Console) -> None:
-    """Prints constants and terms.
+    """Prints constants and terms, and draws them beside what is measured.
 
     Raises:
       ValueError: if something asked for is out of range, or the rate above 1 / beta.
+      OSError: if something cannot be read or written.
     """
-    usual = Bound(run=FedSLRun())
+    folder = option(arguments, "--folder")
+    usual = _usual(None if folder is None else Path(folder))
     asked = parse(Bound, arguments, command="bound", default=usual)
     job = prepare(asked.run)
     assert isinstance(job.config, FedSLRun)
@@ -119,3 +114,14 @@ def bound_command(arguments: list[str], console: Console) -> None:
     setting = setting_of(job.config, model)
     _print_constants(found.constants, setting.cut, console)
     _print_bound(found, setting, asked.target, console)
+    picture = asked.picture
+    if asked.folder is not None:
+        picture = picture or asked.folder / folders.PLOTS / "bound.svg"
+    if picture is None:
+        return
+    beside = theory.theory_of(job.config, setting, asked.visits.rounds, found)
+    if asked.folder is not None:
+        theory.write(beside, asked.folder)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_bytes(figures.svg(figures.theory(beside)))
+    console.print(f"theory beside measurement: {picture}", soft_wrap=True)

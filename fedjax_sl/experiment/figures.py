@@ -1,5 +1,6 @@
 """Figures of finished runs: what they reach, and where bits and time go."""
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from fedjax_sl.analysis.channel import Channel  # noqa: E402
 from fedjax_sl.analysis.front import front  # noqa: E402
 from fedjax_sl.analysis.latency import Record, spent  # noqa: E402
 from fedjax_sl.experiment.compare import Group, interval  # noqa: E402
+from fedjax_sl.experiment.theory import Theory  # noqa: E402
 
 
 AXES = {
@@ -52,6 +54,16 @@ Parts = dict[tuple[str, str], np.ndarray]
 def _figure(columns: int = 1, rows: int = 1, height: float = 3.4) -> tuple[Figure, Any]:
     figure = Figure(figsize=(4.6 * columns, height * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as SVG, its text as text."""
+    written = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 10}):
+        figure.savefig(
+            written, format="svg", bbox_inches="tight", metadata={"Date": None}
+        )
+    return written.getvalue()
 
 
 def name_of(group: Group) -> str:
@@ -220,4 +232,25 @@ def labels(histogram: np.ndarray) -> Figure:
     image = axis.imshow(histogram, cmap="Blues", aspect="auto", interpolation="nearest")
     axis.set(xlabel="class", ylabel="client")
     figure.colorbar(image, label="training examples")
+    return figure
+
+
+def theory(found: Theory) -> Figure:
+    """The bound against rounds, beside the mean of what was measured until then."""
+    figure, axes = _figure(1, height=3.8)
+    axis = axes[0, 0]
+    axis.plot(found.rounds, found.bound, color="C3", label="bound, constants estimated")
+    if found.unpruned != found.bound:
+        label = "the same without its terms for pruning"
+        axis.plot(found.rounds, found.unpruned, "--", color="C3", label=label)
+    axis.plot(
+        found.points[1:],
+        found.running_mean,
+        "o-",
+        color="C0",
+        label="measured, mean so far",
+    )
+    axis.set(xlabel="round", ylabel="mean squared gradient", yscale="log")
+    axis.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", frameon=False)
     return figure

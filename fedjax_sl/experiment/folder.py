@@ -18,7 +18,7 @@ CONFIG, METRICS, ROUNDS, SUMMARY, PLOTS = (
     "summary.json",
     "plots",
 )
-CHECKPOINTS, EVENTS, LOCK = "checkpoints", "events", ".lock"
+CHECKPOINTS, EVENTS, BOUND, LOCK = "checkpoints", "events", "bound.json", ".lock"
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def check(folder: Path, *, overwrite: bool) -> None:
 
 def clear(folder: Path) -> None:
     """Removes an earlier run's files from a folder, no others."""
-    for name in (CONFIG, METRICS, ROUNDS, SUMMARY):
+    for name in (CONFIG, METRICS, ROUNDS, SUMMARY, BOUND):
         (folder / name).unlink(missing_ok=True)
     for name in (PLOTS, CHECKPOINTS, EVENTS):
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -17,7 +17,7 @@ METHODS: dict[str, Run] = {
 """What each name starts from."""
 
 
-def _value(arguments: list[str], name: str) -> str | None:
+def option(arguments: list[str], name: str) -> str | None:
     """What follows an option, if it is given."""
     for place, word in enumerate(arguments):
         option, equals, joined = word.partition("=")
@@ -28,7 +28,7 @@ def _value(arguments: list[str], name: str) -> str | None:
 
 def _file(arguments: list[str]) -> Path | None:
     """The config.json to start from: one given, or that of the run to go on with."""
-    given, folder = _value(arguments, "--config"), _value(arguments, "--folder")
+    given, folder = option(arguments, "--config"), option(arguments, "--folder")
     if given is not None:
         return Path(given)
     if "--resume" not in arguments or folder is None:

@@ -3,7 +3,6 @@
 import base64
 import dataclasses
 import html
-import io
 import json
 from dataclasses import dataclass
 from importlib import metadata, resources
@@ -12,12 +11,11 @@ from string import Template
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from rich.console import Console
 
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.experiment import figures
+from fedjax_sl.experiment import figures, theory
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.checkpoint import Checkpoints
 from fedjax_sl.experiment.compare import Group, at_target, grouped, interval
@@ -37,12 +35,13 @@ class Report(Selection):
 
 
 class Picture(NamedTuple):
-    """A figure with its heading, and what it shows in words."""
+    """A figure with its heading, what it shows in words, and what to know of it."""
 
     name: str
     heading: str
     alt: str
     figure: Figure
+    caption: str = ""
 
 
 def _best(groups: list[Group]) -> tuple[str, float]:
@@ -60,6 +59,27 @@ def _kept(folder: Path) -> Figure | None:
         return figures.kept_of_layers(checkpoints.arrays())
     finally:
         checkpoints.close()
+
+
+def _theory(folder: Path) -> Picture | None:
+    """The bound beside what was measured, if `bound` was asked about the run."""
+    found = theory.read(folder)
+    if found is None:
+        return None
+    last, most = found.running_mean[-1], found.bound[-1]
+    alt = (
+        "Mean squared gradient against rounds on a logarithmic axis: measured, "
+        f"{last:.3g} over {found.points[-1]} rounds, and the bound, {most:.3g}, whose "
+        "constants are estimated."
+    )
+    caption = (
+        "The bound is FedSL's theorem for these settings, without momentum (the run "
+        f"has {found.momentum:g}). Its constants are estimates from the "
+        f"{len(found.points)} models at which gradients were taken: no proof that the "
+        "bound holds."
+    )
+    figure = figures.theory(found)
+    return Picture("bound", "Theory and measurement", alt, figure, caption)
 
 
 def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
@@ -94,6 +114,8 @@ def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
     if len(groups) == 1 and (figure := _kept(groups[0].runs[0].folder)):
         alt = "Bars: share of each client kernel that is kept at the end, by layer."
         found.append(Picture("kept", "What is kept of each layer", alt, figure))
+    if len(groups) == 1 and (picture := _theory(groups[0].runs[0].folder)):
+        found.append(picture)
     summary = groups[0].runs[0].folder / folders.SUMMARY
     if len(groups) == 1 and summary.exists():
         histogram = np.array(json.loads(summary.read_text())["label_histogram"])
@@ -103,21 +125,13 @@ def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
     return found
 
 
-def _svg(figure: Figure) -> bytes:
-    """The figure as SVG, its text as text."""
-    written = io.BytesIO()
-    with rc_context({"svg.fonttype": "none", "font.size": 10}):
-        figure.savefig(
-            written, format="svg", bbox_inches="tight", metadata={"Date": None}
-        )
-    return written.getvalue()
-
-
 def _section(picture: Picture, svg: bytes) -> str:
     data, alt = base64.b64encode(svg).decode(), html.escape(picture.alt)
+    caption = f"<figcaption>{html.escape(picture.caption)}</figcaption>"
     return (
         f"<h2>{html.escape(picture.heading)}</h2>\n<figure>"
-        f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}"></figure>\n'
+        f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}">'
+        f"{caption if picture.caption else ''}</figure>\n"
     )
 
 
@@ -206,7 +220,7 @@ def report_command(arguments: list[str], console: Console) -> None:
     if output.exists() and MARK not in output.read_text(errors="replace"):
         raise ValueError(f"{output} is no report: expected another --output.")
     groups = grouped(runs, asked.channel)
-    drawn = [(one, _svg(one.figure)) for one in pictures(groups, asked.channel)]
+    drawn = [(one, figures.svg(one.figure)) for one in pictures(groups, asked.channel)]
     sections = [_section(picture, svg) for picture, svg in drawn]
     folders.write_text(output, _page(groups, sections, asked))
     beside = output.with_suffix("")

@@ -22,11 +22,11 @@ from fedjax_sl.analysis.convergence import (
 from fedjax_sl.analysis.front import front
 from fedjax_sl.analysis.latency import Record
 from fedjax_sl.analysis.planning import Cost, cost, kinds_of_round
-from fedjax_sl.experiment.bound_command import setting_of
 from fedjax_sl.experiment.config import FedSLRun
 from fedjax_sl.experiment.job import Job, prepare
 from fedjax_sl.experiment.methods import split_model
 from fedjax_sl.experiment.options import parse
+from fedjax_sl.experiment.theory import setting_of
 from fedjax_sl.experiment.visits import Visits, batches, visited
 from fedjax_sl.models.split import recut
 from fedjax_sl.models.vgg import BLOCKS

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 
 import jax
@@ -10,9 +9,10 @@ import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Cohort
 from fedjax_sl.experiment.job import Job
+from fedjax_sl.experiment.training import programs_of
 from fedjax_sl.fedsl.state import delivered
 from fedjax_sl.models.split import SplitParams
-from fedjax_sl.simulation import DRAW, run_rounds, start
+from fedjax_sl.simulation import DRAW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,19 +45,15 @@ class Visits:
 def visited(job: Job, rounds: Iterable[int]) -> Iterator[SplitParams]:
     """The delivered model of a run after so many rounds, rising from 0, on the host.
 
-    They are the models of the run itself: its key is that of the configuration.
+    They are the models of the run itself, from its own programs.
     """
-    algorithm, key = job.method.algorithm, jax.random.key(job.config.seed)
-    advance = jax.jit(
-        partial(run_rounds, algorithm, draw=job.method.draw), static_argnames="rounds"
-    )
-    state = jax.jit(partial(start, algorithm))(key)
-    yield jax.device_get(delivered(state))
+    programs, deliver = programs_of(job), jax.jit(delivered)
+    state = programs.initial()
+    yield jax.device_get(deliver(state))
     for now, then in pairwise(rounds):
-        state, _ = advance(
-            state, job.train, job.partition, key, first=now, rounds=then - now
-        )
-        yield jax.device_get(delivered(state))
+        # One program at a time: two with sums over devices could wait for each other.
+        state, _ = jax.block_until_ready(programs.advance(state, now, then - now))
+        yield jax.device_get(deliver(state))
 
 
 def batches(job: Job, count: int) -> Cohort:
