@@ -11,6 +11,7 @@ import numpy as np
 matplotlib.use("Agg")
 
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.transforms import ScaledTranslation  # noqa: E402
 
 from fedjax_sl.analysis.channel import Channel  # noqa: E402
 from fedjax_sl.analysis.front import front  # noqa: E402
@@ -105,7 +106,15 @@ def _stacked(axis: Any, groups: Sequence[Group], parts: Parts) -> None:
         left = left + values
     axis.invert_yaxis()
     axis.grid(axis="x", alpha=0.3)
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)
+    # Below the label of the axis, however low the axes are.
+    below = axis.transAxes + ScaledTranslation(0, -0.5, axis.figure.dpi_scale_trans)
+    axis.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=below,
+        ncols=2,
+        frameon=False,
+    )
 
 
 def _payload(record: Record, link: str) -> np.ndarray:
