@@ -82,7 +82,7 @@ class _Record:
 
     def open(self, start: Checkpoint) -> None:
         """There is something to go on from before there is anything on record."""
-        if not start.round:
+        if not self.checkpoints.rounds():
             self.checkpoints.save(start)
             self.checkpoints.wait()
 

@@ -157,6 +157,24 @@ def test_a_checkpoint_ahead_of_the_record_is_not_used(whole, half, capsys):
     assert_same_run(half, whole)
 
 
+def test_a_run_stopped_before_its_first_evaluation_is_gone_on_with(
+    whole, tmp_path, monkeypatch
+):
+    folder = tmp_path / "early"
+    command = ["run", *SMALL, "--rounds", "4", "--folder", str(folder), "--resume"]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with monkeypatch.context() as patch, pytest.raises(SystemExit):
+            patch.setattr("fedjax_sl.experiment.run._train", killed)
+            main(command)
+        assert [p.name for p in (folder / "checkpoints").iterdir()] == ["0"]
+    main(command)
+    assert_same_run(folder, whole)
+
+
 def test_going_on_with_a_finished_run_changes_nothing(whole, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(whole, copy)
