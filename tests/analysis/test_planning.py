@@ -14,14 +14,14 @@ from fedjax_sl.analysis.convergence import Constants, Setting
 from fedjax_sl.analysis.latency import Record, record_of
 from fedjax_sl.analysis.planning import WINDOW, cost, kinds_of_round
 from fedjax_sl.analysis.traffic import Traffic
-from fedjax_sl.experiment.config import DataConfig, FedSLRun
-from fedjax_sl.experiment.suggest_bound import (
+from fedjax_sl.experiment.choices import (
     Candidate,
     Choice,
     best,
     front_of,
     plan,
 )
+from fedjax_sl.experiment.config import DataConfig, FedSLRun
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.models.split import recut
 from tests.worlds import assert_equal, played, tiny_cohort, tiny_model
