@@ -4,8 +4,10 @@
     python -m benchmarks.soak --rounds 1000 --kills 20 --vary
 
 With `--vary` each start has another number of devices and of clients at a time, so that
-sums are taken in another order: what crossed must stay the same to the bit, and losses
-nearly so. Without it everything must.
+sums are taken in another order: what crossed must stay the same to the bit. Losses and
+accuracies begin alike and drift apart, for a stochastic quantiser that rounds one number
+the other way sets a training on another path; how far is printed. Without it everything
+must stay the same.
 """
 
 import argparse
