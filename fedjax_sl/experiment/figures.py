@@ -54,7 +54,16 @@ Parts = dict[tuple[str, str], np.ndarray]
 
 def _figure(columns: int = 1, rows: int = 1, height: float = 3.4) -> tuple[Figure, Any]:
     figure = Figure(figsize=(4.6 * columns, height * rows), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
     return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _legend_below(figure: Figure, axis: Any, columns: int) -> None:
+    """One legend for all axes, of what is on one of them."""
+    handles, labels = axis.get_legend_handles_labels()
+    # Names of settings are as long as an axis is wide.
+    place = "outside lower center"
+    figure.legend(handles, labels, loc=place, ncols=columns, frameon=False)
 
 
 def svg(figure: Figure) -> bytes:
@@ -73,11 +82,11 @@ def name_of(group: Group) -> str:
     return ", ".join(parts) or group.runs[0].config.title
 
 
-def accuracy(groups: Sequence[Group]) -> Figure:
+def accuracy(groups: Sequence[Group], *, columns: int = 2) -> Figure:
     """Accuracy against rounds, bits, seconds and joules; a band spans the seeds, as far
     as all of them have come.
     """
-    figure, axes = _figure(2, 2)
+    figure, axes = _figure(columns, len(AXES) // columns)
     for place, (name, (label, factor)) in zip(axes.flat, AXES.items(), strict=True):
         for number, group in enumerate(groups):
             colour = f"C{number % 10}"
@@ -92,8 +101,7 @@ def accuracy(groups: Sequence[Group]) -> Figure:
                 place.fill_between(x, low, high, color=colour, alpha=0.15)
         place.set(xlabel=label, ylabel="test accuracy")
         place.grid(alpha=0.3)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    _legend_below(figure, axes[0, 0], columns)
     return figure
 
 
@@ -104,6 +112,7 @@ def _stacked(axis: Any, groups: Sequence[Group], parts: Parts) -> None:
     for (label, colour), values in parts.items():
         axis.barh(names, values, left=left, label=label, color=colour, height=0.7)
         left = left + values
+    axis.set_xlim(0, 1.05 * max(left.max(), 1e-12))
     axis.invert_yaxis()
     axis.grid(axis="x", alpha=0.3)
     # Below the label of the axis, however low the axes are.
@@ -112,7 +121,6 @@ def _stacked(axis: Any, groups: Sequence[Group], parts: Parts) -> None:
         loc="upper center",
         bbox_to_anchor=(0.5, 0),
         bbox_transform=below,
-        ncols=2,
         frameon=False,
     )
 
@@ -122,9 +130,12 @@ def _payload(record: Record, link: str) -> np.ndarray:
     return getattr(record.traffic, link) - getattr(record.side, link)
 
 
-def where_time_goes(groups: Sequence[Group], channel: Channel) -> Figure:
+def where_time_goes(
+    groups: Sequence[Group], channel: Channel, *, columns: int = 2
+) -> Figure:
     """Seconds of a run by what they were spent on, of each group's first run."""
-    figure, axes = _figure(2, height=2.2 + 0.28 * len(groups))
+    figure, axes = _figure(columns, 2 // columns, height=2.9 + 0.28 * len(groups))
+    seconds, traffic = axes.flat
     took = [
         spent(channel, group.runs[0].record, in_turn=group.runs[0].config.in_turn)
         for group in groups
@@ -133,22 +144,23 @@ def where_time_goes(groups: Sequence[Group], channel: Channel) -> Figure:
         shown: np.array([getattr(one, name).sum() for one in took])
         for name, shown in SPANS.items()
     }
-    _stacked(axes[0, 0], groups, parts)
-    axes[0, 0].set(xlabel="seconds of the whole run")
+    _stacked(seconds, groups, parts)
+    seconds.set(xlabel="seconds of the whole run")
     records = [group.runs[0].record for group in groups]
     bits = {
         shown: np.array([1e-6 * _payload(one, name).sum() for one in records])
         for name, shown in LINKS.items()
     }
     bits[SIDE] = np.array([1e-6 * sum(x.sum() for x in one.side) for one in records])
-    _stacked(axes[0, 1], groups, bits)
-    axes[0, 1].set(xlabel="Mbit of the whole run", yticklabels=[])
+    _stacked(traffic, groups, bits)
+    traffic.set(xlabel="Mbit of the whole run")
+    traffic.tick_params(axis="y", labelleft=columns == 1)
     return figure
 
 
-def pareto(groups: Sequence[Group]) -> Figure:
+def pareto(groups: Sequence[Group], *, columns: int = 2) -> Figure:
     """Final accuracy against the whole run's seconds and joules, with the fronts."""
-    figure, axes = _figure(2, height=3.6)
+    figure, axes = _figure(columns, 2 // columns, height=3.6)
     gain = np.array([interval([c.accuracy[-1] for c in g.courses])[0] for g in groups])
     for place, name in zip(axes.flat, ("seconds", "joules"), strict=True):
         cost = np.array(
@@ -167,8 +179,7 @@ def pareto(groups: Sequence[Group]) -> Figure:
         place.step(cost[best], gain[best], "k:", where="post", lw=1, label="best")
         place.set(xlabel=AXES[name][0], ylabel="final test accuracy")
         place.grid(alpha=0.3)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    _legend_below(figure, axes[0, 0], columns)
     return figure
 
 

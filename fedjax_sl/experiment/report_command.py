@@ -23,6 +23,9 @@ from fedjax_sl.experiment.config import to_json
 from fedjax_sl.experiment.selection import UNCHARGED, Selection, select
 
 
+NARROW = "44rem"
+"""Screens up to this width show pictures of one column."""
+
 MARK = '<meta name="generator" content="fedjax-sl">'
 
 
@@ -35,13 +38,17 @@ class Report(Selection):
 
 
 class Picture(NamedTuple):
-    """A figure with its heading, what it shows in words, and what to know of it."""
+    """A figure with its heading, what it shows in words, and what to know of it.
+
+    A figure of several columns has another one of a single column for narrow screens.
+    """
 
     name: str
     heading: str
     alt: str
     figure: Figure
     caption: str = ""
+    narrow: Figure | None = None
 
 
 def _best(groups: list[Group]) -> tuple[str, float]:
@@ -92,6 +99,7 @@ def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
             "Test accuracy against rounds, bits sent up, simulated seconds and joules. "
             f"Highest at the end: {best}, {value:.3f}.",
             figures.accuracy(groups),
+            narrow=figures.accuracy(groups, columns=1),
         ),
         Picture(
             "spent",
@@ -99,18 +107,20 @@ def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
             "Stacked bars: seconds of a run by phase; bits by link, and of side "
             "information.",
             figures.where_time_goes(groups, channel),
+            narrow=figures.where_time_goes(groups, channel, columns=1),
         ),
     ]
     names = list(groups[0].label)
     if len(groups) > 1:
         alt = "Final accuracy against seconds and joules of each run, with the front."
-        figure = figures.pareto(groups)
-        found.append(Picture("pareto", "What pays", alt, figure))
+        figure, narrow = (figures.pareto(groups, columns=n) for n in (2, 1))
+        found.append(Picture("pareto", "What pays", alt, figure, narrow=narrow))
     if len(names) >= 2:
         pair = (names[0], names[1])
-        alt = f"Heat map of the mean final accuracy over {pair[0]} and {pair[1]}."
+        over = " and ".join(name.split(".")[-1] for name in pair)
+        alt = f"Heat map of the mean final accuracy over {over}."
         figure = figures.heat_map(groups, pair)
-        found.append(Picture("heat_map", f"{pair[0]} and {pair[1]}", alt, figure))
+        found.append(Picture("heat_map", f"Accuracy over {over}", alt, figure))
     if len(groups) == 1 and (figure := _kept(groups[0].runs[0].folder)):
         alt = "Bars: share of each client kernel that is kept at the end, by layer."
         found.append(Picture("kept", "What is kept of each layer", alt, figure))
@@ -125,20 +135,28 @@ def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
     return found
 
 
+def _inside(svg: bytes) -> str:
+    """A picture as an address that holds all of it."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+
+
 def _section(picture: Picture, svg: bytes) -> str:
-    data, alt = base64.b64encode(svg).decode(), html.escape(picture.alt)
+    shown = f'<img alt="{html.escape(picture.alt)}" src="{_inside(svg)}">'
+    if picture.narrow:
+        other = _inside(figures.svg(picture.narrow))
+        narrow = f'<source media="(max-width: {NARROW})" srcset="{other}">'
+        shown = f"<picture>{narrow}{shown}</picture>"
     caption = f"<figcaption>{html.escape(picture.caption)}</figcaption>"
     return (
-        f"<h2>{html.escape(picture.heading)}</h2>\n<figure>"
-        f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}">'
+        f"<h2>{html.escape(picture.heading)}</h2>\n<figure>{shown}"
         f"{caption if picture.caption else ''}</figure>\n"
     )
 
 
 def _results(groups: list[Group], target: float) -> str:
     """The table of what each group reaches and spends."""
-    heads = ["runs", "final accuracy", f"Mbit up to {target:.3f}", "seconds", "joules"]
-    names = list(groups[0].label) or ["run"]
+    heads = ["runs", "final accuracy", "Mbit up", "seconds", "joules"]
+    names = [name.split(".")[-1] for name in groups[0].label] or ["run"]
     rows = []
     for group in groups:
         mean, half = interval([c.accuracy[-1] for c in group.courses])
@@ -159,6 +177,8 @@ def _results(groups: list[Group], target: float) -> str:
     return (
         '<h2>Results</h2>\n<div class="wide"><table>'
         f"<tr>{head}</tr>\n{body}</table></div>\n"
+        "<p>Bits, seconds and joules are what had been spent when an accuracy of "
+        f"{target:.4f} was first reached, the lowest at the end of a run.</p>\n"
     )
 
 

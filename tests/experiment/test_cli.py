@@ -13,6 +13,7 @@ from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, from_json, to_json
 from fedjax_sl.experiment.folder import read_lines
 from fedjax_sl.experiment.presets import METHODS
 from fedjax_sl.fedlpq import FedLPQConfig
+from tests.browser import assert_readable, pages_shown
 
 
 QUICK = (
@@ -53,6 +54,22 @@ def test_a_run_leaves_its_record(finished):
     for plot in ("accuracy.svg", "loss.svg"):
         assert (folder / "plots" / plot).read_text().rstrip().endswith("</svg>")
     assert "round 2/3" in result.stdout and "majority class" in result.stdout
+
+
+def test_its_report_in_a_browser(finished, tmp_path):
+    """With its layers and labels, which a point of a sweep does not keep."""
+    folder, _ = finished
+    page = tmp_path / "page.html"
+    cli.main(["report", str(folder), "--output", str(page)])
+    assert page.stat().st_size < 5e6
+    for seen in pages_shown(page, (1280, 390), tmp_path):
+        assert_readable(seen)
+        alts = [image["alt"] for image in seen["images"]]
+        for part in ("client kernel that is kept", "each client owns"):
+            assert any(part in alt for alt in alts)
+        head, row = seen["table"]
+        final = read_lines(folder / "metrics.jsonl")[-1]["test_accuracy"]
+        assert row[head.index("final accuracy")] == f"{final:.4f}"
 
 
 def test_its_configuration_repeats_it(finished):

@@ -13,6 +13,7 @@ import pytest
 from fedjax_sl.analysis.front import front
 from fedjax_sl.experiment.cli import main
 from fedjax_sl.experiment.folder import held, read_lines
+from tests.browser import assert_readable, pages_shown
 from tests.commands import refused
 
 
@@ -146,6 +147,22 @@ def test_the_report_needs_nothing_else(swept, tmp_path):
     )
     assert f"{best:.4f}" in text
     main(["report", str(swept), "--output", str(page)])
+
+
+def test_a_browser_shows_the_report_on_a_wide_and_a_narrow_screen(swept, tmp_path):
+    """Whole, without a network, and with the figures of metrics.jsonl."""
+    page = tmp_path / "page.html"
+    main(["report", str(swept), "--output", str(page)])
+    last = [
+        read_lines(swept / f"run-000{n}/metrics.jsonl")[-1]["test_accuracy"]
+        for n in range(4)
+    ]
+    wide, narrow = pages_shown(page, (1280, 390), tmp_path)
+    assert_readable(wide), assert_readable(narrow)
+    assert wide["table"] == narrow["table"]
+    head, *rows = wide["table"]
+    found = [row[head.index("final accuracy")].split(" ±")[0] for row in rows]
+    assert found == [f"{np.mean(last[n : n + 2]):.4f}" for n in (0, 2)]
 
 
 def test_a_seed_that_has_not_come_as_far_is_pictured_too(swept, tmp_path):
