@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
-from scipy import stats
+from scipy import special
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.experiment.finished import (
@@ -74,7 +74,8 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     if len(found) < 2:
         return float(found.mean()), np.nan
     error = found.std(ddof=1) / np.sqrt(len(found))
-    return float(found.mean()), float(stats.t.ppf(0.975, len(found) - 1) * error)
+    quantile = special.stdtrit(len(found) - 1, 0.975)
+    return float(found.mean()), float(quantile * error)
 
 
 def at_target(group: Group, target: float) -> dict[str, list[float]]:

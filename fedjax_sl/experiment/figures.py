@@ -46,6 +46,9 @@ LINKS = {
 }
 """The same for the bits of the links, side information apart."""
 
+MOST_NAMED = 4
+"""Settings that still fit into a name beside a picture."""
+
 SIDE = ("side information", "0.5")
 
 Parts = dict[tuple[str, str], np.ndarray]
@@ -77,7 +80,9 @@ def svg(figure: Figure) -> bytes:
 
 
 def name_of(group: Group) -> str:
-    """A group's settings as one short text."""
+    """A group's settings as one short text; its folder if they are many."""
+    if len(group.label) > MOST_NAMED:
+        return f"{group.runs[0].config.title}, {group.runs[0].folder.name}"
     parts = [f"{key.split('.')[-1]} {value}" for key, value in group.label.items()]
     return ", ".join(parts) or group.runs[0].config.title
 

@@ -115,7 +115,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
       ValueError: if a line is no JSON object, or there is none.
       OSError: if the file cannot be read.
     """
-    *whole, rest = path.read_text().split("\n")
+    try:
+        *whole, rest = path.read_text().split("\n")
+    except UnicodeDecodeError as broken:
+        raise ValueError(f"{path} is no text: expected JSON, a line each.") from broken
     if rest:
         warnings.warn(f"{path}: the last line is half written, left out.", stacklevel=2)
     lines = []

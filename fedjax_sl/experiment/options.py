@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-import sys
+import re
 from typing import Any, TypeVar
 
 import tyro
@@ -26,19 +26,37 @@ def parse(
       The options.
 
     Raises:
-      ValueError: if the dataclass refuses a value.
-      SystemExit: 2 for what cannot be understood, after saying so; 0 after help.
+      ValueError: if an option is unknown or cannot be understood, or the dataclass
+        refuses its value.
+      SystemExit: 0 after help.
     """
     shown = io.StringIO()
     usual = {} if default is None else {"default": default}
+    program = f"fedjax-sl {command}"
     try:
         with contextlib.redirect_stderr(shown):
-            return tyro.cli(kind, prog=f"fedjax-sl {command}", args=arguments, **usual)
+            return tyro.cli(kind, prog=program, args=arguments, **usual)
     except SystemExit as stop:
-        if refused := _refused_value(stop):
-            raise refused from None
-        sys.stderr.write(shown.getvalue())
-        raise
+        if not stop.code:
+            raise
+        said = _sentence(shown.getvalue())
+        refused = None if said.startswith(UNREAD) else _refused_value(stop)
+        said = said.removeprefix("Error parsing ").rstrip(".")
+        raise refused or ValueError(f"{said}; see {program} --help.") from None
+
+
+UNREAD = "Error parsing --"
+"""How a box begins about a text that is no value of its option's type."""
+
+
+def _sentence(box: str) -> str:
+    """What a box says first, and which options it takes to be meant."""
+    lines = [line.strip("│╭╮╰╯ \n") for line in box.splitlines()[1:]]
+    end = next((n for n, line in enumerate(lines) if line.strip("─") == ""), None)
+    said = " ".join(lines[:end])
+    known = re.findall(r"^│ {5}(--[\w.-]+)", box, re.MULTILINE)
+    meant = ", ".join(dict.fromkeys(known)) if said.startswith("Unrecog") else ""
+    return f"{said}; did you mean {meant}" if meant else said
 
 
 def _refused_value(error: BaseException | None) -> ValueError | None:

@@ -15,6 +15,9 @@ from rich.progress import (
 )
 
 
+WHOLE = 1e9
+"""Seconds that a speed is estimated over: what comes minutes apart is not forgotten."""
+
 VIEW = "_test_accuracy"
 """How the accuracy of a further view of the model is named, after the view."""
 
@@ -64,7 +67,7 @@ def reporting(console: Console, rounds: int) -> Iterator[Report]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[state]}"),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, speed_estimate_period=WHOLE) as progress:
         task = progress.add_task("", total=rounds, state="compiling …")
 
         def report(line):

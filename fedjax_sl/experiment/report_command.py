@@ -89,6 +89,24 @@ def _theory(folder: Path) -> Picture | None:
     return Picture("bound", "Theory and measurement", alt, figure, caption)
 
 
+def _histogram(path: Path) -> np.ndarray:
+    """`[N, C]` examples of each class that each client owns.
+
+    Raises:
+      ValueError: if the summary does not tell.
+    """
+    try:
+        found = np.array(json.loads(path.read_text())["label_histogram"], np.float64)
+    except (ValueError, KeyError, TypeError):
+        found = np.zeros(0)
+    if found.ndim != 2 or not found.size:
+        raise ValueError(
+            f"{path}: expected a label_histogram, a row for each client; it is of "
+            "another version, or damaged."
+        )
+    return found
+
+
 def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
     """Every picture that these runs allow."""
     best, value = _best(groups)
@@ -128,7 +146,7 @@ def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
         found.append(picture)
     summary = groups[0].runs[0].folder / folders.SUMMARY
     if len(groups) == 1 and summary.exists():
-        histogram = np.array(json.loads(summary.read_text())["label_histogram"])
+        histogram = _histogram(summary)
         alt = "Heat map: how many training examples of each class each client owns."
         figure = figures.labels(histogram)
         found.append(Picture("labels", "Who owns which labels", alt, figure))

@@ -1,9 +1,10 @@
 """`fedjax-sl sweep [METHOD]`: a grid of runs, compiled together, point by point."""
 
 import dataclasses
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Generic
 
@@ -19,6 +20,7 @@ from fedjax_sl.experiment.finished import find, read
 from fedjax_sl.experiment.grid import combinations
 from fedjax_sl.experiment.options import parse
 from fedjax_sl.experiment.presets import start_of
+from fedjax_sl.experiment.progress import WHOLE
 from fedjax_sl.experiment.run_command import OneRun
 from fedjax_sl.experiment.sweep_folder import SweepFolder
 
@@ -80,16 +82,23 @@ def _run_missing(
 ) -> None:
     """Keeps the runs that the folder lacks as they come, showing how far it is."""
     console.print(f"{len(points)} runs of {points[0].title}; {folder.path}")
-    with Progress(console=console, disable=not console.is_terminal) as progress:
+    started = time.monotonic()
+    with Progress(
+        console=console,
+        disable=not console.is_terminal,
+        speed_estimate_period=WHOLE,
+    ) as progress:
         task = progress.add_task("runs", total=len(points))
         progress.update(task, completed=len(points) - len(missing))
-        for row, outcome in found:
+        for done, (row, outcome) in enumerate(found, start=1):
             folder.keep(missing[row], outcome)
             progress.advance(task)
             number, final = missing[row] + 1, outcome.lines[-1]
+            rest = (len(missing) - done) / done * (time.monotonic() - started)
             console.print(
                 f"run {number}/{len(points)}: loss {final['train_loss']:.3f}, "
-                f"accuracy {final['test_accuracy']:.4f}"
+                f"accuracy {final['test_accuracy']:.4f}; about "
+                f"{timedelta(seconds=round(rest))} left"
             )
 
 

@@ -11,7 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from fedjax_sl.analysis.front import front
+from fedjax_sl.experiment import figures
 from fedjax_sl.experiment.cli import main
+from fedjax_sl.experiment.compare import Group
+from fedjax_sl.experiment.finished import read
 from fedjax_sl.experiment.folder import held, read_lines
 from tests.browser import assert_readable, pages_shown
 from tests.commands import refused
@@ -45,6 +48,15 @@ def test_a_point_is_the_run_alone(swept, tmp_path):
             assert a.keys() == b.keys()
             for key in a:
                 np.testing.assert_allclose(a[key], b[key], rtol=2e-3, err_msg=key)
+
+
+def test_the_time_left_is_told(swept, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(swept, copy)
+    shutil.rmtree(copy / "run-0001")
+    main(["sweep", *SMALL, *GRID, "--folder", str(copy)])
+    said = capsys.readouterr().out
+    assert re.findall(r"run (\d)/4: .* about (.*) left", said) == [("2", "0:00:00")]
 
 
 def test_every_run_is_in_the_table(swept):
@@ -210,7 +222,7 @@ def test_a_sweep_that_makes_no_sense(tmp_path, capsys, options, said):
 def damaged(swept, tmp_path, name, text):
     copy = tmp_path / "run"
     shutil.copytree(swept / "run-0000", copy)
-    (copy / name).write_text(text)
+    (copy / name).write_text(text, errors="surrogateescape")
     return copy
 
 
@@ -235,6 +247,7 @@ def test_a_half_written_line_is_left_out(swept, tmp_path, capsys):
             "expected 9 rounds, found 2",
         ),
         ("rounds.jsonl", '{"round": 0}\n{"round": 1}\n', "another version"),
+        ("metrics.jsonl", "\udcff\n", "is no text"),
         ("config.json", "{", "is not JSON"),
         ("config.json", json.dumps({"algorithm": "magic"}), "algorithm='magic'"),
     ],
@@ -242,6 +255,22 @@ def test_a_half_written_line_is_left_out(swept, tmp_path, capsys):
 def test_a_damaged_folder(swept, tmp_path, capsys, command, name, text, said):
     copy = damaged(swept, tmp_path, name, text)
     assert said in refused([command, copy], capsys)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "{}", "[]", '{"label_histogram": [[1, 2], [3]]}']
+)
+def test_a_damaged_summary(swept, tmp_path, capsys, text):
+    copy = damaged(swept, tmp_path, "summary.json", text)
+    assert "expected a label_histogram" in refused(["report", copy], capsys)
+
+
+def test_runs_that_differ_in_much_are_named_by_their_folders(swept):
+    """Names of a dozen settings would leave no room for the pictures."""
+    run = read(swept / "run-0000")
+    few, many = ({f"method.x{n}": n for n in range(count)} for count in (2, 9))
+    assert figures.name_of(Group(few, [run], [])) == "x0 0, x1 1"
+    assert figures.name_of(Group(many, [run], [])) == "FedLP-Q, run-0000"
 
 
 def test_an_empty_folder(tmp_path, capsys):
