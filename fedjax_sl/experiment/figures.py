@@ -11,6 +11,7 @@ import numpy as np
 matplotlib.use("Agg")
 
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: E402
 from matplotlib.transforms import ScaledTranslation  # noqa: E402
 
 from fedjax_sl.analysis.channel import Channel  # noqa: E402
@@ -56,8 +57,8 @@ Parts = dict[tuple[str, str], np.ndarray]
 
 
 def _figure(columns: int = 1, rows: int = 1, height: float = 3.4) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(4.6 * columns, height * rows), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    figure = Figure(figsize=(4.6 * columns, height * rows), layout=layout)
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 

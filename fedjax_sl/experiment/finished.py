@@ -122,6 +122,8 @@ def find(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         inside = sorted(config.parent for config in path.glob(f"*/{folders.CONFIG}"))
         here = [path] if (path / folders.CONFIG).exists() else inside
+        if not here and (path / folders.SWEEP).exists():
+            raise ValueError(f"{path}: no run of this sweep has finished yet.")
         if not here:
             raise ValueError(f"{path}: expected the folder of a run or of a sweep.")
         found += here

@@ -19,6 +19,7 @@ CONFIG, METRICS, ROUNDS, SUMMARY, PLOTS = (
     "plots",
 )
 CHECKPOINTS, EVENTS, BOUND, LOCK = "checkpoints", "events", "bound.json", ".lock"
+SWEEP = "sweep.json"
 
 
 @contextmanager

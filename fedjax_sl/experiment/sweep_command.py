@@ -124,7 +124,11 @@ def sweep_command(arguments: list[str], console: Console) -> None:
     missing = folder.missing()
     found = outcomes([points[n] for n in missing], at_a_time=command.at_a_time)
     with folder.open():
-        _run_missing(folder, points, missing, found, console)
+        try:
+            _run_missing(folder, points, missing, found, console)
+        except KeyboardInterrupt:
+            console.print(f"stopped; the same with --folder {folder.path} goes on")
+            raise
         folder.write_table()
     runs = [read(one) for one in find([folder.path])]
     groups = grouped(runs, points[0].channel)

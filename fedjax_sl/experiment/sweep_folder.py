@@ -16,7 +16,7 @@ from fedjax_sl.experiment.config import Run, to_json
 from fedjax_sl.experiment.finished import differing, settings
 
 
-SWEEP, TABLE = "sweep.json", "sweep.parquet"
+TABLE = "sweep.parquet"
 
 
 class SweepFolder:
@@ -36,7 +36,7 @@ class SweepFolder:
           ValueError: if it holds something else.
           OSError: if it cannot be written to.
         """
-        known = self.path / SWEEP
+        known = self.path / folders.SWEEP
         if not (self.path.is_dir() and known.exists()):
             folders.check(self.path, overwrite=False)
             return
@@ -62,7 +62,7 @@ class SweepFolder:
         with folders.held(self.path):
             self.check()
             description = json.dumps(self._description()) + "\n"
-            folders.write_text(self.path / SWEEP, description)
+            folders.write_text(self.path / folders.SWEEP, description)
             yield
 
     def _point(self, number: int) -> Path:

@@ -275,6 +275,8 @@ def test_runs_that_differ_in_much_are_named_by_their_folders(swept):
 
 def test_an_empty_folder(tmp_path, capsys):
     assert "expected the folder of a run" in refused(["compare", tmp_path], capsys)
+    (tmp_path / "sweep.json").write_text("[]")
+    assert "no run of this sweep has" in refused(["report", tmp_path], capsys)
 
 
 def test_a_suggestion_is_the_cheapest_that_reaches_the_target(swept, capsys):
