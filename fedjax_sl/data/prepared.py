@@ -8,6 +8,8 @@ import difflib
 import io
 import os
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,18 +66,24 @@ def _why_not(name: str, data_dir: str | os.PathLike | None, error: ValueError) -
 
     base = re.split("[/:]", name)[0]
     known = tfds.list_builders(with_community_datasets=False)
+    place = Path(data_dir or DATA_DIR)
+    if base not in known and base and (place / base).is_dir():
+        return (
+            f"data set {name!r} in {place / base} cannot be opened: expected that "
+            "version of it, with its dataset_info.json and features.json in order."
+        )
     if base not in known:
         close = difflib.get_close_matches(base.lower(), ["digits", *known])
         hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
         return (
-            f"data set {name!r} is unknown: expected 'digits' or the name of an image "
-            f"classification set of TensorFlow Datasets{hint}"
+            f"data set {name!r} is unknown: expected 'digits', a set prepared in "
+            f"{place}, or the name of an image classification set of TensorFlow "
+            f"Datasets{hint}"
         )
     if not isinstance(error, tfds.core.DatasetNotFoundError):
         return f"data set {name!r} cannot be opened: {str(error).splitlines()[0]}"
     return (
-        f"data set {name!r} is not prepared in "
-        f"{data_dir or DATA_DIR}; prepare it once with: "
+        f"data set {name!r} is not prepared in {place}; prepare it once with: "
         f"{_command(name, data_dir)}"
     )
 
@@ -128,8 +136,43 @@ def decode(
       Images `[n, H, W, Ch]` uint8 and labels `[n]` int32.
 
     Raises:
-      DataError: if the images differ in size and no size is given, or the examples
-        have no labels.
+      DataError: if the images differ in size and no size is given, an example cannot be
+        read or has no label, or there is none.
+    """
+    grey = builder.info.features["image"].shape[-1] in (1, 2)
+    count = builder.info.splits[split].num_examples
+    if not count:
+        raise DataError(f"split={split!r} of {builder.name} has no examples.")
+    labels = np.empty(count, np.int32)
+    images, ids = None, []
+    for place, (picture, label, id) in enumerate(_examples(builder, split)):
+        image = to_uint8(picture, "L" if grey else "RGB", image_size)
+        if images is None:
+            images = np.empty((count, *image.shape), np.uint8)
+        if image.shape != images.shape[1:]:
+            raise DataError(
+                f"the images of {builder.name} differ in size ({images.shape[1:]}, "
+                f"{image.shape}, ...): give an image_size to resize them to."
+            )
+        images[place], labels[place] = image, label
+        ids.append(id)
+    assert images is not None
+    if missing := np.count_nonzero(labels < 0):
+        raise DataError(
+            f"split={split!r} of {builder.name}: expected a label for every example, "
+            f"{missing} of {count} have none."
+        )
+    if None in ids:
+        return images, labels
+    order = np.argsort(np.array(ids), kind="stable")
+    return images[order], labels[order]
+
+
+def _examples(builder: Any, split: str) -> Iterator[tuple[Image.Image, int, Any]]:
+    """Picture, label and id, if it has one, of each example as it was prepared.
+
+    Raises:
+      DataError: if one cannot be read.
     """
     import tensorflow_datasets as tfds
 
@@ -137,27 +180,18 @@ def decode(
     # two do not agree on every JPEG.
     encoded = {"image": tfds.decode.SkipDecoding()}
     records = builder.as_data_source(split, decoders=encoded)
-    grey = builder.info.features["image"].shape[-1] in (1, 2)
-    labels = np.empty(len(records), np.int32)
-    images, ids = None, []
-    for place, record in enumerate(records):
-        picture = Image.open(io.BytesIO(record["image"]))
-        image = to_uint8(picture, "L" if grey else "RGB", image_size)
-        if images is None:
-            images = np.empty((len(records), *image.shape), np.uint8)
-        if image.shape != images.shape[1:]:
+    for place in range(len(records)):
+        # Readers of records and of images each have errors of their own.
+        try:
+            record = records[place]
+            picture = Image.open(io.BytesIO(record["image"]))
+            picture.load()
+        except Exception as error:
             raise DataError(
-                f"the images of {builder.name} differ in size ({images.shape[1:]}, "
-                f"{image.shape}, ...): give an image_size to resize them to."
-            )
-        images[place], labels[place] = image, record["label"]
-        ids.append(record.get("id"))
-    if images is None or labels.min() < 0:
-        raise DataError(f"split={split!r} of {builder.name} has no labelled examples.")
-    if None in ids:
-        return images, labels
-    order = np.argsort(np.array(ids), kind="stable")
-    return images[order], labels[order]
+                f"example {place} of split={split!r} of {builder.name} cannot be read: "
+                f"what is in {builder.data_path} is damaged, or files are missing."
+            ) from error
+        yield picture, record["label"], record.get("id")
 
 
 def to_uint8(picture: Image.Image, mode: str, image_size: int | None) -> np.ndarray:

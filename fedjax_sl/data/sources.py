@@ -71,13 +71,29 @@ def load(
       A Dataset of NumPy arrays; treat them as read-only.
 
     Raises:
-      DataError: if there is no such set or split, it is not prepared, or its images
-        have no common size.
+      DataError: if there is no such set or split, it is not prepared or damaged, or its
+        images have no common size, or do not fit in memory.
     """
     if image_size is not None and image_size < 1:
         raise DataError(f"image_size={image_size}: expected None or at least 1 pixel.")
-    if name == "digits":
-        return _digits(split, image_size)
+    try:
+        if name == "digits":
+            return _digits(split, image_size)
+        return _prepared(name, split, data_dir, image_size, cache_dir)
+    except MemoryError as error:
+        raise DataError(
+            f"image_size={image_size}: the images of {name!r} do not fit in memory."
+        ) from error
+
+
+def _prepared(
+    name: str,
+    split: str,
+    data_dir: str | os.PathLike | None,
+    image_size: int | None,
+    cache_dir: str | os.PathLike | None,
+) -> Dataset:
+    """A split of a TFDS set, its arrays kept on disk."""
     builder = open_prepared(name, data_dir)
     split = pick_split(builder, split)
     image, label = cached(

@@ -174,6 +174,10 @@ class RunConfig:
             raise ValueError(
                 f"chunk={self.chunk}: expected none with mapping={self.mapping!r}."
             )
+        if self.data.num_clients < 1:
+            raise ValueError(
+                f"num_clients={self.data.num_clients}: expected at least 1."
+            )
         if self.cohort_size > self.data.num_clients:
             raise ValueError(
                 f"cohort_size={self.cohort_size}: expected 1 to "

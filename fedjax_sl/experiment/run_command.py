@@ -121,5 +121,6 @@ def run_command(arguments: list[str], console: Console) -> None:
     final = summary["final"]
     console.print(
         f"test accuracy {final['test_accuracy']:.4f} (majority class "
-        f"{final['majority_rate']:.4f}); {folder}/metrics.jsonl, plots/, summary.json"
+        f"{final['majority_rate']:.4f}); {folder}/metrics.jsonl, plots/, summary.json",
+        soft_wrap=True,
     )

@@ -192,10 +192,45 @@ def test_missing_splits_are_listed(prepare, tmp_path):
         load("digits", split="validation")
 
 
-def test_missing_labels(prepare, tmp_path):
-    data_dir = prepare({"test": [{"image": flat(1), "label": -1}]})
-    with pytest.raises(DataError, match="'test' of tiny has no labelled examples"):
+@pytest.mark.parametrize(
+    "labels, said", [([-1], "1 of 1 have none"), ([0, -1, 1], "1 of 3 have none")]
+)
+def test_missing_labels(prepare, tmp_path, labels, said):
+    data_dir = prepare({"test": [{"image": flat(1), "label": one} for one in labels]})
+    with pytest.raises(DataError, match=f"'test' of tiny: expected a label.*{said}"):
         load("tiny", split="test", data_dir=data_dir, cache_dir=tmp_path)
+
+
+def test_an_empty_split(prepare, tmp_path):
+    data_dir = prepare({"train": examples(1), "test": []})
+    with pytest.raises(DataError, match="'test' of tiny has no examples"):
+        load("tiny", split="test", data_dir=data_dir, cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_files_that_cannot_be_read(prepare, tmp_path, damage):
+    data_dir = prepare({"train": examples(1, 2)})
+    [path] = data_dir.rglob("*array_record*")
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    else:
+        path.unlink()
+    with pytest.raises(DataError, match="example 0 of split='train'.*is damaged"):
+        load("tiny", split="train", data_dir=data_dir, cache_dir=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("file", ["dataset_info.json", "features.json"])
+def test_a_description_that_cannot_be_read(prepare, tmp_path, file):
+    data_dir = prepare({"train": examples(1)})
+    next(data_dir.rglob(file)).write_bytes(b"{\x00\xff")
+    with pytest.raises(DataError, match="'tiny' in .*cannot be opened.*in order"):
+        load("tiny", split="train", data_dir=data_dir, cache_dir=tmp_path)
+
+
+def test_images_larger_than_memory():
+    with pytest.raises(DataError, match="image_size=100000000.*do not fit in memory"):
+        load("digits", split="train", image_size=10**8)
 
 
 def test_a_format_that_only_tensorflow_reads(prepare, tmp_path):
