@@ -55,11 +55,11 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     lines, last = folders.read_lines(path), 0
     for number, line in enumerate(lines, start=1):
         done, accuracy = line.get("round"), line.get("test_accuracy")
-        known = isinstance(accuracy, int | float)
-        if not isinstance(done, int) or done <= last or not known:
+        known = isinstance(accuracy, int | float) and 0 <= accuracy <= 1
+        if type(done) is not int or done <= last or not known:
             raise ValueError(
                 f"{path}: line {number}: expected a round after {last} and its "
-                "test_accuracy; it is of another version, or damaged."
+                "test_accuracy in [0, 1]; it is of another version, or damaged."
             )
         last = done
     return lines

@@ -245,6 +245,12 @@ def test_a_half_written_line_is_left_out(swept, tmp_path, capsys):
     [
         ("metrics.jsonl", "", "holds no line yet"),
         ("metrics.jsonl", "{]\n", "line 1 is not a JSON object"),
+        ("rounds.jsonl", "[" * 10**5 + "\n", "line 1 is not a JSON object"),
+        (
+            "metrics.jsonl",
+            '{"round": 1, "test_accuracy": 1' + "0" * 400 + "}\n",
+            "test_accuracy in [0, 1]",
+        ),
         ("metrics.jsonl", '{"round": 9}\n', "expected a round after 0 and its"),
         (
             "metrics.jsonl",
