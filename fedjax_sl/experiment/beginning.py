@@ -1,6 +1,7 @@
 """Where a run begins: anew, from another run's models, or where it had come to."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment import hosts
 from fedjax_sl.experiment.checkpoint import Checkpoint, Checkpoints, Unusable
 from fedjax_sl.experiment.job import Job
+from fedjax_sl.experiment.metrics import NOTHING
 from fedjax_sl.experiment.training import Programs
 
 
@@ -32,6 +34,12 @@ def _on_record(folder: Path) -> int:
     return max((done for done in evaluated if done <= rounds), default=0)
 
 
+def _known(totals: dict[str, Any]) -> bool:
+    """Whether these are the sums that this version goes on from."""
+    numbers = all(isinstance(value, int | float) for value in totals.values())
+    return numbers and totals.keys() == NOTHING.keys()
+
+
 def _last_kept(folder: Path, programs: Programs) -> Checkpoint | None:
     """The newest checkpoint that the record reaches; the record is cut off there.
 
@@ -48,6 +56,11 @@ def _last_kept(folder: Path, programs: Programs) -> Checkpoint | None:
                 f"to {on_record}, which is as far as the record goes."
             )
         done = found.round if found else 0
+        if found and done and not _known(found.totals):
+            raise ValueError(
+                f"{folder / folders.CHECKPOINTS / str(done)}: expected numbers for "
+                f"{', '.join(NOTHING)}; it is of another version."
+            )
         checkpoints.forget_after(done)
     finally:
         checkpoints.close()

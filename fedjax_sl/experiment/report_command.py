@@ -255,7 +255,10 @@ def report_command(arguments: list[str], console: Console) -> None:
     asked, runs = select(Report, arguments, command="report")
     alone = asked.folders[0] if len(asked.folders) == 1 else Path()
     output = asked.output or alone / "report.html"
-    if output.exists() and MARK not in output.read_text(errors="replace"):
+    # Only what is a file is read: a device may never end.
+    if output.exists() and not (
+        output.is_file() and MARK in output.read_text(errors="replace")
+    ):
         raise ValueError(f"{output} is no report: expected another --output.")
     groups = grouped(runs, asked.channel)
     drawn = [(one, figures.svg(one.figure)) for one in pictures(groups, asked.channel)]

@@ -244,3 +244,14 @@ def test_a_folder_that_another_process_writes_to_is_left_alone(half, capsys):
     main(["run", "--resume", "--folder", str(half)])
     with held(half), pytest.raises(ValueError, match="is in use"), held(half):
         pass
+
+
+def test_sums_of_another_version_are_not_gone_on_with(half, capsys):
+    for path in half.glob("checkpoints/2/progress/metadata"):
+        progress = json.loads(path.read_text())
+        del progress["totals"]["left_out"]
+        path.write_text(json.dumps(progress))
+    before = (half / "metrics.jsonl").read_bytes()
+    resume = ["run", "--resume", "--folder", half, "--rounds", "3"]
+    assert "it is of another version" in refused(resume, capsys)
+    assert (half / "metrics.jsonl").read_bytes() == before

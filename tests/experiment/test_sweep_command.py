@@ -284,6 +284,11 @@ def test_runs_that_differ_in_much_are_named_by_their_folders(swept):
     assert figures.name_of(Group(many, [run], [])) == "FedLP-Q, run-0000"
 
 
+def test_a_page_is_not_written_over_what_is_no_file(swept, capsys):
+    said = refused(["report", swept, "--output", "/dev/full"], capsys)
+    assert "/dev/full is no report" in said
+
+
 def test_an_empty_folder(tmp_path, capsys):
     assert "expected the folder of a run" in refused(["compare", tmp_path], capsys)
     (tmp_path / "sweep.json").write_text("[]")
