@@ -5,7 +5,7 @@
 
 With `--vary` each start has another number of devices and of clients at a time, so that
 sums are taken in another order: what crossed must stay the same to the bit. Losses and
-accuracies begin alike and drift apart, for a stochastic quantiser that rounds one number
+accuracies begin alike and drift apart, for a stochastic quantiser that rounds a number
 the other way sets a training on another path; how far is printed. Without it everything
 must stay the same.
 """
