@@ -50,11 +50,17 @@ UNREAD = "Error parsing --"
 
 
 def _sentence(box: str) -> str:
-    """What a box says first, and which options it takes to be meant."""
-    lines = [line.strip("│╭╮╰╯ \n") for line in box.splitlines()[1:]]
-    end = next((n for n, line in enumerate(lines) if line.strip("─") == ""), None)
+    """What a box says first, and which options it takes to be meant.
+
+    Where a terminal has no other characters its rules are of dashes, one of them
+    below its title, and it has no sides.
+    """
+    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
+    if lines and not lines[0].strip("-"):
+        del lines[0]
+    end = next((n for n, line in enumerate(lines) if not line.strip("─-")), None)
     said = " ".join(lines[:end])
-    known = re.findall(r"^│ {5}(--[\w.-]+)", box, re.MULTILINE)
+    known = re.findall(r"^[│ ] {5}(--[\w.-]+)", box, re.MULTILINE)
     meant = ", ".join(dict.fromkeys(known)) if said.startswith("Unrecog") else ""
     return f"{said}; did you mean {meant}" if meant else said
 
