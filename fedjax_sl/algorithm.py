@@ -139,6 +139,8 @@ class Algorithm(NamedTuple):
         is to be drawn.
       views: further models worth evaluating, `name -> predict`.
       models: fields of the state that hold models, which another run may start from.
+      messages: `messages(state, cohort, key)`, what the clients of a cohort would send
+        in this round, before it is coded; None if the method codes nothing.
     """
 
     init: Callable[[jax.Array], State]
@@ -147,3 +149,4 @@ class Algorithm(NamedTuple):
     period: Callable[[State], jax.Array]
     views: Mapping[str, Callable[[State, jax.Array], jax.Array]] = {}
     models: tuple[str, ...] = ()
+    messages: Callable[[State, Cohort, jax.Array], Any] | None = None

@@ -52,6 +52,35 @@ def start(algorithm: Algorithm, key: jax.Array) -> State:
     return algorithm.init(jax.random.fold_in(key, INIT))
 
 
+def drawn(
+    algorithm: Algorithm,
+    state: State,
+    dataset: Dataset,
+    partition: Partition,
+    key: jax.Array,
+    *,
+    number: Any,
+    draw: Draw,
+) -> tuple[Cohort, jax.Array]:
+    """The cohort of a round and the key of what is random in it.
+
+    Args:
+      algorithm, state, dataset, partition, key, draw: as for `run_rounds`.
+      number: [] of the round.
+
+    Returns:
+      What `algorithm.round` takes beside the state.
+    """
+    cohort = draw(
+        jax.random.fold_in(key, DRAW),
+        dataset,
+        partition,
+        round=number,
+        period=algorithm.period(state),
+    )
+    return cohort, jax.random.fold_in(jax.random.fold_in(key, ROUND), number)
+
+
 def run_rounds(
     algorithm: Algorithm,
     state: State,
@@ -80,14 +109,9 @@ def run_rounds(
     """
 
     def one(state, number):
-        cohort = draw(
-            jax.random.fold_in(key, DRAW),
-            dataset,
-            partition,
-            round=number,
-            period=algorithm.period(state),
+        cohort, round_key = drawn(
+            algorithm, state, dataset, partition, key, number=number, draw=draw
         )
-        round_key = jax.random.fold_in(jax.random.fold_in(key, ROUND), number)
         return algorithm.round(state, cohort, round_key)
 
     return jax.lax.scan(one, state, first + jnp.arange(rounds, dtype=jnp.int32))

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import html
 import json
+import warnings
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
@@ -15,11 +16,12 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.experiment import figures, theory
+from fedjax_sl.experiment import figures, layer_figures, messages, theory
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.checkpoint import Checkpoints
 from fedjax_sl.experiment.compare import Group, at_target, grouped, interval
 from fedjax_sl.experiment.config import to_json
+from fedjax_sl.experiment.finished import Finished
 from fedjax_sl.experiment.selection import UNCHARGED, Selection, select
 
 
@@ -107,6 +109,33 @@ def _histogram(path: Path) -> np.ndarray:
     return found
 
 
+def _code_lengths(run: Finished) -> Picture | None:
+    """Code length against entropy of each layer, if the run has a checkpoint."""
+    try:
+        sent = messages.sent_next(run.folder, run.config)
+    except (ValueError, OSError) as error:
+        warnings.warn(f"no picture of messages: {error}", stacklevel=2)
+        return None
+    if sent is None:
+        return None
+    found = messages.code_lengths(sent)
+    sizes = [levels.size for levels in sent.levels.values()]
+    whole = np.average(found.message, weights=sizes)
+    least = np.average(found.entropy, weights=sizes)
+    alt = (
+        "Bars: bits per element of each layer's message, with the entropy of its "
+        f"indices; {whole:.3g} and {least:.3g} over all elements."
+    )
+    caption = (
+        f"The update of client {sent.client} as it would be sent after round "
+        f"{sent.rounds}, were every layer sent: computed for this page from the last "
+        f"checkpoint and the run's data. b = {sent.bits}, Elias {sent.code}; the "
+        "entropy is that of single indices with their signs."
+    )
+    figure = layer_figures.code_lengths(found)
+    return Picture("code_length", "Code length and entropy", alt, figure, caption)
+
+
 def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
     """Every picture that these runs allow."""
     best, value = _best(groups)
@@ -142,6 +171,8 @@ def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
     if len(groups) == 1 and (figure := _kept(groups[0].runs[0].folder)):
         alt = "Bars: share of each client kernel that is kept at the end, by layer."
         found.append(Picture("kept", "What is kept of each layer", alt, figure))
+    if len(groups) == 1 and (picture := _code_lengths(groups[0].runs[0])):
+        found.append(picture)
     if len(groups) == 1 and (picture := _theory(groups[0].runs[0].folder)):
         found.append(picture)
     summary = groups[0].runs[0].folder / folders.SUMMARY

@@ -29,9 +29,15 @@ from fedjax_sl.fedlpq.state import (
     FedLPQState,
     Setup,
 )
-from fedjax_sl.fedlpq.traffic import layers_of, links
+from fedjax_sl.fedlpq.traffic import Layers, layers_of, links
 from fedjax_sl.fedlpq.train import local_epochs
-from fedjax_sl.fedlpq.upload import protected, upload
+from fedjax_sl.fedlpq.upload import (
+    Messages,
+    displacement,
+    protected,
+    quantized_layers,
+    upload,
+)
 from fedjax_sl.fedlpq.work import work
 from fedjax_sl.settings import Optimizer, optimizer_named
 
@@ -89,6 +95,32 @@ class _Client(NamedTuple):
     sent: jax.Array
     share: jax.Array
     fault: jax.Array | None
+
+
+def _clients(
+    setup: Setup, layers: Layers, state: FedLPQState, cohort: Cohort, key: jax.Array
+) -> _Client:
+    """What belongs to the clients of this cohort, with the layers that they send."""
+    settings = settings_of(setup.config, cohort.client_id)
+    complexity = state.complexity[cohort.client_id]
+    drawn = jax.vmap(draw_layers, in_axes=(0, None, 0))(
+        client_keys(key, cohort.client_id, LAYERS),
+        len(layers.names),
+        settings.keep_probability,
+    )
+    return _Client(
+        client_keys(key, cohort.client_id, LEVELS),
+        client_keys(key, cohort.client_id, NOISE),
+        settings.bits,
+        complexity,
+        state.head[cohort.client_id],
+        cohort.index,
+        cohort.weight,
+        cohort.num_examples,
+        jnp.asarray(layers.owned)[complexity] & drawn,
+        client_weights(cohort.num_examples, by=setup.config.client_weight),
+        cohort.fault,
+    )
 
 
 def _train(setup: Setup, whole, examples, client: _Client):
@@ -153,27 +185,8 @@ def _round(
     """A global epoch t, of Algorithm 3."""
     config = setup.config
     layers = layers_of(_templates(setup), config.unit)
-    settings = settings_of(config, cohort.client_id)
-    complexity = state.complexity[cohort.client_id]
-    owned = jnp.asarray(layers.owned)[complexity]
-    sent = owned & jax.vmap(draw_layers, in_axes=(0, None, 0))(
-        client_keys(key, cohort.client_id, LAYERS),
-        len(layers.names),
-        settings.keep_probability,
-    )
-    each = _Client(
-        client_keys(key, cohort.client_id, LEVELS),
-        client_keys(key, cohort.client_id, NOISE),
-        settings.bits,
-        complexity,
-        state.head[cohort.client_id],
-        cohort.index,
-        cohort.weight,
-        cohort.num_examples,
-        sent,
-        client_weights(cohort.num_examples, by=config.client_weight),
-        cohort.fault,
-    )
+    each = _clients(setup, layers, state, cohort, key)
+    owned = jnp.asarray(layers.owned)[each.complexity]
     averaged, (lengths, heads, loss, good) = combine(
         setup.over_clients,
         partial(_client, setup, layers.names),
@@ -182,18 +195,38 @@ def _round(
         state.variables,
         trim=config.trim,
     )
-    none = jnp.zeros_like(settings.bits)
+    none = jnp.zeros_like(each.bits)
     message_bits = jnp.stack([lengths.get(n, none) for n in layers.names], axis=1)
     present = (cohort.num_examples > 0).astype(jnp.int32)
-    counts = links(config, layers, owned, sent, settings.bits, message_bits, present)
-    kept_ratio = sent @ layers.params / layers.params.sum()
+    counts = links(
+        config, layers, owned, each.sent, each.bits, message_bits, present
+    )
+    kept_ratio = each.sent @ layers.params / layers.params.sum()
     new = state._replace(
         round=state.round + 1,
         variables=averaged,
         head=state.head.at[cohort.client_id].set(heads),
     )
-    done = work(setup, complexity, cohort.weight)
+    done = work(setup, each.complexity, cohort.weight)
     return new, RoundMetrics(cohort.client_id, loss, kept_ratio, ~good, done, *counts)
+
+
+def _messages(
+    setup: Setup, state: FedLPQState, cohort: Cohort, key: jax.Array
+) -> Messages:
+    """Steps 2 and 4 alone: what each client of the cohort would send in this round."""
+    layers = layers_of(_templates(setup), setup.config.unit)
+    each = _clients(setup, layers, state, cohort, key)
+
+    def one(whole, examples, client):
+        trained, _, _ = _train(setup, whole, examples, client)
+        trained = protected(setup.config, client.noise_key, whole, trained)
+        gap = displacement(setup.config, whole["params"], trained["params"])
+        return quantized_layers(client.key, gap, client.bits)
+
+    quantized = clients.scan.map(one, state.variables, cohort.examples)(each)
+    owned = jnp.asarray(layers.owned)[each.complexity]
+    return Messages(quantized, dict(zip(layers.names, owned.T, strict=True)), each.bits)
 
 
 def fedlpq(
@@ -247,6 +280,7 @@ def fedlpq(
         ),
         period=lambda state: state.round,
         models=("variables", "head"),
+        messages=lambda state, cohort, key: _messages(setup, state, cohort, key),
     )
 
 

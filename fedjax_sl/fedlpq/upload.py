@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from fedjax_sl.compression.coding import MAX_BITS, message_bits
 from fedjax_sl.compression.quantization import (
     FLOAT_BITS,
+    Quantized,
     dequantize,
     levels_from_bits,
     quantize_tree,
@@ -28,6 +29,20 @@ class Upload(NamedTuple):
 
     params: Any
     message_bits: dict[str, jax.Array]
+
+
+class Messages(NamedTuple):
+    """What a client sends, before it is coded; leaves `[K, ...]` of a cohort.
+
+    Attributes:
+      layers: each layer quantised, by name, sent this time or not.
+      owned: [] bool by name, whether the client has the layer at all.
+      bits: [] b; at 32 float32 numbers go up instead.
+    """
+
+    layers: dict[str, Quantized]
+    owned: dict[str, jax.Array]
+    bits: jax.Array
 
 
 def protected(config: FedLPQConfig, key: jax.Array, whole: Any, trained: Any) -> Any:
@@ -69,6 +84,35 @@ def _clip_norm(config: FedLPQConfig) -> Any:
     return jnp.where(jnp.asarray(noise) > 0, jnp.inf, clip)
 
 
+def _coded_bits(bits: jax.Array) -> jax.Array:
+    """b of messages; some number in range where there are none."""
+    return jnp.minimum(bits, MAX_BITS)
+
+
+def displacement(config: FedLPQConfig, start: Any, trained: Any) -> dict[str, Any]:
+    """g_k = start - trained, `{layer: [M_l]}`, clipped if asked for."""
+    before = to_units(start, by=config.unit)
+    after = to_units(trained, by=config.unit)
+    return clipped(jax.tree.map(jnp.subtract, before, after), _clip_norm(config))
+
+
+def quantized_layers(
+    key: jax.Array, gap: dict[str, Any], bits: jax.Array
+) -> dict[str, Quantized]:
+    """Q(g_k^l) of each layer, 2^b levels between 0 and its 2-norm.
+
+    Args:
+      key: of this client and round.
+      gap: `{layer: [M_l]}`, as from `displacement`.
+      bits: [] b.
+
+    Returns:
+      `{layer: Quantized}`.
+    """
+    levels = levels_from_bits(_coded_bits(bits), signed=False)
+    return quantize_tree(key, gap, levels=levels, norm="l2")
+
+
 def upload(
     config: FedLPQConfig, key: jax.Array, start: Any, trained: Any, bits: jax.Array
 ) -> Upload:
@@ -88,16 +132,14 @@ def upload(
       An `Upload`, as if every layer were sent.
     """
     exact = bits >= FLOAT_BITS
-    b = jnp.minimum(bits, MAX_BITS)
+    b = _coded_bits(bits)
     levels = levels_from_bits(b, signed=False)
     before = to_units(start, by=config.unit)
     after = to_units(trained, by=config.unit)
-    displacement = clipped(
-        jax.tree.map(jnp.subtract, before, after), _clip_norm(config)
-    )
+    gap = displacement(config, start, trained)
     if config.clip_norm is not None:
-        after = jax.tree.map(jnp.subtract, before, displacement)
-    quantized = quantize_tree(key, displacement, levels=levels, norm="l2")
+        after = jax.tree.map(jnp.subtract, before, gap)
+    quantized = quantized_layers(key, gap, bits)
     rebuilt = {
         name: jnp.where(
             exact, after[name], before[name] - dequantize(one, levels=levels)

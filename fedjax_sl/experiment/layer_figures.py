@@ -1,0 +1,33 @@
+"""Figures of what a client sends of each of its layers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fedjax_sl.experiment.messages import CodeLengths
+
+
+def _bars(layers: int) -> tuple[Figure, Any]:
+    """An axis for one horizontal bar a layer, the first at the top."""
+    figure = Figure(figsize=(6.4, 1.6 + 0.26 * layers), layout="constrained")
+    axis = figure.subplots()
+    axis.invert_yaxis()
+    axis.grid(axis="x", alpha=0.3)
+    axis.set_axisbelow(True)
+    return figure, axis
+
+
+def code_lengths(found: CodeLengths) -> Figure:
+    """Bits per element of each layer's message, beside the entropy of its indices."""
+    figure, axis = _bars(len(found.layers))
+    places = np.arange(len(found.layers))
+    header = found.message - found.payload
+    axis.barh(places, found.payload, color="C0", label="codewords and signs")
+    axis.barh(places, header, left=found.payload, color="0.7", label="norm and header")
+    axis.plot(found.entropy, places, "D", color="C3", ms=5, label="entropy of indices")
+    axis.set(xlabel="bits per element", ylabel="layer")
+    axis.set_yticks(places, found.layers)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return figure
