@@ -65,8 +65,13 @@ def drawn(
     """The cohort of a round and the key of what is random in it.
 
     Args:
-      algorithm, state, dataset, partition, key, draw: as for `run_rounds`.
+      algorithm: the method.
+      state: before the round.
+      dataset: training examples.
+      partition: who owns which.
+      key: of the run.
       number: [] of the round.
+      draw: how a cohort is drawn.
 
     Returns:
       What `algorithm.round` takes beside the state.

@@ -1,12 +1,12 @@
 """Figures of what a client sends of each of its layers."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from fedjax_sl.experiment.messages import CodeLengths
+from fedjax_sl.experiment.updates import UpdateBits
 
 
 def _bars(layers: int) -> tuple[Figure, Any]:
@@ -30,4 +30,17 @@ def code_lengths(found: CodeLengths) -> Figure:
     axis.set(xlabel="bits per element", ylabel="layer")
     axis.set_yticks(places, found.layers)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def update_bits(found: UpdateBits) -> Figure:
+    """Bits of the numbers in an update by layer, mean and range over the clients."""
+    figure, axis = _bars(len(found.layers))
+    kbit = 1e-3 * found.bits
+    mean = kbit.mean(axis=0)
+    spread = [mean - kbit.min(axis=0), kbit.max(axis=0) - mean]
+    places = np.arange(len(found.layers))
+    axis.barh(places, mean, xerr=spread, color="C0", ecolor="0.3", capsize=3)
+    axis.set(xlabel="numbers of an update, kbit", ylabel="layer of the client")
+    axis.set_yticks(places, found.layers)
     return figure

@@ -16,9 +16,15 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.experiment import figures, layer_figures, messages, theory
+from fedjax_sl.experiment import (
+    figures,
+    layer_figures,
+    messages,
+    theory,
+    updates,
+)
 from fedjax_sl.experiment import folder as folders
-from fedjax_sl.experiment.checkpoint import Checkpoints
+from fedjax_sl.experiment.checkpoint import Arrays, Checkpoints
 from fedjax_sl.experiment.compare import Group, at_target, grouped, interval
 from fedjax_sl.experiment.config import to_json
 from fedjax_sl.experiment.finished import Finished
@@ -58,16 +64,38 @@ def _best(groups: list[Group]) -> tuple[str, float]:
     return figures.name_of(groups[int(np.argmax(means))]), max(means)
 
 
-def _kept(folder: Path) -> Figure | None:
-    """What is kept of the first run's layers, if it has a checkpoint."""
+def _last_arrays(folder: Path) -> Arrays:
+    """Those of the run's last checkpoint; none if it has none."""
     path = folder / folders.CHECKPOINTS
     if not path.is_dir():
-        return None
+        return {}
     checkpoints = Checkpoints(path)
     try:
-        return figures.kept_of_layers(checkpoints.arrays())
+        return checkpoints.arrays()
     finally:
         checkpoints.close()
+
+
+def _of_layers(run: Finished) -> list[Picture]:
+    """What the run's last checkpoint tells of a client's layers."""
+    found, arrays = [], _last_arrays(run.folder)
+    if figure := figures.kept_of_layers(arrays):
+        alt = "Bars: share of each client kernel that is kept at the end, by layer."
+        found.append(Picture("kept", "What is kept of each layer", alt, figure))
+    if sent := updates.update_bits(arrays, run.config):
+        total, widths = 1e-3 * sent.bits.sum(axis=1).mean(), np.unique(sent.widths)
+        alt = (
+            "Bars: bits of the numbers in a client's update, by layer; all together "
+            f"{total:.4g} kbit, the mean over clients."
+        )
+        caption = (
+            f"Entries kept, of {' or '.join(map(str, widths))} bits each, as sent with "
+            f"the masks of the last checkpoint (round {arrays['round']}); norms and "
+            "masks come on top. Lines span the clients."
+        )
+        figure = layer_figures.update_bits(sent)
+        found.append(Picture("update", "Bits of an update", alt, figure, caption))
+    return found
 
 
 def _theory(folder: Path) -> Picture | None:
@@ -168,9 +196,8 @@ def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
         alt = f"Heat map of the mean final accuracy over {over}."
         figure = figures.heat_map(groups, pair)
         found.append(Picture("heat_map", f"Accuracy over {over}", alt, figure))
-    if len(groups) == 1 and (figure := _kept(groups[0].runs[0].folder)):
-        alt = "Bars: share of each client kernel that is kept at the end, by layer."
-        found.append(Picture("kept", "What is kept of each layer", alt, figure))
+    if len(groups) == 1:
+        found += _of_layers(groups[0].runs[0])
     if len(groups) == 1 and (picture := _code_lengths(groups[0].runs[0])):
         found.append(picture)
     if len(groups) == 1 and (picture := _theory(groups[0].runs[0].folder)):

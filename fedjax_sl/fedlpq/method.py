@@ -198,9 +198,7 @@ def _round(
     none = jnp.zeros_like(each.bits)
     message_bits = jnp.stack([lengths.get(n, none) for n in layers.names], axis=1)
     present = (cohort.num_examples > 0).astype(jnp.int32)
-    counts = links(
-        config, layers, owned, each.sent, each.bits, message_bits, present
-    )
+    counts = links(config, layers, owned, each.sent, each.bits, message_bits, present)
     kept_ratio = each.sent @ layers.params / layers.params.sum()
     new = state._replace(
         round=state.round + 1,

@@ -85,7 +85,7 @@ def _clip_norm(config: FedLPQConfig) -> Any:
 
 
 def _coded_bits(bits: jax.Array) -> jax.Array:
-    """b of messages; some number in range where there are none."""
+    """The b of messages; some number in range where there are none."""
     return jnp.minimum(bits, MAX_BITS)
 
 

@@ -12,22 +12,27 @@ from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.combine import Received, clipped, combine
 from fedjax_sl.federation.faults import arrived, sound
 from fedjax_sl.federation.privacy import noised
-from fedjax_sl.fedsl.config import Settings
+from fedjax_sl.fedsl.config import FedSLConfig, Settings
 from fedjax_sl.fedsl.quantizer import quantized
 from fedjax_sl.fedsl.state import NOISE, UPLOAD, FedSLState, Setup
 from fedjax_sl.fedsl.widths import Widths, tensor_bits, widths
 
 
-def _gradient_is_message(setup: Setup, settings: Settings) -> jax.Array:
+def _gradient_is_message(config: FedSLConfig, settings: Settings) -> jax.Array:
     """`[K]` bool: I = 1, and the gradient of the one local step is quantised.
 
     With noise added to it, it is not.
     """
-    config = setup.config
     coded = (jnp.asarray(config.interval) == 1) & (settings.grad_bits < FLOAT_BITS)
     if config.noise_multiplier is None:
         return coded
     return coded & (jnp.asarray(config.noise_multiplier) == 0)
+
+
+def number_bits(config: FedSLConfig, settings: Settings) -> jax.Array:
+    """`[K]` b, the most bits that a number in a client's message takes."""
+    coded = _gradient_is_message(config, settings)
+    return jnp.where(coded, settings.grad_bits, settings.upload_bits)
 
 
 def _sent(setup: Setup, key, update, mask):
@@ -92,7 +97,7 @@ def aggregate(
       The state, all client models equal, norm statistics averaged as they are; `[K]`
       bits of the numbers of the clients' messages; `[K]` whose update is sound.
     """
-    coded = _gradient_is_message(setup, settings)
+    coded = _gradient_is_message(setup.config, settings)
     bits = jnp.where(coded, FLOAT_BITS, settings.upload_bits)
 
     def one(anchor, key, noise_key, client, mask, bits, weight, fault):
