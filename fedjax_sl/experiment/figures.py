@@ -223,6 +223,14 @@ def heat_map(groups: Sequence[Group], names: tuple[str, str]) -> Figure:
     return figure
 
 
+def mean_and_range(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of `[K, U]` values the means over K, `[U]`, and how far they reach, `[2, U]`."""
+    mean = values.mean(axis=0)
+    # The mean of equal numbers may lie outside them, by rounding.
+    reach = [mean - values.min(axis=0), values.max(axis=0) - mean]
+    return mean, np.maximum(reach, 0.0)
+
+
 def kept_of_layers(arrays: dict[str, np.ndarray]) -> Figure | None:
     """Share of each client kernel that is kept, mean and range over the clients.
 
@@ -240,9 +248,7 @@ def kept_of_layers(arrays: dict[str, np.ndarray]) -> Figure | None:
     if not kept:
         return None
     figure, axes = _figure(1)
-    values = np.array(list(kept.values()))
-    mean = values.mean(axis=1)
-    spread = [mean - values.min(axis=1), values.max(axis=1) - mean]
+    mean, spread = mean_and_range(np.array(list(kept.values())).T)
     axis = axes[0, 0]
     axis.bar(list(kept), mean, yerr=spread, color="C0", ecolor="0.3", capsize=3)
     axis.set(ylim=(0, 1), xlabel="layer of the client", ylabel="share of kernel kept")

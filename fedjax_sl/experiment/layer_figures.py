@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from fedjax_sl.experiment.figures import mean_and_range
 from fedjax_sl.experiment.messages import CodeLengths
 from fedjax_sl.experiment.updates import UpdateBits
 
@@ -36,9 +37,7 @@ def code_lengths(found: CodeLengths) -> Figure:
 def update_bits(found: UpdateBits) -> Figure:
     """Bits of the numbers in an update by layer, mean and range over the clients."""
     figure, axis = _bars(len(found.layers))
-    kbit = 1e-3 * found.bits
-    mean = kbit.mean(axis=0)
-    spread = [mean - kbit.min(axis=0), kbit.max(axis=0) - mean]
+    mean, spread = mean_and_range(1e-3 * found.bits)
     places = np.arange(len(found.layers))
     axis.barh(places, mean, xerr=spread, color="C0", ecolor="0.3", capsize=3)
     axis.set(xlabel="numbers of an update, kbit", ylabel="layer of the client")

@@ -1,5 +1,6 @@
 """What a report shows of a client's layers is what an encoder, or a round, sends."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import pytest
 
 from fedjax_sl.compression import encode, quantize
 from fedjax_sl.compression.coding import CODES, NORM_BITS, elias_lengths
-from fedjax_sl.experiment import layer_figures
+from fedjax_sl.experiment import figures, layer_figures
 from fedjax_sl.experiment.checkpoint import Checkpoint, Checkpoints
 from fedjax_sl.experiment.cli import main
 from fedjax_sl.experiment.config import FedSLRun, from_json
@@ -85,7 +86,7 @@ def test_the_next_message_is_that_of_the_next_round(coded, tmp_path):
     np.testing.assert_allclose((found.message - found.payload) * sizes, header)
 
 
-def test_the_report_shows_it_and_says_what_it_is(coded, tmp_path, recwarn):
+def test_the_report_shows_it_and_says_what_it_is(coded, tmp_path):
     page = tmp_path / "page.html"
     main(["report", str(coded), "--output", str(page)])
     assert "as it would be sent after round 1, were every layer sent" in (
@@ -94,11 +95,27 @@ def test_the_report_shows_it_and_says_what_it_is(coded, tmp_path, recwarn):
     assert "bits per element of each layer&#x27;s message" in text
     drawn = (tmp_path / "page" / "code_length.svg").read_text()
     assert "bits per element" in drawn and "block6/conv" in drawn
+
+
+def test_without_data_or_checkpoint_the_rest_is_shown(coded, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(coded, copy)
+    config = json.loads((copy / "config.json").read_text())
+    config["data"]["train_examples"] = 10**6
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.warns(UserWarning, match="no picture of messages: train_examples="):
+        main(["report", str(copy)])
     shutil.rmtree(copy / "checkpoints")
     main(["report", str(copy)])
-    assert "as it would be sent" not in (copy / "report.html").read_text()
+    text = (copy / "report.html").read_text()
+    assert "as it would be sent" not in text and "Who owns which labels" in text
+
+
+def test_clients_that_keep_the_same_are_drawn():
+    """Three times 7 of 10 have a mean that is less than each, by rounding."""
+    mask = np.tile(np.arange(10) < 7, (3, 1))
+    assert mask.mean(axis=1).mean() < mask.mean(axis=1).min()
+    assert figures.kept_of_layers({"mask/conv1/conv/kernel": mask}) is not None
 
 
 @pytest.mark.parametrize("interval", [1, 2])
