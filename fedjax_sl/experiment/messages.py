@@ -20,7 +20,7 @@ from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.checkpoint import Checkpoints
 from fedjax_sl.experiment.config import FedLPQRun, Run
 from fedjax_sl.experiment.job import Job, prepare
-from fedjax_sl.fedlpq.config import settings_of
+from fedjax_sl.fedlpq.config import FedLPQConfig, settings_of
 from fedjax_sl.simulation import drawn, start
 
 
@@ -65,13 +65,13 @@ def _of_one(cohort: Cohort, place: jax.Array) -> Cohort:
     return one._replace(examples=cohort.examples)
 
 
-def _next(job: Job, state: Any) -> tuple[Any, Any, Any]:
+def _next(job: Job, method: FedLPQConfig, state: Any) -> tuple[Any, Any, Any]:
     """Of the next cohort the client with most examples among those who code.
 
     Returns:
       Its id, how many these examples are, and its `Messages`, leaves `[1, ...]`.
     """
-    built, method = job.method, job.config.method
+    built = job.method
     messages = built.algorithm.messages
     assert messages is not None
 
@@ -120,14 +120,15 @@ def sent_next(folder: Path, config: Run) -> Sent | None:
     Raises:
       ValueError: if the run's data cannot be had, or the checkpoint is damaged.
     """
-    coded = isinstance(config, FedLPQRun) and np.min(config.method.bits) < FLOAT_BITS
-    if not coded or not (folder / folders.CHECKPOINTS).is_dir():
+    if not isinstance(config, FedLPQRun) or np.min(config.method.bits) >= FLOAT_BITS:
+        return None
+    if not (folder / folders.CHECKPOINTS).is_dir():
         return None
     job = prepare(config)
     state = _state(job, folder)
     if state is None:
         return None
-    client, examples, messages = _next(job, state)
+    client, examples, messages = _next(job, config.method, state)
     if not examples:
         return None
     levels = {
