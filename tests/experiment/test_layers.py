@@ -52,12 +52,14 @@ def test_the_bars_are_the_encoder_s_messages(key, code):
     axis = layer_figures.code_lengths(found).axes[0]
     payload, rest = np.array([bar.get_width() for bar in axis.patches]).reshape(2, 4)
     entropy = np.asarray(axis.lines[0].get_xdata())
+    header = NORM_BITS + int(elias_lengths(7, code=code))
     assert [label.get_text() for label in axis.get_yticklabels()] == list(layers)
     for place, one in enumerate(layers.values()):
         message = encode(one, bits=7, code=code)
         assert payload[place] + rest[place] == pytest.approx(
             message.num_bits / one.level.size, rel=1e-12
         )
+        assert rest[place] == pytest.approx(header / one.level.size)
     assert (entropy <= payload).all() and entropy[-1] > 1
 
 
