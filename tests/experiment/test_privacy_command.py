@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from fedjax_sl.analysis.traffic import Traffic
 from fedjax_sl.experiment.cli import main
 from fedjax_sl.experiment.config import DataConfig, FedSLRun, to_json
 from fedjax_sl.experiment.folder import append_lines
@@ -14,9 +15,8 @@ from tests.commands import refused
 
 ROUND = {
     "client_id": [0, 2],
-    "model_down_bits": [8, 8],
-    "activations_up_bits": [8, 8],
-    "gradients_down_bits": [8, 8],
+    **{f"{link}_bits": [8, 8] for link in Traffic._fields},
+    **{f"{link}_side_bits": [0, 0] for link in Traffic._fields},
     "client_macs": [1.0, 1.0],
     "server_macs": [1.0, 1.0],
 }
@@ -32,7 +32,7 @@ def folder(tmp_path):
         tmp_path / "rounds.jsonl",
         [{**ROUND, "round": t, "updates_up_bits": [9 * (t % 2)] * 2} for t in range(4)],
     )
-    append_lines(tmp_path / "metrics.jsonl", [{"round": 4}])
+    append_lines(tmp_path / "metrics.jsonl", [{"round": 4, "test_accuracy": 0.5}])
     return tmp_path
 
 
