@@ -11,8 +11,8 @@ from fedjax_sl.experiment.updates import UpdateBits
 
 
 def _bars(layers: int) -> tuple[Figure, Any]:
-    """An axis for one horizontal bar a layer, the first at the top."""
-    figure = Figure(figsize=(6.4, 1.6 + 0.26 * layers), layout="constrained")
+    """An axis for one horizontal bar a layer, the first at the top; for any screen."""
+    figure = Figure(figsize=(4.6, 1.6 + 0.26 * layers), layout="constrained")
     axis = figure.subplots()
     axis.invert_yaxis()
     axis.grid(axis="x", alpha=0.3)
@@ -30,7 +30,7 @@ def code_lengths(found: CodeLengths) -> Figure:
     axis.plot(found.entropy, places, "D", color="C3", ms=5, label="entropy of indices")
     axis.set(xlabel="bits per element", ylabel="layer")
     axis.set_yticks(places, found.layers)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
