@@ -16,7 +16,11 @@ from fedjax_sl.experiment.suggest_bound import suggest_by_bound
 
 @dataclass(frozen=True, kw_only=True)
 class Suggest(Selection):
-    """Choose among the settings of finished sweeps; nothing is trained."""
+    """Choose among the settings of finished sweeps; nothing is trained.
+
+    Without runs, `suggest --bound TARGET` asks FedSL's convergence bound instead; see
+    `suggest --bound 1 --help`.
+    """
 
     target: float
     """Test accuracy to reach, in (0, 1]."""
