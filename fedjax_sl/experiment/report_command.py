@@ -4,30 +4,20 @@ import base64
 import dataclasses
 import html
 import json
-import warnings
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
 from string import Template
-from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 from rich.console import Console
 
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.experiment import (
-    figures,
-    layer_figures,
-    messages,
-    theory,
-    updates,
-)
+from fedjax_sl.experiment import figures
 from fedjax_sl.experiment import folder as folders
-from fedjax_sl.experiment.checkpoint import Arrays, Checkpoints
 from fedjax_sl.experiment.compare import Group, at_target, grouped, interval
 from fedjax_sl.experiment.config import to_json
-from fedjax_sl.experiment.finished import Finished
+from fedjax_sl.experiment.pictures import Picture, best, pictures
 from fedjax_sl.experiment.selection import UNCHARGED, Selection, select
 
 
@@ -43,172 +33,6 @@ class Report(Selection):
 
     output: Path | None = None
     """The page; report.html in the folder, or here if there are several."""
-
-
-class Picture(NamedTuple):
-    """A figure with its heading, what it shows in words, and what to know of it.
-
-    A figure of several columns has another one of a single column for narrow screens.
-    """
-
-    name: str
-    heading: str
-    alt: str
-    figure: Figure
-    caption: str = ""
-    narrow: Figure | None = None
-
-
-def _best(groups: list[Group]) -> tuple[str, float]:
-    means = [interval([c.accuracy[-1] for c in g.courses])[0] for g in groups]
-    return figures.name_of(groups[int(np.argmax(means))]), max(means)
-
-
-def _last_arrays(folder: Path) -> Arrays:
-    """Those of the run's last checkpoint; none if it has none."""
-    path = folder / folders.CHECKPOINTS
-    if not path.is_dir():
-        return {}
-    checkpoints = Checkpoints(path)
-    try:
-        return checkpoints.arrays()
-    finally:
-        checkpoints.close()
-
-
-def _of_layers(run: Finished) -> list[Picture]:
-    """What the run's last checkpoint tells of a client's layers."""
-    found, arrays = [], _last_arrays(run.folder)
-    if figure := figures.kept_of_layers(arrays):
-        alt = "Bars: share of each client kernel that is kept at the end, by layer."
-        found.append(Picture("kept", "What is kept of each layer", alt, figure))
-    if sent := updates.update_bits(arrays, run.config):
-        total, widths = 1e-3 * sent.bits.sum(axis=1).mean(), np.unique(sent.widths)
-        alt = (
-            "Bars: bits of the numbers in a client's update, by layer; all together "
-            f"{total:.4g} kbit, the mean over clients."
-        )
-        caption = (
-            f"Entries kept, of {' or '.join(map(str, widths))} bits each, as sent with "
-            f"the masks of the last checkpoint (round {arrays['round']}); norms and "
-            "masks come on top. Lines span the clients."
-        )
-        figure = layer_figures.update_bits(sent)
-        found.append(Picture("update", "Bits of an update", alt, figure, caption))
-    return found
-
-
-def _theory(folder: Path) -> Picture | None:
-    """The bound beside what was measured, if `bound` was asked about the run."""
-    found = theory.read(folder)
-    if found is None:
-        return None
-    last, most = found.running_mean[-1], found.bound[-1]
-    alt = (
-        "Mean squared gradient against rounds on a logarithmic axis: measured, "
-        f"{last:.3g} over {found.points[-1]} rounds, and the bound, {most:.3g}, whose "
-        "constants are estimated."
-    )
-    caption = (
-        "The bound is FedSL's theorem for these settings, without momentum (the run "
-        f"has {found.momentum:g}). Its constants are estimates from the "
-        f"{len(found.points)} models at which gradients were taken: no proof that the "
-        "bound holds."
-    )
-    figure = figures.theory(found)
-    return Picture("bound", "Theory and measurement", alt, figure, caption)
-
-
-def _histogram(path: Path) -> np.ndarray:
-    """`[N, C]` examples of each class that each client owns.
-
-    Raises:
-      ValueError: if the summary does not tell.
-    """
-    try:
-        found = np.array(json.loads(path.read_text())["label_histogram"], np.float64)
-    except (ValueError, KeyError, TypeError):
-        found = np.zeros(0)
-    if found.ndim != 2 or not found.size:
-        raise ValueError(
-            f"{path}: expected a label_histogram, a row for each client; it is of "
-            "another version, or damaged."
-        )
-    return found
-
-
-def _code_lengths(run: Finished) -> Picture | None:
-    """Code length against entropy of each layer, if the run has a checkpoint."""
-    try:
-        sent = messages.sent_next(run.folder, run.config)
-    except (ValueError, OSError) as error:
-        warnings.warn(f"no picture of messages: {error}", stacklevel=2)
-        return None
-    if sent is None:
-        return None
-    found = messages.code_lengths(sent)
-    sizes = [levels.size for levels in sent.levels.values()]
-    whole = np.average(found.message, weights=sizes)
-    least = np.average(found.entropy, weights=sizes)
-    alt = (
-        "Bars: bits per element of each layer's message, with the entropy of its "
-        f"indices; {whole:.3g} and {least:.3g} over all elements."
-    )
-    caption = (
-        f"The update of client {sent.client} as it would be sent after round "
-        f"{sent.rounds}, were every layer sent: computed for this page from the last "
-        f"checkpoint and the run's data. b = {sent.bits}, Elias {sent.code}; the "
-        "entropy is that of single indices with their signs."
-    )
-    figure = layer_figures.code_lengths(found)
-    return Picture("code_length", "Code length and entropy", alt, figure, caption)
-
-
-def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
-    """Every picture that these runs allow."""
-    best, value = _best(groups)
-    found = [
-        Picture(
-            "accuracy",
-            "Accuracy",
-            "Test accuracy against rounds, bits sent up, simulated seconds and joules. "
-            f"Highest at the end: {best}, {value:.3f}.",
-            figures.accuracy(groups),
-            narrow=figures.accuracy(groups, columns=1),
-        ),
-        Picture(
-            "spent",
-            "Where time and bits go",
-            "Stacked bars: seconds of a run by phase; bits by link, and of side "
-            "information.",
-            figures.where_time_goes(groups, channel),
-            narrow=figures.where_time_goes(groups, channel, columns=1),
-        ),
-    ]
-    names = list(groups[0].label)
-    if len(groups) > 1:
-        alt = "Final accuracy against seconds and joules of each run, with the front."
-        figure, narrow = (figures.pareto(groups, columns=n) for n in (2, 1))
-        found.append(Picture("pareto", "What pays", alt, figure, narrow=narrow))
-    if len(names) >= 2:
-        pair = (names[0], names[1])
-        over = " and ".join(name.split(".")[-1] for name in pair)
-        alt = f"Heat map of the mean final accuracy over {over}."
-        figure = figures.heat_map(groups, pair)
-        found.append(Picture("heat_map", f"Accuracy over {over}", alt, figure))
-    if len(groups) == 1:
-        found += _of_layers(groups[0].runs[0])
-    if len(groups) == 1 and (picture := _code_lengths(groups[0].runs[0])):
-        found.append(picture)
-    if len(groups) == 1 and (picture := _theory(groups[0].runs[0].folder)):
-        found.append(picture)
-    summary = groups[0].runs[0].folder / folders.SUMMARY
-    if len(groups) == 1 and summary.exists():
-        histogram = _histogram(summary)
-        alt = "Heat map: how many training examples of each class each client owns."
-        figure = figures.labels(histogram)
-        found.append(Picture("labels", "Who owns which labels", alt, figure))
-    return found
 
 
 def _inside(svg: bytes) -> str:
@@ -285,12 +109,12 @@ def _page(groups: list[Group], sections: list[str], asked: Report) -> str:
     config = groups[0].runs[0].config
     runs = sum(len(group.runs) for group in groups)
     target = min(float(c.accuracy[-1]) for g in groups for c in g.courses)
-    best, value = _best(groups)
+    first, value = best(groups)
     template = resources.files("fedjax_sl.experiment").joinpath("report.html")
     lead = (
         f"{runs} run{'s' * (runs > 1)} of {config.rounds} rounds, "
         f"{config.cohort_size} of {config.data.num_clients} clients a round. Highest "
-        f"mean test accuracy at the end: {value:.4f} ({best})."
+        f"mean test accuracy at the end: {value:.4f} ({first})."
     )
     return Template(template.read_text()).substitute(
         title=html.escape(f"{config.title} on {config.data.name}"),

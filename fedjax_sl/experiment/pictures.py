@@ -1,0 +1,187 @@
+"""The pictures of a report, and what they show in words."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.experiment import figures, layer_figures, messages, theory, updates
+from fedjax_sl.experiment import folder as folders
+from fedjax_sl.experiment.checkpoint import Arrays, Checkpoints
+from fedjax_sl.experiment.compare import Group, interval
+from fedjax_sl.experiment.finished import Finished
+
+
+class Picture(NamedTuple):
+    """A figure with its heading, what it shows in words, and what to know of it.
+
+    A figure of several columns has another one of a single column for narrow screens.
+    """
+
+    name: str
+    heading: str
+    alt: str
+    figure: Figure
+    caption: str = ""
+    narrow: Figure | None = None
+
+
+def best(groups: list[Group]) -> tuple[str, float]:
+    """The group of the highest mean accuracy at the end, and that accuracy."""
+    means = [interval([c.accuracy[-1] for c in g.courses])[0] for g in groups]
+    return figures.name_of(groups[int(np.argmax(means))]), max(means)
+
+
+def _last_arrays(folder: Path) -> Arrays:
+    """Those of the run's last checkpoint; none if it has none."""
+    path = folder / folders.CHECKPOINTS
+    if not path.is_dir():
+        return {}
+    checkpoints = Checkpoints(path)
+    try:
+        return checkpoints.arrays()
+    finally:
+        checkpoints.close()
+
+
+def _of_layers(run: Finished) -> list[Picture]:
+    """What the run's last checkpoint tells of a client's layers."""
+    found, arrays = [], _last_arrays(run.folder)
+    if figure := figures.kept_of_layers(arrays):
+        alt = "Bars: share of each client kernel that is kept at the end, by layer."
+        found.append(Picture("kept", "What is kept of each layer", alt, figure))
+    if sent := updates.update_bits(arrays, run.config):
+        total, widths = 1e-3 * sent.bits.sum(axis=1).mean(), np.unique(sent.widths)
+        alt = (
+            "Bars: bits of the numbers in a client's update, by layer; all together "
+            f"{total:.4g} kbit, the mean over clients."
+        )
+        caption = (
+            f"Entries kept, of {' or '.join(map(str, widths))} bits each, as sent with "
+            f"the masks of the last checkpoint (round {arrays['round']}); norms and "
+            "masks come on top. Lines span the clients."
+        )
+        figure = layer_figures.update_bits(sent)
+        found.append(Picture("update", "Bits of an update", alt, figure, caption))
+    return found
+
+
+def _theory(folder: Path) -> Picture | None:
+    """The bound beside what was measured, if `bound` was asked about the run."""
+    found = theory.read(folder)
+    if found is None:
+        return None
+    last, most = found.running_mean[-1], found.bound[-1]
+    alt = (
+        "Mean squared gradient against rounds on a logarithmic axis: measured, "
+        f"{last:.3g} over {found.points[-1]} rounds, and the bound, {most:.3g}, whose "
+        "constants are estimated."
+    )
+    caption = (
+        "The bound is FedSL's theorem for these settings, without momentum (the run "
+        f"has {found.momentum:g}). Its constants are estimates from the "
+        f"{len(found.points)} models at which gradients were taken: no proof that the "
+        "bound holds."
+    )
+    figure = figures.theory(found)
+    return Picture("bound", "Theory and measurement", alt, figure, caption)
+
+
+def _histogram(path: Path) -> np.ndarray:
+    """`[N, C]` examples of each class that each client owns.
+
+    Raises:
+      ValueError: if the summary does not tell.
+    """
+    try:
+        found = np.array(json.loads(path.read_text())["label_histogram"], np.float64)
+    except (ValueError, KeyError, TypeError):
+        found = np.zeros(0)
+    if found.ndim != 2 or not found.size:
+        raise ValueError(
+            f"{path}: expected a label_histogram, a row for each client; it is of "
+            "another version, or damaged."
+        )
+    return found
+
+
+def _code_lengths(run: Finished) -> Picture | None:
+    """Code length against entropy of each layer, if the run has a checkpoint."""
+    try:
+        sent = messages.sent_next(run.folder, run.config)
+    except (ValueError, OSError) as error:
+        warnings.warn(f"no picture of messages: {error}", stacklevel=2)
+        return None
+    if sent is None:
+        return None
+    found = messages.code_lengths(sent)
+    sizes = [levels.size for levels in sent.levels.values()]
+    whole = np.average(found.message, weights=sizes)
+    least = np.average(found.entropy, weights=sizes)
+    alt = (
+        "Bars: bits per element of each layer's message, with the entropy of its "
+        f"indices; {whole:.3g} and {least:.3g} over all elements."
+    )
+    caption = (
+        f"The update of client {sent.client} as it would be sent after round "
+        f"{sent.rounds}, were every layer sent: computed for this page from the last "
+        f"checkpoint and the run's data. b = {sent.bits}, Elias {sent.code}; the "
+        "entropy is that of single indices with their signs."
+    )
+    figure = layer_figures.code_lengths(found)
+    return Picture("code_length", "Code length and entropy", alt, figure, caption)
+
+
+def _of_run(run: Finished) -> list[Picture]:
+    """What only a single run's folder tells."""
+    found = [*_of_layers(run), _code_lengths(run), _theory(run.folder)]
+    return [picture for picture in (*found, _owners(run.folder)) if picture]
+
+
+def _owners(folder: Path) -> Picture | None:
+    """Who owns which labels, if the run has ended."""
+    summary = folder / folders.SUMMARY
+    if not summary.exists():
+        return None
+    alt = "Heat map: how many training examples of each class each client owns."
+    figure = figures.labels(_histogram(summary))
+    return Picture("labels", "Who owns which labels", alt, figure)
+
+
+def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
+    """Every picture that these runs allow."""
+    first, value = best(groups)
+    found = [
+        Picture(
+            "accuracy",
+            "Accuracy",
+            "Test accuracy against rounds, bits sent up, simulated seconds and joules. "
+            f"Highest at the end: {first}, {value:.3f}.",
+            figures.accuracy(groups),
+            narrow=figures.accuracy(groups, columns=1),
+        ),
+        Picture(
+            "spent",
+            "Where time and bits go",
+            "Stacked bars: seconds of a run by phase; bits by link, and of side "
+            "information.",
+            figures.where_time_goes(groups, channel),
+            narrow=figures.where_time_goes(groups, channel, columns=1),
+        ),
+    ]
+    names = list(groups[0].label)
+    if len(groups) > 1:
+        alt = "Final accuracy against seconds and joules of each run, with the front."
+        figure, narrow = (figures.pareto(groups, columns=n) for n in (2, 1))
+        found.append(Picture("pareto", "What pays", alt, figure, narrow=narrow))
+    if len(names) >= 2:
+        pair = (names[0], names[1])
+        over = " and ".join(name.split(".")[-1] for name in pair)
+        alt = f"Heat map of the mean final accuracy over {over}."
+        figure = figures.heat_map(groups, pair)
+        found.append(Picture("heat_map", f"Accuracy over {over}", alt, figure))
+    return found + (_of_run(groups[0].runs[0]) if len(groups) == 1 else [])
