@@ -101,7 +101,11 @@ def print_table(turns: int) -> None:
     for network, shapes in SHAPES.items():
         for shape in shapes:
             batch, size, inputs, outputs = shape
-            chosen = choose((batch, size, size, inputs), jax.default_backend())
+            chosen = choose(
+                (batch, size, size, inputs),
+                (3, 3, inputs, outputs),
+                jax.default_backend(),
+            )
             cells = []
             for name in LOWERINGS:
                 rate = f"{lowering_rate(name, shape, turns):.0f}"

@@ -65,10 +65,13 @@ def test_a_vmap_over_kernels_is_the_loop(key):
 
 
 def test_choice_depends_on_backend_and_shape():
-    assert choose((16, 8, 8, 64), "cpu") == "canonical"
-    assert choose((16, 2, 2, 64), "cpu") == "matmul"
-    assert choose((16, 32, 32, 3), "cpu") == "matmul"
-    assert choose((16, 8, 8, 64), "gpu") == "xla"
+    assert choose((16, 8, 8, 16), (3, 3, 16, 16), "cpu") == "canonical"
+    assert choose((16, 8, 8, 64), (3, 3, 64, 64), "cpu") == "winograd"
+    assert choose((16, 2, 2, 16), (3, 3, 16, 16), "cpu") == "winograd"
+    assert choose((16, 8, 8, 64), (5, 5, 64, 64), "cpu") == "canonical"
+    assert choose((16, 2, 2, 64), (5, 5, 64, 64), "cpu") == "matmul"
+    assert choose((16, 32, 32, 3), (3, 3, 3, 64), "cpu") == "matmul"
+    assert choose((16, 8, 8, 64), (3, 3, 64, 64), "gpu") == "xla"
 
 
 @pytest.mark.parametrize("lowering", LOWERINGS)
