@@ -114,6 +114,25 @@ def _assemble(products: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jnp.concatenate(rows, axis=2).reshape(batch, height, width, -1)
 
 
+@jax.custom_vjp
+def _products(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A product for each point, `[points, tiles, Cin]` times `[points, Cin, Cout]`."""
+    return lax.batch_matmul(x, kernel)
+
+
+def _products_forward(x, kernel):
+    return _products(x, kernel), (x, kernel)
+
+
+def _products_backward(residual, dy):
+    x, kernel = residual
+    turned = lax.optimization_barrier(x.swapaxes(1, 2))
+    return lax.batch_matmul(dy, kernel.swapaxes(1, 2)), lax.batch_matmul(turned, dy)
+
+
+_products.defvjp(_products_forward, _products_backward)
+
+
 def _most(tiles: int, transformed: jax.Array) -> int:
     """How many examples' transformed inputs and products a cache holds.
 
@@ -154,7 +173,7 @@ def winograd(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     @partial(jax.checkpoint, prevent_cse=False)
     def convolved(transformed, x):
-        products = lax.batch_matmul(_transform(x), transformed)
+        products = _products(_transform(x), transformed)
         return _assemble(products, x.shape[:3])
 
     parts = num_parts(batch, _most(size[0] * size[1] // TILE**2, transformed))
