@@ -28,7 +28,7 @@ Matrix = tuple[tuple[float, ...], ...]
 TILE = 2
 """Outputs of a tile, in one dimension."""
 
-CACHE_BYTES = 2**22
+CACHE_BYTES = 2**21
 """What a part's transformed inputs and its products may take."""
 
 
