@@ -25,8 +25,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from fedjax_sl.models.im2col import FEW_CHANNELS, im2col, kernel_gradient
-from fedjax_sl.models.winograd import TILE, winograd
+from fedjax_sl.models import im2col, winograd
 
 
 Lowering = Literal["auto", "xla", "canonical", "matmul", "winograd"]
@@ -42,6 +41,9 @@ _PRECISIONS: dict[Precision, tuple[Any, str]] = {
 """The factors' dtype, and what the hardware is asked for: `high` is tf32 on a GPU, and
 as good on a TPU; `default` would be tf32 for float32 on a GPU, and bf16 on a TPU."""
 
+SLOW_CHANNELS = 16
+"""Up to so many on both sides XLA leaves a convolution to a slower library on a CPU."""
+
 MANY_PRODUCTS = 2048
 """Input times output channels from which Winograd's transformations pay."""
 
@@ -55,6 +57,15 @@ def _xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.conv_general_dilated(
         x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
+
+
+def _canonical(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`lax.conv`, with an output more than asked where XLA would take a slower path."""
+    inputs, outputs = kernel.shape[2:]
+    if max(inputs, outputs) > SLOW_CHANNELS:
+        return _xla(x, kernel)
+    more = [(0, 0)] * 3 + [(0, SLOW_CHANNELS + 1 - outputs)]
+    return _xla(x, jnp.pad(kernel, more))[..., :outputs]
 
 
 def _with_gradients(convolve: Callable, asked: str) -> Callable:
@@ -72,7 +83,7 @@ def _with_gradients(convolve: Callable, asked: str) -> Callable:
         x, kernel = residual
         dx = differentiable(dy, _transpose(kernel))
         with jax.default_matmul_precision(asked):
-            return dx, kernel_gradient(x, dy, kernel.shape)
+            return dx, im2col.kernel_gradient(x, dy, kernel.shape)
 
     differentiable.defvjp(forward, backward)
     return differentiable
@@ -86,9 +97,9 @@ def _lowered(lowering: Lowering, precision: Precision) -> Callable:
     """`(x, kernel) -> y`, one function for each choice."""
     _, asked = _PRECISIONS[precision]
     if lowering in ("xla", "winograd"):
-        convolve = {"xla": _xla, "winograd": winograd}[lowering]
-        return jax.default_matmul_precision(asked)(convolve)
-    convolve = {"canonical": _xla, "matmul": im2col}[lowering]
+        whole = {"xla": _xla, "winograd": winograd.convolution}[lowering]
+        return jax.default_matmul_precision(asked)(whole)
+    convolve = {"canonical": _canonical, "matmul": im2col.convolution}[lowering]
     return _with_gradients(convolve, asked)
 
 
@@ -105,9 +116,9 @@ def choose(
     side, (*size, inputs, outputs) = min(x_shape[1:3]), kernel_shape
     if backend != "cpu":
         return "xla"
-    if inputs < FEW_CHANNELS:
+    if inputs < im2col.FEW_CHANNELS:
         return "matmul"
-    if size == [3, 3] and (inputs * outputs >= MANY_PRODUCTS or side == TILE):
+    if size == [3, 3] and (inputs * outputs >= MANY_PRODUCTS or side == winograd.TILE):
         return "winograd"
     return "matmul" if side < 3 else "canonical"
 
