@@ -23,12 +23,14 @@ def client_bytes(model: SplitModel, batch_size: int) -> int:
     """
     params = jax.eval_shape(model.init, jax.random.key(0))
     image = jax.ShapeDtypeStruct((batch_size, *model.input_shape), jnp.float32)
-    cut = jax.ShapeDtypeStruct((batch_size, *model.cut_shape()), jnp.float32)
 
     def through(half):
         return lambda variables, x: apply(half, variables, x, train=True)[0]
 
+    def of_server(examples):
+        cut = jax.ShapeDtypeStruct((examples, *model.cut_shape()), jnp.float32)
+        return residual_bytes(through(model.server), params.server, cut)
+
     client = residual_bytes(through(model.client), params.client, image)
-    server = residual_bytes(through(model.server), params.server, cut)
-    weights = bytes_of(params.server)  # among the residuals, but shared
-    return client + server - weights + COPIES * bytes_of(params.client)
+    server = of_server(2 * batch_size) - of_server(batch_size)  # its weights are shared
+    return client + server + COPIES * bytes_of(params.client)

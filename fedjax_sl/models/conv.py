@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from fedjax_sl.models import im2col, winograd
+from fedjax_sl.models import im2col, tiles, winograd
 
 
 Lowering = Literal["auto", "xla", "canonical", "matmul", "winograd"]
@@ -118,7 +118,7 @@ def choose(
         return "xla"
     if inputs < im2col.FEW_CHANNELS:
         return "matmul"
-    if size == [3, 3] and (inputs * outputs >= MANY_PRODUCTS or side == winograd.TILE):
+    if size == [3, 3] and (inputs * outputs >= MANY_PRODUCTS or side == tiles.TILE):
         return "winograd"
     return "matmul" if side < 3 else "canonical"
 

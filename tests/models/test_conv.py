@@ -25,8 +25,21 @@ def value_and_gradients(name, x, kernel, dy):
     return y, *back(dy)
 
 
-@pytest.mark.parametrize("name", ["canonical", "matmul"])
-@pytest.mark.parametrize("x_shape, kernel_shape", SHAPES)
+WINOGRAD_SHAPES = [
+    ((2, 8, 8, 3), (3, 3, 3, 5)),
+    ((3, 5, 7, 4), (3, 3, 4, 2)),  # odd sides
+    ((2, 2, 2, 16), (3, 3, 16, 8)),  # one tile between zeros
+    ((2, 2, 6, 4), (3, 3, 4, 3)),
+    ((2, 1, 3, 4), (3, 3, 4, 3)),
+    ((4, 16, 16, 64), (3, 3, 64, 64)),  # in parts
+]
+
+
+@pytest.mark.parametrize(
+    "name, x_shape, kernel_shape",
+    [(name, *shapes) for name in ("canonical", "matmul") for shapes in SHAPES]
+    + [("winograd", *shapes) for shapes in WINOGRAD_SHAPES],
+)
 def test_lowerings_agree_with_autodiff_of_lax_conv(key, name, x_shape, kernel_shape):
     keys = jax.random.split(key, 3)
     x, kernel = (
@@ -41,7 +54,7 @@ def test_lowerings_agree_with_autodiff_of_lax_conv(key, name, x_shape, kernel_sh
     )
 
 
-@pytest.mark.parametrize("name", ["canonical", "matmul"])
+@pytest.mark.parametrize("name", ["canonical", "matmul", "winograd"])
 def test_second_gradient(key, name):
     x = jax.random.normal(key, (2, 4, 4, 3))
     kernel = jax.random.normal(key, (3, 3, 3, 2))
@@ -56,12 +69,35 @@ def test_second_gradient(key, name):
     np.testing.assert_allclose(twice(name) / scale, twice("xla") / scale, atol=1e-5)
 
 
-def test_a_vmap_over_kernels_is_the_loop(key):
+@pytest.mark.parametrize("name", LOWERINGS)
+def test_a_vmap_over_kernels_is_the_loop(key, name):
     x = jax.random.normal(key, (3, 2, 6, 6, 2))
     kernels = jax.random.normal(key, (3, 3, 3, 2, 4))
-    together = jax.vmap(conv)(x, kernels)
-    for one, image, kernel in zip(together, x, kernels, strict=True):
-        np.testing.assert_allclose(one, conv(image, kernel), rtol=1e-4, atol=1e-5)
+    dy = jax.random.normal(key, (3, 2, 6, 6, 4))
+    both = partial(value_and_gradients, name)
+    assert_close(
+        jax.vmap(both)(x, kernels, dy),
+        jax.lax.map(lambda a: both(*a), (x, kernels, dy)),
+    )
+
+
+def test_winograd_is_for_kernels_of_three_taps():
+    with pytest.raises(ValueError, match="winograd expects"):
+        conv(jnp.zeros((1, 4, 4, 1)), jnp.zeros((5, 5, 1, 1)), lowering="winograd")
+
+
+def test_winograd_is_as_exact_as_lax_conv(key):
+    """Against float64 sums: its basis holds no large numbers."""
+    x = jax.random.normal(key, (2, 8, 8, 64))
+    kernel = jax.random.normal(jax.random.fold_in(key, 1), (3, 3, 64, 64))
+    padded = np.pad(np.asarray(x, np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    exact = np.einsum("bhwcij,ijcd->bhwd", windows, np.asarray(kernel, np.float64))
+    tiled, plain = (
+        np.abs(conv(x, kernel, lowering=name) - exact).max()
+        for name in ("winograd", "xla")
+    )
+    assert tiled < 3 * plain
 
 
 def test_choice_depends_on_backend_and_shape():
