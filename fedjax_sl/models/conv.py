@@ -25,7 +25,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from fedjax_sl.models import im2col, tiles, winograd
+from fedjax_sl.models.im2col import FEW_CHANNELS, im2col, kernel_gradient
+from fedjax_sl.models.tiles import TILE
+from fedjax_sl.models.winograd import winograd
 
 
 Lowering = Literal["auto", "xla", "canonical", "matmul", "winograd"]
@@ -83,7 +85,7 @@ def _with_gradients(convolve: Callable, asked: str) -> Callable:
         x, kernel = residual
         dx = differentiable(dy, _transpose(kernel))
         with jax.default_matmul_precision(asked):
-            return dx, im2col.kernel_gradient(x, dy, kernel.shape)
+            return dx, kernel_gradient(x, dy, kernel.shape)
 
     differentiable.defvjp(forward, backward)
     return differentiable
@@ -97,9 +99,9 @@ def _lowered(lowering: Lowering, precision: Precision) -> Callable:
     """`(x, kernel) -> y`, one function for each choice."""
     _, asked = _PRECISIONS[precision]
     if lowering in ("xla", "winograd"):
-        whole = {"xla": _xla, "winograd": winograd.convolution}[lowering]
+        whole = {"xla": _xla, "winograd": winograd}[lowering]
         return jax.default_matmul_precision(asked)(whole)
-    convolve = {"canonical": _canonical, "matmul": im2col.convolution}[lowering]
+    convolve = {"canonical": _canonical, "matmul": im2col}[lowering]
     return _with_gradients(convolve, asked)
 
 
@@ -116,9 +118,9 @@ def choose(
     side, (*size, inputs, outputs) = min(x_shape[1:3]), kernel_shape
     if backend != "cpu":
         return "xla"
-    if inputs < im2col.FEW_CHANNELS:
+    if inputs < FEW_CHANNELS:
         return "matmul"
-    if size == [3, 3] and (inputs * outputs >= MANY_PRODUCTS or side == tiles.TILE):
+    if size == [3, 3] and (inputs * outputs >= MANY_PRODUCTS or side == TILE):
         return "winograd"
     return "matmul" if side < 3 else "canonical"
 

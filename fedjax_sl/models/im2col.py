@@ -33,7 +33,7 @@ def _offsets(size: int) -> range:
     return range(-(size // 2), size // 2 + 1)
 
 
-def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def im2col(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Patches times kernel: the 'same'-padded convolution of stride 1.
 
     Args:

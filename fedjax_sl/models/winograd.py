@@ -12,8 +12,16 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental.layout import Layout, with_layout_constraint
 
-from fedjax_sl.models import tiles
 from fedjax_sl.models.im2col import num_parts
+from fedjax_sl.models.tiles import (
+    TILE,
+    filters_for,
+    flipped,
+    of_inputs,
+    of_kernel,
+    of_outputs,
+    to_outputs,
+)
 
 
 CACHE_BYTES = 2**21
@@ -27,7 +35,7 @@ def _parts(x: jax.Array, transformed: jax.Array) -> jax.Array:
     """
     batch, height, width, channels = x.shape
     points, inputs, outputs = transformed.shape
-    example = 4 * points * height * width // tiles.TILE**2 * (inputs + outputs)
+    example = 4 * points * height * width // TILE**2 * (inputs + outputs)
     most = max(1, max(CACHE_BYTES, 8 * transformed.size) // example)
     return x.reshape(num_parts(batch, most), -1, height, width, channels)
 
@@ -37,8 +45,8 @@ def _convolved(x, transformed, filters, *, axis: int) -> jax.Array:
 
     def convolved(part):
         along = (((2,), (axis,)), ((0,), (0,)))
-        products = lax.dot_general(tiles.of_inputs(part, filters), transformed, along)
-        return tiles.to_outputs(products, part.shape[:3], filters)
+        products = lax.dot_general(of_inputs(part, filters), transformed, along)
+        return to_outputs(products, part.shape[:3], filters)
 
     y = lax.map(convolved, _parts(x, transformed))
     return y.reshape(*x.shape[:3], -1)
@@ -51,14 +59,14 @@ def _convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _forward(x, kernel):
-    filters = tiles.filters_for(x.shape[1:3])
-    transformed = tiles.of_kernel(kernel, filters)
+    filters = filters_for(x.shape[1:3])
+    transformed = of_kernel(kernel, filters)
     return _convolved(x, transformed, filters, axis=1), (x, transformed)
 
 
 def _input_gradient(dy, transformed, filters):
     """The gradient convolved with the kernel flipped in space, channels exchanged."""
-    return _convolved(dy, transformed, tiles.flipped(filters), axis=2)
+    return _convolved(dy, transformed, flipped(filters), axis=2)
 
 
 def _turned(points: jax.Array) -> jax.Array:
@@ -76,19 +84,19 @@ def _kernel_gradient(x, dy, transformed, filters):
 
     def add_part(total, pair):
         part, dpart = pair
-        turned = _turned(tiles.of_inputs(part, filters))
-        return total + lax.batch_matmul(turned, tiles.of_outputs(dpart, filters)), None
+        turned = _turned(of_inputs(part, filters))
+        return total + lax.batch_matmul(turned, of_outputs(dpart, filters)), None
 
     parts = _parts(x, transformed), _parts(dy, transformed)
     total, _ = lax.scan(add_part, jnp.zeros_like(transformed), parts)
     kernel = jax.ShapeDtypeStruct((3, 3, *transformed.shape[1:]), x.dtype)
-    back = jax.linear_transpose(partial(tiles.of_kernel, filters=filters), kernel)
+    back = jax.linear_transpose(partial(of_kernel, filters=filters), kernel)
     return back(total)[0]
 
 
 def _backward(residual, dy):
     x, transformed = residual
-    filters = tiles.filters_for(x.shape[1:3])
+    filters = filters_for(x.shape[1:3])
     return (
         _input_gradient(dy, transformed, filters),
         _kernel_gradient(x, dy, transformed, filters),
@@ -98,7 +106,7 @@ def _backward(residual, dy):
 _convolution.defvjp(_forward, _backward)
 
 
-def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def winograd(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The 'same'-padded convolution of stride 1 with a 3x3 kernel.
 
     `Y = A [(G k G^T) * (B d B^T)] A^T` for every tile, `*` between points and a matrix
@@ -118,5 +126,5 @@ def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     if kernel.shape[:2] != (3, 3):
         raise ValueError(f"kernel of {kernel.shape[:2]}: winograd expects (3, 3).")
     height, width = x.shape[1:3]
-    x = jnp.pad(x, [(0, 0), (0, height % tiles.TILE), (0, width % tiles.TILE), (0, 0)])
+    x = jnp.pad(x, [(0, 0), (0, height % TILE), (0, width % TILE), (0, 0)])
     return _convolution(x, kernel)[:, :height, :width]
