@@ -46,7 +46,7 @@ as good on a TPU; `default` would be tf32 for float32 on a GPU, and bf16 on a TP
 SLOW_CHANNELS = 16
 """Up to so many on both sides XLA leaves a convolution to a slower library on a CPU."""
 
-MANY_PRODUCTS = 2048
+MANY_PRODUCTS = 4096
 """Input times output channels from which Winograd's transformations pay."""
 
 
