@@ -110,7 +110,7 @@ def winograd(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The 'same'-padded convolution of stride 1 with a 3x3 kernel.
 
     `Y = A [(G k G^T) * (B d B^T)] A^T` for every tile, `*` between points and a matrix
-    product over channels (Lavin and Gray, 2016, equation 12).
+    product over channels (Lavin and Gray, 2016).
 
     Args:
       x: `[B, H, W, Cin]`.

@@ -18,14 +18,15 @@ SMALL = [
     *("fedlpq", "--data.num-clients", "5", "--method.cohort-size", "5"),
     *("--model.width", "0.1", "--rounds", "2", "--eval-every", "1"),
     *("--batch-size", "50", "--method.learning-rate", "0.001"),
+    *("--method.bits", "32", "--method.optimizer", "sgd"),
 ]
-"""Five clients divide by neither two processes nor their four devices."""
+"""Five clients divide by neither two processes nor their four devices.
 
-ATOL = 1e-2
-"""A level of the quantiser may be drawn the other way for a difference of rounding."""
+The order of sums is all that may differ: a quantiser may draw a level the other way for
+it, and Adam divides it by gradients near zero, so neither has a part.
+"""
 
-RTOL = 1e-3
-"""Of losses, for the same reason."""
+ATOL = 1e-4
 
 
 def free_port() -> int:
@@ -86,9 +87,9 @@ def assert_close(folder, other):
     pairs = zip(record(folder), record(other), strict=True)
     for found, expected in pairs:
         for name in ("train_loss", "test_loss", "kept_ratio"):
-            np.testing.assert_allclose(found[name], expected[name], rtol=RTOL)
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-4)
         for name in ("uplink_bits", "downlink_bits"):
-            np.testing.assert_allclose(found[name], expected[name], rtol=RTOL)
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-4)
     found, expected = parameters(folder), parameters(other)
     assert found.keys() == expected.keys()
     for name, array in found.items():
