@@ -57,7 +57,6 @@ def run_of(rounds: int, over):
             jax.random.key(seed),
             test=dataset,
             rounds=rounds,
-            cohort_size=CLIENTS,
             batch_size=BATCH,
             eval_every=rounds,
         )

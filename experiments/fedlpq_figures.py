@@ -74,8 +74,6 @@ def levels_of(scale, data, partition) -> dict:
             own.examples,
             own.index[0],
             own.weight[0],
-            own.num_examples[0],
-            epochs=scale.local_epochs,
         )
         gap = jax.tree.map(lambda a, b: a - b, variables["params"], trained["params"])
         layers = to_units(gap, by="module")

@@ -22,7 +22,7 @@ from fedjax_sl import (
     fedlpq,
     load,
 )
-from fedjax_sl.data import dirichlet, draw_epochs, iid
+from fedjax_sl.data import dirichlet, iid
 from fedjax_sl.federation import clients
 from fedjax_sl.models.cnn import COMPLEXITIES
 from fedjax_sl.simulation import simulate
@@ -110,8 +110,6 @@ def play(config, key, train, test, owners, *, scale, rounds, evaluations):
         key,
         test=test,
         rounds=rounds,
-        cohort_size=scale.cohort_size,
         batch_size=scale.batch_size,
         eval_every=rounds // evaluations,
-        draw=partial(draw_epochs, epochs=scale.local_epochs),
     )

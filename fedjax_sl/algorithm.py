@@ -127,11 +127,18 @@ class RoundMetrics(NamedTuple):
     updates_up: Link
 
 
+Draw = Callable[..., Cohort]
+"""`draw(key, dataset, partition, *, round, period, batch_size)` -> the cohort of a
+round: the clients drawn anew when `period` changes, their batches of B in each round.
+"""
+
+
 class Algorithm(NamedTuple):
     """A method as pure functions.
 
     Attributes:
       init: `init(key) -> State`.
+      draw: how it draws its cohorts, of as many clients and steps as it trains on.
       round: `round(state, cohort, key) -> (State, RoundMetrics)`.
       predict: `predict(state, images) -> logits`, images `[B, H, W, Ch]`, logits
         `[B, C]`, of the model that the method would deliver.
@@ -144,6 +151,7 @@ class Algorithm(NamedTuple):
     """
 
     init: Callable[[jax.Array], State]
+    draw: Draw
     round: Callable[[State, Cohort, jax.Array], tuple[State, RoundMetrics]]
     predict: Callable[[State, jax.Array], jax.Array]
     period: Callable[[State], jax.Array]

@@ -7,17 +7,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fedjax_sl.algorithm import Algorithm, Cohort, RoundMetrics, State
-from fedjax_sl.data.cohort import draw_minibatches, normalize
+from fedjax_sl.algorithm import Algorithm, Cohort, Draw, RoundMetrics, State
+from fedjax_sl.data.cohort import normalize
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 
 
 INIT, DRAW, ROUND = range(3)
 """Purposes, folded into the key of the run."""
-
-Draw = Callable[..., Cohort]
-"""`draw(key, dataset, partition, *, round, period)` -> the cohort of a round."""
 
 
 class Evaluation(NamedTuple):
@@ -60,7 +57,7 @@ def drawn(
     key: jax.Array,
     *,
     number: Any,
-    draw: Draw,
+    batch_size: int,
 ) -> tuple[Cohort, jax.Array]:
     """The cohort of a round and the key of what is random in it.
 
@@ -71,17 +68,18 @@ def drawn(
       partition: who owns which.
       key: of the run.
       number: [] of the round.
-      draw: how a cohort is drawn.
+      batch_size: B.
 
     Returns:
       What `algorithm.round` takes beside the state.
     """
-    cohort = draw(
+    cohort = algorithm.draw(
         jax.random.fold_in(key, DRAW),
         dataset,
         partition,
         round=number,
         period=algorithm.period(state),
+        batch_size=batch_size,
     )
     return cohort, jax.random.fold_in(jax.random.fold_in(key, ROUND), number)
 
@@ -95,7 +93,7 @@ def run_rounds(
     *,
     first: Any,
     rounds: int,
-    draw: Draw,
+    batch_size: int,
 ) -> tuple[State, RoundMetrics]:
     """Rounds one after another in one scan.
 
@@ -107,7 +105,7 @@ def run_rounds(
       key: of the run.
       first: [] number of the first of these rounds.
       rounds: how many.
-      draw: how a cohort is drawn.
+      batch_size: B.
 
     Returns:
       The state after them, and their metrics, leaves `[rounds, ...]`.
@@ -115,7 +113,13 @@ def run_rounds(
 
     def one(state, number):
         cohort, round_key = drawn(
-            algorithm, state, dataset, partition, key, number=number, draw=draw
+            algorithm,
+            state,
+            dataset,
+            partition,
+            key,
+            number=number,
+            batch_size=batch_size,
         )
         return algorithm.round(state, cohort, round_key)
 
@@ -183,10 +187,9 @@ def simulate(
     *,
     test: Dataset,
     rounds: int,
-    cohort_size: int,
     batch_size: int,
     eval_every: int,
-    draw: Draw = draw_minibatches,
+    draw: Draw | None = None,
 ) -> tuple[State, History]:
     """A whole run as a pure function: it can be jitted, and mapped over settings.
 
@@ -197,10 +200,9 @@ def simulate(
       key: the run's only source of randomness.
       test: examples to evaluate on.
       rounds: T, a multiple of `eval_every`.
-      cohort_size: K.
       batch_size: B.
       eval_every: rounds between two evaluations.
-      draw: how a cohort is drawn.
+      draw: how a cohort is drawn, if not as the method does.
 
     Returns:
       The final state and the history of V = T / eval_every evaluations.
@@ -212,9 +214,8 @@ def simulate(
         raise ValueError(
             f"eval_every={eval_every}: expected a divisor of rounds={rounds}."
         )
-
-    def sized(*args, **kwargs):
-        return draw(*args, cohort_size=cohort_size, batch_size=batch_size, **kwargs)
+    if draw is not None:
+        algorithm = algorithm._replace(draw=draw)
 
     def segment(state, first):
         state, metrics = run_rounds(
@@ -225,7 +226,7 @@ def simulate(
             key,
             first=first,
             rounds=eval_every,
-            draw=sized,
+            batch_size=batch_size,
         )
         return state, History(metrics, evaluate_views(algorithm, state, test))
 

@@ -6,11 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sl.data import draw_minibatches
+from fedjax_sl.data import draw_epochs, draw_minibatches
+from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
-from fedjax_sl.simulation import evaluate, run_rounds, simulate, start
+from fedjax_sl.models import cifar_cnn, split_vgg
+from fedjax_sl.simulation import DRAW, ROUND, evaluate, run_rounds, simulate, start
 from tests.worlds import (
     CLASSES,
+    SHAPE,
     assert_close,
     tiny_dataset,
     tiny_model,
@@ -33,7 +36,6 @@ def run(config, key):
         key,
         test=DATA,
         rounds=60,
-        cohort_size=3,
         batch_size=6,
         eval_every=20,
     )
@@ -58,14 +60,12 @@ def test_the_same_key_gives_the_same_bits_and_another_does_not(key):
 def test_rounds_in_one_scan_are_rounds_one_after_another(key):
     """Compared with whole rounds run apart, each by its own number."""
     algorithm = fedsl(tiny_model(), CONFIG)
-    draw = partial(draw_minibatches, cohort_size=3, batch_size=6)
 
     @partial(jax.jit, static_argnames="rounds")
     def play(state, first, rounds):
         owners = tiny_partition(DATA)
-        return run_rounds(
-            algorithm, state, DATA, owners, key, first=first, rounds=rounds, draw=draw
-        )
+        given = {"first": first, "rounds": rounds, "batch_size": 6}
+        return run_rounds(algorithm, state, DATA, owners, key, **given)
 
     begin = jax.jit(lambda: start(algorithm, key))()
     at_once, metrics = play(begin, 0, 4)
@@ -132,7 +132,99 @@ def test_evaluations_must_divide_the_rounds(key):
             key,
             test=DATA,
             rounds=20,
-            cohort_size=3,
             batch_size=6,
             eval_every=7,
         )
+
+
+LAYERS = FedLPQConfig(cohort_size=2, bits=32, optimizer="sgd", keep_probability=1.0)
+FEW = tiny_dataset(12)
+
+
+def layers(config=LAYERS, num_clients=2, **change):
+    """FedLP-Q on a network for the tiny images."""
+    network = cifar_cnn(num_classes=CLASSES, width=0.03)
+    config = dataclasses.replace(config, **change)
+    return fedlpq(network, config, num_clients=num_clients, input_shape=SHAPE)
+
+
+def one_round(algorithm, key, data=FEW, **options):
+    """A round of two clients who own three batches each."""
+    owners = tiny_partition(FEW, 2)
+    given = {"test": FEW, "rounds": 1, "batch_size": 2, "eval_every": 1, **options}
+    return simulate(algorithm, data, owners, key, **given)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_fedlpq_trains_on_every_image_of_its_clients_without_being_told(key, epochs):
+    @jax.jit
+    def trained(image):
+        data = dataclasses.replace(FEW, image=image)
+        state, _ = one_round(layers(local_epochs=epochs), key, data)
+        return state.variables["params"]
+
+    plain = trained(FEW.image)
+    for number in range(len(FEW.label)):
+        blanked = FEW.image.copy()
+        blanked[number] = 0
+        same = jax.tree.map(lambda a, b: (a == b).all(), plain, trained(blanked))
+        assert not all(jax.tree.leaves(same)), number
+
+
+def test_a_draw_of_ones_own_takes_the_place_of_the_methods(key):
+    """FedLP-Q on one mini-batch a round: one step, whatever else a client owns."""
+    draw = partial(draw_minibatches, cohort_size=2)
+
+    @jax.jit
+    def both():
+        algorithm, owners = layers(), tiny_partition(FEW, 2)
+        numbers = {"round": 0, "period": 0, "batch_size": 2}
+        cohort = draw(jax.random.fold_in(key, DRAW), FEW, owners, **numbers)
+        # Each client as if it owned nothing but this batch.
+        alone = cohort._replace(num_examples=jnp.full(2, 2))
+        round_key = jax.random.fold_in(jax.random.fold_in(key, ROUND), 0)
+        new, metrics = algorithm.round(start(algorithm, key), alone, round_key)
+        state, history = one_round(algorithm, key, draw=draw)
+        found = (state.variables, history.rounds.loss[0, 0])
+        return found, (new.variables, metrics.loss)
+
+    assert_close(*both())
+
+
+TWO = FedSLConfig(cohort_size=2)
+LARGE = partial(split_vgg, 11, cut=1, width=0.02)
+BATCHES = {"draw": draw_minibatches, "cohort_size": 2}
+EPOCHS = {"draw": draw_epochs, "cohort_size": 2, "epochs": 1}
+
+
+@pytest.mark.parametrize(
+    "make, how, named",
+    [
+        (
+            partial(layers, local_epochs=2),
+            BATCHES,
+            "cohort of 1 steps a client: expected a multiple of local_epochs=2",
+        ),
+        (lambda: fedsl(tiny_model(), TWO), EPOCHS, r"= \(2, 3\): expected \(2, 1\)"),
+        (
+            lambda: fedsl(tiny_model(), TWO),
+            {**BATCHES, "cohort_size": 1},
+            r"= \(1, 1\): expected \(2, 1\)",
+        ),
+        (
+            partial(layers, num_clients=3),
+            {},
+            "partition of 2 clients: expected num_clients=3",
+        ),
+        (
+            lambda: fedsl(LARGE(), TWO),
+            {},
+            r"images of shape \(8, 8, 2\): expected \(32, 32, 3\)",
+        ),
+    ],
+)
+def test_a_cohort_of_the_wrong_shape_is_refused_by_name(key, make, how, named):
+    sizes = {name: value for name, value in how.items() if name != "draw"}
+    draw = partial(how["draw"], **sizes) if how else None
+    with pytest.raises(ValueError, match=named):
+        jax.eval_shape(lambda: one_round(make(), key, draw=draw))

@@ -41,6 +41,19 @@ def take(examples: Examples, index: jax.Array, weight: jax.Array) -> Batch:
     return Batch(image, examples.label[index], weight)
 
 
+def check_images(image: jax.Array, shape: tuple[int, ...]) -> None:
+    """Refuses images that are not of the shape `(H, W, Ch)` that a model takes.
+
+    Raises:
+      ValueError: naming both shapes.
+    """
+    if image.shape[1:] != tuple(shape):
+        raise ValueError(
+            f"images of shape {image.shape[1:]}: expected {tuple(shape)}, as the model "
+            "takes them."
+        )
+
+
 def draw_clients(key: jax.Array, *, num_clients: int, cohort_size: int) -> jax.Array:
     """Draws K of N clients without replacement; all of them, in order, if K = N.
 

@@ -66,16 +66,14 @@ def _run(static: Run) -> Callable[[Dataset, Dataset, Point], History]:
         config = dataclasses.replace(static, method=point.method)
         method = build(config, train, point.partition, one_device=True)
         _, history = simulate(
-            method.algorithm,
+            punctual(method.algorithm, point.in_time),
             train,
             point.partition,
             jax.random.key(point.seed),
             test=test,
             rounds=static.rounds,
-            cohort_size=static.cohort_size,
             batch_size=static.batch_size,
             eval_every=static.eval_every,
-            draw=punctual(method.draw, point.in_time),
         )
         return history
 

@@ -84,7 +84,7 @@ def _next(job: Job, method: FedLPQConfig, state: Any) -> tuple[Any, Any, Any]:
             partition,
             key,
             number=state.round,
-            draw=built.draw,
+            batch_size=job.config.batch_size,
         )
         codes = settings_of(method, cohort.client_id).bits < FLOAT_BITS
         examples = codes * cohort.num_examples

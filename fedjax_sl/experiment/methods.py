@@ -1,13 +1,11 @@
-"""From a configuration to the method it names, and how that draws its cohorts."""
+"""From a configuration to the method it names."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 from flax import linen as nn
 
 from fedjax_sl.algorithm import Algorithm
-from fedjax_sl.data.cohort import draw_epochs, draw_minibatches
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, ModelConfig, Run
@@ -21,7 +19,6 @@ from fedjax_sl.fedsl.memory import client_bytes as fedsl_bytes
 from fedjax_sl.models.cnn import COMPLEXITIES, cifar_cnn
 from fedjax_sl.models.split import SplitModel
 from fedjax_sl.models.vgg import split_vgg
-from fedjax_sl.simulation import Draw
 
 
 class Built(NamedTuple):
@@ -29,13 +26,11 @@ class Built(NamedTuple):
 
     Attributes:
       algorithm: the method.
-      draw: how a round's cohort is drawn.
       steps: optimiser steps in a round, of the client with most examples.
       devices: that the clients are spread over.
     """
 
     algorithm: Algorithm
-    draw: Draw
     steps: int
     devices: int
 
@@ -61,13 +56,7 @@ def split_model(model: ModelConfig, train: Dataset) -> SplitModel:
 def _fedsl(config: FedSLRun, train: Dataset, mapping: Mapping) -> Built:
     split = split_model(config.model, train)
     over = mapping(fedsl_bytes(split, config.batch_size))
-    algorithm = fedsl(split, config.method, over_clients=over)
-    draw = partial(
-        draw_minibatches,
-        cohort_size=config.cohort_size,
-        batch_size=config.batch_size,
-    )
-    return Built(algorithm, draw, 1, over.devices)
+    return Built(fedsl(split, config.method, over_clients=over), 1, over.devices)
 
 
 def networks(config: FedLPQRun, train: Dataset) -> list[nn.Module]:
@@ -95,14 +84,8 @@ def _fedlpq(config: FedLPQRun, train: Dataset, most: int, mapping: Mapping) -> B
         input_shape=shape,
         over_clients=over,
     )
-    draw = partial(
-        draw_epochs,
-        cohort_size=config.cohort_size,
-        batch_size=config.batch_size,
-        epochs=method.local_epochs,
-    )
     steps = method.local_epochs * -(-most // config.batch_size)
-    return Built(algorithm, draw, steps, over.devices)
+    return Built(algorithm, steps, over.devices)
 
 
 def build(
@@ -136,12 +119,17 @@ def build(
         built = _fedsl(config, train, mapping)
     else:
         built = _fedlpq(config, train, partition.index.shape[1], mapping)
+    return built._replace(algorithm=_with_faults(config, built.algorithm))
+
+
+def _with_faults(config: Run, algorithm: Algorithm) -> Algorithm:
+    """The method with the faults that are asked for."""
     if config.corruption_probability > 0:
-        draw = corrupting(built.draw, config.corruption_probability, config.corruption)
-        built = built._replace(draw=draw)
+        algorithm = corrupting(
+            algorithm, config.corruption_probability, config.corruption
+        )
     if config.failure_probability > 0:
-        draw = failing(built.draw, config.failure_probability)
-        built = built._replace(draw=draw)
+        algorithm = failing(algorithm, config.failure_probability)
     if config.failure_probability > 0 or config.drop_late:
-        built = built._replace(algorithm=patient(built.algorithm))
-    return built
+        algorithm = patient(algorithm)
+    return algorithm

@@ -56,14 +56,14 @@ def programs_of(job: Job) -> Programs:
 
     def segment(state, train, partition, in_time, first, rounds):
         return run_rounds(
-            algorithm,
+            punctual(algorithm, in_time),
             state,
             train,
             partition,
             key,
             first=first,
             rounds=rounds,
-            draw=punctual(job.method.draw, in_time),
+            batch_size=job.config.batch_size,
         )
 
     train, test, partition = place((job.train, job.test, job.partition))

@@ -59,8 +59,9 @@ def visited(job: Job, rounds: Iterable[int]) -> Iterator[SplitParams]:
 def batches(job: Job, count: int) -> Cohort:
     """So many mini-batches of each client of the first cohort."""
     key = jax.random.fold_in(jax.random.key(job.config.seed), DRAW)
+    draw, data = job.method.algorithm.draw, (job.train, job.partition)
     drawn = [
-        job.method.draw(key, job.train, job.partition, round=n, period=0)
+        draw(key, *data, round=n, period=0, batch_size=job.config.batch_size)
         for n in range(count)
     ]
     return drawn[0]._replace(

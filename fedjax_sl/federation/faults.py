@@ -1,7 +1,6 @@
 """Clients that fail: those that do not answer, and those that answer nonsense."""
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -24,8 +23,6 @@ FAULTS: dict[Corruption, float] = {
     "flip": -1.0,
 }
 """How many times as large as they should be corrupted messages arrive."""
-
-Draw = Callable[..., Cohort]
 
 
 def sound(update: Any, most: Any = None) -> jax.Array:
@@ -51,69 +48,69 @@ def _only(cohort: Cohort, present: jax.Array) -> Cohort:
     )
 
 
-def failing(draw: Draw, probability: Any) -> Draw:
-    """A draw of cohorts whose clients fail to answer with a probability.
+def failing(algorithm: Algorithm, probability: Any) -> Algorithm:
+    """The same method with clients that fail to answer with a probability.
 
     A client that fails is empty until the cohort is drawn anew: nothing is sent to it,
     or by it, and it has no part in the round.
 
     Args:
-      draw: of those who are asked.
+      algorithm: the method.
       probability: that a client fails, may be traced.
 
     Returns:
-      The draw of those who answer.
+      The method, whose cohorts are of those who answer.
     """
 
-    def drawn(key: jax.Array, *data: Any, period: jax.Array, **rest: Any) -> Cohort:
-        cohort = draw(key, *data, period=period, **rest)
+    def draw(key: jax.Array, *data: Any, period: jax.Array, **rest: Any) -> Cohort:
+        cohort = algorithm.draw(key, *data, period=period, **rest)
         keys = client_keys(jax.random.fold_in(key, period), cohort.client_id, FAILURE)
         return _only(cohort, jax.vmap(jax.random.uniform)(keys) >= probability)
 
-    return drawn
+    return algorithm._replace(draw=draw)
 
 
-def punctual(draw: Draw, in_time: Any) -> Draw:
-    """A draw of cohorts without those who would be late.
+def punctual(algorithm: Algorithm, in_time: Any) -> Algorithm:
+    """The same method without those who would be late.
 
     Args:
-      draw: of those who are asked.
+      algorithm: the method.
       in_time: `[T, N]` bool, who will be done in each round; None for all.
 
     Returns:
-      The draw of those who will.
+      The method, whose cohorts are of those who will.
     """
     if in_time is None:
-        return draw
+        return algorithm
 
-    def drawn(*data: Any, round: jax.Array, **rest: Any) -> Cohort:
-        cohort = draw(*data, round=round, **rest)
+    def draw(*data: Any, round: jax.Array, **rest: Any) -> Cohort:
+        cohort = algorithm.draw(*data, round=round, **rest)
         return _only(cohort, in_time[round, cohort.client_id])
 
-    return drawn
+    return algorithm._replace(draw=draw)
 
 
-def corrupting(draw: Draw, probability: Any, kind: Corruption) -> Draw:
-    """A draw of cohorts of whom some send what cannot be used, until drawn anew.
+def corrupting(algorithm: Algorithm, probability: Any, kind: Corruption) -> Algorithm:
+    """The same method where some send what cannot be used, until drawn anew.
 
     Args:
-      draw: of those who take part.
+      algorithm: the method.
       probability: that a client's messages are corrupted, may be traced.
       kind: what they are: not a number, infinite, a million times too large, or of the
         wrong sign, which nobody can tell from one update alone.
 
     Returns:
-      The draw.
+      The method.
     """
 
-    def drawn(key: jax.Array, *data: Any, period: jax.Array, **rest: Any) -> Cohort:
-        cohort = draw(key, *data, period=period, **rest)
+    def draw(key: jax.Array, *data: Any, period: jax.Array, **rest: Any) -> Cohort:
+        cohort = algorithm.draw(key, *data, period=period, **rest)
         base = jax.random.fold_in(key, period)
         keys = client_keys(base, cohort.client_id, CORRUPTION)
         broken = jax.vmap(jax.random.uniform)(keys) < probability
         return cohort._replace(fault=jnp.where(broken, FAULTS[kind], 1.0))
 
-    return drawn
+    return algorithm._replace(draw=draw)
 
 
 def arrived(fault: jax.Array | None, start: Any, sent: Any) -> Any:

@@ -19,16 +19,10 @@ from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.combine import Received, combine
 from fedjax_sl.federation.faults import arrived, sound
 from fedjax_sl.fedlpq import submodel
-from fedjax_sl.fedlpq.config import PREFERENCES, FedLPQConfig, settings_of
-from fedjax_sl.fedlpq.state import (
-    COMPLEXITY,
-    HEAD,
-    LAYERS,
-    LEVELS,
-    NOISE,
-    FedLPQState,
-    Setup,
-)
+from fedjax_sl.fedlpq.cohort import check_cohort, draw
+from fedjax_sl.fedlpq.config import FedLPQConfig, settings_of
+from fedjax_sl.fedlpq.init import initial, templates
+from fedjax_sl.fedlpq.state import LAYERS, LEVELS, NOISE, FedLPQState, Setup
 from fedjax_sl.fedlpq.traffic import Layers, layers_of, links
 from fedjax_sl.fedlpq.train import local_epochs
 from fedjax_sl.fedlpq.upload import (
@@ -42,45 +36,6 @@ from fedjax_sl.fedlpq.work import work
 from fedjax_sl.settings import Optimizer, optimizer_named
 
 
-def _templates(setup: Setup) -> list[submodel.Variables]:
-    return [submodel.template(model, setup.input_shape) for model in setup.models]
-
-
-def _head_size(setup: Setup) -> int:
-    templates = _templates(setup)
-    return max(submodel.head_size(one, templates[-1]) for one in templates)
-
-
-def _complexities(setup: Setup, key: jax.Array) -> jax.Array:
-    """`[N]`, drawn once for each client."""
-    everyone = jnp.arange(setup.num_clients)
-    if setup.config.preference is None:
-        return jnp.zeros_like(everyone)
-    chances = jnp.log(jnp.array(PREFERENCES[setup.config.preference]))
-    keys = client_keys(key, everyone, COMPLEXITY)
-    return jax.vmap(lambda one: jax.random.categorical(one, chances))(keys)
-
-
-def _init(setup: Setup, key: jax.Array) -> FedLPQState:
-    """The whole network, and for each client its complexity and a head of its own."""
-    image = jnp.zeros((1, *setup.input_shape))
-    whole = dict(setup.models[-1].init(key, image, False))
-    complexity, size = _complexities(setup, key), _head_size(setup)
-
-    def head_of(model):
-        return lambda key: submodel.pack_head(
-            dict(model.init(key, image, False)), whole, size
-        )
-
-    def head(arguments):
-        number, key = arguments
-        return jax.lax.switch(number, [head_of(m) for m in setup.models], key)
-
-    keys = client_keys(key, jnp.arange(setup.num_clients), HEAD)
-    heads = jax.lax.map(head, (complexity, keys))
-    return FedLPQState(jnp.int32(0), whole, complexity, heads)
-
-
 class _Client(NamedTuple):
     """What belongs to each client of a cohort, leaves `[K, ...]`."""
 
@@ -91,7 +46,6 @@ class _Client(NamedTuple):
     head: jax.Array
     index: jax.Array
     weight: jax.Array
-    num_examples: jax.Array
     sent: jax.Array
     share: jax.Array
     fault: jax.Array | None
@@ -116,7 +70,6 @@ def _clients(
         state.head[cohort.client_id],
         cohort.index,
         cohort.weight,
-        cohort.num_examples,
         jnp.asarray(layers.owned)[complexity] & drawn,
         client_weights(cohort.num_examples, by=setup.config.client_weight),
         cohort.fault,
@@ -142,15 +95,13 @@ def _train(setup: Setup, whole, examples, client: _Client):
                 examples,
                 client.index,
                 client.weight,
-                client.num_examples,
-                epochs=config.local_epochs,
             )
             packed = submodel.pack_head(trained, whole, client.head.size)
             return submodel.put_back(trained, whole), packed, loss
 
         return run
 
-    pairs = zip(setup.models, _templates(setup), strict=True)
+    pairs = zip(setup.models, templates(setup), strict=True)
     branches = [on(model, shapes) for model, shapes in pairs]
     return jax.lax.switch(client.complexity, branches, whole, examples, client)
 
@@ -184,7 +135,8 @@ def _round(
 ) -> tuple[FedLPQState, RoundMetrics]:
     """A global epoch t, of Algorithm 3."""
     config = setup.config
-    layers = layers_of(_templates(setup), config.unit)
+    check_cohort(setup, cohort)
+    layers = layers_of(templates(setup), config.unit)
     each = _clients(setup, layers, state, cohort, key)
     owned = jnp.asarray(layers.owned)[each.complexity]
     averaged, (lengths, heads, loss, good) = combine(
@@ -213,7 +165,8 @@ def _messages(
     setup: Setup, state: FedLPQState, cohort: Cohort, key: jax.Array
 ) -> Messages:
     """Steps 2 and 4 alone: what each client of the cohort would send in this round."""
-    layers = layers_of(_templates(setup), setup.config.unit)
+    check_cohort(setup, cohort)
+    layers = layers_of(templates(setup), setup.config.unit)
     each = _clients(setup, layers, state, cohort, key)
 
     def one(whole, examples, client):
@@ -271,7 +224,8 @@ def fedlpq(
     )
     whole = models[-1]
     return Algorithm(
-        init=lambda key: _init(setup, key),
+        init=lambda key: initial(setup, key),
+        draw=partial(draw, setup),
         round=lambda state, cohort, key: _round(setup, state, cohort, key),
         predict=lambda state, images: jnp.asarray(
             whole.apply(state.variables, images, False)

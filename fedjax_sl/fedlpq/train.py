@@ -19,32 +19,26 @@ def local_epochs(
     examples: Examples,
     index: jax.Array,
     weight: jax.Array,
-    num_examples: jax.Array,
-    *,
-    epochs: int,
 ) -> tuple[Variables, jax.Array]:
-    """Trains for E epochs, an optimiser step on each of a client's own batches.
+    """Trains for as many epochs as it is given, a step on each of the client's batches.
 
-    Batches that are padding from end to end take no time where clients are mapped one
-    after another.
+    Batches that are padding from end to end are no steps, and take no time where
+    clients are mapped one after another.
 
     Args:
       model: `(images, train, weight) -> logits`.
       optimizer: of the local steps; begins anew.
       variables: `params`, and `batch_stats` if the model keeps any.
       examples: of all clients.
-      index: `[S, B]`, which of them: in each epoch the client's, then padding.
+      index: `[S, B]`, which of them.
       weight: `[S, B]`, 0 for padding.
-      num_examples: [] int32, how many it owns.
-      epochs: E; divides S.
 
     Returns:
       The variables, and the mean loss over the batches before each step.
     """
     chex.assert_rank([examples.image, index, weight], [4, 2, 2])
-    chex.assert_is_divisible(len(index), epochs)
-    total, batch_size = index.shape
-    real = -(-num_examples // batch_size)
+    real = (weight > 0).any(axis=1)
+    order, steps = jnp.argsort(~real), real.sum()
 
     def objective(params, rest, batch):
         logits, changed = model.apply(
@@ -58,8 +52,7 @@ def local_epochs(
 
     def step(number, carry):
         variables, opt, losses = carry
-        place = number // real * (total // epochs) + number % real
-        batch = take(examples, index[place], weight[place])
+        batch = take(examples, index[order[number]], weight[order[number]])
         params = variables["params"]
         (loss, changed), grad = jax.value_and_grad(objective, has_aux=True)(
             params, variables, batch
@@ -69,6 +62,5 @@ def local_epochs(
         return {**variables, **changed, "params": params}, opt, losses + loss
 
     start = (variables, optimizer.init(variables["params"]), jnp.float32(0))
-    steps = epochs * real
     trained, _, losses = jax.lax.fori_loop(0, steps, step, start)
     return trained, losses / jnp.maximum(steps, 1)

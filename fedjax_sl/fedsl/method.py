@@ -1,10 +1,13 @@
 """FedSL put together: one round, and the algorithm that it belongs to."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Algorithm, Cohort, RoundMetrics
 from fedjax_sl.compression.pruning import apply_mask, magnitude_scores
+from fedjax_sl.data.cohort import check_images, draw_minibatches
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import broadcast, client_weights
 from fedjax_sl.fedsl.aggregate import aggregate
@@ -50,6 +53,7 @@ def _round(
 ) -> tuple[FedSLState, RoundMetrics]:
     """Steps 1 to 9 of a round t; the first and the last only every I rounds."""
     config = setup.config
+    _check_cohort(setup, cohort)
     examples, places = cohort.examples, Places(cohort.index[:, 0], cohort.weight[:, 0])
     settings = settings_of(config, cohort.client_id, cohort.fault)
     starts = state.round % config.interval == 0
@@ -82,6 +86,17 @@ def _round(
         cohort.client_id, crossed.loss, kept_ratio, left_out, done, *counts
     )
     return state._replace(round=state.round + 1), metrics
+
+
+def _check_cohort(setup: Setup, cohort: Cohort) -> None:
+    """Refuses a cohort that is not one mini-batch of each of the K clients."""
+    expected = (setup.config.cohort_size, 1)
+    if cohort.index.shape[:2] != expected:
+        raise ValueError(
+            f"cohort of (clients, steps) = {cohort.index.shape[:2]}: expected "
+            f"{expected}, one mini-batch of each of cohort_size clients."
+        )
+    check_images(cohort.examples.image, setup.model.input_shape)
 
 
 def _suited(over_clients: clients.ClientMap, model: SplitModel) -> clients.ClientMap:
@@ -160,6 +175,7 @@ def fedsl(
     )
     return Algorithm(
         init=lambda key: _init(setup, key),
+        draw=partial(draw_minibatches, cohort_size=config.cohort_size),
         round=lambda state, cohort, key: _round(setup, state, cohort, key),
         predict=lambda state, images: _predict(setup, state, images),
         period=lambda state: state.round // config.interval,

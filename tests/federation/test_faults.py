@@ -10,7 +10,6 @@ import pytest
 
 from fedjax_sl.algorithm import Examples
 from fedjax_sl.analysis.traffic import traffic
-from fedjax_sl.data.cohort import draw_minibatches
 from fedjax_sl.federation.faults import (
     FAULTS,
     corrupting,
@@ -113,13 +112,12 @@ def test_what_is_sound():
 
 def drawn(key, probability, period=0, round=0):
     data = tiny_dataset()
-    return failing(draw_minibatches, probability)(
+    return failing(split(), probability).draw(
         key,
         data,
         tiny_partition(data),
         round=round,
         period=jnp.int32(period),
-        cohort_size=4,
         batch_size=3,
     )
 
@@ -250,9 +248,9 @@ def test_who_is_corrupted_is_drawn_by_client_and_period(key):
     data = tiny_dataset()
 
     def faults(probability, kind, period):
-        draw = corrupting(draw_minibatches, probability, kind)
-        sizes = dict(cohort_size=4, batch_size=3, round=0)
-        cohort = draw(
+        algorithm = corrupting(split(), probability, kind)
+        sizes = dict(batch_size=3, round=0)
+        cohort = algorithm.draw(
             key, data, tiny_partition(data), period=jnp.int32(period), **sizes
         )
         return np.array(cohort.fault)

@@ -100,22 +100,12 @@ def alone(key, config=EXACT, counts=None):
     optimizer = optimizer_named(config.optimizer, config.momentum)(config.learning_rate)
 
     @jax.jit
-    def train(index, weight, count):
+    def train(index, weight):
         return local_epochs(
-            Tiny(),
-            optimizer,
-            state.variables,
-            cohort.examples,
-            index,
-            weight,
-            count,
-            epochs=1,
+            Tiny(), optimizer, state.variables, cohort.examples, index, weight
         )[0]
 
-    one_each = [
-        train(cohort.index[k], cohort.weight[k], cohort.num_examples[k])
-        for k in range(N)
-    ]
+    one_each = [train(cohort.index[k], cohort.weight[k]) for k in range(N)]
     return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *one_each)
 
 

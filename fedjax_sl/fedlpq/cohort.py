@@ -1,0 +1,41 @@
+"""The cohorts of FedLP-Q: how it draws them, and which it takes."""
+
+from typing import Any
+
+import jax
+
+from fedjax_sl.algorithm import Cohort
+from fedjax_sl.data.cohort import check_images, draw_epochs
+from fedjax_sl.data.partition import Partition
+from fedjax_sl.data.sources import Dataset
+from fedjax_sl.fedlpq.state import Setup
+
+
+def draw(
+    setup: Setup, key: jax.Array, dataset: Dataset, partition: Partition, **rest: Any
+) -> Cohort:
+    """E epochs over all that each client of the cohort owns."""
+    if len(partition.count) != setup.num_clients:
+        raise ValueError(
+            f"partition of {len(partition.count)} clients: expected "
+            f"num_clients={setup.num_clients}, each of whom has a private head."
+        )
+    return draw_epochs(
+        key,
+        dataset,
+        partition,
+        cohort_size=setup.config.cohort_size,
+        epochs=setup.config.local_epochs,
+        **rest,
+    )
+
+
+def check_cohort(setup: Setup, cohort: Cohort) -> None:
+    """Refuses a cohort whose steps are not E epochs of equal length."""
+    steps, epochs = cohort.index.shape[1], setup.config.local_epochs
+    if steps % epochs:
+        raise ValueError(
+            f"cohort of {steps} steps a client: expected a multiple of "
+            f"local_epochs={epochs}."
+        )
+    check_images(cohort.examples.image, setup.input_shape)
