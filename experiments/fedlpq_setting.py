@@ -5,7 +5,6 @@ The relative variance of quantisation is bounded by M / 4^(b + 1), so that 9 and
 there stand for the published 10 and 8.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from functools import partial
 
@@ -62,20 +61,14 @@ ALPHA = 1.0
 
 def world(scale: Scale, partition: str) -> tuple[Dataset, Dataset, Partition]:
     """CIFAR-10's training and test images, and who owns which."""
-
-    def first(split, count):
-        whole = load("cifar10", split=split)
-        return dataclasses.replace(
-            whole, image=whole.image[:count], label=whole.label[:count]
-        )
-
-    train = first("train", scale.train_examples)
+    train = load("cifar10", split="train").first(scale.train_examples, "train_examples")
+    test = load("cifar10", split="test").first(scale.test_examples, "test_examples")
     rng = np.random.default_rng(0)
     if partition == "iid":
         owners = iid(rng, train.label, scale.num_clients)
     else:
         owners = dirichlet(rng, train.label, scale.num_clients, alpha=ALPHA)
-    return train, first("test", scale.test_examples), owners
+    return train, test, owners
 
 
 def algorithm(scale: Scale, config: FedLPQConfig) -> Algorithm:

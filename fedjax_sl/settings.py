@@ -5,12 +5,14 @@ again; what changes shapes or code is static.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from fedjax_sl.checks import check, check_choice, check_types
 
 
 # The command line needs to know what may be typed; a program may also pass arrays and
@@ -26,6 +28,8 @@ else:
     PerClass = float | tuple[float, ...]
     IntegerPerClass = int | tuple[int, ...]
 
+Kind = TypeVar("Kind")
+
 OptimizerName = Literal["sgd", "adam"]
 
 MappingName = Literal["auto", "scan", "vmap", "chunks", "pmap", "mesh"]
@@ -39,16 +43,35 @@ def static(default: Any) -> Any:
     return field(default=default, metadata={"static": True})
 
 
-def check(config: Any, name: str, allowed: Callable[[Any], bool], range: str) -> None:
-    """Refuses plain numbers out of range; arrays and traced values pass.
+def pytree(kind: type[Kind]) -> type[Kind]:
+    """Registers a dataclass whose fields are leaves, but for those that are static.
 
-    Raises:
-      ValueError: naming the field, its value and the range.
+    Its checks are for those who construct it: JAX puts anything in place of leaves
+    (shapes, axes, flags) when it rebuilds one, and is not refused.
     """
-    value = getattr(config, name)
-    for one in value if isinstance(value, tuple) else (value,):
-        if isinstance(one, int | float) and not allowed(one):
-            raise ValueError(f"{name}={one}: expected {range}.")
+    names = [one.name for one in fields(kind)]  # type: ignore[arg-type]
+    fixed = {one.name for one in fields(kind) if one.metadata.get("static")}  # type: ignore[arg-type]
+    leaves, fixed = [n for n in names if n not in fixed], sorted(fixed)
+
+    def parts(config):
+        return tuple(getattr(config, name) for name in fixed)
+
+    def flatten(config):
+        return tuple(getattr(config, name) for name in leaves), parts(config)
+
+    def flatten_with_keys(config):
+        keyed = ((jax.tree_util.GetAttrKey(n), getattr(config, n)) for n in leaves)
+        return tuple(keyed), parts(config)
+
+    def unflatten(kept, values):
+        new = object.__new__(kind)
+        for name, value in zip([*leaves, *fixed], [*values, *kept], strict=True):
+            object.__setattr__(new, name, value)
+        return new
+
+    register = jax.tree_util.register_pytree_with_keys
+    register(kind, flatten_with_keys, unflatten, flatten)
+    return kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +95,8 @@ class UpdateConfig:
     finite always are."""
 
     def __post_init__(self):
-        """Checks what can be checked: plain numbers, not traced values."""
+        """Checks what can be checked: choices and plain numbers, not traced values."""
+        check_types(self)
         for name in ("clip_norm", "max_update_norm"):
             check(self, name, lambda v: v > 0, "a number > 0")
         check(self, "trim", lambda v: 0 <= v <= 0.5, "a number in [0, 0.5]")
@@ -104,6 +128,7 @@ def per_client(value: Any, client_id: jax.Array, dtype: Any) -> jax.Array:
 
 def optimizer_named(name: OptimizerName, momentum: Any) -> Optimizer:
     """The optimiser of that name as a function of the learning rate."""
+    check_choice("optimizer", name, OptimizerName)
     if name == "adam":
         return optax.adam
     return lambda rate: optax.sgd(rate, momentum=momentum)

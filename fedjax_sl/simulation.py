@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from fedjax_sl.algorithm import Algorithm, Cohort, Draw, RoundMetrics, State
+from fedjax_sl.checks import check_integer
 from fedjax_sl.data.cohort import normalize
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
@@ -143,18 +144,27 @@ def evaluate(
 
     Returns:
       An `Evaluation`.
+
+    Raises:
+      ValueError: if the model tells fewer classes apart than there are.
     """
     size, classes = len(dataset.label), dataset.num_classes
     batch_size = min(batch_size, size)
     steps = -(-size // batch_size)
     place = jnp.arange(steps * batch_size).reshape(steps, batch_size)
-    images, labels = jnp.asarray(dataset.image), jnp.asarray(dataset.label)
+    images = jnp.asarray(dataset.image)
+    labels = jnp.asarray(dataset.label, jnp.int32)
 
     def one(sums, index):
         real = (index < size).astype(jnp.float32)
         index = jnp.minimum(index, size - 1)
         label = labels[index]
         logits = predict(state, normalize(images[index]))
+        if logits.shape[-1] < classes:
+            raise ValueError(
+                f"{classes} classes: expected at most {logits.shape[-1]}, as the model "
+                "tells apart."
+            )
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)
         hits = (logits.argmax(axis=-1) == label) * real
         new = (
@@ -208,9 +218,12 @@ def simulate(
       The final state and the history of V = T / eval_every evaluations.
 
     Raises:
-      ValueError: if `eval_every` does not divide `rounds`.
+      ValueError: if `eval_every` does not divide `rounds`, or data, partition and
+        method do not suit each other.
     """
-    if eval_every < 1 or rounds % eval_every:
+    check_integer("rounds", rounds, 1)
+    check_integer("eval_every", eval_every, 1)
+    if rounds % eval_every:
         raise ValueError(
             f"eval_every={eval_every}: expected a divisor of rounds={rounds}."
         )

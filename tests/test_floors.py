@@ -11,6 +11,7 @@ import fedjax_sl
 ROOT = Path(fedjax_sl.__file__).parent
 FLOORS = {
     "algorithm": 0,
+    "checks": 0,
     "settings": 0,
     "compression": 0,
     "models.conv": 0,

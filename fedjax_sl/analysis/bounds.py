@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedjax_sl.compression.coding import NORM_BITS, Code, elias_lengths
+from fedjax_sl.checks import check_choice, check_integer
+from fedjax_sl.compression.coding import MAX_BITS, NORM_BITS, Code, elias_lengths
 
 
 class Participation(NamedTuple):
@@ -162,6 +163,8 @@ def code_length_bound(
     Returns:
       The bound.
     """
+    check_choice("code", code, Code)
+    check_integer("bits", bits, 1, MAX_BITS)
     constant, factor = _PER_ELEMENT[code]
     header = NORM_BITS + int(elias_lengths(bits, code=code))
     payload = size * (constant + factor * math.log2(1 + mean_level))
@@ -208,6 +211,8 @@ def code_length(levels: np.ndarray, *, bits: int, code: Code = "omega") -> int:
     Returns:
       As `message_bits`, on the host and in 64 bits.
     """
+    check_choice("code", code, Code)
+    check_integer("bits", bits, 1, MAX_BITS)
     found, counts = np.unique(np.abs(np.asarray(levels)), return_counts=True)
     header = NORM_BITS + int(elias_lengths(bits, code=code))
     lengths = np.asarray(elias_lengths(found + 1, code=code), np.int64) + 1

@@ -10,6 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from fedjax_sl.checks import check_types
+
 
 DISTANCE, FADING = range(2)
 """Purposes, beside the seed of random generators."""
@@ -59,7 +61,8 @@ class Channel:
     """Of distances and fading, >= 0."""
 
     def __post_init__(self):
-        """Checks the ranges."""
+        """Checks types, choices and ranges."""
+        check_types(self)
         positive = ("bandwidth_hz", "macs_per_cycle", "server_macs_per_second")
         for name in positive:
             if not 0 < getattr(self, name) < np.inf:

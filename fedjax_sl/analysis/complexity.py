@@ -4,7 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 from fedjax_sl.models.cost import layer_costs
-from fedjax_sl.models.vgg import BLOCKS, split_vgg
+from fedjax_sl.models.vgg import BLOCKS, Depth, split_vgg
 
 
 class CutCost(NamedTuple):
@@ -25,7 +25,7 @@ class CutCost(NamedTuple):
     activations: int
 
 
-def cut_costs(depth: int = 19, **options: Any) -> list[CutCost]:
+def cut_costs(depth: Depth = 19, **options: Any) -> list[CutCost]:
     """Every cut of a VGG.
 
     Args:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fedjax_sl.checks import check_choice
 from fedjax_sl.fedlpq.config import PREFERENCES, Preference
 from fedjax_sl.fedlpq.submodel import template
 from fedjax_sl.fedlpq.traffic import layers_of
@@ -110,10 +111,7 @@ def heterogeneous(preference: Preference) -> Saving:
     Raises:
       ValueError: if the preference is unknown.
     """
-    if preference not in PREFERENCES:
-        raise ValueError(
-            f"preference={preference!r}: expected one of {tuple(PREFERENCES)}."
-        )
+    check_choice("preference", preference, Preference)
     network, chances = networks(), np.array(PREFERENCES[preference])
     moved = float(2 * chances @ network.shared)
     mflops = float(chances @ network.mflops)

@@ -9,18 +9,19 @@ Lengths are exact and can be counted inside a compiled program; the bits themsel
 written and read on the host.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fedjax_sl.checks import check_choice, check_integer
 from fedjax_sl.compression.quantization import Quantized
 
 
 Code = Literal["omega", "gamma", "delta"]
 
-CODES = ("omega", "gamma", "delta")
+CODES = get_args(Code)
 MAX_BITS = 16
 NORM_BITS = 32
 
@@ -42,17 +43,6 @@ class Message(NamedTuple):
 
     data: bytes
     num_bits: int
-
-
-def check_code(code: str) -> None:
-    """Refuses the name of an unknown code."""
-    if code not in CODES:
-        raise ValueError(f"code={code!r}: expected one of {CODES}.")
-
-
-def _check_bits(bits: Any) -> None:
-    if isinstance(bits, int) and not 1 <= bits <= MAX_BITS:
-        raise ValueError(f"bits={bits}: expected 1 to {MAX_BITS}.")
 
 
 def _digits(values: jax.Array) -> jax.Array:
@@ -82,7 +72,7 @@ def elias_lengths(values: Any, *, code: Code = "omega") -> jax.Array:
     Raises:
       ValueError: if the code is unknown.
     """
-    check_code(code)
+    check_choice("code", code, Code)
     digits = _digits(jnp.asarray(values, jnp.int32))
     if code == "gamma":
         return 2 * digits - 1
@@ -108,7 +98,8 @@ def message_bits(quantized: Quantized, *, bits: Any, code: Code = "omega") -> ja
     Raises:
       ValueError: if bits or code lie outside their range.
     """
-    _check_bits(bits)
+    check_choice("code", code, Code)
+    check_integer("bits", bits, 1, MAX_BITS)
     header = NORM_BITS + elias_lengths(bits, code=code)
     lengths = elias_lengths(jnp.abs(quantized.level) + 1, code=code)
     return header + lengths.sum() + quantized.level.size
@@ -130,14 +121,24 @@ def encode(quantized: Quantized, *, bits: int, code: Code = "omega") -> Message:
     """
     from fedjax_sl.compression import bitstream
 
-    check_code(code)
-    _check_bits(int(bits))
-    norm = np.float32(quantized.norm)
-    if not 0 <= norm < np.inf:
-        raise ValueError(f"norm={norm}: expected a finite number >= 0.")
-    levels = np.ascontiguousarray(quantized.level, np.int32).reshape(-1)
+    check_choice("code", code, Code)
+    check_integer("bits", bits, 1, MAX_BITS)
+    norm, levels = _given(quantized, int(bits))
     word = int(np.abs(norm).view(np.uint32))
     return Message(*bitstream.write(word, int(bits), levels, CODES.index(code)))
+
+
+def _given(quantized: Quantized, bits: int) -> tuple[np.float32, np.ndarray]:
+    """A layer's norm and levels `[M]` int32, looked at before they are converted."""
+    norm, levels = np.asarray(quantized.norm), np.asarray(quantized.level)
+    if norm.ndim or not 0 <= norm <= np.finfo(np.float32).max:
+        raise ValueError(f"norm={norm}: expected a finite float32 >= 0.")
+    if not np.issubdtype(levels.dtype, np.integer):
+        raise ValueError(f"levels of dtype {levels.dtype}: expected integers.")
+    # Before wider integers could wrap into the range.
+    if levels.size and max(-int(levels.min()), int(levels.max())) > 2**bits:
+        raise ValueError(f"bits={bits}: expected levels in -{2**bits}..{2**bits}.")
+    return np.float32(norm), np.ascontiguousarray(levels, np.int32).reshape(-1)
 
 
 def decode(message: Message, *, code: Code = "omega") -> tuple[Quantized, int]:
@@ -155,8 +156,9 @@ def decode(message: Message, *, code: Code = "omega") -> tuple[Quantized, int]:
     """
     from fedjax_sl.compression import bitstream
 
-    check_code(code)
+    check_choice("code", code, Code)
     data, num_bits = message
+    check_integer("num_bits", num_bits, NORM_BITS)
     if not NORM_BITS < num_bits <= 8 * len(data) < num_bits + 8:
         raise ValueError(f"{len(data)} bytes cannot be a message of {num_bits} bits.")
     if data[-1] & (0xFF >> (8 - (8 * len(data) - num_bits))):

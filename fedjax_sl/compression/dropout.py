@@ -6,6 +6,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from fedjax_sl.checks import check_choice, check_number
+
+
+Per = Literal["element", "channel"]
+
 
 def drop_activations(
     key: jax.Array,
@@ -13,7 +18,7 @@ def drop_activations(
     *,
     rate: Any,
     rescale: bool = True,
-    per: Literal["element", "channel"] = "element",
+    per: Per = "element",
 ) -> tuple[jax.Array, jax.Array]:
     """Drops activations at random before they are sent: z * x / (1 - p).
 
@@ -34,8 +39,8 @@ def drop_activations(
     Raises:
       ValueError: if a plain `rate` lies outside [0, 1).
     """
-    if isinstance(rate, int | float) and not 0 <= rate < 1:
-        raise ValueError(f"rate={rate}: expected a number in [0, 1).")
+    check_choice("per", per, Per)
+    check_number("rate", rate, lambda v: 0 <= v < 1, "in [0, 1)")
     if x.ndim < 2:
         raise ValueError(f"x has shape {x.shape}: expected [B, ..., Ch].")
     shape = x.shape

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fedjax_sl.checks import check_choice, check_integer, check_number
+
 
 Scores = Any
 Mask = Any
@@ -134,8 +136,9 @@ def keep_mask(
     Raises:
       ValueError: if a plain `ratio` lies outside [0, 1).
     """
-    if isinstance(ratio, int | float) and not 0 <= ratio < 1:
-        raise ValueError(f"ratio={ratio}: expected a number in [0, 1).")
+    check_choice("granularity", granularity, Granularity)
+    check_choice("scope", scope, Scope)
+    check_number("ratio", ratio, lambda v: 0 <= v < 1, "in [0, 1)")
     kernels, structure = jax.tree.flatten(scores)
     ranked = kernels
     if granularity == "filter":
@@ -246,6 +249,8 @@ def ratio_at(
     Returns:
       float32, of the shape of `final_ratio`.
     """
+    check_choice("shape", shape, Shape)
+    check_number("final_ratio", final_ratio, lambda v: 0 <= v < 1, "in [0, 1)")
     final_ratio = jnp.asarray(final_ratio, jnp.float32)
     if shape == "constant":
         return final_ratio
@@ -260,4 +265,8 @@ def ratio_at(
 
 def draw_layers(key: jax.Array, num_layers: int, keep_probability: Any) -> jax.Array:
     """`[L]` bool, each layer kept with the probability p (Entropy 2023, 25, 1205)."""
+    check_integer("num_layers", num_layers, 0)
+    check_number(
+        "keep_probability", keep_probability, lambda v: 0 <= v <= 1, "in [0, 1]"
+    )
     return jax.random.uniform(key, (num_layers,)) < keep_probability

@@ -6,11 +6,14 @@ the largest magnitude and spends one of b bits on the sign; method B (Entropy 20
 """
 
 import itertools
+from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+
+from fedjax_sl.checks import check_choice, check_integer
 
 
 Norm = Literal["max", "l2"]
@@ -45,17 +48,16 @@ def levels_from_bits(bits: Any, *, signed: bool) -> Any:
     Raises:
       ValueError: if a plain `bits` lies outside its range.
     """
-    if isinstance(bits, int):
-        low, high = (2, 31) if signed else (1, 30)
-        if not low <= bits <= high:
-            raise ValueError(f"bits={bits}: expected {low} to {high}.")
-        return 2 ** (bits - 1) - 1 if signed else 2**bits
+    check_integer("bits", bits, *((2, 31) if signed else (1, 30)))
+    if isinstance(bits, Integral):
+        return 2 ** (int(bits) - 1) - 1 if signed else 2 ** int(bits)
     bits = jnp.asarray(bits, jnp.int32)
     return jnp.left_shift(1, bits - 1) - 1 if signed else jnp.left_shift(1, bits)
 
 
 def norm_of(x: jax.Array, norm: Norm) -> jax.Array:
     """What a tensor is scaled by, []."""
+    check_choice("norm", norm, Norm)
     return jnp.abs(x).max() if norm == "max" else jnp.sqrt((x * x).sum())
 
 
@@ -79,12 +81,17 @@ def quantize(key: jax.Array, x: jax.Array, *, levels: Any, norm: Norm) -> Quanti
 
     Returns:
       The quantised tensor; a zero tensor has norm and levels 0.
+
+    Raises:
+      ValueError: if the norm is unknown, or a plain number of levels not positive.
     """
+    check_choice("norm", norm, Norm)
     return _quantize(jax.random.uniform(key, x.shape), x, levels, norm)
 
 
 def _quantize(draw: jax.Array, x: jax.Array, levels: Any, norm: Norm) -> Quantized:
     chex.assert_type(x, float)
+    check_integer("levels", levels, 1)
     levels = jnp.asarray(levels, jnp.float32)
     scale = norm_of(x, norm).astype(jnp.float32)
     position = _position(x, scale, levels)
@@ -124,6 +131,7 @@ def quantize_tree(key: jax.Array, tree: Any, *, levels: Any, norm: Norm) -> Any:
     Returns:
       A `Quantized` in place of each leaf.
     """
+    check_choice("norm", norm, Norm)
     return jax.tree.map(
         lambda draw, x, levels: _quantize(draw, x, levels, norm),
         _draws(key, tree),
@@ -148,6 +156,7 @@ def reconstruct_tree(
     Returns:
       The same structure.
     """
+    check_choice("norm", norm, Norm)
 
     def one(x, quantized, levels, exact):
         return jnp.where(exact, x, dequantize(quantized, levels=levels))
@@ -161,6 +170,7 @@ def reconstruct_tree(
 
 
 def _on_range(draw: jax.Array, x: jax.Array, levels: Any) -> jax.Array:
+    check_integer("levels", levels, 1)
     low, high = x.min(), x.max()
     step = (high - low) / jnp.asarray(levels, jnp.float32)
     position = jnp.clip((x - low) / jnp.where(step > 0, step, 1.0), 0.0, levels)
@@ -209,6 +219,8 @@ def exact_variance(x: jax.Array, *, levels: Any, norm: Norm) -> jax.Array:
     Returns:
       [] float32.
     """
+    check_choice("norm", norm, Norm)
+    check_integer("levels", levels, 1)
     scale = norm_of(x, norm)
     position = _position(x, scale, levels)
     fraction = position - jnp.floor(position)
@@ -229,6 +241,8 @@ def variance_bound(size: int, *, levels: Any, norm: Norm) -> jax.Array:
     Returns:
       [] float32.
     """
-    del norm
+    check_choice("norm", norm, Norm)
+    check_integer("size", size, 1)
+    check_integer("levels", levels, 1)
     size = jnp.float32(size)
     return jnp.minimum(size / (4.0 * levels**2), jnp.sqrt(size) / levels)

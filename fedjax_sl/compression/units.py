@@ -11,12 +11,15 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from fedjax_sl.checks import check_choice
+
 
 Unit = Literal["module", "block", "tensor"]
 
 
 def unit_of(path: tuple[str, ...], by: Unit) -> str:
     """The name of the unit that a leaf belongs to."""
+    check_choice("by", by, Unit)
     kept = {"module": path[:-1] or path, "block": path[:1], "tensor": path}[by]
     return "/".join(kept)
 

@@ -6,11 +6,12 @@ cohort, so that what a client sees does not depend on who else takes part.
 
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Batch, Cohort, Examples
+from fedjax_sl.checks import check_integer
+from fedjax_sl.data.checks import check_image_dtype, check_partition
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 
@@ -20,8 +21,24 @@ CLIENTS, EXAMPLES = range(2)
 
 
 def normalize(image: jax.Array) -> jax.Array:
-    """(x / 255 - 0.5) / 0.5: uint8 to float32 in [-1, 1], any shape."""
-    return (image.astype(jnp.float32) / 255 - 0.5) / 0.5
+    """Images as a network takes them, the same for training and evaluation.
+
+    uint8 becomes (x / 255 - 0.5) / 0.5 in [-1, 1]; float32 is normalised already, and
+    stays as it is.
+
+    Args:
+      image: any shape.
+
+    Returns:
+      The same shape, float32.
+
+    Raises:
+      ValueError: if the images are of another dtype.
+    """
+    check_image_dtype(image)
+    if image.dtype == jnp.uint8:
+        return (image.astype(jnp.float32) / 255 - 0.5) / 0.5
+    return image
 
 
 def take(examples: Examples, index: jax.Array, weight: jax.Array) -> Batch:
@@ -35,9 +52,7 @@ def take(examples: Examples, index: jax.Array, weight: jax.Array) -> Batch:
     Returns:
       A `Batch` with leading axes `[..., B]`, its images normalised.
     """
-    image = examples.image[index]
-    if image.dtype == jnp.uint8:
-        image = normalize(image)
+    image = normalize(examples.image[index])
     return Batch(image, examples.label[index], weight)
 
 
@@ -68,10 +83,7 @@ def draw_clients(key: jax.Array, *, num_clients: int, cohort_size: int) -> jax.A
     Raises:
       ValueError: if the cohort is empty or larger than the number of clients.
     """
-    if not 1 <= cohort_size <= num_clients:
-        raise ValueError(
-            f"cohort_size={cohort_size}: expected 1 to {num_clients} clients."
-        )
+    check_integer("cohort_size", cohort_size, 1, num_clients)
     everyone = jnp.arange(num_clients, dtype=jnp.int32)
     if cohort_size == num_clients:
         return everyone
@@ -108,10 +120,12 @@ def draw_minibatches(
       The cohort, index and weight `[K, 1, B]`.
 
     Raises:
-      ValueError: if `cohort_size` is not in 1..N.
+      ValueError: if `cohort_size` is not in 1..N, or the partition is none of these
+        examples.
     """
-    dataset, partition = _on_device(dataset, partition)
+    examples, partition = _on_device(dataset, partition)
     client_id = _clients(key, partition, period, cohort_size)
+    check_integer("batch_size", batch_size, 1)
 
     def one(client):
         batches = jnp.maximum(partition.count[client] // batch_size, 1)
@@ -120,7 +134,8 @@ def draw_minibatches(
         return _places(order, place[None], partition.count[client])
 
     index, weight = jax.vmap(one)(client_id)
-    return _cohort(client_id, index, weight, dataset, partition)
+    count = partition.count[client_id]
+    return Cohort(client_id, index, weight, count, examples)
 
 
 def draw_epochs(
@@ -151,10 +166,13 @@ def draw_epochs(
       example of the client once, in a new order, then padding.
 
     Raises:
-      ValueError: if `cohort_size` is not in 1..N.
+      ValueError: if `cohort_size` is not in 1..N, or the partition is none of these
+        examples.
     """
-    dataset, partition = _on_device(dataset, partition)
+    examples, partition = _on_device(dataset, partition)
     client_id = _clients(key, partition, period, cohort_size)
+    check_integer("batch_size", batch_size, 1)
+    check_integer("epochs", epochs, 1)
     steps = -(-partition.index.shape[1] // batch_size)
     place = jnp.arange(steps * batch_size).reshape(steps, batch_size)
 
@@ -168,17 +186,16 @@ def draw_epochs(
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batches)
 
     index, weight = jax.vmap(all_epochs)(client_id)
-    return _cohort(client_id, index, weight, dataset, partition)
+    count = partition.count[client_id]
+    return Cohort(client_id, index, weight, count, examples)
 
 
-def _on_device(dataset: Dataset, partition: Partition) -> tuple[Dataset, Partition]:
-    """The same as JAX arrays, which a traced index can select from, shapes checked."""
-    dataset, partition = jax.tree.map(jnp.asarray, (dataset, partition))
-    chex.assert_rank([dataset.image, dataset.label], [4, 1])
-    chex.assert_rank([partition.index, partition.count], [2, 1])
-    chex.assert_equal_shape_prefix([dataset.image, dataset.label], 1)
-    chex.assert_equal_shape_prefix([partition.index, partition.count], 1)
-    return dataset, partition
+def _on_device(dataset: Dataset, partition: Partition) -> tuple[Examples, Partition]:
+    """The same as JAX arrays, which a traced index can select from."""
+    check_partition(*partition, num_examples=len(dataset.label))
+    label = jnp.asarray(dataset.label, jnp.int32)
+    examples = Examples(jnp.asarray(dataset.image), label)
+    return examples, jax.tree.map(jnp.asarray, partition)
 
 
 def _clients(key, partition: Partition, period, cohort_size: int) -> jax.Array:
@@ -202,8 +219,3 @@ def _places(order, place, count) -> tuple[jax.Array, jax.Array]:
     # batch statistics stay its own; a client without any gets example 0.
     example = jnp.maximum(order[place % jnp.maximum(count, 1)], 0)
     return example, (place < count).astype(jnp.float32)
-
-
-def _cohort(client_id, index, weight, dataset, partition) -> Cohort:
-    examples = Examples(dataset.image, dataset.label)
-    return Cohort(client_id, index, weight, partition.count[client_id], examples)

@@ -1,14 +1,15 @@
 """Whole data sets as uint8 arrays: the embedded digits, and any TFDS set by name."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import jax
 import numpy as np
 from PIL import Image
 
+from fedjax_sl.checks import check_integer, check_types
 from fedjax_sl.data.cache import cache_folder, cached
+from fedjax_sl.data.checks import check_examples
 from fedjax_sl.data.prepared import (
     DataError,
     decode,
@@ -16,16 +17,17 @@ from fedjax_sl.data.prepared import (
     pick_split,
     to_uint8,
 )
+from fedjax_sl.settings import pytree
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """Images with one label each; the arrays are leaves, the names are static.
 
     Attributes:
-      image: `[n, H, W, Ch]` uint8.
-      label: `[n]` int32, in 0..C-1.
+      image: `[n, H, W, Ch]` uint8; or float32, which is taken as normalised already.
+      label: `[n]` integers in 0..C-1, int32 once on a device.
       name: what the set is called.
       class_names: C names.
     """
@@ -35,10 +37,33 @@ class Dataset:
     name: str = field(metadata={"static": True})
     class_names: tuple[str, ...] = field(metadata={"static": True})
 
+    def __post_init__(self):
+        """Checks shapes and dtypes, and the labels where they are not traced."""
+        check_types(self)
+        check_examples(self.image, self.label, self.num_classes)
+
     @property
     def num_classes(self) -> int:
         """C."""
         return len(self.class_names)
+
+    def first(self, count: int | None, name: str = "count") -> "Dataset":
+        """The first so many of the examples, or all of them.
+
+        Args:
+          count: how many, from 1 to n; None for all.
+          name: what the caller calls the number.
+
+        Returns:
+          The set of these.
+
+        Raises:
+          ValueError: if there are not as many.
+        """
+        if count is None:
+            return self
+        check_integer(name, count, 1, len(self.label))
+        return replace(self, image=self.image[:count], label=self.label[:count])
 
 
 def load(

@@ -44,12 +44,27 @@ class Outcome(NamedTuple):
     rounds: list[dict[str, Any]]
 
 
+OF_THE_IMAGES = (
+    "name",
+    "dir",
+    "image_size",
+    "train_examples",
+    "test_examples",
+    "num_clients",
+)
+"""Fields of the data that do not only say who owns which example."""
+
+
 def _static(config: Run) -> Any:
-    """What runs must share to be considered for one program."""
+    """What runs must share to be considered for one program.
+
+    Of the data, the partition is an argument of the program, whatever it is drawn from.
+    """
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     for name in ("method", "seed", "channel"):
         del fields[name]
-    return type(config), repr(fields)
+    shared = {name: getattr(config.data, name) for name in OF_THE_IMAGES}
+    return type(config), repr({**fields, "data": shared})
 
 
 def _padded(partition: Partition, most: int) -> Partition:

@@ -9,13 +9,14 @@ from typing import Any, ClassVar, Literal, get_type_hints
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.checks import check_integer, check_types
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.federation.faults import Corruption
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.config import usual_keep_probability
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.models.conv import Lowering, Precision
-from fedjax_sl.models.vgg import Norm
+from fedjax_sl.models.vgg import Depth, Norm
 from fedjax_sl.settings import MappingName
 
 
@@ -47,6 +48,10 @@ class DataConfig:
     alpha: float = 0.5
     """Concentration of the Dirichlet partition, > 0; smaller is more uneven."""
 
+    min_size: int = 10
+    """Examples that each client has at least in the Dirichlet partition, >= 1, which is
+    drawn again while one has fewer."""
+
     shards_per_client: int = 2
     """Shards that each client gets in the partition by shards, >= 1."""
 
@@ -56,12 +61,22 @@ class DataConfig:
     major_share: float = 0.95
     """Share of the examples dealt by label in the mixed partition, in [0, 1]."""
 
+    partition_seed: int | None = None
+    """Seed of the partition alone, in [0, 2^31); that of the run if not given."""
+
+    def __post_init__(self):
+        """Checks types and choices, and the ranges that no partition checks."""
+        check_types(self)
+        check_integer("num_clients", self.num_clients, 1)
+        check_integer("min_size", self.min_size, 1)
+        check_integer("partition_seed", self.partition_seed or 0, 0, 2**31 - 1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """The network and where it is cut."""
 
-    depth: Literal[11, 13, 16, 19] = 11
+    depth: Depth = 11
     """Layers of the VGG."""
 
     cut: int = 4
@@ -80,6 +95,10 @@ class ModelConfig:
     """Of the products in convolutions; parameters and all else are float32. tf32 and
     bf16 are fast on hardware that has them; a CPU takes float32 for tf32."""
 
+    def __post_init__(self):
+        """Checks types and choices; the network checks the ranges."""
+        check_types(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CNNConfig:
@@ -94,6 +113,10 @@ class CNNConfig:
     precision: Precision = "float32"
     """Of the products in convolutions; parameters and all else are float32. tf32 and
     bf16 are fast on hardware that has them; a CPU takes float32 for tf32."""
+
+    def __post_init__(self):
+        """Checks types and choices; the network checks the ranges."""
+        check_types(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +139,8 @@ class RunConfig:
     """Rounds between two evaluations on the test split, >= 1."""
 
     seed: int = 0
-    """The run's only source of randomness, in [0, 2^31)."""
+    """The run's only source of randomness, unless the partition has a seed of its own,
+    in [0, 2^31)."""
 
     failure_probability: float = 0.0
     """Probability that a client that is drawn fails to answer, until clients are drawn
@@ -146,7 +170,8 @@ class RunConfig:
     Not with scan or vmap, which say how many."""
 
     def __post_init__(self):
-        """Checks the ranges that need nothing else to be known."""
+        """Checks types and choices, and the ranges that need nothing else."""
+        check_types(self)
         for name in ("rounds", "batch_size", "eval_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: expected at least 1.")
@@ -173,10 +198,6 @@ class RunConfig:
         if self.chunk is not None and self.mapping in ("scan", "vmap"):
             raise ValueError(
                 f"chunk={self.chunk}: expected none with mapping={self.mapping!r}."
-            )
-        if self.data.num_clients < 1:
-            raise ValueError(
-                f"num_clients={self.data.num_clients}: expected at least 1."
             )
         if self.cohort_size > self.data.num_clients:
             raise ValueError(

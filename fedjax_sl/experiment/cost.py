@@ -1,7 +1,6 @@
 """`fedjax-sl cost METHOD`: what clients compute and send, as tables."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -14,14 +13,14 @@ from fedjax_sl.analysis.savings import (
     networks,
 )
 from fedjax_sl.experiment.options import parse
-from fedjax_sl.models.vgg import Norm
+from fedjax_sl.models.vgg import Depth, Norm
 
 
 @dataclass(frozen=True, kw_only=True)
 class FedSLCost:
     """Parameters, operations and activations on each side of each cut of a VGG."""
 
-    depth: Literal[11, 13, 16, 19] = 19
+    depth: Depth = 19
     """Layers of the VGG."""
 
     width: float = 1.0

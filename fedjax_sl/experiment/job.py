@@ -1,6 +1,5 @@
 """From a configuration to everything that a run needs."""
 
-import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -36,13 +35,22 @@ class Job(NamedTuple):
 def divide(config: DataConfig, labels: np.ndarray, seed: int) -> Partition:
     """Who owns which examples.
 
+    Args:
+      config: how they are shared out.
+      labels: `[n]`.
+      seed: of the run, which stands for that of the partition if there is none.
+
+    Returns:
+      A partition.
+
     Raises:
       ValueError: if a client would have none.
     """
-    rng = np.random.default_rng(seed)
+    own = config.partition_seed
+    rng = np.random.default_rng(seed if own is None else own)
     options = {
         "shards": {"shards_per_client": config.shards_per_client},
-        "dirichlet": {"alpha": config.alpha},
+        "dirichlet": {"alpha": config.alpha, "min_size": config.min_size},
         "pathological": {"classes_per_client": config.classes_per_client},
         "mixed": {"major_share": config.major_share},
     }.get(config.partition, {})
@@ -74,17 +82,6 @@ def on_data(config: Run, train: Dataset, test: Dataset) -> Job:
     return Job(config, method, train, test, partition, prompt)
 
 
-def _first(dataset: Dataset, count: int | None, name: str) -> Dataset:
-    """The first so many examples, or all."""
-    available = len(dataset.label)
-    if count is None:
-        return dataset
-    if not 1 <= count <= available:
-        raise ValueError(f"{name}={count}: expected 1 to {available}.")
-    image, label = dataset.image[:count], dataset.label[:count]
-    return dataclasses.replace(dataset, image=image, label=label)
-
-
 def prepare(config: Run) -> Job:
     """Loads the data, divides it, and builds model and method.
 
@@ -96,6 +93,6 @@ def prepare(config: Run) -> Job:
     train, test = (load(data.name, split=s, **source) for s in ("train", "test"))
     return on_data(
         config,
-        _first(train, data.train_examples, "train_examples"),
-        _first(test, data.test_examples, "test_examples"),
+        train.first(data.train_examples, "train_examples"),
+        test.first(data.test_examples, "test_examples"),
     )

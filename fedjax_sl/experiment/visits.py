@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Cohort
+from fedjax_sl.checks import check_types
 from fedjax_sl.experiment.job import Job
 from fedjax_sl.experiment.training import programs_of
 from fedjax_sl.fedsl.state import delivered
@@ -29,7 +30,8 @@ class Visits:
     """Mini-batches of each client at each of them, >= 2."""
 
     def __post_init__(self):
-        """Checks the ranges."""
+        """Checks types and ranges."""
+        check_types(self)
         for name, least in (("points", 2), ("spacing", 1), ("batches", 2)):
             if getattr(self, name) < least:
                 raise ValueError(

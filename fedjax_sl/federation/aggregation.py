@@ -1,13 +1,18 @@
 """Averages over the clients of a cohort; every tree has the client axis first."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 
+from fedjax_sl.checks import check_choice
 
-def client_weights(num_examples: jax.Array, *, by: str) -> jax.Array:
+
+ClientWeight = Literal["equal", "examples"]
+
+
+def client_weights(num_examples: jax.Array, *, by: ClientWeight) -> jax.Array:
     """The weight omega_k of each client in an average.
 
     Args:
@@ -17,6 +22,7 @@ def client_weights(num_examples: jax.Array, *, by: str) -> jax.Array:
     Returns:
       `[K]` float32, summing to 1; a padded client has weight 0.
     """
+    check_choice("by", by, ClientWeight)
     chex.assert_rank(num_examples, 1)
     share = num_examples if by == "examples" else num_examples > 0
     share = share.astype(jnp.float32)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Algorithm, Cohort
+from fedjax_sl.checks import check_choice
 from fedjax_sl.federation.clients import client_keys
 
 
@@ -102,6 +103,7 @@ def corrupting(algorithm: Algorithm, probability: Any, kind: Corruption) -> Algo
     Returns:
       The method.
     """
+    check_choice("kind", kind, Corruption)
 
     def draw(key: jax.Array, *data: Any, period: jax.Array, **rest: Any) -> Cohort:
         cohort = algorithm.draw(key, *data, period=period, **rest)

@@ -14,10 +14,11 @@ does not depend on c. `RESERVE` leaves room for what a compiler adds.
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import jax
 
+from fedjax_sl.checks import check_choice
 from fedjax_sl.federation.clients import (
     ClientMap,
     chunks,
@@ -91,8 +92,7 @@ def mapping_named(
       ValueError: if the name is unknown, the chunk not positive, or pmap asked for in
         one of several processes, where it would not reach the others.
     """
-    if name not in get_args(MappingName):
-        raise ValueError(f"mapping={name!r}: expected one of {get_args(MappingName)}.")
+    check_choice("mapping", name, MappingName)
     if name in ONE_DEVICE:
         return ONE_DEVICE[name]
     in_turn = jax.default_backend() == "cpu" and name != "chunks"

@@ -6,17 +6,19 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedjax_sl.compression.coding import MAX_BITS, Code, check_code
+from fedjax_sl.checks import check
+from fedjax_sl.compression.coding import MAX_BITS, Code
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compression.units import Unit
+from fedjax_sl.federation.aggregation import ClientWeight
 from fedjax_sl.settings import (
     IntegerPerClass,
     Number,
     OptimizerName,
     PerClass,
     UpdateConfig,
-    check,
     per_client,
+    pytree,
     static,
 )
 
@@ -24,7 +26,7 @@ from fedjax_sl.settings import (
 Preference = Literal["1", "3", "5", "u"]
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, kw_only=True)
 class FedLPQConfig(UpdateConfig):
     """Settings of FedLP-Q (Entropy 2023, 25, 1205).
@@ -65,31 +67,26 @@ class FedLPQConfig(UpdateConfig):
     unit: Unit = static("module")
     """What a layer is: what a module holds, a block of the network, or a tensor."""
 
-    client_weight: Literal["equal", "examples"] = static("equal")
+    client_weight: ClientWeight = static("equal")
     """omega_k: every client the same, or in proportion to its examples."""
 
     charge_statistics: bool = static(True)
     """Count the norm statistics that are sent, in float32, with their layer."""
 
     def __post_init__(self):
-        """Checks what can be checked: plain numbers, not traced values."""
+        """Checks what can be checked: choices and plain numbers, not traced values."""
+        super().__post_init__()
         check(self, "keep_probability", lambda v: 0 < v <= 1, "a number in (0, 1]")
         check(self, "momentum", lambda v: 0 <= v < 1, "a number in [0, 1)")
         for name in ("cohort_size", "local_epochs"):
             check(self, name, lambda v: v >= 1, "at least 1")
         check(self, "learning_rate", lambda v: 0 <= v < float("inf"), "a number >= 0")
-        super().__post_init__()
         check(
             self,
             "bits",
             lambda v: 1 <= v <= MAX_BITS or v == FLOAT_BITS,
             f"1 to {MAX_BITS} bits, or {FLOAT_BITS} for float32",
         )
-        check_code(self.code)
-        if self.preference not in (None, *PREFERENCES):
-            raise ValueError(
-                f"preference={self.preference!r}: expected one of {tuple(PREFERENCES)}."
-            )
 
 
 PREFERENCES = {

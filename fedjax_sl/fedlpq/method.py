@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from fedjax_sl.algorithm import Algorithm, Cohort, RoundMetrics
+from fedjax_sl.checks import check_integer
 from fedjax_sl.compression.pruning import draw_layers
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compression.units import per_leaf
@@ -207,6 +208,7 @@ def fedlpq(
     Raises:
       ValueError: if the number of networks does not suit the configuration.
     """
+    check_integer("num_clients", num_clients, 1)
     models = (model,) if isinstance(model, nn.Module) else tuple(model)
     expected = 1 if config.preference is None else 5
     if len(models) != expected:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sl.algorithm import Link
+from fedjax_sl.checks import check_choice
 from fedjax_sl.compression.coding import NORM_BITS, elias_lengths
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compression.units import Unit, leaves_of, unit_names, unit_of
@@ -38,6 +39,7 @@ def _sizes(tree: Any, names: list[str], by: Unit) -> np.ndarray:
 
 def layers_of(templates: list[Any], by: Unit) -> Layers:
     """The layers of the last of these models, the whole network."""
+    check_choice("by", by, Unit)
 
     def names_of(variables):
         trees = (variables["params"], variables.get("batch_stats", {}))

@@ -6,6 +6,10 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fedjax_sl.checks import check
+from fedjax_sl.compression.dropout import Per
+from fedjax_sl.compression.pruning import Granularity, Scope, Shape
+from fedjax_sl.federation.aggregation import ClientWeight
 from fedjax_sl.settings import (
     Integer,
     IntegerPerClass,
@@ -13,13 +17,13 @@ from fedjax_sl.settings import (
     OptimizerName,
     PerClass,
     UpdateConfig,
-    check,
     per_client,
+    pytree,
     static,
 )
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True, kw_only=True)
 class FedSLConfig(UpdateConfig):
     """Settings of FedSL (arXiv 2412.06414).
@@ -59,16 +63,16 @@ class FedSLConfig(UpdateConfig):
     """t_1, round at which it reaches its final value; if not given, a run takes half of
     its rounds, and the bare algorithm t_0."""
 
-    prune_shape: Literal["cubic", "linear", "constant"] = static("cubic")
+    prune_shape: Shape = static("cubic")
     """How the ratio grows in between."""
 
-    granularity: Literal["filter", "weight"] = static("filter")
+    granularity: Granularity = static("filter")
     """Prune whole output filters, or single weights."""
 
     importance: Literal["taylor", "magnitude", "random"] = static("taylor")
     """Score: (gradient x weight)^2, absolute weight, or a random draw."""
 
-    prune_scope: Literal["layer", "global"] = static("layer")
+    prune_scope: Scope = static("layer")
     """Rank within each kernel, or over all client kernels together."""
 
     mask_scope: Literal["per_client", "common"] = static("per_client")
@@ -109,7 +113,7 @@ class FedSLConfig(UpdateConfig):
     rescale: bool = static(True)
     """Divide the activations that remain by 1 - p."""
 
-    dropout_per: Literal["element", "channel"] = static("element")
+    dropout_per: Per = static("element")
     """Drop single activations or whole channels of an example."""
 
     dropout_mask: Literal["shared_key", "bitmap"] = static("shared_key")
@@ -118,7 +122,7 @@ class FedSLConfig(UpdateConfig):
     charge_scoring: bool = static(True)
     """Count what the pass that scores weights sends over the cut."""
 
-    client_weight: Literal["equal", "examples"] = static("equal")
+    client_weight: ClientWeight = static("equal")
     """omega_k: every client the same, or in proportion to its examples."""
 
     server_update: Literal["merged", "sequential"] = static("merged")
@@ -133,12 +137,12 @@ class FedSLConfig(UpdateConfig):
         return (self.server_update, self.client_update) != ("merged", "parallel")
 
     def __post_init__(self):
-        """Checks what can be checked: plain numbers, not traced values."""
+        """Checks what can be checked: choices and plain numbers, not traced values."""
+        super().__post_init__()
         for name in ("prune_ratio", "dropout_rate", "momentum"):
             check(self, name, lambda v: 0 <= v < 1, "a number in [0, 1)")
         for name in ("bits", "grad_bits", "upload_bits", "down_bits"):
             check(self, name, lambda v: 2 <= v <= 32, "2 to 32 bits")
-        super().__post_init__()
         if self.noise_multiplier is not None and self.client_update == "relay":
             raise ValueError(
                 f"noise_multiplier={self.noise_multiplier}: expected none with "

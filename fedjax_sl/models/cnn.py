@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from fedjax_sl.checks import check_choice, check_integer, check_number
 from fedjax_sl.models.batch_norm import ReluBatchNorm
 from fedjax_sl.models.conv import Conv, Lowering, Precision
 
@@ -97,10 +98,9 @@ def cifar_cnn(
     Raises:
       ValueError: if an argument lies outside its range.
     """
-    if complexity not in COMPLEXITIES:
-        raise ValueError(f"complexity={complexity}: expected 1 to 5.")
-    if num_classes < 2:
-        raise ValueError(f"num_classes={num_classes}: expected at least 2.")
-    if not width > 0:
-        raise ValueError(f"width={width}: expected a number > 0.")
+    check_choice("lowering", lowering, Lowering)
+    check_choice("precision", precision, Precision)
+    check_integer("complexity", complexity, 1, max(COMPLEXITIES))
+    check_integer("num_classes", num_classes, 2)
+    check_number("width", width, lambda v: 0 < v < float("inf"), "> 0")
     return CifarCNN(complexity, num_classes, width, lowering, precision)

@@ -17,7 +17,7 @@ the batch that stay in a core's cache, or with few input channels a convolution.
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import chex
 import jax
@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from fedjax_sl.checks import check_choice
 from fedjax_sl.models.im2col import FEW_CHANNELS, im2col, kernel_gradient
 from fedjax_sl.models.tiles import TILE
 from fedjax_sl.models.winograd import winograd
@@ -146,16 +147,10 @@ def conv(
     Raises:
       ValueError: if the lowering or the precision is unknown.
     """
+    check_choice("lowering", lowering, Lowering)
+    check_choice("precision", precision, Precision)
     chex.assert_rank([x, kernel], 4)
     chex.assert_equal(x.shape[-1], kernel.shape[2])
-    if lowering not in get_args(Lowering):
-        raise ValueError(
-            f"lowering={lowering!r}: expected one of {get_args(Lowering)}."
-        )
-    if precision not in _PRECISIONS:
-        raise ValueError(
-            f"precision={precision!r}: expected one of {get_args(Precision)}."
-        )
     if lowering == "auto":
         lowering = choose(x.shape, kernel.shape, jax.default_backend())
     dtype, _ = _PRECISIONS[precision]

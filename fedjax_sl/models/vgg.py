@@ -13,12 +13,14 @@ from typing import Literal
 import jax
 from flax import linen as nn
 
+from fedjax_sl.checks import check_choice, check_integer, check_number
 from fedjax_sl.models.conv import Conv, Lowering, Precision
 from fedjax_sl.models.norm import GroupNormRelu
 from fedjax_sl.models.pool import max_pool
 from fedjax_sl.models.split import SplitModel, Stages
 
 
+Depth = Literal[11, 13, 16, 19]
 Norm = Literal["group", "batch", "none"]
 
 BLOCKS = {
@@ -49,6 +51,7 @@ class ConvStage(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Returns the stage's activations."""
+        check_choice("norm", self.norm, Norm)
         conv = Conv(
             self.features,
             lowering=self.lowering,
@@ -80,7 +83,7 @@ class DenseStage(nn.Module):
 
 
 def split_vgg(
-    depth: int = 19,
+    depth: Depth = 19,
     *,
     cut: int,
     num_classes: int = 10,
@@ -108,19 +111,14 @@ def split_vgg(
     Raises:
       ValueError: if an argument lies outside its range.
     """
-    if depth not in BLOCKS:
-        raise ValueError(f"depth={depth}: expected one of {sorted(BLOCKS)}.")
+    check_choice("depth", depth, Depth)
+    check_choice("norm", norm, Norm)
+    check_choice("lowering", lowering, Lowering)
+    check_choice("precision", precision, Precision)
+    check_number("width", width, lambda v: 0 < v < float("inf"), "> 0")
+    check_integer("num_classes", num_classes, 2)
     blocks = BLOCKS[depth]
-    if not 1 <= cut <= sum(blocks):
-        raise ValueError(
-            f"cut={cut}: VGG-{depth} can be cut after convolution 1 to {sum(blocks)}."
-        )
-    if norm not in ("group", "batch", "none"):
-        raise ValueError(f"norm={norm!r}: expected 'group', 'batch' or 'none'.")
-    if not width > 0:
-        raise ValueError(f"width={width}: expected a number > 0.")
-    if num_classes < 2:
-        raise ValueError(f"num_classes={num_classes}: expected at least 2.")
+    check_integer("cut", cut, 1, sum(blocks))
     if min(input_shape[:2]) < SMALLEST_IMAGE:
         raise ValueError(
             f"input_shape={input_shape}: VGG halves its input {len(CHANNELS)} times "

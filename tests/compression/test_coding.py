@@ -258,6 +258,44 @@ def test_a_level_too_large_is_refused_by_both_sides():
             decode(message_of(written_out(1, 2, levels, "omega")))
 
 
+@pytest.mark.parametrize(
+    "levels, said",
+    [
+        (np.array([2**32 + 1], np.int64), "levels in -16..16"),
+        (np.array([1, -(2**40)], np.int64), "levels in -16..16"),
+        (np.array([2**63 + 5], np.uint64), "levels in -16..16"),
+        (np.array([1.7]), "levels of dtype float64: expected integers"),
+        (np.array([2.0], np.float32), "levels of dtype float32: expected integers"),
+        (np.array([True]), "levels of dtype bool: expected integers"),
+    ],
+)
+def test_levels_are_looked_at_before_they_are_converted(levels, said):
+    with pytest.raises(ValueError, match=said):
+        encode(Quantized(np.float32(1), levels), bits=4)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint16])
+def test_levels_of_any_integers_are_the_same_message(dtype):
+    levels = np.array([[3, 0], [16, 1]])
+    wide = Quantized(np.float32(1), levels.astype(dtype))  # type: ignore[arg-type]
+    assert encode(wide, bits=4) == encode(layer(1, levels.reshape(-1)), bits=4)
+    nothing = Quantized(np.float32(0), np.zeros(0, dtype))  # type: ignore[arg-type]
+    assert decode(encode(nothing, bits=4))[0].level.size == 0
+
+
+def test_what_is_no_number_of_bits_or_no_norm_is_refused():
+    for bits in (4.7, "4", None, True):
+        for count in (encode, message_bits):
+            with pytest.raises(ValueError, match="bits=.*: expected an integer"):
+                count(layer(1, [0]), bits=bits)
+    for norm in (1e39, np.ones(1), np.nan):
+        with pytest.raises(ValueError, match="norm=.*: expected a finite float32"):
+            encode(Quantized(norm, np.zeros(1, np.int32)), bits=4)
+    message = encode(layer(1, [1]), bits=np.int64(4))
+    with pytest.raises(ValueError, match="num_bits=.*: expected an integer"):
+        decode(Message(message.data, float(message.num_bits)))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("bits", [0, 17, -1])
 def test_bits_out_of_range_are_refused(bits):
     with pytest.raises(ValueError, match=f"bits={bits}: expected 1 to 16"):

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -174,3 +176,24 @@ def test_the_range_form_of_a_constant_and_at_full_precision(key):
     np.testing.assert_array_equal(coarse["a"], tree["a"])
     same = reconstruct_range_tree(key, tree, levels=3, exact=jnp.bool_(True))
     np.testing.assert_array_equal(same["b"], tree["b"])
+
+
+@pytest.mark.parametrize("levels", [0, -1, 2.5, "4"])
+def test_levels_that_are_none_are_refused(key, levels):
+    x = jnp.array([1.0, -2.0])
+    for function in (
+        partial(quantize, key, x, norm="max"),
+        partial(quantize_tree, key, {"a": x}, norm="l2"),
+        partial(reconstruct_range_tree, key, {"a": x}),
+        partial(exact_variance, x, norm="max"),
+        partial(variance_bound, 2, norm="max"),
+    ):
+        with pytest.raises(ValueError, match=f"levels={levels!r}: expected"):
+            function(levels=levels)
+
+
+@pytest.mark.parametrize("bits", [7.5, "8", None])
+def test_bits_that_are_no_integer_are_refused(bits):
+    with pytest.raises(ValueError, match=f"bits={bits!r}: expected an integer"):
+        levels_from_bits(bits, signed=True)
+    assert levels_from_bits(np.int64(8), signed=True) == 127

@@ -1,7 +1,7 @@
 """Clients that fail, and clients that send nonsense, take nothing from the others."""
 
 import dataclasses
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -110,16 +110,19 @@ def test_what_is_sound():
     assert not sound({"a": jnp.array(jnp.nan)}, 5.0)
 
 
-def drawn(key, probability, period=0, round=0):
+@cache
+def draw_of(fault, *how):
+    """The draw of cohorts with a fault, compiled once."""
+    draw = fault(programs_of(split)[0], *how).draw
     data = tiny_dataset()
-    return failing(split(), probability).draw(
-        key,
-        data,
-        tiny_partition(data),
-        round=round,
-        period=jnp.int32(period),
-        batch_size=3,
+    given = partial(draw, batch_size=3)
+    return jax.jit(
+        lambda key, **numbers: given(key, data, tiny_partition(data), **numbers)
     )
+
+
+def drawn(key, probability, period=0, round=0):
+    return draw_of(failing, probability)(key, round=round, period=period)
 
 
 def test_who_fails_is_drawn_by_client_and_period(key):
@@ -245,14 +248,8 @@ def test_in_a_relay_the_next_has_the_last_model_that_can_be_used(key):
 
 
 def test_who_is_corrupted_is_drawn_by_client_and_period(key):
-    data = tiny_dataset()
-
     def faults(probability, kind, period):
-        algorithm = corrupting(split(), probability, kind)
-        sizes = dict(batch_size=3, round=0)
-        cohort = algorithm.draw(
-            key, data, tiny_partition(data), period=jnp.int32(period), **sizes
-        )
+        cohort = draw_of(corrupting, probability, kind)(key, round=0, period=period)
         return np.array(cohort.fault)
 
     found = np.array([faults(0.3, "flip", n) for n in range(100)])

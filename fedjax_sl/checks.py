@@ -1,0 +1,127 @@
+"""What is given, checked where it is given: one sentence, with what is allowed."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from functools import cache
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+
+Allowed = Callable[[Any], bool]
+
+
+def check(config: Any, name: str, allowed: Allowed, range: str) -> None:
+    """Refuses a field with plain numbers out of range; arrays and traced values pass.
+
+    Raises:
+      ValueError: naming the field, its value and the range.
+    """
+    value = getattr(config, name)
+    for one in value if isinstance(value, tuple) else (value,):
+        if isinstance(one, Real) and not allowed(one):
+            raise ValueError(f"{name}={one}: expected {range}.")
+
+
+def check_number(name: str, value: Any, allowed: Allowed, range: str) -> None:
+    """Refuses what is plain and no number of this range; arrays pass.
+
+    Raises:
+      ValueError: naming it, its value and the range.
+    """
+    if _plain(value) and not (_fits(value, float) and allowed(value)):
+        raise ValueError(f"{name}={value!r}: expected a number {range}.")
+
+
+def check_integer(name: str, value: Any, least: int, most: int | None = None) -> None:
+    """Refuses a plain number that is no integer of this range; arrays pass.
+
+    Raises:
+      ValueError: naming it, its value and the range.
+    """
+    if not _plain(value):
+        return
+    if not _fits(value, int):
+        raise ValueError(f"{name}={value!r}: expected an integer.")
+    if value < least or (most is not None and value > most):
+        range = f"at least {least}" if most is None else f"{least} to {most}"
+        raise ValueError(f"{name}={value}: expected {range}.")
+
+
+def check_choice(name: str, value: Any, choices: Any) -> None:
+    """Refuses what is not among the values of a `Literal`.
+
+    Raises:
+      ValueError: naming it, its value and the choices.
+    """
+    if not _fits(value, choices):
+        raise ValueError(f"{name}={value!r}: expected {_shown(choices)}.")
+
+
+def check_types(config: Any) -> None:
+    """Refuses fields whose values are not of their annotated types.
+
+    Where a field is not static, arrays and traced values pass for numbers.
+
+    Args:
+      config: a dataclass.
+
+    Raises:
+      ValueError: naming the field, its value and what is allowed.
+    """
+    for name, (hint, static) in _annotations(type(config)).items():
+        value = getattr(config, name)
+        if not _fits(value, hint) and (static or _plain(value)):
+            raise ValueError(f"{name}={value!r:.60}: expected {_shown(hint)}.")
+
+
+@cache
+def _annotations(kind: type) -> dict[str, tuple[Any, bool]]:
+    """Of each field of a dataclass, its type, and whether it is static."""
+    hints = get_type_hints(kind)
+    return {
+        one.name: (hints[one.name], one.metadata.get("static", False))
+        for one in fields(kind)
+    }
+
+
+def _plain(value: Any) -> bool:
+    """Whether a value is Python's own rather than an array or a traced one."""
+    if isinstance(value, tuple):
+        return all(map(_plain, value))
+    return isinstance(value, Real | str | None)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type; numbers may be NumPy's, and flags are none."""
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    flag = isinstance(value, bool | np.bool)
+    if kind is Literal:
+        return any(isinstance(value, type(one)) and value == one for one in inner)
+    if kind in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if kind is tuple and isinstance(value, tuple):
+        inner = inner[:1] * len(value) if Ellipsis in inner else inner
+        return len(inner) == len(value) and all(map(_fits, value, inner))
+    if kind in (int, float):
+        number = Integral if kind is int else Real
+        return isinstance(value, number) and not flag
+    if kind is bool:
+        return flag
+    return kind is Any or isinstance(value, kind)
+
+
+def _shown(hint: Any) -> str:
+    """A type as a sentence has it."""
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if kind is Literal:
+        return f"one of {inner}"
+    if kind in (Union, UnionType):
+        return " or ".join(map(_shown, inner))
+    if kind is tuple and Ellipsis in inner:
+        return f"a tuple, each {_shown(inner[0])}"
+    names = {int: "an integer", float: "a number", bool: "True or False"}
+    names |= {str: "a text", NoneType: "None"}
+    return names.get(kind, getattr(kind, "__name__", str(kind)))

@@ -1,0 +1,101 @@
+"""Data that cannot be meant: refused in one sentence, where the values are known.
+
+Shapes and dtypes always are; values are looked at in arrays on the host or on a device,
+never in traced ones.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+
+def check_examples(image: Any, label: Any, num_classes: int) -> None:
+    """Refuses images and labels that are no data set.
+
+    Args:
+      image: `[n, H, W, Ch]` uint8, or float32 if normalised already.
+      label: `[n]` integers in 0..C-1.
+      num_classes: C.
+
+    Raises:
+      ValueError: naming what is wrong.
+    """
+    for name, array, rank in (("image", image, 4), ("label", label, 1)):
+        if not hasattr(array, "dtype"):
+            kind = type(array).__name__
+            raise ValueError(f"{name}: expected an array, found a {kind}.")
+        if len(array.shape) != rank:
+            axes = {4: "[n, H, W, Ch]", 1: "[n]"}[rank]
+            raise ValueError(f"{name} of shape {array.shape}: expected {axes}.")
+    check_image_dtype(image)
+    if not np.issubdtype(label.dtype, np.integer):
+        raise ValueError(f"label of dtype {label.dtype}: expected integers.")
+    if image.shape[0] != label.shape[0] or not label.shape[0]:
+        raise ValueError(
+            f"{image.shape[0]} images and {label.shape[0]} labels: expected as many of "
+            "both, at least 1."
+        )
+    values = _known(label)
+    if values is not None:
+        least, most = int(values.min()), int(values.max())
+        if not 0 <= least <= most < num_classes:
+            wrong = least if least < 0 else most
+            raise ValueError(
+                f"label={wrong}: expected 0 to {num_classes - 1}, one of "
+                f"{num_classes} classes."
+            )
+
+
+def check_image_dtype(image: Any) -> None:
+    """Refuses images of which it is not known whether they are normalised."""
+    if image.dtype not in (np.uint8, np.float32):
+        raise ValueError(
+            f"image of dtype {image.dtype}: expected uint8, or float32 that is "
+            "normalised already."
+        )
+
+
+def check_partition(index: Any, count: Any, num_examples: int) -> None:
+    """Refuses a partition that is none of so many examples.
+
+    Args:
+      index: `[N, M]` integers, each client's examples, then -1.
+      count: `[N]` integers, how many each owns.
+      num_examples: n.
+
+    Raises:
+      ValueError: naming what is wrong.
+    """
+    if len(index.shape) != 2 or count.shape != index.shape[:1]:
+        raise ValueError(
+            f"partition of index {index.shape} and count {count.shape}: expected "
+            "[N, M] and [N]."
+        )
+    index, count = _known(index), _known(count)
+    if index is None or count is None or not index.size:
+        return
+    least, most = int(index.min()), int(index.max())
+    if least < -1 or most >= num_examples:
+        wrong = least if least < -1 else most
+        raise ValueError(
+            f"partition.index={wrong}: expected 0 to {num_examples - 1}, one of "
+            f"{num_examples} examples, or -1 for padding."
+        )
+    owned = np.arange(index.shape[1]) < count[:, None]
+    if ((index >= 0) != owned).any() or (count > index.shape[1]).any():
+        client = int(((index >= 0).sum(axis=1) != count).argmax())
+        raise ValueError(
+            f"partition.count={count[client]} of client {client}: expected as many "
+            "examples in its index, then padding of -1."
+        )
+
+
+def _known(array: Any) -> np.ndarray | None:
+    """The values of an array, unless it is traced, or other processes hold a part."""
+    if isinstance(array, np.ndarray):
+        return array
+    if isinstance(array, Tracer) or not isinstance(array, jax.Array):
+        return None
+    return np.asarray(array) if array.is_fully_addressable else None
