@@ -6,6 +6,8 @@ import tempfile
 import jax
 import pytest
 
+from tests import draws
+
 
 # Nearly all the time of these tests goes into compiling programs that run once.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
@@ -16,6 +18,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+draws.register()
 
 
 @pytest.fixture

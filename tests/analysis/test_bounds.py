@@ -26,6 +26,7 @@ from fedjax_sl.compression import (
     exact_variance,
     quantize,
 )
+from tests.draws import examples
 
 
 def test_participation_counts_every_outcome():
@@ -96,7 +97,7 @@ layers = st.lists(st.integers(-8, 8) | st.integers(-256, 256), min_size=1, max_s
 
 @pytest.mark.parametrize("code", ["gamma", "omega"])
 @given(levels=layers, bits=st.integers(8, 16))
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=examples(80))
 def test_no_message_is_longer_than_proposition_2_allows(code, levels, bits):
     message = encode(Quantized(np.float32(1), np.array(levels)), bits=bits, code=code)
     mean = np.abs(levels).mean()
@@ -139,7 +140,7 @@ def test_proposition_2_in_expectation(key, code, bits):
 
 @pytest.mark.parametrize("code", ["gamma", "omega", "delta"])
 @given(levels=layers)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 def test_no_payload_is_shorter_than_the_entropy(code, levels):
     payload = code_length(np.array(levels), bits=10, code=code) - 32
     payload -= int(elias_lengths(10, code=code))

@@ -19,6 +19,7 @@ from fedjax_sl.compression.coding import (
     message_bits,
 )
 from fedjax_sl.compression.quantization import Quantized, levels_from_bits, quantize
+from tests.draws import examples
 
 
 CODEWORDS = {  # of gamma, delta and omega
@@ -177,7 +178,7 @@ def test_the_worked_message_that_is_random(key):
     norm=st.floats(0, 2.0**127, width=32, allow_subnormal=False),
     data=st.data(),
 )
-@hypothesis.settings(deadline=None, max_examples=150)
+@hypothesis.settings(max_examples=examples(150))
 def test_round_trip_bit_for_bit(bits, code, norm, data):
     near = st.integers(-min(40, 2**bits), min(40, 2**bits))
     level = near | st.integers(-(2**bits), 2**bits)

@@ -17,6 +17,7 @@ from fedjax_sl.compression import (
     taylor_scores,
 )
 from fedjax_sl.compression.pruning import lowest
+from tests.draws import examples
 from tests.worlds import assert_equal
 
 
@@ -44,7 +45,7 @@ def kernels(tree):
     scores=st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0, 1e-30, 1e30]), min_size=1),
     data=st.data(),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 def test_lowest_is_a_stable_sort_cut_off(scores, data):
     count = data.draw(st.integers(0, len(scores)))
     marked = np.asarray(lowest(jnp.array(scores), jnp.int32(count)))

@@ -18,6 +18,7 @@ from fedjax_sl.compression import (
     reconstruct_tree,
     variance_bound,
 )
+from tests.draws import examples
 
 
 NORMS = ["max", "l2"]
@@ -69,7 +70,7 @@ def test_variance_falls_with_the_square_of_the_levels(key):
 
 @pytest.mark.parametrize("norm", NORMS)
 @given(x=tensors, levels=st.integers(1, 255))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=examples(40))
 def test_codes_fit_and_keep_signs(norm, x, levels):
     quantized = quantize(jax.random.key(3), jnp.array(x), levels=levels, norm=norm)
     level = np.asarray(quantized.level)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 
 import numpy as np
 import pytest
@@ -13,9 +12,10 @@ from fedjax_sl.compression.coding import Message, decode
 from fedjax_sl.experiment.cli import main
 from fedjax_sl.experiment.config import RUNS, from_json, to_json
 from fedjax_sl.experiment.finished import settings as flat
+from tests.draws import examples
 
 
-MANY = int(os.environ.get("FEDJAX_SL_FUZZ", "500"))
+MANY = examples(500)
 """Examples of each; ten times as many messages, and fewer command lines."""
 
 NUMBERS = st.one_of(
@@ -60,7 +60,6 @@ def configurations(draw):
 
 @settings(
     max_examples=MANY,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(values=configurations())
@@ -76,7 +75,7 @@ def test_a_configuration_is_read_or_refused(tmp_path, values):
     assert flat(from_json(path)) == flat(config)
 
 
-@settings(max_examples=MANY, deadline=None)
+@settings(max_examples=MANY)
 @given(text=st.text(max_size=60) | st.sampled_from(["[" * 10**5, '{"a": 1e999}']))
 def test_any_text_is_read_or_refused(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "any.json"
@@ -99,7 +98,6 @@ WORDS = st.one_of(
 
 @settings(
     max_examples=max(MANY // 20, 20),
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(words=st.lists(WORDS, min_size=1, max_size=4))
@@ -119,7 +117,7 @@ def stop_here(config):
     raise SystemExit(77)
 
 
-@settings(max_examples=10 * MANY, deadline=None)
+@settings(max_examples=10 * MANY)
 @given(
     data=st.binary(max_size=60),
     bits=st.integers(-3, 600),

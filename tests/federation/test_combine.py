@@ -14,6 +14,7 @@ from fedjax_sl.federation.combine import Received, clipped, trimmed_mean
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.models import cifar_cnn
+from tests.draws import examples
 from tests.worlds import SHAPE, assert_close, assert_equal, tiny_cohort, tiny_model
 
 
@@ -28,7 +29,7 @@ def combined(one, trim, old=0.0):
     return trimmed_mean(one, {"a": jnp.full(shape, old)}, trim=trim)["a"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(
     n=st.integers(1, 7),
     trim=st.sampled_from([0.0, 0.1, 0.2, 0.34, 0.5]),
