@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedjax_sl.analysis.latency import Record
+from fedjax_sl.analysis.traffic import Record
 
 
 EXACT_ORDERS = (1.1, 1.25, 1.5, 1.75, *range(2, 65), 128, 256, 512, 1024)
@@ -29,8 +29,8 @@ class Participation(NamedTuple):
 
 
 def participation(record: Record) -> Participation:
-    """Counted from what was sent up at the end of rounds."""
-    sent = record.traffic.updates_up > 0
+    """Counted from updates, of which more is sent than what goes beside them."""
+    sent = record.traffic.updates_up > record.side.updates_up
     times = np.bincount(record.client_id[sent].reshape(-1), minlength=1)
     return Participation(int(sent.any(axis=1).sum()), int(times.max()))
 

@@ -12,6 +12,7 @@ from fedjax_sl.experiment.checkpoint import Arrays
 from fedjax_sl.experiment.config import FedSLRun, Run
 from fedjax_sl.fedsl.aggregate import number_bits
 from fedjax_sl.fedsl.config import settings_of
+from fedjax_sl.fedsl.quantizer import coded_bits
 
 
 class UpdateBits(NamedTuple):
@@ -20,7 +21,7 @@ class UpdateBits(NamedTuple):
     Attributes:
       layers: names of the U layers of a client.
       bits: `[K, U]`, of the clients that take part.
-      widths: `[K]` b, bits of each number.
+      widths: `[K]` bits that each number takes.
     """
 
     layers: Sequence[str]
@@ -40,7 +41,7 @@ def _fields(arrays: Arrays, field: str) -> Arrays:
 def update_bits(arrays: Arrays, config: Run) -> UpdateBits | None:
     """Bits of the update of the period that a checkpoint was kept in, or after.
 
-    A number takes b bits, and as many are sent of a tensor as the client's mask keeps.
+    As many numbers are sent of a tensor as the client's mask keeps.
 
     Args:
       arrays: of the checkpoint, by name; none if there is none.
@@ -57,7 +58,7 @@ def update_bits(arrays: Arrays, config: Run) -> UpdateBits | None:
         return None
     takes_part = arrays["weights"] > 0
     settings = settings_of(method, jnp.asarray(arrays["client_id"][takes_part]))
-    widths = np.asarray(number_bits(method, settings), np.int64)
+    widths = np.asarray(coded_bits(method, number_bits(method, settings)), np.int64)
     masks, tensors = _fields(arrays, "mask"), _fields(arrays, "anchor")
     mask = {
         name: masks[name][takes_part] if name in masks else None for name in tensors

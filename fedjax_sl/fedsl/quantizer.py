@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from fedjax_sl.compression.quantization import (
     FLOAT_BITS,
-    levels_from_bits,
     norm_of,
     reconstruct_range_tree,
     reconstruct_tree,
@@ -18,15 +17,41 @@ from fedjax_sl.compression.quantization import (
 from fedjax_sl.fedsl.config import FedSLConfig
 
 
+MOST_BITS = FLOAT_BITS - 2
+"""Bits beyond which levels get no finer: they are counted in int32."""
+
+EXACT_BITS = 24
+"""Integers of so many bits are exact in float32."""
+
+
 def levels_of(config: FedSLConfig, bits: jax.Array) -> jax.Array:
-    """s, the intervals that b bits cut the span of a tensor into."""
-    bits = jnp.minimum(bits, FLOAT_BITS - 2)
+    """s, the intervals that b bits cut the span of a tensor into.
+
+    Where 2^n - 1 is no float32 it is the next one below, or s would become 2^n in the
+    arithmetic, and its values one too many for the bits.
+    """
     by_range = config.quantizer_norm == "range"
-    if config.quantizer_levels == "2^(b-1)-1" and not by_range:
-        return levels_from_bits(bits, signed=True)
-    all_levels = levels_from_bits(bits, signed=False)
-    whole = config.quantizer_levels == "2^b" and not by_range
-    return all_levels if whole else all_levels - 1
+    signed = config.quantizer_levels == "2^(b-1)-1" and not by_range
+    power = jnp.minimum(jnp.asarray(bits, jnp.int32), MOST_BITS) - signed
+    if config.quantizer_levels == "2^b" and not by_range:
+        return jnp.left_shift(1, power)
+    finest = jnp.left_shift(1, jnp.maximum(power - EXACT_BITS, 0))
+    return jnp.left_shift(1, power) - finest
+
+
+def coded_bits(config: FedSLConfig, bits: jax.Array) -> jax.Array:
+    """Bits that one quantised number takes on a link, `[...]` as `bits`.
+
+    Signed levels in [-s, s] are 2 s + 1 values and take ceil(log2(2 s + 1)) bits: b for
+    s = 2^(b-1) - 1, b + 1 for 2^b - 1 and b + 2 for 2^b. On a range there is no sign:
+    s + 1 = 2^b values, b bits. 32 bits are float32.
+    """
+    extra = {"2^(b-1)-1": 0, "2^b-1": 1, "2^b": 2}[config.quantizer_levels]
+    if config.quantizer_norm == "range":
+        extra = 0
+    return jnp.where(
+        bits >= FLOAT_BITS, FLOAT_BITS, jnp.minimum(bits, MOST_BITS) + extra
+    )
 
 
 def span(config: FedSLConfig, x: jax.Array) -> jax.Array:
@@ -66,13 +91,19 @@ def quantized(config: FedSLConfig, key: jax.Array, tree: Any, bits: Any) -> Any:
 def variance_factor(config: FedSLConfig, sizes: Sequence[int], bits: int) -> float:
     """q_b with E|Q_b(v) - v|^2 <= q_b |v|^2 over tensors of these sizes, 0 at 32 bits.
 
+    For a norm `min(M / (4 s^2), sqrt(M) / s)`, as `variance_bound` has it. On a range
+    zeros err, too, and only `(M - 2) / (2 s^2)` holds: the least and the greatest entry
+    are levels, each other one errs by at most (high - low)^2 / (4 s^2), and
+    (high - low)^2 <= 2 (high^2 + low^2). Entries h, -h and zeros half-way between two
+    levels reach it.
+
     A tensor that takes fewer bits by its error adds at most epsilon instead.
-    In the range form the step is that of (2^b - 1) / 2 levels below the largest entry.
     """
     if bits >= FLOAT_BITS:
         return 0.0
-    levels = (2**bits - 1) / 2
-    if config.quantizer_norm != "range":
-        levels = float(levels_of(config, jnp.asarray(bits)))
-    fixed = max(float(variance_bound(m, levels=levels, norm="max")) for m in sizes)
+    levels = float(levels_of(config, jnp.asarray(bits)))
+    if config.quantizer_norm == "range":
+        fixed = max(max(size - 2, 0) / (2 * levels**2) for size in sizes)
+    else:
+        fixed = max(float(variance_bound(m, levels=levels, norm="max")) for m in sizes)
     return max(fixed, config.quantizer_error or 0.0)

@@ -9,7 +9,8 @@ from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.pruning import kept
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.fedsl.config import Settings
-from fedjax_sl.fedsl.quantizer import scales
+from fedjax_sl.fedsl.mask_bits import mask_bits
+from fedjax_sl.fedsl.quantizer import coded_bits, scales
 from fedjax_sl.fedsl.state import FedSLState, Places, Setup
 from fedjax_sl.fedsl.step import Crossed
 from fedjax_sl.fedsl.widths import WIDTH_BITS, Widths
@@ -26,23 +27,15 @@ def _norms(count: int, bits: jax.Array) -> jax.Array:
     return jnp.where(bits < FLOAT_BITS, FLOAT_BITS * count, 0)
 
 
-def _mask_description(setup: Setup, state: FedSLState, pruned: jax.Array) -> jax.Array:
-    """One bit per filter, or per kernel entry, from clients that prune at all."""
-    kernels = [x for x in jax.tree.leaves(state.importance) if x.ndim > 1]
-    by_filter = setup.config.granularity == "filter"
-    flags = sum(x.shape[-1] if by_filter else x.size for x in kernels)
-    return jnp.where(pruned, flags, 0)
-
-
 def _update_side(
-    setup: Setup, state: FedSLState, bits: jax.Array, pruned: jax.Array
+    setup: Setup, state: FedSLState, bits: jax.Array, mask: jax.Array
 ) -> jax.Array:
     """`[K]` bits beside an update: norms, widths where they differ, and the mask."""
     tensors = len(jax.tree.leaves(state.client["params"]))
     side = _norms(tensors * scales(setup.config), bits)
     if setup.config.quantizer_error is not None:
         side += jnp.where(bits < FLOAT_BITS, WIDTH_BITS * tensors, 0)
-    return side + _mask_description(setup, state, pruned)
+    return side + mask
 
 
 def links(
@@ -65,7 +58,9 @@ def links(
 
     Side information is the bitmap of what is dropped at the cut, if one is sent; the
     norms of quantised tensors, how wide their numbers are where that differs, and the
-    mask; and norm statistics, as float32, which go with every model and update.
+    mask; scores and masks of a period that starts, where they must be sent (they go
+    with updates and models, of clients that prune, and scores of all clients if any of
+    them does); and norm statistics, as float32, which go with every model and update.
 
     Args:
       setup: model and configuration.
@@ -95,27 +90,35 @@ def links(
     bitmap = dense * (config.dropout_mask == "bitmap")
 
     full, none = jnp.full_like(present, FLOAT_BITS), jnp.zeros_like(present)
+    pruned = (num_kept < size) & (present > 0)
+    of_mask = mask_bits(config, state.anchor)
+    scores = of_mask.scores_up * (starts & pruned.any()) * present
     handed_down = config.client_update == "relay"
     loaded = starts | handed_down
     if handed_down:
-        updates = Link(size * present, full, none, stats)
+        updates = Link(size * present, full, none, stats + scores)
     else:
-        side = _update_side(setup, state, message.least, num_kept < size) * present
+        side = _update_side(setup, state, message.least, of_mask.up * pruned) * present
         updates = Link(
             num_kept * ends * present,
-            message.least,
+            coded_bits(config, message.least),
             message.more * ends * present,
-            (side + stats) * ends,
+            (side + stats) * ends + scores,
         )
     down_norms = _norms(scales(config), settings.down_bits)
     passes = 1 + (once_more > 0)
     return (
-        Link(size * present * loaded, full, none, stats * loaded),
+        Link(
+            size * present * loaded,
+            full,
+            none,
+            stats * loaded + of_mask.down * (starts & pruned),
+        ),
         Link(crossed.activations + extra, full, none, bitmap),
         Link(examples + once_more, jnp.full_like(present, label_bits), none, none),
         Link(
             crossed.activations + extra,
-            settings.down_bits,
+            coded_bits(config, settings.down_bits),
             none,
             down_norms * passes * present,
         ),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from fedjax_sl.compression.pruning import kept_in_each
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.fedsl.config import FedSLConfig
-from fedjax_sl.fedsl.quantizer import levels_of, span
+from fedjax_sl.fedsl.quantizer import MOST_BITS, levels_of, span
 
 
 FEWEST = 2
@@ -46,7 +46,7 @@ def tensor_bits(config: FedSLConfig, tree: Any, bits: jax.Array) -> Any:
     """
     if config.quantizer_error is None:
         return bits
-    candidates = jnp.arange(FEWEST, FLOAT_BITS - 1)
+    candidates = jnp.arange(FEWEST, MOST_BITS)
     levels = levels_of(config, candidates).astype(jnp.float32)
 
     def one(x):

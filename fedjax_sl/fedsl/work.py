@@ -27,11 +27,15 @@ def scored(
     """`[K]` examples of the pass that scores weights.
 
     It takes place when a period starts, unless it is not to be charged, scores need no
-    pass, or nothing is to be pruned by them.
+    pass, or nothing is to be pruned by them; a common mask is made of the scores of
+    those clients, too, that do not prune.
     """
     examples = (places.weight > 0).sum(axis=1)
     charged = config.importance == "taylor" and config.charge_scoring
-    return examples * (charged & starts & (settings.prune_ratio > 0))
+    prunes = settings.prune_ratio > 0
+    if config.mask_scope == "common":
+        prunes = (prunes & (examples > 0)).any()
+    return examples * (charged & starts & prunes)
 
 
 def work(

@@ -1,0 +1,55 @@
+"""What it takes that a client and the server both know which weights are pruned."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.fedsl.config import FedSLConfig
+
+
+class MaskBits(NamedTuple):
+    """Bits that a mask takes, of one client, in the periods in which it prunes.
+
+    Attributes:
+      scores_up: of its scores, when a period starts.
+      down: of the mask, when a period starts.
+      up: of the mask, with each update.
+    """
+
+    scores_up: int
+    down: int
+    up: int
+
+
+def mask_bits(config: FedSLConfig, params: Any) -> MaskBits:
+    """What is sent so that a client and the server know its mask.
+
+    A mask is one bit per filter, or per kernel entry. What must be sent depends on who
+    knows the scores (reconstructed):
+
+    - Magnitudes: the client models are equal when a period starts, and the server, who
+      averaged them, ranks the same weights: nothing is sent.
+    - Taylor scores are of a client's own examples. By themselves they stay with it, and
+      its mask goes up with its update. Averaged over clients they must be sent first,
+      float32 each, summed over filters where these are ranked; the common mask comes
+      down, and is not sent up again.
+    - Random scores are redrawn by the server from a shared key, as dropped activations
+      are (`dropout_mask`), or else the mask goes up with the update. Averaged over a
+      cohort that no client knows, the mask comes down.
+
+    Args:
+      config: importance, scope and granularity of the masks.
+      params: of one client, leaves `[...]`.
+
+    Returns:
+      The bits.
+    """
+    kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
+    by_filter = config.granularity == "filter"
+    flags = sum(x.shape[-1] if by_filter else x.size for x in kernels)
+    random, taylor = (config.importance == name for name in ("random", "taylor"))
+    if config.mask_scope == "common":
+        return MaskBits(taylor * FLOAT_BITS * flags, (taylor or random) * flags, 0)
+    unknown = taylor or (random and config.dropout_mask == "bitmap")
+    return MaskBits(0, 0, unknown * flags)

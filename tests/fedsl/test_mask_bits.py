@@ -1,0 +1,130 @@
+"""A mask costs what must be sent for both sides to know it, and where it is sent."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fedjax_sl.analysis.traffic import bits as bits_of
+from fedjax_sl.compression.pruning import magnitude_scores
+from fedjax_sl.federation import clients
+from fedjax_sl.fedsl import FedSLConfig, fedsl
+from fedjax_sl.fedsl.config import settings_of
+from fedjax_sl.fedsl.mask_bits import mask_bits
+from fedjax_sl.fedsl.remask import masks
+from fedjax_sl.fedsl.state import Places, Setup
+from fedjax_sl.fedsl.step import Crossed
+from fedjax_sl.fedsl.traffic import links
+from fedjax_sl.fedsl.widths import Widths
+from fedjax_sl.fedsl.work import scored
+from fedjax_sl.settings import optimizer_named
+from tests.worlds import tiny_model
+
+
+CONFIG = FedSLConfig(
+    cohort_size=4, prune_ratio=(0.5, 0.0), prune_end=0, bits=32, dropout_rate=0.0
+)
+IDS = jnp.arange(4)
+PRESENT = np.array([1, 1, 1, 0])
+PRUNES = np.array([1, 0, 1, 0])
+FILTERS, ENTRIES = 4 + 6, 9 * 2 * 4 + 9 * 4 * 6
+
+
+def sent(starts, ends, key, **change):
+    """Side bits of models down and updates up: client 1 does not prune, 3 is absent."""
+    config = dataclasses.replace(CONFIG, **change)
+    usual = optimizer_named("sgd", 0.0)
+    setup = Setup(tiny_model(), config, usual, usual, clients.scan)
+    state, settings = fedsl(tiny_model(), config).init(key), settings_of(config, IDS)
+    scores = magnitude_scores(state.anchor)
+    each = [masks(config, scores, ratio) for ratio in settings.prune_ratio]
+    mask = jax.tree.map(lambda *x: jnp.stack(x), *each)
+    state = state._replace(mask=mask, weights=jnp.asarray(PRESENT) / 3)
+    weight = jnp.ones((4, 5)) * PRESENT[:, None]
+    places = Places(jnp.zeros((4, 5), jnp.int32), weight)
+    none = jnp.zeros(4, jnp.int32)
+    message = Widths(settings.upload_bits, none)
+    crossed = Crossed(none, none, message, none == 0)
+    down, *_, updates, _ = links(
+        setup,
+        state,
+        places,
+        settings,
+        crossed,
+        message,
+        starts=jnp.bool_(starts),
+        ends=jnp.bool_(ends),
+    )
+    for link in (down, updates):  # side information is part of the bits
+        assert (bits_of(link) >= link.side).all()
+    return np.asarray(down.side), np.asarray(updates.side)
+
+
+# What is known, and what is sent of flags: scores up and masks down as a period starts,
+# masks up as it ends.
+SENT = {
+    ("taylor", "per_client"): (0, 0, 1),
+    ("taylor", "common"): (32, 1, 0),
+    ("magnitude", "per_client"): (0, 0, 0),
+    ("magnitude", "common"): (0, 0, 0),
+    ("random", "per_client"): (0, 0, 0),
+    ("random", "common"): (0, 1, 0),
+}
+
+
+@pytest.mark.parametrize("granularity", ["filter", "weight"])
+@pytest.mark.parametrize(("how", "expected"), SENT.items(), ids=map("-".join, SENT))
+def test_what_must_be_sent_is_charged_once(key, how, expected, granularity):
+    flags = FILTERS if granularity == "filter" else ENTRIES
+    scores, down, up = (factor * flags for factor in expected)
+    change = {"granularity": granularity, "importance": how[0], "mask_scope": how[1]}
+    for starts, ends in itertools.product((False, True), repeat=2):
+        found = sent(starts, ends, key, **change)
+        np.testing.assert_array_equal(found[0], starts * down * PRUNES)
+        # Everybody's scores are averaged, of those that do not prune, too.
+        expected_up = starts * scores * PRESENT + ends * up * PRUNES
+        np.testing.assert_array_equal(found[1], expected_up)
+
+
+def test_without_a_shared_key_a_random_mask_is_sent(key):
+    change = {"importance": "random", "dropout_mask": "bitmap"}
+    np.testing.assert_array_equal(sent(False, True, key, **change)[1], FILTERS * PRUNES)
+
+
+@pytest.mark.parametrize("scope", ["per_client", "common"])
+def test_nothing_is_sent_of_masks_where_nobody_prunes(key, scope):
+    found = sent(True, True, key, prune_ratio=0.0, mask_scope=scope)
+    assert not found[0].any() and not found[1].any()
+
+
+def test_a_relay_hands_on_whole_models_and_needs_no_mask_with_them(key):
+    change = {"client_update": "relay"}
+    assert not any(x.any() for x in sent(True, True, key, **change))
+    down, up = sent(True, True, key, **change, mask_scope="common")
+    np.testing.assert_array_equal(down, FILTERS * PRUNES)
+    np.testing.assert_array_equal(up, 32 * FILTERS * PRESENT)
+
+
+@pytest.mark.parametrize(("scope", "charged"), [("per_client", 0), ("common", 5)])
+def test_who_does_not_prune_scores_for_the_others(scope, charged):
+    config = dataclasses.replace(CONFIG, mask_scope=scope)
+    weight = jnp.ones((4, 5)) * PRESENT[:, None]
+    places = Places(jnp.zeros((4, 5), jnp.int32), weight)
+    found = scored(config, settings_of(config, IDS), places, jnp.bool_(True))
+    np.testing.assert_array_equal(found, [5, charged, 5, 0])
+
+
+def test_of_a_network_by_hand():
+    """A dense kernel [6, 3] and a convolution [3, 3, 2, 4]; biases have no flag."""
+    params = {
+        "a": {"kernel": jnp.zeros((3, 3, 2, 4)), "bias": jnp.zeros(4)},
+        "b": {"kernel": jnp.zeros((6, 3))},
+    }
+    common = FedSLConfig(mask_scope="common")
+    assert mask_bits(common, params) == (32 * 7, 7, 0)
+    by_weight = dataclasses.replace(common, granularity="weight")
+    assert mask_bits(by_weight, params) == (32 * 90, 90, 0)
+    assert mask_bits(FedSLConfig(), params) == (0, 0, 7)
