@@ -7,54 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedjax_sl.algorithm import RoundMetrics
-from fedjax_sl.analysis.channel import Channel, gains, rate, shared_rate, watts
-from fedjax_sl.analysis.traffic import Traffic, side_information, traffic
-
-
-BACKWARD = 2
-"""A backward pass takes so many times the forward pass."""
-
-ROUNDING = 1e-6
-"""Of the float32 numbers that work is counted in."""
-
-
-class Record(NamedTuple):
-    """What happened in T rounds of K clients.
-
-    Attributes:
-      client_id: `[T, K]`.
-      traffic: bits, of all that crossed.
-      side: those of them that are side information.
-      client_macs: `[T, K]` multiplications of each client's forward passes.
-      server_macs: `[T, K]` of the server's for it.
-    """
-
-    client_id: np.ndarray
-    traffic: Traffic
-    side: Traffic
-    client_macs: np.ndarray
-    server_macs: np.ndarray
-
-
-def record_of(rounds: RoundMetrics) -> Record:
-    """The record of rounds, metrics with leaves `[T, K]`."""
-    return Record(
-        client_id=np.asarray(rounds.client_id),
-        traffic=traffic(rounds),
-        side=side_information(rounds),
-        client_macs=np.asarray(rounds.work.client, np.float64),
-        server_macs=np.asarray(rounds.work.server, np.float64),
-    )
-
-
-def without_side(record: Record) -> Record:
-    """The record of the same rounds, had side information taken no bits."""
-    pairs = zip(record.traffic, record.side, strict=True)
-    return record._replace(
-        traffic=Traffic(*(bits - side for bits, side in pairs)),
-        side=Traffic(*(0 * side for side in record.side)),
-    )
+from fedjax_sl.analysis.channel import Channel, gains, shared_rate, watts
+from fedjax_sl.analysis.phases import (
+    BACKWARD,
+    InTurn,
+    clock_of,
+    needs_of,
+    phases_of,
+    rates_of,
+)
+from fedjax_sl.analysis.traffic import Record
 
 
 class Spent(NamedTuple):
@@ -81,71 +43,12 @@ class Spent(NamedTuple):
     late: np.ndarray
 
 
-def _over(bits: np.ndarray, bits_per_second: np.ndarray) -> np.ndarray:
-    """Seconds; nothing takes no time, whatever the rate."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(bits > 0, bits / bits_per_second, 0.0)
-
-
-class _Phases(NamedTuple):
-    """Seconds of each client by itself, `[T, K]`."""
-
-    reached: np.ndarray
-    served: np.ndarray
-    returned: np.ndarray
-    updated: np.ndarray
-    loaded: np.ndarray
-
-
-def _phases(channel: Channel, record: Record, gain, up, down) -> _Phases:
-    """Phase by phase, at these rates in bits per second."""
-    bits = record.traffic
-    server = watts(channel.server_power_dbm)
-    noise = watts(channel.noise_dbm_per_hz)
-    broadcast = rate(channel.bandwidth_hz, server, gain, noise)
-    clock = _clock(channel, record)
-    cycles = record.client_macs / channel.macs_per_cycle
-    return _Phases(
-        reached=cycles / clock + _over(bits.activations_up + bits.labels_up, up),
-        served=(1 + BACKWARD) * record.server_macs / channel.server_macs_per_second,
-        returned=_over(bits.gradients_down, down) + BACKWARD * cycles / clock,
-        updated=_over(bits.updates_up, up),
-        loaded=_over(bits.model_down, broadcast),
-    )
-
-
-def _clock(channel: Channel, record: Record) -> np.ndarray:
-    return np.asarray(channel.clock_hz)[record.client_id % len(channel.clock_hz)]
-
-
-def slowest(
-    channel: Channel, most: Record, cohort_size: int, first_round: int = 0
-) -> np.ndarray:
-    """Seconds that a client takes at the most, whoever else is in its round.
-
-    Args:
-      channel: the cell, its band in equal shares.
-      most: the most that every client computes and sends in each round, `[T, N]`.
-      cohort_size: K, who share the band if all of them take part.
-      first_round: number of the first of these rounds, for the fading.
-
-    Returns:
-      `[T, N]`, of its own phases and all of the server's.
-    """
-    gain = gains(channel, most.client_id, first_round)
-    noise, share = watts(channel.noise_dbm_per_hz), channel.bandwidth_hz / cohort_size
-    up, down = (
-        rate(share, watts(power), gain, noise)
-        for power in (channel.device_power_dbm, channel.server_power_dbm)
-    )
-    phases = _phases(channel, most, gain, up, down)
-    server = cohort_size * phases.served.max(axis=1, keepdims=True)
-    own = phases.reached + server + phases.returned + phases.updated + phases.loaded
-    return own * (1 + ROUNDING)
-
-
 def spent(
-    channel: Channel, record: Record, *, first_round: int = 0, in_turn: bool = False
+    channel: Channel,
+    record: Record,
+    *,
+    first_round: int = 0,
+    in_turn: InTurn = "nothing",
 ) -> Spent:
     """Seconds and joules of each round (reconstructed, after AdaptSFL).
 
@@ -154,41 +57,47 @@ def spent(
     everything else over each client's share. Devices take `kappa f^2` joules a cycle
     and their power while they send; receiving and the server are not charged.
 
+    What is done in turn adds up instead, over the whole band. With "exchanges" that is
+    activations and gradients, `max_k T_k^F + sum_k Z_U / r^U` and
+    `sum_k Z_D / r^D + max_k T_k^B`: clients compute at the same time, with models of
+    their own, and the server takes one after another. With "visits" it is everything.
+
     Args:
       channel: the cell.
       record: what happened.
       first_round: number of the first of these rounds, for the fading.
-      in_turn: clients go one after another, so that their times add up.
+      in_turn: what clients do one after another.
 
     Returns:
-      A `Spent`. A deadline ends rounds, and marks who is late; the run's accuracy is
-      that with everyone's updates.
+      A `Spent`. A deadline ends rounds, and marks who is late, waiting for the turns of
+      all others: nobody knows the order beforehand. The run's accuracy is that with
+      everyone's updates.
     """
-    bits = record.traffic
     active = record.client_macs > 0
     gain = gains(channel, record.client_id, first_round)
-    device, server = watts(channel.device_power_dbm), watts(channel.server_power_dbm)
-    up = shared_rate(channel, device, gain, active)
-    down = shared_rate(channel, server, gain, active)
-    reached, served, returned, updated, loaded = _phases(
-        channel, record, gain, up, down
-    )
-    clock, cycles = _clock(channel, record), record.client_macs / channel.macs_per_cycle
-
-    last = np.sum if in_turn else np.max
-    spans = [last(part, axis=1) for part in (reached, returned, updated, loaded)]
-    total = sum(spans) + served.sum(axis=1)
-    own = reached + served.sum(axis=1, keepdims=True) + returned + updated + loaded
+    rates = rates_of(channel, gain, lambda p: shared_rate(channel, p, gain, active))
+    phases = phases_of(channel, record, rates, in_turn)
+    forward, sent, served, returned, backward, updated, loaded = phases
+    last = np.sum if in_turn == "visits" else np.max
+    if in_turn == "exchanges":
+        up = forward.max(axis=1) + sent.sum(axis=1)
+        down = returned.sum(axis=1) + backward.max(axis=1)
+    else:
+        up, down = last(forward + sent, axis=1), last(returned + backward, axis=1)
+    server = served.sum(axis=1)
+    updates, models = last(updated, axis=1), last(loaded, axis=1)
+    own, turn = needs_of(phases, server[:, None], in_turn)
     deadline = np.inf if channel.deadline_s is None else channel.deadline_s
-    sending = _over(bits.activations_up + bits.labels_up, up) + updated
+    clock = clock_of(channel, record)
+    cycles = record.client_macs / channel.macs_per_cycle
     computing = (1 + BACKWARD) * cycles * channel.capacitance * clock**2
     return Spent(
-        up=spans[0],
-        server=served.sum(axis=1),
-        down=spans[1],
-        updates=spans[2],
-        models=spans[3],
-        seconds=np.minimum(total, deadline),
-        joules=computing + device * sending,
-        late=own > deadline,
+        up=up,
+        server=server,
+        down=down,
+        updates=updates,
+        models=models,
+        seconds=np.minimum(up + down + updates + models + server, deadline),
+        joules=computing + watts(channel.device_power_dbm) * (sent + updated),
+        late=active & (own + turn.sum(axis=1, keepdims=True) > deadline),
     )

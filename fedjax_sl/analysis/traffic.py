@@ -1,4 +1,4 @@
-"""Counts of what crossed -> bits, on the host, in 64 bits."""
+"""Counts of what crossed -> bits, on the host, in 64 bits: the record of a run."""
 
 from typing import NamedTuple
 
@@ -54,3 +54,41 @@ def traffic(rounds: RoundMetrics) -> Traffic:
 def side_information(rounds: RoundMetrics) -> Traffic:
     """The part of `traffic` that is side information, arguments and shapes as there."""
     return Traffic(*(np.asarray(link.side, np.int64) for link in _links(rounds)))
+
+
+class Record(NamedTuple):
+    """What happened in T rounds of K clients.
+
+    Attributes:
+      client_id: `[T, K]`.
+      traffic: bits, of all that crossed.
+      side: those of them that are side information.
+      client_macs: `[T, K]` multiplications of each client's forward passes.
+      server_macs: `[T, K]` of the server's for it.
+    """
+
+    client_id: np.ndarray
+    traffic: Traffic
+    side: Traffic
+    client_macs: np.ndarray
+    server_macs: np.ndarray
+
+
+def record_of(rounds: RoundMetrics) -> Record:
+    """The record of rounds, metrics with leaves `[T, K]`."""
+    return Record(
+        client_id=np.asarray(rounds.client_id),
+        traffic=traffic(rounds),
+        side=side_information(rounds),
+        client_macs=np.asarray(rounds.work.client, np.float64),
+        server_macs=np.asarray(rounds.work.server, np.float64),
+    )
+
+
+def without_side(record: Record) -> Record:
+    """The record of the same rounds, had side information taken no bits."""
+    pairs = zip(record.traffic, record.side, strict=True)
+    return record._replace(
+        traffic=Traffic(*(bits - side for bits, side in pairs)),
+        side=Traffic(*(0 * side for side in record.side)),
+    )

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, get_type_hints
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.analysis.phases import InTurn
 from fedjax_sl.checks import check_integer, check_types
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.federation.faults import Corruption
@@ -211,9 +212,9 @@ class RunConfig:
         return self.method.cohort_size
 
     @property
-    def in_turn(self) -> bool:
-        """Whether clients go one after another rather than at the same time."""
-        return False
+    def in_turn(self) -> InTurn:
+        """What clients do one after another rather than at the same time."""
+        return "nothing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,9 +238,11 @@ class FedSLRun(RunConfig):
         return "FedSL"
 
     @property
-    def in_turn(self) -> bool:
-        """Whether clients go one after another rather than at the same time."""
-        return self.method.in_turn
+    def in_turn(self) -> InTurn:
+        """What clients do one after another rather than at the same time."""
+        if self.method.client_update == "relay":
+            return "visits"
+        return "exchanges" if self.method.in_turn else "nothing"
 
     def resolved(self) -> "FedSLRun":
         """With nothing left open: the ramp of the ratio has its end."""

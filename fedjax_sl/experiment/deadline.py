@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sl.analysis.bounds import code_length_bound
-from fedjax_sl.analysis.latency import Record, slowest
-from fedjax_sl.analysis.traffic import Traffic
+from fedjax_sl.analysis.phases import done_by, needs
+from fedjax_sl.analysis.traffic import Record, Traffic
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
@@ -22,10 +22,13 @@ from fedjax_sl.experiment.methods import networks, split_model
 from fedjax_sl.fedlpq.config import settings_of as fedlpq_settings
 from fedjax_sl.fedlpq.submodel import template
 from fedjax_sl.fedlpq.traffic import layers_of
+from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.config import settings_of as fedsl_settings
-from fedjax_sl.fedsl.quantizer import scales
+from fedjax_sl.fedsl.mask_bits import mask_bits
+from fedjax_sl.fedsl.quantizer import coded_bits, scales
 from fedjax_sl.fedsl.widths import WIDTH_BITS
 from fedjax_sl.models.cost import layer_costs
+from fedjax_sl.models.split import SplitModel
 
 
 AT_A_TIME = 1000
@@ -40,47 +43,66 @@ def _size(tree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-def _fedsl(config: FedSLRun, train: Dataset, partition: Partition, rounds) -> Record:
-    """The most of each of these rounds, of every client, dense and nothing dropped."""
-    method, split = config.method, split_model(config.model, train)
+def most_of_fedsl(
+    method: FedSLConfig, split: SplitModel, examples: np.ndarray, rounds: np.ndarray
+) -> Record:
+    """The most of each round, of every client, dense and nothing dropped.
+
+    Args:
+      method: the settings.
+      split: the network, cut.
+      examples: `[N]` in a mini-batch of each client.
+      rounds: `[T]`, their numbers.
+
+    Returns:
+      The record, `[T, N]`.
+    """
     client = jax.eval_shape(split.init, jax.random.key(0)).client
     params, relay = client["params"], method.client_update == "relay"
-    everyone = np.arange(len(partition.count))
+    everyone = np.arange(len(examples))
     settings = jax.device_get(fedsl_settings(method, jnp.asarray(everyone)))
     starts = (rounds % method.interval == 0)[:, None]
     ends = ((rounds + 1) % method.interval == 0)[:, None]
     scored = method.importance == "taylor" and method.charge_scoring
     passes = 1 + starts * scored
-    examples = np.minimum(partition.count.astype(np.int64), config.batch_size)
     entries = examples * math.prod(split.cut_shape())
     label_bits = math.ceil(math.log2(split.num_classes))
 
     numbers, tensors = _size(params), len(jax.tree.leaves(params))
-    kernels = [x for x in jax.tree.leaves(params) if x.ndim > 1]
-    by_filter = method.granularity == "filter"
-    mask = sum(x.shape[-1] if by_filter else x.size for x in kernels)
-    own = settings.upload_bits.astype(np.int64)
-    bits = np.maximum(own, settings.grad_bits) if method.interval == 1 else own
+    mask = mask_bits(method, params)
+    bits = np.maximum(settings.upload_bits, settings.grad_bits)
+    if method.interval != 1:
+        bits = settings.upload_bits
     side = FLOAT_BITS * (tensors * scales(method) + _size(client) - numbers)
-    update = numbers * bits + side + WIDTH_BITS * tensors + mask
+    update = numbers * _coded(method, bits) + side + WIDTH_BITS * tensors + mask.up
     model = FLOAT_BITS * _size(client)
     macs = sum(layer.macs for layer in layer_costs(split.client, split.input_shape))
     server = sum(layer.macs for layer in layer_costs(split.server, split.cut_shape()))
-    back = entries * settings.down_bits.astype(np.int64) + FLOAT_BITS * scales(method)
+    back = entries * _coded(method, settings.down_bits) + FLOAT_BITS * scales(method)
     return Record(
         client_id=np.broadcast_to(everyone, (len(rounds), len(everyone))),
         traffic=Traffic(
-            model_down=model * (starts | relay),
+            model_down=model * (starts | relay) + mask.down * starts,
             activations_up=passes * entries * FLOAT_BITS
             + entries * (method.dropout_mask == "bitmap"),
             labels_up=passes * examples * label_bits,
             gradients_down=passes * back,
-            updates_up=np.where(relay, model, update * ends),
+            updates_up=np.where(relay, model, update * ends) + mask.scores_up * starts,
         ),
         side=NOT_APART,
         client_macs=passes * examples * float(macs),
         server_macs=passes * examples * float(server),
     )
+
+
+def _fedsl(config: FedSLRun, train: Dataset, partition: Partition, rounds) -> Record:
+    examples = np.minimum(partition.count.astype(np.int64), config.batch_size)
+    split = split_model(config.model, train)
+    return most_of_fedsl(config.method, split, examples, rounds)
+
+
+def _coded(method: FedSLConfig, bits: np.ndarray) -> np.ndarray:
+    return np.asarray(coded_bits(method, bits), np.int64)
 
 
 def _fedlpq(config: FedLPQRun, train: Dataset, partition: Partition, rounds) -> Record:
@@ -138,7 +160,8 @@ def in_time(config: Run, train: Dataset, partition: Partition) -> np.ndarray | N
     """
     if not config.drop_late:
         return None
-    most, period = _fedlpq, 1
+    most, period, cohort = _fedlpq, 1, config.cohort_size
+    deadline = config.channel.deadline_s or math.inf
     if isinstance(config, FedSLRun):
         most, period = _fedsl, config.method.interval
     # A run that is made longer later has the same last period.
@@ -148,14 +171,16 @@ def in_time(config: Run, train: Dataset, partition: Partition) -> np.ndarray | N
     for first in range(0, total, step):
         rounds = np.arange(first, min(first + step, total))
         record = most(config, train, partition, rounds)  # type: ignore[arg-type]
-        seconds = slowest(config.channel, record, config.cohort_size, first)
-        seconds = seconds.reshape(-1, period, seconds.shape[1]).max(axis=1)
-        least = min(least, float(seconds.min()))
-        done = seconds <= config.channel.deadline_s
+        found = needs(config.channel, record, cohort, first, in_turn=config.in_turn)
+        alone = found.own + cohort * found.turn
+        done = done_by(deadline, found, cohort)
+        in_period = (-1, period, done.shape[1])
+        least = min(least, float(alone.reshape(in_period).max(axis=1).min()))
+        done = done.reshape(in_period).all(axis=1)
         parts.append(np.repeat(done, period, axis=0))
-    if least > (config.channel.deadline_s or math.inf):
+    if least > deadline:
         raise ValueError(
-            f"deadline_s={config.channel.deadline_s}: expected at least {least:.4g}, "
+            f"deadline_s={deadline}: expected at least {least:.4g}, "
             "or no client would ever take part (drop_late)."
         )
     return np.concatenate(parts)

@@ -16,7 +16,8 @@ from matplotlib.transforms import ScaledTranslation  # noqa: E402
 
 from fedjax_sl.analysis.channel import Channel  # noqa: E402
 from fedjax_sl.analysis.front import front  # noqa: E402
-from fedjax_sl.analysis.latency import Record, spent  # noqa: E402
+from fedjax_sl.analysis.latency import spent  # noqa: E402
+from fedjax_sl.analysis.traffic import Record  # noqa: E402
 from fedjax_sl.experiment.compare import Group, interval  # noqa: E402
 from fedjax_sl.experiment.theory import Theory  # noqa: E402
 

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.analysis.latency import Record, spent
+from fedjax_sl.analysis.latency import spent
+from fedjax_sl.analysis.traffic import Record
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.config import Run, from_json
 from fedjax_sl.experiment.metrics import read_record

@@ -8,8 +8,9 @@ import numpy as np
 
 from fedjax_sl.algorithm import RoundMetrics
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.analysis.latency import Record, record_of, spent
-from fedjax_sl.analysis.traffic import Traffic
+from fedjax_sl.analysis.latency import spent
+from fedjax_sl.analysis.phases import InTurn
+from fedjax_sl.analysis.traffic import Record, Traffic, record_of
 from fedjax_sl.data.sources import Dataset
 
 
@@ -38,7 +39,7 @@ class Totals:
         *,
         steps: int,
         channel: Channel,
-        in_turn: bool,
+        in_turn: InTurn,
         so_far: dict[str, Any] | None = None,
     ):
         """Goes on from earlier sums, if there are any, or starts at nothing.
@@ -47,7 +48,7 @@ class Totals:
           test: examples that accuracies are of.
           steps: in a round.
           channel: that time and energy are of.
-          in_turn: clients go one after another rather than at once.
+          in_turn: what clients do one after another rather than at once.
           so_far: what `so_far()` returned.
         """
         self.steps, self.channel, self.in_turn = steps, channel, in_turn

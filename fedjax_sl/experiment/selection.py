@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 import tyro
 
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.analysis.latency import without_side
+from fedjax_sl.analysis.traffic import without_side
 from fedjax_sl.experiment.finished import Finished, find, read
 from fedjax_sl.experiment.options import parse
 

@@ -7,9 +7,8 @@ import pytest
 from scipy import integrate, optimize
 from scipy.stats import norm
 
-from fedjax_sl.analysis.latency import Record
 from fedjax_sl.analysis.privacy import Participation, epsilon, participation
-from fedjax_sl.analysis.traffic import Traffic
+from fedjax_sl.analysis.traffic import Record, Traffic
 
 
 def spent(noise, aggregates, most=1, drawn=(10, 100), delta=1e-5):

@@ -2,20 +2,23 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.latency import spent
+from fedjax_sl.analysis.phases import Needs, done_by, needs
+from fedjax_sl.analysis.planning import kinds_of_round
 from fedjax_sl.experiment.cli import main
 from fedjax_sl.experiment.config import DataConfig, FedLPQRun, FedSLRun, ModelConfig
-from fedjax_sl.experiment.deadline import in_time
+from fedjax_sl.experiment.deadline import in_time, most_of_fedsl
 from fedjax_sl.experiment.finished import read
 from fedjax_sl.experiment.job import divide
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedsl import FedSLConfig
 from tests.commands import refused
-from tests.worlds import tiny_dataset
+from tests.worlds import tiny_dataset, tiny_model
 
 
 SPLIT = [
@@ -90,6 +93,66 @@ def test_it_is_known_before_and_does_not_change(kind, deadline, monkeypatch):
     assert (table(kind, 38, deadline) == long).all()
     if kind is FedSLRun:  # for as long as a cohort stays
         assert (long[::4].repeat(4, axis=0) == long).all() and len(long) == 40
+
+
+IN_TURN = {
+    "relay": {"client_update": "relay"},
+    "version 2": {"server_update": "sequential"},
+    "at once": {},
+}
+
+
+@pytest.mark.parametrize("change", IN_TURN.values(), ids=IN_TURN)
+def test_no_cohort_of_those_in_time_is_late(change):
+    """The slowest of them together, each doing the most that it may."""
+    rounds, cohort = np.arange(24), 3
+    method = FedSLConfig(cohort_size=cohort, interval=4, **change)
+    split, examples = tiny_model(), np.array([5, 5, 2, 5, 4, 5, 5, 1])
+    most = most_of_fedsl(method, split, examples, rounds)
+    config = FedSLRun(
+        data=DataConfig(num_clients=8),
+        method=method,
+        rounds=24,
+        drop_late=True,
+        channel=Channel(deadline_s=1.0),
+    )
+    own, turn = needs(config.channel, most, cohort, in_turn=config.in_turn)
+    deadline = float(np.quantile(own + cohort * turn, 0.7))
+    channel = dataclasses.replace(config.channel, deadline_s=deadline)
+    done = done_by(deadline, Needs(own, turn), cohort)
+    whole = jax.tree.map(lambda x: np.broadcast_to(x, own.shape), most)
+    assert 0.1 < done.mean() < 0.9
+    for t in rounds:
+        slowest_first = np.argsort(-(own + turn)[t])
+        able = [k for k in slowest_first if done[t, k]]
+        for some in (able[:cohort], able[-cohort:], able[:1]):
+            if not some:
+                continue
+            these = jax.tree.map(lambda x, t=t, some=some: x[t : t + 1, some], whole)
+            took = spent(channel, these, first_round=int(t), in_turn=config.in_turn)
+            assert not took.late.any()
+            if config.in_turn == "visits":
+                assert took.seconds[0] < deadline
+
+
+CHARGED = [
+    {"mask_scope": "common", "quantizer_norm": "range", "quantizer_error": 1e-9},
+    {"mask_scope": "common", "granularity": "weight", "quantizer_levels": "2^b"},
+    {"importance": "random", "dropout_mask": "bitmap", "down_bits": 3},
+]
+
+
+@pytest.mark.parametrize("change", CHARGED)
+@pytest.mark.parametrize("interval", [1, 3])
+def test_no_round_takes_more_than_the_most(interval, change):
+    """Bit by bit, of every kind of round, with 2 bits charged as what they take."""
+    method = FedSLConfig(cohort_size=2, interval=interval, bits=12, **change)
+    kinds = kinds_of_round(tiny_model(), method, batch_size=5)
+    most = most_of_fedsl(method, tiny_model(), np.array([5, 5]), np.arange(interval))
+    places = [3] if interval == 1 else [2, 0, 1]
+    for name, link in most.traffic._asdict().items():
+        assert (getattr(kinds.traffic, name)[places] <= link).all(), name
+    assert (kinds.client_macs[places] <= most.client_macs).all()
 
 
 def test_what_makes_no_sense_is_refused(tmp_path, capsys):
