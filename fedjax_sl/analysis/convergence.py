@@ -37,7 +37,8 @@ class Setting(NamedTuple):
       clients: N.
       interval: I, rounds between aggregations.
       cut: L_c, layers of the client.
-      quantization: q_b with E|Q(g) - g|^2 <= q_b |g|^2, of client gradients.
+      quantization: q_b with E|Q(g) - g|^2 <= q_b |g|^2, of client gradients; with
+        I = 1 of what goes up, which is quantised once.
       pruned: mean of rho_t over rounds.
       masked: mean of kappa_t, the share of the gradient's energy where weights are
         pruned; the ratio itself if it is spread evenly.
@@ -136,9 +137,13 @@ def bound(constants: Constants, setting: Setting) -> Terms:
 
 
 def rounds_needed(constants: Constants, setting: Setting, target: float) -> float:
-    """R after which the bound is at most `target`; infinite if it never is."""
+    """R after which the bound is at most `target`; infinite if it never is.
+
+    A multiple of I: models are aggregated, and there to be had, when a period ends.
+    """
     terms = bound(constants, setting)
     left = target - (terms.total - terms.start)
     if left <= 0:
         return math.inf
-    return math.ceil(2 * constants.gap / (setting.learning_rate * left))
+    rounds = math.ceil(2 * constants.gap / (setting.learning_rate * left))
+    return -(-rounds // setting.interval) * setting.interval

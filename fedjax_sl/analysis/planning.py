@@ -14,7 +14,8 @@ import numpy as np
 
 from fedjax_sl.algorithm import RoundMetrics
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.analysis.latency import Record, record_of, spent
+from fedjax_sl.analysis.latency import spent
+from fedjax_sl.analysis.traffic import Record, record_of
 from fedjax_sl.compression.pruning import magnitude_scores
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import broadcast

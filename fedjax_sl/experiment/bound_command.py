@@ -17,6 +17,7 @@ from fedjax_sl.experiment.job import prepare
 from fedjax_sl.experiment.methods import split_model
 from fedjax_sl.experiment.options import parse
 from fedjax_sl.experiment.presets import option
+from fedjax_sl.experiment.theorem import check_covered, left_out, said_of
 from fedjax_sl.experiment.theory import setting_of
 from fedjax_sl.experiment.visits import Visits, batches, visited
 
@@ -60,7 +61,7 @@ def _print_constants(constants: Constants, cut: int, console: Console) -> None:
 
 
 def _print_bound(
-    found: Estimate, setting: Setting, target: float | None, console: Console
+    found: Estimate, setting: Setting, asked: Bound, console: Console
 ) -> None:
     terms = bound(found.constants, setting)
     table = Table(title="Bound on the mean squared gradient", title_justify="left")
@@ -70,13 +71,13 @@ def _print_bound(
         table.add_row(name, f"{value:.4g}")
     table.add_row("all", f"{terms.total:.4g}")
     console.print(table)
-    target = target or 2 * (terms.total - terms.start)
+    target = asked.target or 2 * (terms.total - terms.start)
     needed = rounds_needed(found.constants, setting, target)
     measured = ", ".join(f"{value:.3g}" for value in found.squared_gradient)
     console.print(
         f"rounds to {target:.3g}: {needed:g}; squared gradient measured at the points: "
-        f"{measured}. The bound is the theorem's, for plain SGD without momentum; its "
-        "constants are estimates from these points alone."
+        f"{measured}. The bound's constants are estimates from these points alone. "
+        + said_of(left_out(asked.run))
     )
 
 
@@ -106,6 +107,7 @@ def bound_command(arguments: list[str], console: Console) -> None:
     folder = option(arguments, "--folder")
     usual = _usual(None if folder is None else Path(folder))
     asked = parse(Bound, arguments, command="bound", default=usual)
+    check_covered(asked.run)
     job = prepare(asked.run)
     assert isinstance(job.config, FedSLRun)
     model = split_model(job.config.model, job.train)
@@ -113,7 +115,7 @@ def bound_command(arguments: list[str], console: Console) -> None:
     found = estimate(model, points, batches(job, asked.visits.batches))
     setting = setting_of(job.config, model)
     _print_constants(found.constants, setting.cut, console)
-    _print_bound(found, setting, asked.target, console)
+    _print_bound(found, setting, asked, console)
     picture = asked.picture
     if asked.folder is not None:
         picture = picture or asked.folder / folders.PLOTS / "bound.svg"

@@ -15,8 +15,8 @@ from fedjax_sl.analysis.convergence import (
     rounds_needed,
 )
 from fedjax_sl.analysis.front import front
-from fedjax_sl.analysis.latency import Record
 from fedjax_sl.analysis.planning import Cost, cost, kinds_of_round
+from fedjax_sl.analysis.traffic import Record
 from fedjax_sl.experiment.config import FedSLRun
 from fedjax_sl.experiment.job import Job
 from fedjax_sl.experiment.methods import split_model
@@ -104,15 +104,13 @@ def candidates(
             _, ratio, bits, rate, interval = choice
             if rate not in constants:
                 constants[rate] = under_dropout(dense, model, here, cohort, rate)
-            if bits not in settings:
-                settings[bits] = setting_of(one, model)
+            if (bits, interval) not in settings:
+                settings[bits, interval] = setting_of(one, model)
             if (ratio, bits, rate) not in counts:
                 counts[ratio, bits, rate] = kinds_of_round(
                     model, one.method, config.batch_size
                 )
-            setting = settings[bits]._replace(
-                interval=interval, pruned=ratio, masked=ratio
-            )
+            setting = settings[bits, interval]._replace(pruned=ratio, masked=ratio)
             kinds = counts[ratio, bits, rate]
             yield Candidate(choice, constants[rate], setting, kinds)
 

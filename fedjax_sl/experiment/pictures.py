@@ -14,6 +14,7 @@ from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.checkpoint import Arrays, Checkpoints
 from fedjax_sl.experiment.compare import Group, interval
 from fedjax_sl.experiment.finished import Finished
+from fedjax_sl.experiment.theorem import said_of
 
 
 class Picture(NamedTuple):
@@ -81,11 +82,12 @@ def _theory(folder: Path) -> Picture | None:
         f"{last:.3g} over {found.points[-1]} rounds, and the bound, {most:.3g}, whose "
         "constants are estimated."
     )
+    # A run's bound kept by an earlier version names its momentum only.
+    left_out = found.left_out or [f"momentum={found.momentum:g}"] * bool(found.momentum)
     caption = (
-        "The bound is FedSL's theorem for these settings, without momentum (the run "
-        f"has {found.momentum:g}). Its constants are estimates from the "
-        f"{len(found.points)} models at which gradients were taken: no proof that the "
-        "bound holds."
+        f"The bound is FedSL's theorem for these settings. {said_of(left_out)} Its "
+        f"constants are estimates from the {len(found.points)} models at which "
+        "gradients were taken: no proof that the bound holds."
     )
     figure = figures.theory(found)
     return Picture("bound", "Theory and measurement", alt, figure, caption)

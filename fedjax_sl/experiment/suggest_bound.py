@@ -25,6 +25,7 @@ from fedjax_sl.experiment.choices import (
 from fedjax_sl.experiment.config import FedSLRun
 from fedjax_sl.experiment.job import prepare
 from fedjax_sl.experiment.options import parse
+from fedjax_sl.experiment.theorem import check_covered, left_out, said_of
 from fedjax_sl.experiment.visits import Visits
 from fedjax_sl.models.vgg import BLOCKS
 
@@ -132,9 +133,7 @@ def suggest_by_bound(arguments: list[str], console: Console) -> None:
     asked = parse(SuggestByBound, arguments, command="suggest", default=usual)
     choices = _choices(asked)
     for choice in choices:
-        configured(asked.run, choice)
-    if asked.run.in_turn:
-        raise ValueError("the bound is of clients that act at once, not in turn.")
+        check_covered(configured(asked.run, choice))
     job = prepare(asked.run)
     assert isinstance(job.config, FedSLRun)
     console.print(
@@ -158,8 +157,8 @@ def suggest_by_bound(arguments: list[str], console: Console) -> None:
         console.print(f"Reached by no choice with: {lost}.", soft_wrap=True)
     console.print(
         f"This rests on the bound, not on measurement: {len(able)} of {len(plans)} "
-        "choices reach the target by it. The theorem is of plain SGD without momentum, "
-        f"at rate {job.config.method.learning_rate:g}; its constants are estimated at "
+        f"choices reach the target by it, at rate {job.config.method.learning_rate:g}. "
+        f"{said_of(left_out(job.config))} Its constants are estimated at "
         f"{asked.visits.points} models of one short run, from which a proof does not "
         "follow. Bits and multiplications are what the method counts; seconds and "
         "joules are the channel's model of them.",

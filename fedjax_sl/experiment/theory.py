@@ -12,9 +12,12 @@ import numpy as np
 from fedjax_sl.analysis.constants import Estimate
 from fedjax_sl.analysis.convergence import Setting, bound
 from fedjax_sl.compression.pruning import ratio_at
+from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.config import FedSLRun
-from fedjax_sl.fedsl.config import settings_of
+from fedjax_sl.experiment.theorem import left_out
+from fedjax_sl.fedsl.aggregate import number_bits
+from fedjax_sl.fedsl.config import Settings, settings_of
 from fedjax_sl.fedsl.quantizer import variance_factor
 from fedjax_sl.models.split import SplitModel
 
@@ -29,6 +32,7 @@ class Theory(NamedTuple):
       bound: `[V]` on the mean squared gradient of the first R rounds.
       unpruned: `[V]` the same without the terms of pruning.
       momentum: of the run; the theorem has none.
+      left_out: settings of the run that the theorem leaves out, momentum among them.
     """
 
     points: list[int]
@@ -37,6 +41,7 @@ class Theory(NamedTuple):
     bound: list[float]
     unpruned: list[float]
     momentum: float
+    left_out: list[str] = []
 
     @property
     def running_mean(self) -> np.ndarray:
@@ -45,14 +50,19 @@ class Theory(NamedTuple):
         return sums / np.arange(1, len(self.points))
 
 
+def _of_everyone(config: FedSLRun) -> Settings:
+    """What holds for each of the N clients, of whatever class."""
+    everyone = jnp.arange(config.data.num_clients)
+    return jax.device_get(settings_of(config.method, everyone))
+
+
 def ratios(config: FedSLRun) -> np.ndarray:
-    """rho_t of every round, its mean over clients, `[T]`."""
-    method = config.method
-    settings = settings_of(method, jnp.arange(config.cohort_size))
+    """rho_t of every round, its mean over all clients, `[T]`."""
+    method, settings = config.method, _of_everyone(config)
     interval = int(method.interval)
     found = ratio_at(
         np.arange(config.rounds) // interval * interval,
-        np.mean(jax.device_get(settings.prune_ratio)),
+        np.mean(settings.prune_ratio),
         start=method.prune_start,
         end=method.prune_end,
         shape=method.prune_shape,
@@ -61,11 +71,18 @@ def ratios(config: FedSLRun) -> np.ndarray:
 
 
 def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
-    """What the theorem needs of a configuration; of device classes the worst bits."""
-    method = config.method
-    settings = jax.device_get(settings_of(method, jnp.arange(config.cohort_size)))
+    """What the theorem needs of a configuration; of device classes the worst bits.
+
+    With I = 1 an update is quantised once: as the gradient of the one local step, or
+    where that takes 32 bits, as what is uploaded.
+    """
+    method, settings = config.method, _of_everyone(config)
+    step = settings.grad_bits
+    if method.interval == 1:
+        step = np.asarray(number_bits(method, settings))
     client = jax.eval_shape(model.init, jax.random.key(0)).client["params"]
     sizes = [leaf.size for leaf in jax.tree.leaves(client)]
+    upload = FLOAT_BITS if method.interval == 1 else int(settings.upload_bits.min())
     pruned = float(ratios(config).mean())
     return Setting(
         rounds=config.rounds,
@@ -73,10 +90,10 @@ def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
         clients=config.cohort_size,
         interval=int(method.interval),
         cut=len(client),
-        quantization=variance_factor(method, sizes, int(settings.grad_bits.min())),
+        quantization=variance_factor(method, sizes, int(step.min())),
         pruned=pruned,
         masked=pruned,
-        upload=variance_factor(method, sizes, int(settings.upload_bits.min())),
+        upload=variance_factor(method, sizes, upload),
     )
 
 
@@ -116,6 +133,7 @@ def theory_of(
         bound=[one.total for one in terms],
         unpruned=[one.total - one.pruning - one.masking for one in terms],
         momentum=float(config.method.momentum),
+        left_out=left_out(config),
     )
 
 

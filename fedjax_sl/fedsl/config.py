@@ -76,7 +76,8 @@ class FedSLConfig(UpdateConfig):
     """Rank within each kernel, or over all client kernels together."""
 
     mask_scope: Literal["per_client", "common"] = static("per_client")
-    """Each client its own mask, or one from the scores averaged over clients."""
+    """Each client its own mask, or one from the scores averaged over clients, which go
+    up, and the mask down, when a period starts."""
 
     restore: bool = static(True)
     """Pruned weights keep their value and compete again; if not, they become 0."""
@@ -101,7 +102,8 @@ class FedSLConfig(UpdateConfig):
     range of its entries, which is always cut into 2^b - 1 intervals."""
 
     quantizer_levels: Literal["2^(b-1)-1", "2^b-1", "2^b"] = static("2^(b-1)-1")
-    """s, intervals between 0 and the norm."""
+    """s, intervals between 0 and the norm; a number, with its sign, takes b, b + 1 or
+    b + 2 bits."""
 
     quantizer_error: Number | None = None
     """epsilon, > 0: each tensor of a client takes the fewest bits, up to b, that keep

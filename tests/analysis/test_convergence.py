@@ -60,18 +60,31 @@ RISING = {
     st.fixed_dictionaries(RISING), st.sampled_from(sorted(RISING)), st.floats(1.1, 3)
 )
 def test_it_rises_with_whatever_makes_training_harder(chosen, name, factor):
-    value = chosen[name] * factor + (name == "interval")
-    more = min(LAYERS, int(value)) if name in ("interval", "cut") else value
+    more = chosen[name] * factor
+    if name == "interval":
+        more = int(more) + 1
+    if name == "cut":
+        more = min(LAYERS, int(more))
     before = bound(CONSTANTS, USUAL._replace(**chosen)).total
     after = bound(CONSTANTS, USUAL._replace(**{**chosen, name: more})).total
     assert after >= before * (1 - 1e-12)
 
 
 def test_rounds_needed_are_those_after_which_the_bound_holds():
-    needed = rounds_needed(CONSTANTS, USUAL, 0.1)
-    assert bound(CONSTANTS, USUAL._replace(rounds=needed)).total <= 0.1
-    assert bound(CONSTANTS, USUAL._replace(rounds=needed - 1)).total > 0.1
+    for interval in (1, 5, 7):
+        here = USUAL._replace(interval=interval)
+        needed = rounds_needed(CONSTANTS, here, 0.1)
+        assert needed % interval == 0
+        assert bound(CONSTANTS, here._replace(rounds=needed)).total <= 0.1
+        before = here._replace(rounds=needed - interval)
+        assert bound(CONSTANTS, before).total > 0.1
     assert rounds_needed(CONSTANTS, USUAL, 0.02) == np.inf
+
+
+def test_what_is_needed_at_least_is_a_period():
+    """Were it less, nothing would ever be aggregated, or charged for."""
+    loose = USUAL._replace(interval=20)
+    assert rounds_needed(CONSTANTS, loose, 1000.0) == 20
 
 
 def test_a_rate_that_the_theorem_does_not_cover():

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.constants import estimate, under_dropout
 from fedjax_sl.analysis.convergence import Constants, Setting
-from fedjax_sl.analysis.latency import Record, record_of
 from fedjax_sl.analysis.planning import WINDOW, cost, kinds_of_round
-from fedjax_sl.analysis.traffic import Traffic
+from fedjax_sl.analysis.traffic import Record, Traffic, record_of
 from fedjax_sl.experiment.choices import (
     Candidate,
     Choice,
@@ -24,6 +23,7 @@ from fedjax_sl.experiment.choices import (
 from fedjax_sl.experiment.config import DataConfig, FedSLRun
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.models.split import recut
+from tests.draws import examples
 from tests.worlds import assert_equal, played, tiny_cohort, tiny_model
 
 
@@ -134,7 +134,7 @@ def least(by="seconds", *, target=1.0, every=EVERY, **channel):
     return getattr(able[0].cost, by)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=examples(20))
 @given(
     band=st.floats(1e5, 1e8), factor=st.floats(1.01, 20), decibels=st.floats(0.1, 20)
 )
@@ -147,7 +147,7 @@ def test_a_slower_uplink_never_makes_the_chosen_time_shorter(band, factor, decib
     assert least(bandwidth_hz=band, clock_hz=slow) >= usual
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=examples(20))
 @given(target=st.floats(0.3, 5.0), factor=st.floats(1, 10), seed=st.integers(0, 9))
 def test_asking_less_or_choosing_among_more_takes_no_longer(target, factor, seed):
     usual = least(target=target, channel_seed=seed)
@@ -171,6 +171,23 @@ def test_what_the_bound_never_reaches_is_not_chosen():
     assert {one.choice.ratio for one in best(plans, "seconds")} == {0.0}
     lost = [one for one in plans if one.choice.ratio > 0]
     assert all(np.isinf([one.rounds, *one.cost]).all() for one in lost)
+
+
+@pytest.mark.parametrize("target", [1.0, 10.0, 1000.0])
+def test_a_plan_is_of_whole_periods(target):
+    """However little is asked: at least one update is sent and paid for."""
+    for one in EVERY:
+        found = plan(one, RUN, target)
+        if np.isfinite(found.rounds):
+            assert found.rounds % one.choice.interval == 0
+            mute = one._replace(
+                kinds=one.kinds._replace(
+                    traffic=one.kinds.traffic._replace(
+                        updates_up=0 * one.kinds.traffic.updates_up
+                    )
+                )
+            )
+            assert plan(mute, RUN, target).cost.seconds < found.cost.seconds
 
 
 def test_many_rounds_take_what_few_take_on_average():
