@@ -40,8 +40,9 @@ def _loss(model: SplitModel, params: dict[str, Any], point: SplitParams, batch, 
         {**half, "params": {name: params[name] for name in half["params"]}}
         for half in point
     ]
-    cut, _ = apply(model.client, halves[0], batch.image, train=True)
-    logits, _ = apply(model.server, halves[1], drop(cut), train=True)
+    real = batch.weight
+    cut, _ = apply(model.client, halves[0], batch.image, real, train=True)
+    logits, _ = apply(model.server, halves[1], drop(cut), real, train=True)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
     return (losses * batch.weight).sum() / jnp.maximum(batch.weight.sum(), 1)
 

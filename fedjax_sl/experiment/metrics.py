@@ -30,6 +30,11 @@ def _mean_loss(loss: np.ndarray, answered: np.ndarray) -> float:
     return float(counted.mean()) if len(counted) else math.nan
 
 
+def _mean_kept(kept_ratio: np.ndarray, answered: np.ndarray) -> float:
+    """Over the clients that answered, if any did; the others had nothing to prune."""
+    return float(np.mean(kept_ratio, where=answered | ~answered.any()))
+
+
 class Totals:
     """Sums over the rounds so far, and the line of metrics that they give."""
 
@@ -100,7 +105,9 @@ class Totals:
             line[f"{name}_test_accuracy"] = float(views[name].accuracy)
         return line | {
             "majority_rate": self.majority_rate,
-            "kept_ratio": float(np.mean(rounds.kept_ratio[-1])),
+            "kept_ratio": _mean_kept(
+                np.asarray(rounds.kept_ratio)[-1], record.traffic.uplink[-1] > 0
+            ),
             **self.so_far(),
         }
 

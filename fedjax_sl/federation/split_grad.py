@@ -42,7 +42,8 @@ class SplitGrad(NamedTuple):
       server: gradient of the weighted mean loss in the server's parameters.
       client_stats, server_stats: the variables with updated norm statistics.
       at_cut: what `Cut.up` reported.
-      finite: `[G]` bool, whether what a client sent was; if not, it had no part.
+      finite: `[G]` bool, whether what a client sent was; if not, it had no part. True
+        for those who sent nothing.
     """
 
     loss: jax.Array
@@ -60,6 +61,13 @@ def mean_loss(logits: jax.Array, batch: Batch) -> jax.Array:
     return (losses * batch.weight).sum() / jnp.maximum(batch.weight.sum(), 1.0)
 
 
+def _emptied(batch: Batch, absent: jax.Array) -> Batch:
+    """The batch with zeros for images that are padding, or of absent clients `[G]`."""
+    weight = jnp.where(absent[:, None], 0.0, batch.weight)
+    real = (weight > 0).reshape(*weight.shape, 1, 1, 1)
+    return batch._replace(image=jnp.where(real, batch.image, 0.0), weight=weight)
+
+
 def _server_pass(model, server, received, batch, weights):
     """Losses, the server's gradient, and each client's gradient at the cut.
 
@@ -69,8 +77,8 @@ def _server_pass(model, server, received, batch, weights):
 
     def objective(params, received):
         merged = received.reshape(-1, *received.shape[2:])
-        variables = {**server, "params": params}
-        logits, stats = apply(model.server, variables, merged, train=True)
+        variables, real = {**server, "params": params}, batch.weight.reshape(-1)
+        logits, stats = apply(model.server, variables, merged, real, train=True)
         loss = jax.vmap(mean_loss)(logits.reshape(*batch.label.shape, -1), batch)
         return jnp.vdot(weights, loss), (loss, stats)
 
@@ -93,12 +101,16 @@ def split_grad(
 ) -> SplitGrad:
     """Losses and gradients of both halves, by one backward pass.
 
+    Padded examples, and clients that are absent or send what is not finite, have no
+    part in anything, whatever they hold: neither in gradients nor in the statistics of
+    a batch.
+
     Args:
       model: the split model.
       client: the clients' variables, leaves `[G, ...]`.
       server: the server's variables.
       batch: leaves `[G, B, ...]`.
-      weights: `[G]` omega_k, summing to 1 over all groups.
+      weights: `[G]` omega_k, summing to 1 over all groups; 0 for absent clients.
       cut: what happens to tensors at the cut.
       each: how the clients' halves are mapped.
 
@@ -108,18 +120,23 @@ def split_grad(
     chex.assert_rank([batch.image, batch.label, weights], [5, 2, 1])
     chex.assert_equal_shape_prefix([batch.image, batch.label], 2)
 
-    def half(variables, image):
-        return apply(model.client, variables, image, train=True)
+    present = weights > 0
+    batch = _emptied(batch, ~present)
+
+    def half(variables, image, weight):
+        return apply(model.client, variables, image, weight, train=True)
 
     def forward(params):
-        return each(half)({**client, "params": params}, batch.image)
+        return each(half)({**client, "params": params}, batch.image, batch.weight)
 
     activations, back, client_stats = jax.vjp(forward, client["params"], has_aux=True)
     received, back_cut, at_cut = jax.vjp(cut.up, activations, has_aux=True)
-    finite = jnp.isfinite(received.sum(axis=tuple(range(1, received.ndim))))
-    received = jnp.where(finite.reshape(-1, *[1] * (received.ndim - 1)), received, 0.0)
+    finite = jnp.isfinite(received.sum(axis=tuple(range(1, received.ndim)))) | ~present
+    heard = finite & present
+    received = jnp.where(heard.reshape(-1, *[1] * (received.ndim - 1)), received, 0.0)
+    known = batch._replace(weight=batch.weight * heard[:, None])
     loss, server_grad, cut_grad, server_stats = _server_pass(
-        model, server, received, batch, jnp.where(finite, weights, 0.0)
+        model, server, received, known, jnp.where(heard, weights, 0.0)
     )
     loss = jnp.where(finite, loss, jnp.nan)
     (activation_grad,) = back_cut(cut.down(cut_grad, at_cut))

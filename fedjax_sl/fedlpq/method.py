@@ -159,7 +159,10 @@ def _round(
         head=state.head.at[cohort.client_id].set(heads),
     )
     done = work(setup, each.complexity, cohort.weight)
-    return new, RoundMetrics(cohort.client_id, loss, kept_ratio, ~good, done, *counts)
+    left_out = (present > 0) & ~good
+    return new, RoundMetrics(
+        cohort.client_id, loss, kept_ratio, left_out, done, *counts
+    )
 
 
 def _messages(

@@ -1,6 +1,7 @@
 """The end of a period: clients upload what they learned, the server averages it."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +15,10 @@ from fedjax_sl.federation.faults import arrived, sound
 from fedjax_sl.federation.privacy import noised
 from fedjax_sl.fedsl.config import FedSLConfig, Settings
 from fedjax_sl.fedsl.quantizer import quantized
-from fedjax_sl.fedsl.state import NOISE, UPLOAD, FedSLState, Setup
+from fedjax_sl.fedsl.state import NOISE, UPLOAD, FedSLState, Setup, start_of
+from fedjax_sl.fedsl.statistics import channels_kept, statistics_of, unlearnt
 from fedjax_sl.fedsl.widths import Widths, tensor_bits, widths
+from fedjax_sl.models.split import Variables
 
 
 def _gradient_is_message(config: FedSLConfig, settings: Settings) -> jax.Array:
@@ -49,9 +52,8 @@ def _sent(setup: Setup, key, update, mask):
     return apply_mask(noisy, mask)
 
 
-def _received(setup: Setup, key, noise_key, anchor, params, mask, bits):
-    """One client's parameters as rebuilt, anchor + Q_b(w_k - anchor); its message."""
-    start = anchor if setup.config.restore else apply_mask(anchor, mask)
+def _received(setup: Setup, key, noise_key, start, params, mask, bits):
+    """One client's parameters as rebuilt, w_0 + Q_b(w_k - w_0); its message."""
     update = apply_mask(jax.tree.map(jnp.subtract, params, start), mask)
     update = _sent(setup, noise_key, update, mask)
     each = tensor_bits(setup.config, update, bits)
@@ -73,68 +75,104 @@ def _reset(setup: Setup, bad: jax.Array, opt, params):
     return jax.tree.map(choose, fresh, opt)
 
 
+def _kept_by_some(mask: Any, used: jax.Array) -> Any:
+    """Entries kept by a client whose update is used, `[K]`; all, if there is none."""
+
+    def one(keep):
+        of_used = keep & used.reshape(-1, *[1] * (keep.ndim - 1))
+        return of_used.any(axis=0) | ~used.any()
+
+    return jax.tree.map(one, mask)
+
+
+def _client(setup: Setup, anchor, key, noise_key, client, mask, bits, weight, fault):
+    """What the server receives of one client; its message, and whether it is sound."""
+    config = setup.config
+    start = start_of(config, anchor, mask)
+    params, message = _received(
+        setup, key, noise_key, start, client["params"], mask, bits
+    )
+    params = arrived(fault, start, params)
+    update = jax.tree.map(jnp.subtract, params, start)
+    received = {**client, "params": params}
+    good = sound(update, config.max_update_norm) & sound(received)
+    everywhere = jax.tree.map(lambda _: None, params)
+    keepers = config.average_over == "keepers"
+    sent = {
+        **channels_kept(config, mask, client),
+        "params": mask if keepers else everywhere,
+    }
+    return Received(received, sent, jnp.where(good, weight, 0.0)), (message, good)
+
+
+def _before(setup: Setup, state: FedSLState) -> Variables:
+    """The client model before the period, as far as statistics are still known."""
+    kept = jax.vmap(partial(channels_kept, setup.config))(state.mask, state.client)
+    before = unlearnt(kept, statistics_of(state.client))
+    return {**before, "params": state.anchor}
+
+
 def aggregate(
     setup: Setup,
     state: FedSLState,
     settings: Settings,
     gradient: Widths,
+    heard: jax.Array,
     key: jax.Array,
 ) -> tuple[FedSLState, Widths, jax.Array]:
     """w_c <- sum_k omega_k w_{c,k}, and every client takes it over.
 
     With I = 1 the quantised gradient of the one local step is itself the message, and
-    is not quantised a second time, unless noise is added. An update that is not sound
-    has no part, and its client's optimiser begins anew.
+    is not quantised a second time, unless noise is added.
+
+    Who was not heard in the period's last round sends no update, but takes over the
+    mean as everyone. An update that is not sound, or too long, has no part, and its
+    client's optimiser begins anew. Updates are relative to where the client started:
+    with weights that are not restored, to 0 where it pruned. What all pruned is 0 then,
+    and stays so.
+
+    Running statistics of a channel are averaged over those who kept it; where nobody
+    did they are as before, and so they are without any update that can be used, except
+    for those of channels that all had kept, which are the first client's.
 
     Args:
       setup: the configuration.
       state: the state after the period's last step.
       settings: `[K]` each.
       gradient: `[K]`, bits of the numbers of the last step's gradients.
+      heard: `[K]` bool, of whom the server could use what crossed the cut.
       key: of this round.
 
     Returns:
-      The state, all client models equal, norm statistics averaged as they are; `[K]`
-      bits of the numbers of the clients' messages; `[K]` whose update is sound.
+      The state, all client models equal; `[K]` bits of the numbers of the clients'
+      messages; `[K]` whose update is sound.
     """
     coded = _gradient_is_message(setup.config, settings)
     bits = jnp.where(coded, FLOAT_BITS, settings.upload_bits)
-
-    def one(anchor, key, noise_key, client, mask, bits, weight, fault):
-        params, message = _received(
-            setup, key, noise_key, anchor, client["params"], mask, bits
-        )
-        params = arrived(fault, anchor, params)
-        everywhere = jax.tree.map(lambda _: None, client)
-        keepers = setup.config.average_over == "keepers"
-        sent = {**everywhere, "params": mask} if keepers else everywhere
-        update = jax.tree.map(jnp.subtract, params, anchor)
-        received = {**client, "params": params}
-        good = sound(update, setup.config.max_update_norm) & sound(received)
-        weight = jnp.where(good, weight, 0.0)
-        return Received(received, sent, weight), (message, good)
-
+    weights = jnp.where(heard, state.weights, 0.0)
+    # A message that is not sent has no fault; unsound is only what its client holds.
+    fault = settings.fault
+    fault = None if fault is None else jnp.where(weights > 0, fault, 1.0)
     stacked = (
         client_keys(key, state.client_id, UPLOAD),
         client_keys(key, state.client_id, NOISE),
         state.client,
         state.mask,
         bits,
-        state.weights,
-        settings.fault,
+        weights,
+        fault,
     )
-    before = {
-        **jax.tree.map(lambda leaf: leaf[0], state.client),
-        "params": state.anchor,
-    }
     client, (update, good) = combine(
         setup.over_clients,
-        one,
+        partial(_client, setup),
         (state.anchor,),
         stacked,
-        before,
+        _before(setup, state),
         trim=setup.config.trim,
     )
+    if not setup.config.restore:
+        kept = _kept_by_some(state.mask, good & (weights > 0))
+        client = {**client, "params": apply_mask(client["params"], kept)}
     message = jax.tree.map(partial(jnp.where, coded), gradient, update)
     everyone = broadcast(client, state.weights.shape[0])
     opt = _reset(setup, ~good, state.client_opt, everyone["params"])

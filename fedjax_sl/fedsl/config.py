@@ -80,10 +80,12 @@ class FedSLConfig(UpdateConfig):
     up, and the mask down, when a period starts."""
 
     restore: bool = static(True)
-    """Pruned weights keep their value and compete again; if not, they become 0."""
+    """Pruned weights keep their value and compete again; if not, they become 0, and
+    stay so where all clients pruned them."""
 
     average_over: Literal["all", "keepers"] = static("all")
-    """Average each entry over all clients, or over those that had kept it."""
+    """Average each entry over all clients, or over those that had kept it; what nobody
+    kept stays as it was."""
 
     bits: IntegerPerClass = 8
     """b, bits of a quantised number, sign included, in 2..32; 32 is float32."""

@@ -52,14 +52,15 @@ def _round(
     setup: Setup, state: FedSLState, cohort: Cohort, key: jax.Array
 ) -> tuple[FedSLState, RoundMetrics]:
     """Steps 1 to 9 of a round t; the first and the last only every I rounds."""
-    config = setup.config
     _check_cohort(setup, cohort)
-    examples, places = cohort.examples, Places(cohort.index[:, 0], cohort.weight[:, 0])
+    config, examples = setup.config, cohort.examples
+    present = cohort.num_examples > 0
+    places = Places(cohort.index[:, 0], cohort.weight[:, 0] * present[:, None])
     settings = settings_of(config, cohort.client_id, cohort.fault)
     starts = state.round % config.interval == 0
     ends = (state.round + 1) % config.interval == 0
     weights = client_weights(cohort.num_examples, by=config.client_weight)
-    state = state._replace(weights=weights)
+    before, state = state, state._replace(weights=weights)
 
     def begin(state):
         return begin_period(
@@ -73,7 +74,7 @@ def _round(
     if config.client_update == "parallel":
         state, message, good = jax.lax.cond(
             ends,
-            lambda state: aggregate(setup, state, settings, message, key),
+            lambda state: aggregate(setup, state, settings, message, good, key),
             lambda same: (same, message, good),
             state,
         )
@@ -81,11 +82,13 @@ def _round(
         setup, state, places, settings, crossed, message, starts=starts, ends=ends
     )
     done = work(setup, state, places, settings, starts)
-    left_out = ~(good & crossed.finite)
+    left_out = present & ~(good & crossed.finite)
     metrics = RoundMetrics(
         cohort.client_id, crossed.loss, kept_ratio, left_out, done, *counts
     )
-    return state._replace(round=state.round + 1), metrics
+    # The weights are of the model delivered, which is still there if nobody answers.
+    weights = jnp.where(present.any(), weights, before.weights)
+    return state._replace(round=state.round + 1, weights=weights), metrics
 
 
 def _check_cohort(setup: Setup, cohort: Cohort) -> None:
@@ -130,8 +133,9 @@ def _predict_pruned(setup: Setup, state: FedSLState, images: jax.Array) -> jax.A
     """
     ratio = jnp.mean(jnp.asarray(setup.config.prune_ratio, jnp.float32))
     params = delivered(state)
-    mask = masks(setup.config, state.importance, ratio)
-    pruned = apply_mask(params.client["params"], mask)
+    dense = params.client["params"]
+    mask = masks(setup.config, state.importance, ratio, dense)
+    pruned = apply_mask(dense, mask)
     params = params._replace(client={**params.client, "params": pruned})
     return setup.model.predict(params, images)
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Examples
+from fedjax_sl.compression.hard_pruning import without_zeros, zeros_first
 from fedjax_sl.compression.pruning import (
-    apply_mask,
     couple_inputs,
     keep_mask,
     magnitude_scores,
@@ -19,36 +19,50 @@ from fedjax_sl.compression.pruning import (
 from fedjax_sl.data.cohort import take
 from fedjax_sl.federation.aggregation import broadcast, weighted_mean
 from fedjax_sl.federation.clients import client_keys
-from fedjax_sl.federation.faults import sound
+from fedjax_sl.federation.faults import arrived, sound
 from fedjax_sl.federation.split_grad import Cut, split_grad
 from fedjax_sl.fedsl.config import FedSLConfig, Settings
 from fedjax_sl.fedsl.cut import send_back
 from fedjax_sl.fedsl.state import SCORES, FedSLState, Places, Setup
 
 
-def masks(config: FedSLConfig, scores: Any, ratio: jax.Array | float) -> Any:
+def masks(
+    config: FedSLConfig, scores: Any, ratio: jax.Array | float, params: Any = None
+) -> Any:
     """The mask of one client from its scores.
 
     Args:
       config: granularity and scope of the ranking.
       scores: as from `compression.pruning`.
       ratio: [] rho_t.
+      params: the averaged model's; what is 0 in it stays pruned if nothing is restored.
 
     Returns:
       A mask, whose kernels also lose the inputs that pruned filters no longer give.
     """
+    hard = params is not None and not config.restore
+    if hard:
+        scores = zeros_first(scores, params, config.granularity)
     mask = keep_mask(
         scores, ratio, granularity=config.granularity, scope=config.prune_scope
     )
-    return couple_inputs(mask) if config.granularity == "filter" else mask
+    mask = couple_inputs(mask) if config.granularity == "filter" else mask
+    return without_zeros(mask, params) if hard else mask
 
 
-def _taylor(setup: Setup, state: FedSLState, examples, places, bits, key) -> Any:
-    """Scores from the gradients of dense models, nothing dropped at the cut."""
+def _taylor(setup: Setup, state: FedSLState, examples, places, settings, key) -> Any:
+    """Scores from the gradients of dense models, nothing dropped at the cut.
 
-    def group(each, server, examples, key, real, client, weights, ids, places, bits):
+    Returns:
+      The scores, and `[K]` whether the server could use what a client sent for them.
+    """
+
+    def group(each, server, examples, key, real, client, weights, ids, places, own):
+        def up(sent):
+            return jax.vmap(_as_it_arrives)(own.fault, sent), None
+
         def down(grad, _):
-            return send_back(setup.config, key, ids, grad, None, bits)
+            return send_back(setup.config, key, ids, grad, None, own.down_bits)
 
         gradients = split_grad(
             setup.model,
@@ -56,39 +70,48 @@ def _taylor(setup: Setup, state: FedSLState, examples, places, bits, key) -> Any
             server,
             take(examples, *places),
             jnp.where(real, weights, 0.0),
-            cut=Cut(up=lambda activations: (activations, None), down=down),
+            cut=Cut(up=up, down=down),
             each=each,
         )
-        return (), each(taylor_scores)(client["params"], gradients.client)
+        scores = each(taylor_scores)(client["params"], gradients.client)
+        return (), (scores, gradients.finite)
 
-    _, scores = setup.over_clients.fold(group, state.server, examples, key)(
-        state.client, state.weights, state.client_id, places, bits
-    )
-    return scores
+    return setup.over_clients.fold(group, state.server, examples, key)(
+        state.client, state.weights, state.client_id, places, settings
+    )[1]
 
 
-def _averaged(scores: Any, weights: jax.Array) -> Any:
-    """The mean over the clients whose scores can be used."""
-    good = jax.vmap(sound)(scores)
+def _as_it_arrives(fault: jax.Array | None, sent: Any) -> Any:
+    return arrived(fault, jax.tree.map(jnp.zeros_like, sent), sent)
+
+
+def _averaged(scores: Any, good: jax.Array, weights: jax.Array, before: Any) -> Any:
+    """The mean over the clients whose scores can be used, `[K]`; or as before."""
     given = jnp.where(good, weights, 0.0)
-    whole = jnp.where(good.all() | ~good.any(), 1.0, given.sum())
-    return weighted_mean(scores, given / jnp.maximum(whole, 1e-9))
+    left_out = ((weights > 0) & ~good).any()
+    whole = jnp.where(left_out & good.any(), given.sum(), 1.0)
+    mean = weighted_mean(scores, given / jnp.maximum(whole, 1e-9))
+    return jax.tree.map(partial(jnp.where, good.any()), mean, before)
 
 
-def _scores(setup: Setup, state: FedSLState, examples, places, bits, key) -> Any:
-    """Every client's scores, leaves `[K, ...]`."""
-    params = state.client["params"]
+def _scores(setup: Setup, state: FedSLState, examples, places, settings, key) -> Any:
+    """Every client's scores, leaves `[K, ...]`; `[K]` who has any; and their mean."""
+    params, good = state.client["params"], state.weights > 0
     if setup.config.importance == "magnitude":
         scores = jax.vmap(magnitude_scores)(params)
     elif setup.config.importance == "random":
         keys = client_keys(key, state.client_id, SCORES)
         scores = jax.vmap(random_scores)(keys, params)
     else:
-        scores = _taylor(setup, state, examples, places, bits, key)
+        scores, finite = _taylor(setup, state, examples, places, settings, key)
+        good &= finite
+    sent = jax.vmap(_as_it_arrives)(settings.fault, scores)
+    good &= jax.vmap(sound)(sent)
+    mean = _averaged(sent, good, state.weights, state.importance)
     if setup.config.mask_scope == "common":
-        common = _averaged(scores, state.weights)
-        return broadcast(common, state.weights.shape[0])
-    return scores
+        scores = broadcast(mean, len(good))
+        good = jnp.broadcast_to(good.any(), good.shape)
+    return scores, good, mean
 
 
 def _follow_clients(setup: Setup, state: FedSLState, client_id: jax.Array) -> Any:
@@ -115,6 +138,8 @@ def begin_period(
 ) -> FedSLState:
     """The cohort takes over the averaged model, scores its weights and prunes.
 
+    Who has no scores, because it is absent or they cannot be used, prunes nothing.
+
     Args:
       setup: model, configuration and mapping.
       state: all client models equal; `weights` already those of the new cohort.
@@ -130,7 +155,7 @@ def begin_period(
     config = setup.config
     opt = _follow_clients(setup, state, client_id)
     state = state._replace(client_opt=opt, client_id=client_id)
-    scores = _scores(setup, state, examples, places, settings.down_bits, key)
+    scores, good, mean = _scores(setup, state, examples, places, settings, key)
     end = config.prune_start if config.prune_end is None else config.prune_end
     ratio = ratio_at(
         state.round,
@@ -139,14 +164,11 @@ def begin_period(
         end=end,
         shape=config.prune_shape,
     )
-    mask = setup.over_clients.map(partial(masks, config))(scores, ratio)
-    params = state.client["params"]
-    anchor = jax.tree.map(lambda leaf: leaf[0], params)
-    if not config.restore:
-        params = jax.vmap(apply_mask)(params, mask)
-    return state._replace(
-        client={**state.client, "params": params},
-        anchor=anchor,
-        mask=mask,
-        importance=_averaged(scores, state.weights),
-    )
+    anchor = jax.tree.map(lambda leaf: leaf[0], state.client["params"])
+
+    def one(anchor, scores, ratio):
+        return masks(config, scores, ratio, anchor)
+
+    ratio = jnp.where(good, ratio, 0.0)
+    mask = setup.over_clients.map(one, anchor)(scores, ratio)
+    return state._replace(anchor=anchor, mask=mask, importance=mean)

@@ -15,7 +15,7 @@ from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.faults import arrived, sound
 from fedjax_sl.fedsl.config import Settings
-from fedjax_sl.fedsl.state import ORDER, FedSLState, Places, Setup
+from fedjax_sl.fedsl.state import ORDER, FedSLState, Places, Setup, choose, start_of
 from fedjax_sl.fedsl.step import Crossed, step
 
 
@@ -35,16 +35,14 @@ def _put(tree: Any, k: jax.Array, one: Any) -> Any:
     )
 
 
-def _choose(condition: jax.Array, new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
-
-
 def _handed_on(
-    setup: Setup, before: Any, stepped: FedSLState, fault: jax.Array | None
+    setup: Setup, before: FedSLState, stepped: FedSLState, fault: jax.Array | None
 ) -> tuple[FedSLState, jax.Array]:
     """The state of a client's visit with the model as it arrives; [] if it is sound."""
-    client = arrived(None if fault is None else fault[0], before, stepped.client)
-    update = jax.tree.map(jnp.subtract, client, before)
+    start = start_of(setup.config, before.client["params"], before.mask)
+    start = {**before.client, "params": start}
+    client = arrived(None if fault is None else fault[0], start, stepped.client)
+    update = jax.tree.map(jnp.subtract, client, start)
     return stepped._replace(client=client), sound(update, setup.config.max_update_norm)
 
 
@@ -59,16 +57,16 @@ def sequential_step(
     """Each client in turn steps with the server; arguments and result as in `step`.
 
     A client sees the server as the one before left it and, in a relay, the client model
-    too. Padded clients are passed over; so is, in a relay, one that would hand on what
-    cannot be used: the next has the model that it had.
+    too. Absent clients are passed over; so is, in a relay, one that would hand on what
+    cannot be used: the next has the model that it had. A relay whose weights are not
+    restored hands on zeros for what its last client pruned.
     """
     relay = setup.config.client_update == "relay"
     alone = setup._replace(over_clients=clients.scan)
 
     def visit(state, k):
-        client = _slot(state.client, k)
         one = state._replace(
-            client=client,
+            client=_slot(state.client, k),
             client_opt=_slot(state.client_opt, k),
             mask=_slot(state.mask, k),
             client_id=_slot(state.client_id, k),
@@ -76,13 +74,12 @@ def sequential_step(
         )
         mine = _slot(places, k), _slot(settings, k)
         stepped, crossed = step(alone, one, examples, *mine, key)
-        used = real = state.weights[k] > 0
         if relay:
-            stepped, good = _handed_on(setup, client, stepped, mine[1].fault)
+            present = (mine[0].weight > 0).any()
+            arriving, good = _handed_on(setup, one, stepped, mine[1].fault)
             good &= crossed.finite[0]
-            used, crossed = real & good, crossed._replace(finite=(good | ~real)[None])
-        stepped = _choose(used, stepped, one)
-        if relay:
+            crossed = crossed._replace(finite=(good | ~present)[None])
+            stepped = choose(present & good, arriving, one)
             handed = jax.tree.map(lambda x: x[0], stepped.client)
             client = broadcast(handed, state.weights.shape[0])
         else:

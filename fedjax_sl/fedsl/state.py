@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fedjax_sl.compression.pruning import Mask, apply_mask
 from fedjax_sl.federation.aggregation import weighted_mean
 from fedjax_sl.federation.clients import ClientMap
 from fedjax_sl.fedsl.config import FedSLConfig
@@ -64,6 +65,19 @@ class Setup(NamedTuple):
     client_optimizer: Optimizer
     server_optimizer: Optimizer
     over_clients: ClientMap
+
+
+def choose(condition: jax.Array, new: Any, old: Any) -> Any:
+    """One tree or the other, leaves `[...]`, by a condition `[]`."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+
+
+def start_of(config: FedSLConfig, params: Any, mask: Mask) -> Any:
+    """What a client's updates are relative to: the parameters as it takes them over.
+
+    Pruned weights are 0 from the start if they are not restored.
+    """
+    return params if config.restore else apply_mask(params, mask)
 
 
 def rates(config: FedSLConfig, round: jax.Array) -> tuple[jax.Array, jax.Array]:

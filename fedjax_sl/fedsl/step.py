@@ -14,7 +14,16 @@ from fedjax_sl.federation.split_grad import SplitGrad, split_grad
 from fedjax_sl.fedsl.config import Settings
 from fedjax_sl.fedsl.cut import cut_with_dropout
 from fedjax_sl.fedsl.quantizer import quantized
-from fedjax_sl.fedsl.state import GRADIENT, FedSLState, Places, Setup, rates
+from fedjax_sl.fedsl.state import (
+    GRADIENT,
+    FedSLState,
+    Places,
+    Setup,
+    choose,
+    rates,
+    start_of,
+)
+from fedjax_sl.fedsl.statistics import channels_kept, learnt, statistics_of
 from fedjax_sl.fedsl.widths import Widths, tensor_bits, widths
 from fedjax_sl.models.split import Variables
 
@@ -26,13 +35,29 @@ class Crossed(NamedTuple):
       loss: `[K]` mean loss of its batch.
       activations: `[K]` int32, numbers that it sent over the cut.
       gradient: `[K]`, bits of the numbers of its quantised gradient.
-      finite: `[K]` bool, whether what it sent was.
+      finite: `[K]` bool, whether what it sent was; True for those who sent nothing.
     """
 
     loss: jax.Array
     activations: jax.Array
     gradient: Widths
     finite: jax.Array
+
+
+class _Received(NamedTuple):
+    """What the server has of the clients of a group.
+
+    Attributes:
+      gradient: sum_k omega_k g_{s,k} over those it heard.
+      statistics: of its norms, moved towards those of their activations.
+      missing: [] weights of those it did not hear.
+      heard: [] int32, how many it heard.
+    """
+
+    gradient: Any
+    statistics: Any
+    missing: jax.Array
+    heard: jax.Array
 
 
 class _Group(NamedTuple):
@@ -48,28 +73,36 @@ class _Group(NamedTuple):
 
 
 def _update_clients(
-    setup: Setup, each: Each, group: _Group, result: SplitGrad, rate, key
+    setup: Setup, each: Each, group: _Group, result: SplitGrad, heard, rate, key
 ) -> tuple[Variables, Any, Widths]:
-    """w_k <- w_k - gamma Q_b(m_k * g_k), by the optimiser; pruned entries stay."""
-    optimizer = setup.client_optimizer(rate)
+    """w_k <- w_k - gamma Q_b(m_k * g_k), by the optimiser; pruned entries stay.
 
-    def one(key, grad, mask, bits, opt, params):
+    Whom the server did not hear has no gradient to go by, and stays as it was.
+    """
+    config, optimizer = setup.config, setup.client_optimizer(rate)
+
+    def one(key, heard, grad, mask, bits, opt, client, statistics):
+        start = start_of(config, client["params"], mask)
         grad = apply_mask(grad, mask)
-        bits = tensor_bits(setup.config, grad, bits)
-        coded = apply_mask(quantized(setup.config, key, grad, bits), mask)
-        updates, opt = optimizer.update(coded, opt, params)
-        params = optax.apply_updates(params, apply_mask(updates, mask))
-        return params, opt, widths(bits, mask, grad)
+        bits = tensor_bits(config, grad, bits)
+        coded = apply_mask(quantized(config, key, grad, bits), mask)
+        updates, new_opt = optimizer.update(coded, opt, start)
+        params = optax.apply_updates(start, apply_mask(updates, mask))
+        kept = channels_kept(config, mask, client)
+        new = learnt(kept, statistics, statistics_of(client))
+        after = choose(heard, ({**new, "params": params}, new_opt), (client, opt))
+        return *after, widths(bits, mask, grad)
 
-    params, opt, sent = each(one)(
+    return each(one)(
         client_keys(key, group.client_id, GRADIENT),
+        heard,
         result.client,
         group.mask,
         group.settings.grad_bits,
         group.client_opt,
-        group.client["params"],
+        group.client,
+        statistics_of(result.client_stats),
     )
-    return {**result.client_stats, "params": params}, opt, sent
 
 
 def _activations_sent(setup: Setup, mask: jax.Array, weight: jax.Array) -> jax.Array:
@@ -81,37 +114,45 @@ def _activations_sent(setup: Setup, mask: jax.Array, weight: jax.Array) -> jax.A
 
 
 def _group_step(setup: Setup, each: Each, server, examples, rate, key, real, group):
-    """The step of a group: its term of the server's gradient, and its clients after."""
+    """The step of a group: what the server has of it, and its clients after."""
+    present = real & (group.places.weight > 0).any(axis=1)
     pruned = each(apply_mask)(group.client["params"], group.mask)
     result = split_grad(
         setup.model,
         {**group.client, "params": pruned},
         server,
         take(examples, *group.places),
-        jnp.where(real, group.weights, 0.0),
+        jnp.where(present, group.weights, 0.0),
         cut=cut_with_dropout(setup.config, group.settings, group.client_id, key),
         each=each,
     )
-    client, opt, gradient = _update_clients(setup, each, group, result, rate, key)
+    heard = present & result.finite
+    client, opt, gradient = _update_clients(
+        setup, each, group, result, heard, rate, key
+    )
     sent = _activations_sent(setup, result.at_cut, group.places.weight)
     crossed = Crossed(result.loss, sent, gradient, result.finite)
-    statistics = {k: v for k, v in result.server_stats.items() if k != "params"}
-    missing = jnp.where(real & ~result.finite, group.weights, 0.0).sum()
-    return (result.server, statistics, missing), (client, opt, crossed)
+    missing = jnp.where(real & ~heard, group.weights, 0.0).sum()
+    received = _Received(
+        result.server, statistics_of(result.server_stats), missing, heard.sum()
+    )
+    return received, (client, opt, crossed)
 
 
-def _update_server(setup: Setup, state: FedSLState, grad, statistics, missing, rate):
+def _update_server(setup: Setup, state: FedSLState, received: _Received, rate):
     """w_s <- w_s - gamma sum_k omega_k g_{s,k}, by the optimiser.
 
-    The weights of those who sent something that is not finite are missing in the sum.
+    The weights of those that it heard make up for the missing ones. Where it heard
+    nobody there is no step, not even one of momentum.
     """
     optimizer = setup.server_optimizer(rate)
-    params = state.server["params"]
-    present = jnp.where(missing < 1.0, 1.0 - missing, 1.0)
-    grad = jax.tree.map(lambda g: g / present, grad)
-    updates, opt = optimizer.update(grad, state.server_opt, params)
-    params = optax.apply_updates(params, updates)
-    return state._replace(server={**statistics, "params": params}, server_opt=opt)
+    params, opt = state.server["params"], state.server_opt
+    present = jnp.where(received.missing < 1.0, 1.0 - received.missing, 1.0)
+    grad = jax.tree.map(lambda g: g / present, received.gradient)
+    updates, new_opt = optimizer.update(grad, opt, params)
+    new = {**received.statistics, "params": optax.apply_updates(params, updates)}
+    server, opt = choose(received.heard > 0, (new, new_opt), (state.server, opt))
+    return state._replace(server=server, server_opt=opt)
 
 
 def step(
@@ -124,7 +165,10 @@ def step(
 ) -> tuple[FedSLState, Crossed]:
     """Every client steps; the server steps once, on all their activations.
 
-    Both use gradients at the weights before the step, from one backward pass.
+    Both use gradients at the weights before the step, from one backward pass. A client
+    whose mini-batch is empty (it is absent, or a batch of padding) neither computes nor
+    sends: its model, statistics and optimiser state stay as they were, bit for bit, and
+    nothing else depends on it. So it is for one whose activations are not finite.
 
     Args:
       setup: model, configuration and mapping.
@@ -152,8 +196,6 @@ def step(
         return _group_step(setup, each, *rest)
 
     shared = (state.server, examples, client_rate, key)
-    (grad, statistics, missing), (client, opt, crossed) = setup.over_clients.fold(
-        one, *shared
-    )(group)
-    state = _update_server(setup, state, grad, statistics, missing, server_rate)
+    received, (client, opt, crossed) = setup.over_clients.fold(one, *shared)(group)
+    state = _update_server(setup, state, received, server_rate)
     return state._replace(client=client, client_opt=opt), crossed

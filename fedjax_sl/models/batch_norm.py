@@ -1,11 +1,13 @@
-"""ReLU, batch norm and pooling as one operation with one gradient.
+"""Batch norm over the real examples of a batch: alone, or with ReLU and pooling.
 
-Padded examples count nothing. As in `norm`, what is memory-bound is passed over as
-rarely as can be: pooling comes before the normalisation, which is monotone in each
-channel, and everything else happens on arrays `[B, Ch]` and `[Ch]`.
+Padded examples count nothing. With ReLU before it, it is one operation with pooling and
+has one gradient. As in `norm`, what is memory-bound is passed over as rarely as can be:
+pooling comes before the normalisation, which is monotone in each channel, and
+everything else happens on arrays `[B, Ch]` and `[Ch]`.
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import chex
 import jax
@@ -101,6 +103,63 @@ def _backward(pool, residual, gradients):
 relu_batch_norm.defvjp(_forward, _backward)
 
 
+class _Running(NamedTuple):
+    """Running statistics of a norm, `[Ch]` each."""
+
+    mean: nn.Variable
+    variance: nn.Variable
+
+    def known(self) -> tuple[jax.Array, jax.Array]:
+        # A mean of variances that noise was added to may be less than 0.
+        return self.mean.value, jnp.maximum(self.variance.value, 0.0)
+
+    def learn(self, mean: jax.Array, variance: jax.Array, weight: jax.Array) -> None:
+        """Moves towards a batch's statistics, unless it is all padding."""
+        for running, batch in ((self.mean, mean), (self.variance, variance)):
+            moved = MOMENTUM * running.value + (1 - MOMENTUM) * batch
+            running.value = jnp.where(weight.any(), moved, running.value)
+
+
+def _state(norm: nn.Module, channels: int) -> tuple[jax.Array, jax.Array, _Running]:
+    """Scale, bias and running statistics of a module."""
+    shape = (channels,)
+    scale = norm.param("scale", nn.initializers.ones, shape)
+    bias = norm.param("bias", nn.initializers.zeros, shape)
+    mean = norm.variable("batch_stats", "mean", jnp.zeros, shape)
+    variance = norm.variable("batch_stats", "var", jnp.ones, shape)
+    return scale, bias, _Running(mean, variance)
+
+
+class BatchNorm(nn.Module):
+    """Batch norm (Ioffe and Szegedy, 2015) over the real examples of a batch.
+
+    Flax's own takes a mask of all entries, over which it sums once more, and gives NaN
+    for a batch of padding alone.
+    """
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, train: bool, weight: jax.Array | None = None
+    ) -> jax.Array:
+        """Normalises `[B, H, W, Ch]`.
+
+        Args:
+          x: the activations.
+          train: take, and keep, the statistics of this batch.
+          weight: `[B]`, 1 for an example and 0 for padding; no padding if not given.
+
+        Returns:
+          `[B, H, W, Ch]`.
+        """
+        scale, bias, running = _state(self, x.shape[-1])
+        if not train:
+            return _normalise(x, scale, bias, *running.known(), False)
+        weight = jnp.ones(len(x)) if weight is None else weight
+        mean, variance = _statistics(x, weight)
+        running.learn(mean, variance, weight)
+        return _normalise(x, scale, bias, mean, variance, False)
+
+
 class ReluBatchNorm(nn.Module):
     """`relu_batch_norm` with its parameters and its running statistics."""
 
@@ -111,19 +170,12 @@ class ReluBatchNorm(nn.Module):
         self, x: jax.Array, offset: jax.Array, train: bool, weight: jax.Array
     ) -> jax.Array:
         """Returns the activations; `train` takes and keeps the batch's statistics."""
-        shape = (x.shape[-1],)
-        scale = self.param("scale", nn.initializers.ones, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape)
-        mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
-        variance = self.variable("batch_stats", "var", jnp.ones, shape)
+        scale, bias, running = _state(self, x.shape[-1])
         if not train:
             h = nn.relu(x + _spread(offset))
-            # A mean of variances that noise was added to may be less than 0.
-            known = jnp.maximum(variance.value, 0.0)
-            return _normalise(h, scale, bias, mean.value, known, self.pool)
-        y, batch_mean, batch_variance = relu_batch_norm(  # type: ignore[misc]
+            return _normalise(h, scale, bias, *running.known(), self.pool)
+        y, mean, variance = relu_batch_norm(  # type: ignore[misc]
             x, offset, weight, scale, bias, self.pool
         )
-        mean.value = MOMENTUM * mean.value + (1 - MOMENTUM) * batch_mean
-        variance.value = MOMENTUM * variance.value + (1 - MOMENTUM) * batch_variance
+        running.learn(mean, variance, weight)
         return y

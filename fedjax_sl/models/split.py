@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, NamedTuple
 
 import jax
@@ -20,11 +21,21 @@ class SplitParams(NamedTuple):
     server: Variables
 
 
+def _arguments(module: nn.Module, x, train: bool, weight) -> tuple[Any, ...]:
+    """What a module is called with: weights only if its call has a name for them."""
+    asks = "weight" in signature(module.__call__).parameters
+    return (x, train, weight) if asks else (x, train)
+
+
 class Stages(nn.Module):
     """Modules one after another, named `stage_00`, `stage_01`, … in network order.
 
+    A stage whose norm takes statistics of a batch is a module of `(x, train, weight)`,
+    so that padding counts nothing in them; any other may be one of `(x, train)`.
+
     Attributes:
-      stages: for each, a function `name -> module` of `(x, train)`.
+      stages: for each, a function `name -> module` of `(x, train)`, or of `(x, train,
+        weight)`, `weight` `[B]` being 0 for padding, or None if there is none.
       first: number of the first stage in the whole network.
     """
 
@@ -32,22 +43,32 @@ class Stages(nn.Module):
     first: int = 0
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, train: bool, weight: jax.Array | None = None
+    ) -> jax.Array:
         """Applies every stage; `train` selects batch or running statistics."""
         for number, stage in enumerate(self.stages, self.first):
-            x = stage(name=f"stage_{number:02d}")(x, train)
+            module = stage(name=f"stage_{number:02d}")
+            x = module(*_arguments(module, x, train, weight))
         return x
 
 
 def apply(
-    half: nn.Module, variables: Variables, x: jax.Array, *, train: bool
+    half: nn.Module,
+    variables: Variables,
+    x: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    train: bool,
 ) -> tuple[jax.Array, Variables]:
-    """Applies one half to the inputs of one client.
+    """Applies one half to a batch.
 
     Args:
       half: `SplitModel.client` or `SplitModel.server`.
       variables: its variables.
       x: `[B, ...]`.
+      weight: `[B]`, 1 for an example and 0 for padding, which has no part in the
+        statistics of a batch; no padding if not given.
       train: use (and update) the statistics of this batch, where the norm keeps any.
 
     Returns:
@@ -55,7 +76,8 @@ def apply(
     """
     if not train:
         return half.apply(variables, x, False), variables  # type: ignore[return-value]
-    y, changed = half.apply(variables, x, True, mutable=["batch_stats"])
+    arguments = _arguments(half, x, True, weight)
+    y, changed = half.apply(variables, *arguments, mutable=["batch_stats"])
     return y, {**variables, **changed}
 
 
@@ -64,7 +86,7 @@ class SplitModel:
     """A network cut in two.
 
     Attributes:
-      client: the layers before the cut.
+      client: the layers before the cut, `Stages` or another module called as they are.
       server: the layers after it, up to the logits.
       input_shape: `(H, W, Ch)` of one example.
       num_classes: C.

@@ -14,6 +14,7 @@ import jax
 from flax import linen as nn
 
 from fedjax_sl.checks import check_choice, check_integer, check_number
+from fedjax_sl.models.batch_norm import BatchNorm
 from fedjax_sl.models.conv import Conv, Lowering, Precision
 from fedjax_sl.models.norm import GroupNormRelu
 from fedjax_sl.models.pool import max_pool
@@ -49,8 +50,10 @@ class ConvStage(nn.Module):
     precision: Precision = "float32"
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Returns the stage's activations."""
+    def __call__(
+        self, x: jax.Array, train: bool, weight: jax.Array | None = None
+    ) -> jax.Array:
+        """Returns the stage's activations; `weight` `[B]` is 0 for padding."""
         check_choice("norm", self.norm, Norm)
         conv = Conv(
             self.features,
@@ -62,9 +65,7 @@ class ConvStage(nn.Module):
             return GroupNormRelu(self.pool, name="norm")(*conv.parts(x))
         x = conv(x)
         if self.norm == "batch":
-            x = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")(
-                x
-            )
+            x = BatchNorm(name="norm")(x, train, weight)
         return nn.relu(max_pool(x) if self.pool else x)
 
 

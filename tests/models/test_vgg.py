@@ -1,10 +1,15 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from fedjax_sl.models.split import apply
-from fedjax_sl.models.vgg import BLOCKS, split_vgg
+from fedjax_sl.models.batch_norm import BatchNorm
+from fedjax_sl.models.split import Stages, apply
+from fedjax_sl.models.vgg import BLOCKS, ConvStage, split_vgg
+from tests.worlds import assert_close, assert_equal
 
 
 def size_of(tree):
@@ -70,6 +75,71 @@ def test_batch_statistics_move_in_training_only(key):
         for a, b in zip(before, jax.tree.leaves(client["batch_stats"]), strict=True)
     )
     assert any((a != b).any() for a, b in zip(before, after, strict=True))
+
+
+def test_batch_norm_is_that_of_flax_on_the_real_examples(key):
+    keys = jax.random.split(key, 3)
+    x = 1 + 2 * jax.random.normal(keys[0], (6, 4, 5, 3))
+    scale, bias = (jax.random.normal(k, (3,)) for k in keys[1:])
+    real = np.array([0, 1, 3, 5])
+    weight = jnp.zeros(6).at[real].set(1.0)
+    stats = {"mean": jnp.arange(3.0), "var": 1 + jnp.arange(3.0)}
+
+    def reference(x, params):
+        norm = nn.BatchNorm(use_running_average=False, momentum=0.9)
+        variables = {"params": params, "batch_stats": stats}
+        return norm.apply(variables, x[real], mutable=["batch_stats"])
+
+    def actual(x, params):
+        variables = {"params": params, "batch_stats": stats}
+        y, new = BatchNorm().apply(variables, x, True, weight, mutable=["batch_stats"])
+        return y[real], new
+
+    params = {"scale": scale, "bias": bias}
+    with jax.numpy_rank_promotion("allow"):
+        expected, back, new = jax.vjp(reference, x, params, has_aux=True)
+        dy = jax.random.normal(keys[0], expected.shape)
+        gradients = back(dy)
+    y, back, found = jax.vjp(actual, x, params, has_aux=True)
+    assert_close(y, expected, 1e-4)
+    assert_close(found, new)
+    assert_close(back(dy), gradients, 1e-4)
+
+
+def test_a_batch_of_padding_alone_teaches_a_norm_nothing(key):
+    x = jax.random.normal(key, (4, 2, 2, 3))
+    variables = {
+        "params": {"scale": jnp.ones(3), "bias": jnp.zeros(3)},
+        "batch_stats": {"mean": jnp.arange(3.0), "var": 1 + jnp.arange(3.0)},
+    }
+    y, new = BatchNorm().apply(
+        variables, x, True, jnp.zeros(4), mutable=["batch_stats"]
+    )
+    assert_equal(new["batch_stats"], variables["batch_stats"])
+    assert np.isfinite(y).all()
+
+
+class Doubled(nn.Module):
+    """A stage that knows nothing of weights."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        del train
+        return 2 * x
+
+
+def test_only_stages_that_ask_for_weights_are_given_them(key):
+    norm = partial(ConvStage, 4, "batch", False, "auto")
+    half = Stages((Doubled, norm))
+    x = jax.random.normal(key, (3, 4, 4, 2))
+    variables = half.init(key, x, False)
+    weight = jnp.array([1.0, 1.0, 0.0])
+    some, stats = apply(half, variables, x, weight, train=True)
+    two, same = apply(half, variables, x[:2], train=True)
+    assert_close(some[:2], two)
+    assert_close(stats, same)
+    plain, _ = apply(Doubled(), {}, x, weight, train=True)
+    assert_equal(plain, 2 * x)
 
 
 @pytest.mark.parametrize(
