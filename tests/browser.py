@@ -16,6 +16,8 @@ const shown = [...document.querySelectorAll("iframe")].map((frame) => {
     asked: frame.contentWindow.performance.getEntriesByType("resource")
       .map((one) => one.name).filter((name) => !name.startsWith("data:")),
     overflow: whole.scrollWidth - whole.clientWidth,
+    cut: Math.max(0, ...[...inside.querySelectorAll(".wide")]
+      .map((one) => one.scrollWidth - one.clientWidth)),
     images: [...inside.images].map((one) => ({
       alt: one.alt, width: one.naturalWidth, scale: one.width / one.naturalWidth,
     })),

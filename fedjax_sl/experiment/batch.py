@@ -37,11 +37,13 @@ class Outcome(NamedTuple):
       config: the run's, with nothing left open.
       lines: of metrics.jsonl.
       rounds: of rounds.jsonl.
+      num_classes: C.
     """
 
     config: Run
     lines: list[dict[str, Any]]
     rounds: list[dict[str, Any]]
+    num_classes: int
 
 
 OF_THE_IMAGES = (
@@ -99,7 +101,11 @@ def _outcome(job: Job, history: History) -> Outcome:
     """The lines of a history."""
     config, every = job.config, job.config.eval_every
     totals = Totals(
-        job.test, steps=job.method.steps, channel=config.channel, in_turn=config.in_turn
+        job.test,
+        steps=job.method.steps,
+        epochs=config.epochs_per_round(len(job.train.label)),
+        channel=config.channel,
+        in_turn=config.in_turn,
     )
     lines, rounds = [], []
     for place in range(config.rounds // every):
@@ -110,7 +116,7 @@ def _outcome(job: Job, history: History) -> Outcome:
         del line["wall_seconds"]  # the runs of a program end together
         lines.append(line)
         rounds += round_lines(place * every, here)
-    return Outcome(config, lines, rounds)
+    return Outcome(config, lines, rounds, job.test.num_classes)
 
 
 def _jobs(configs: Sequence[Run]) -> list[Job]:

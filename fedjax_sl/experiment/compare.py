@@ -1,30 +1,35 @@
 """`fedjax-sl compare RUN…`: what runs reach, and what it takes over a channel."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
-from scipy import special
 
-from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.experiment.finished import (
-    Course,
-    Finished,
-    course,
-    differing,
-    settings,
+from fedjax_sl.experiment.groups import (
+    Group,
+    Target,
+    at_target,
+    grouped,
+    interval,
+    progress_axis,
+    usual_target,
 )
+from fedjax_sl.experiment.labels import METHOD, NONE, titles, words
 from fedjax_sl.experiment.selection import UNCHARGED, Selection, select
 
 
 WIDE = Console(width=1000)
 """To measure how wide a table wants to be."""
+
+LEAST_NAME = 12
+"""Columns that a run's name keeps, however narrow the terminal is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +37,8 @@ class Compare(Selection):
     """Compare finished runs over a channel; nothing is trained again."""
 
     target: float | None = None
-    """Test accuracy to reach, in (0, 1]; by default the least final one of all."""
+    """Test accuracy to reach, in (0, 1]; by default the highest one that all runs have
+    reached that were ever above chance."""
 
     def __post_init__(self):
         """Checks the ranges."""
@@ -41,104 +47,105 @@ class Compare(Selection):
             raise ValueError(f"target={self.target}: expected more than 0, at most 1.")
 
 
-class Group(NamedTuple):
-    """Runs that differ in nothing but the seed.
-
-    Attributes:
-      label: value of each setting that differs between groups.
-      runs: them.
-      courses: of each.
-    """
-
-    label: dict[str, Any]
-    runs: list[Finished]
-    courses: list[Course]
-
-
-def grouped(runs: Sequence[Finished], channel: Channel) -> list[Group]:
-    """The runs by their settings, seeds together."""
-    names = differing([run.config for run in runs])
-    groups: dict[str, Group] = {}
-    for run in runs:
-        every = settings(run.config)
-        label = {name: every.get(name) for name in names}
-        group = groups.setdefault(repr(label), Group(label, [], []))
-        group.runs.append(run)
-        group.courses.append(course(run, channel))
-    return list(groups.values())
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean, and half the width of its 95 % confidence interval (Student's t)."""
-    found = np.asarray(values, np.float64)
-    if len(found) < 2:
-        return float(found.mean()), np.nan
-    error = found.std(ddof=1) / np.sqrt(len(found))
-    quantile = special.stdtrit(len(found) - 1, 0.975)
-    return float(found.mean()), float(quantile * error)
-
-
-def at_target(group: Group, target: float) -> dict[str, list[float]]:
-    """What each run that reaches the accuracy had spent when it first did."""
-    spent: dict[str, list[float]] = {
-        name: [] for name in ("rounds", "bits", "seconds", "joules")
-    }
-    for one in group.courses:
-        reached = np.flatnonzero(one.accuracy >= target)
-        for name, values in spent.items():
-            if len(reached):
-                values.append(float(getattr(one, name)[reached[0]]))
-    return spent
-
-
 def _shown(values: Sequence[float], *, spread: bool = True) -> str:
     """The mean, and its interval if there is one and it is wanted."""
+    if not values:
+        return NONE
     mean, half = interval(values)
     shown = f"{mean:.3g}" if mean >= 0.1 else f"{mean:.2g}"
     return shown if np.isnan(half) or not spread else f"{shown} ±{half:.2g}"
 
 
-def table(groups: Sequence[Group], target: float) -> Table:
-    """A line for each group."""
+def _measured(
+    group: Group, target: float, axis: str | None, *, spread: bool
+) -> list[str]:
+    """A group's cells: accuracy, and what reaching the target took."""
+    spent = at_target(group, target)
+    sent = [bits / 1e6 for bits in spent["bits"]]
+    return [
+        _shown(group.final),
+        f"{len(sent)}/{len(group.runs)}",
+        *([_shown(spent[axis], spread=False)] if axis else []),
+        _shown(sent, spread=False),
+        _shown(spent["seconds"], spread=spread),
+        _shown(spent["joules"], spread=spread),
+    ]
+
+
+def table(
+    groups: Sequence[Group],
+    target: Target,
+    names: Sequence[str],
+    *,
+    spread: bool = True,
+) -> Table:
+    """A line for each group.
+
+    Args:
+      groups: of runs.
+      target: accuracy to reach.
+      names: of the settings that are shown.
+      spread: with intervals of seconds and joules, too.
+
+    Returns:
+      The table.
+    """
+    configs = [group.runs[0].config for group in groups]
     shown = Table(
-        title=f"Final test accuracy, and what reaching {target:.4g} takes (± 95 %)",
+        title=f"{titles(configs)} on {configs[0].data.name}: final test accuracy, and "
+        f"what reaching {target.accuracy:.4g} takes (± 95 %)",
+        caption=target.note or None,
         title_justify="left",
+        caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    names = [name.split(".")[-1] for name in groups[0].label] or ["run"]
-    measured = ("accuracy", "reached", "rounds", "Mbit up", "seconds", "joules")
+    shown.add_column("run", overflow="fold")
+    axis = progress_axis(groups)
+    progress = [axis] if axis else []
+    measured = ("accuracy", "reached", *progress, "Mbit up", "seconds", "joules")
     for column in (*names, *measured):
-        shown.add_column(column, justify="right", no_wrap=True)
+        left = column == METHOD
+        shown.add_column(column, justify="left" if left else "right", no_wrap=True)
     for group in groups:
-        spent = at_target(group, target)
-        label = [str(value) for value in group.label.values()]
-        cells = ["–"] * len(spent)
-        if spent["rounds"]:
-            cells = [
-                _shown(spent["rounds"], spread=False),
-                _shown([bits / 1e6 for bits in spent["bits"]], spread=False),
-                _shown(spent["seconds"]),
-                _shown(spent["joules"]),
-            ]
-        shown.add_row(
-            *(label or [group.runs[0].folder.name]),
-            _shown([one.accuracy[-1] for one in group.courses]),
-            f"{len(spent['rounds'])}/{len(group.runs)}",
-            *cells,
-        )
+        label = [group.label[name] for name in names]
+        cells = _measured(group, target.accuracy, axis, spread=spread)
+        shown.add_row(escape(group.name), *label, *cells)
     return shown
 
 
-def show_whole(shown: Table, console: Console) -> None:
-    """Prints a table; figures are never cut to fit a narrow terminal."""
-    width = max(console.width, Measurement.get(WIDE, WIDE.options, shown).maximum)
+def _width(shown: Table) -> int:
+    """Columns that a table takes if nothing of it is wrapped."""
+    return Measurement.get(WIDE, WIDE.options, shown).maximum
+
+
+def show_whole(shown: Table, console: Console, *, spare: int = 0) -> None:
+    """Prints a table; figures are never cut to fit a narrow terminal.
+
+    Args:
+      shown: the table.
+      console: where.
+      spare: columns by which its names may be wrapped.
+    """
+    width = max(console.width, _width(shown) - spare)
     Console(file=console.file, width=width).print(shown)
 
 
-def show(groups: Sequence[Group], target: float, console: Console) -> None:
-    """Prints the table of groups."""
-    show_whole(table(groups, target), console)
+def show(groups: Sequence[Group], target: Target, console: Console) -> None:
+    """Prints the table of groups; settings that it has no room for are below it."""
+    every = list(groups[0].label)
+    method = [name for name in every if name == METHOD]
+    for names, spread in itertools.product((every, method, []), (True, False)):
+        shown = table(groups, target, names, spread=spread)
+        if _width(shown) <= console.width:
+            break
+    longest = max(len(group.name) for group in groups)
+    show_whole(shown, console, spare=max(0, longest - LEAST_NAME))
+    if below := [name for name in every if name not in names]:
+        console.print("What differs:")
+        for group in groups:
+            line = words({name: group.label[name] for name in below})
+            console.print(f"  {escape(group.name)}: {line}")
 
 
 def compare_command(arguments: list[str], console: Console) -> None:
@@ -155,5 +162,5 @@ def compare_command(arguments: list[str], console: Console) -> None:
     if not asked.charge_side:
         console.print(UNCHARGED)
     groups = grouped(runs, asked.channel)
-    least = min(one.accuracy[-1] for group in groups for one in group.courses)
-    show(groups, asked.target or float(least), console)
+    given = None if asked.target is None else Target(asked.target)
+    show(groups, given or usual_target(groups), console)

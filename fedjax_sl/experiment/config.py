@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_type_hints
 
+import numpy as np
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from fedjax_sl.analysis.channel import Channel
@@ -16,6 +17,7 @@ from fedjax_sl.federation.faults import Corruption
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.config import usual_keep_probability
 from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.config import usual_rates
 from fedjax_sl.models.conv import Lowering, Precision
 from fedjax_sl.models.vgg import Depth, Norm
 from fedjax_sl.settings import MappingName
@@ -234,8 +236,20 @@ class FedSLRun(RunConfig):
 
     @property
     def title(self) -> str:
-        """What the method is called."""
-        return "FedSL"
+        """What the method is called, with these settings."""
+        method = self.method
+        up = [b or method.bits for b in (method.grad_bits, method.upload_bits)]
+        coded = any(np.min(bits) < FLOAT_BITS for bits in (*up, method.down_bits))
+        whole = not (coded or np.any(method.prune_ratio) or np.any(method.dropout_rate))
+        if not method.in_turn:
+            return "SplitFed v1" if whole else "FedSL"
+        relay = method.client_update == "relay"
+        name = "split learning (relay)" if relay else "SplitFed v2"
+        return name if whole else f"compressed {name}"
+
+    def epochs_per_round(self, examples: int) -> float:
+        """Passes over so many training examples, all clients together."""
+        return self.cohort_size * self.batch_size / examples
 
     @property
     def in_turn(self) -> InTurn:
@@ -245,10 +259,16 @@ class FedSLRun(RunConfig):
         return "exchanges" if self.method.in_turn else "nothing"
 
     def resolved(self) -> "FedSLRun":
-        """With nothing left open: the ramp of the ratio has its end."""
-        if self.method.prune_end is not None:
-            return self
-        method = dataclasses.replace(self.method, prune_end=self.rounds // 2)
+        """With nothing left open: the learning rates, and the end of the ramp."""
+        method = self.method
+        if method.learning_rate is None:
+            client, server = usual_rates(method)
+            apart = None if server == client else server
+            method = dataclasses.replace(
+                method, learning_rate=client, server_learning_rate=apart
+            )
+        if method.prune_end is None:
+            method = dataclasses.replace(method, prune_end=self.rounds // 2)
         return dataclasses.replace(self, method=method)
 
 
@@ -274,6 +294,10 @@ class FedLPQRun(RunConfig):
             return "FedLP-Q"
         whole = self.method.preference is None
         return "FedAvg" if whole and self.method.keep_probability == 1 else "FedLP"
+
+    def epochs_per_round(self, examples: int) -> float:
+        """Passes over the training examples, on average; it matters not how many."""
+        return self.method.local_epochs * self.cohort_size / self.data.num_clients
 
     def resolved(self) -> "FedLPQRun":
         """With nothing left open: the keep probability is known."""

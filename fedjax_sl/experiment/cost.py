@@ -111,6 +111,13 @@ def _print_fedlpq(arguments: list[str], console: Console) -> None:
     )
 
 
+USAGE = """usage: fedjax-sl cost METHOD [--help] [OPTIONS]
+
+  fedsl        parameters, operations and activations for each cut of a VGG
+  fedlpq       parameters and operations for each scheme of the published table
+"""
+
+
 def cost_command(arguments: list[str], console: Console) -> None:
     """Prints what was asked for.
 
@@ -118,6 +125,9 @@ def cost_command(arguments: list[str], console: Console) -> None:
       ValueError: if a value is out of range.
     """
     methods = {"fedsl": _print_fedsl, "fedlpq": _print_fedlpq}
+    if arguments and arguments[0] in ("-h", "--help"):
+        console.print(USAGE, end="", markup=False, soft_wrap=True)
+        return
     if not arguments or arguments[0] not in methods:
         given = repr(arguments[0]) if arguments else "no method"
         raise ValueError(f"{given}: expected one of {tuple(methods)}.")

@@ -18,17 +18,22 @@ from fedjax_sl.analysis.channel import Channel  # noqa: E402
 from fedjax_sl.analysis.front import front  # noqa: E402
 from fedjax_sl.analysis.latency import spent  # noqa: E402
 from fedjax_sl.analysis.traffic import Record  # noqa: E402
-from fedjax_sl.experiment.compare import Group, interval  # noqa: E402
+from fedjax_sl.experiment.groups import Group, progress_axis  # noqa: E402
+from fedjax_sl.experiment.labels import words  # noqa: E402
 from fedjax_sl.experiment.theory import Theory  # noqa: E402
 
 
 AXES = {
     "rounds": ("round", 1.0),
+    "epochs": ("passes over the training examples", 1.0),
     "bits": ("sent up, Mbit", 1e-6),
     "seconds": ("simulated time, s", 1.0),
     "joules": ("energy of all devices, J", 1.0),
 }
 """What accuracy is drawn against: the axis' label, and the factor of its unit."""
+
+COSTS = ("bits", "seconds", "joules")
+"""Of these, what is spent; it means the same in all runs."""
 
 SPANS = {
     "up": ("client forward, activations up", "C0"),
@@ -84,25 +89,43 @@ def svg(figure: Figure) -> bytes:
 def name_of(group: Group) -> str:
     """A group's settings as one short text; its folder if they are many."""
     if len(group.label) > MOST_NAMED:
-        return f"{group.runs[0].config.title}, {group.runs[0].folder.name}"
-    parts = [f"{key.split('.')[-1]} {value}" for key, value in group.label.items()]
-    return ", ".join(parts) or group.runs[0].config.title
+        return f"{group.name} ({group.title})"
+    return words(group.label) or group.title
+
+
+def names_of(groups: Sequence[Group]) -> list[str]:
+    """Of each group what it is called in a picture, and no other is."""
+    names = [name_of(group) for group in groups]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{group.name} ({group.title})" for group in groups]
 
 
 def accuracy(groups: Sequence[Group], *, columns: int = 2) -> Figure:
-    """Accuracy against rounds, bits, seconds and joules; a band spans the seeds, as far
-    as all of them have come.
+    """Accuracy against rounds or epochs, bits, seconds and joules; a band spans the
+    seeds, as far as all of them have come.
     """
-    figure, axes = _figure(columns, len(AXES) // columns)
-    for place, (name, (label, factor)) in zip(axes.flat, AXES.items(), strict=True):
-        for number, group in enumerate(groups):
+    progress = progress_axis(groups)
+    shown = [progress, *COSTS] if progress else COSTS
+    figure, axes = _figure(columns, -(-len(shown) // columns))
+    for unused in axes.flat[len(shown) :]:
+        unused.set_visible(False)
+    for place, name in zip(axes.flat, shown, strict=False):
+        label, factor = AXES[name]
+        for number, (group, called) in enumerate(
+            zip(groups, names_of(groups), strict=True)
+        ):
             colour = f"C{number % 10}"
             both = min(len(one.accuracy) for one in group.courses)
             costs = [getattr(one, name)[:both] for one in group.courses]
             x = factor * np.mean(costs, axis=0)
             y = np.array([one.accuracy[:both] for one in group.courses])
             style = "-" if number < 10 else "--"
-            place.plot(x, y.mean(axis=0), style, color=colour, label=name_of(group))
+            # A single evaluation is a point, not a line.
+            marker = "o" if both == 1 else ""
+            place.plot(
+                x, y.mean(axis=0), style, color=colour, label=called, marker=marker
+            )
             if len(y) > 1:
                 low, high = y.min(axis=0), y.max(axis=0)
                 place.fill_between(x, low, high, color=colour, alpha=0.15)
@@ -114,7 +137,7 @@ def accuracy(groups: Sequence[Group], *, columns: int = 2) -> Figure:
 
 def _stacked(axis: Any, groups: Sequence[Group], parts: Parts) -> None:
     """Horizontal bars, a part after another."""
-    names = [name_of(group) for group in groups]
+    names = names_of(groups)
     left = np.zeros(len(groups))
     for (label, colour), values in parts.items():
         axis.barh(names, values, left=left, label=label, color=colour, height=0.7)
@@ -168,59 +191,25 @@ def where_time_goes(
 def pareto(groups: Sequence[Group], *, columns: int = 2) -> Figure:
     """Final accuracy against the whole run's seconds and joules, with the fronts."""
     figure, axes = _figure(columns, 2 // columns, height=3.6)
-    gain = np.array([interval([c.accuracy[-1] for c in g.courses])[0] for g in groups])
+    gain = np.array([np.mean(group.final) for group in groups])
     for place, name in zip(axes.flat, ("seconds", "joules"), strict=True):
         cost = np.array(
             [np.mean([getattr(c, name)[-1] for c in g.courses]) for g in groups]
         )
-        for number, group in enumerate(groups):
+        for number, called in enumerate(names_of(groups)):
             marker = "o" if number < 10 else "s"
             place.plot(
                 cost[number],
                 gain[number],
                 marker,
                 color=f"C{number % 10}",
-                label=name_of(group),
+                label=called,
             )
         best = front(cost, gain)
         place.step(cost[best], gain[best], "k:", where="post", lw=1, label="best")
         place.set(xlabel=AXES[name][0], ylabel="final test accuracy")
         place.grid(alpha=0.3)
     _legend_below(figure, axes[0, 0], columns)
-    return figure
-
-
-def heat_map(groups: Sequence[Group], names: tuple[str, str]) -> Figure:
-    """Mean final accuracy over two settings, over everything else."""
-    figure, axes = _figure(1)
-    row, column = (
-        list(dict.fromkeys(str(group.label[name]) for group in groups))
-        for name in names
-    )
-    sums, counts = np.zeros((2, len(row), len(column)))
-    for group in groups:
-        place = (
-            row.index(str(group.label[names[0]])),
-            column.index(str(group.label[names[1]])),
-        )
-        sums[place] += sum(one.accuracy[-1] for one in group.courses)
-        counts[place] += len(group.courses)
-    mean = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-    axis = axes[0, 0]
-    image = axis.imshow(mean, cmap="viridis", aspect="auto")
-    for (r, c), value in np.ndenumerate(mean):
-        dark = value < (np.nanmin(mean) + np.nanmax(mean)) / 2
-        colour = "white" if dark else "black"
-        axis.text(c, r, f"{value:.3f}", ha="center", va="center", color=colour)
-    axis.set(
-        xlabel=names[1],
-        ylabel=names[0],
-        xticks=range(len(column)),
-        xticklabels=column,
-        yticks=range(len(row)),
-        yticklabels=row,
-    )
-    figure.colorbar(image, label="final test accuracy")
     return figure
 
 

@@ -36,11 +36,13 @@ class Course(NamedTuple):
     """A run evaluation by evaluation, each `[V]`, what was spent being sums so far.
 
     Attributes:
-      rounds, bits, seconds, joules: bits sent up; joules of all devices.
+      rounds, epochs, bits, seconds, joules: passes over the training examples, NaN if
+        the record does not tell; bits sent up; joules of all devices.
       accuracy: on the test split.
     """
 
     rounds: np.ndarray
+    epochs: np.ndarray
     bits: np.ndarray
     seconds: np.ndarray
     joules: np.ndarray
@@ -141,6 +143,7 @@ def course(run: Finished, channel: Channel) -> Course:
 
     return Course(
         rounds=done,
+        epochs=np.array([line.get("epoch", np.nan) for line in run.lines]),
         bits=so_far(run.record.traffic.uplink.sum(axis=1)),
         seconds=so_far(took.seconds),
         joules=so_far(took.joules.sum(axis=1)),

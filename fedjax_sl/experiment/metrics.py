@@ -43,6 +43,7 @@ class Totals:
         test: Dataset,
         *,
         steps: int,
+        epochs: float,
         channel: Channel,
         in_turn: InTurn,
         so_far: dict[str, Any] | None = None,
@@ -52,11 +53,13 @@ class Totals:
         Args:
           test: examples that accuracies are of.
           steps: in a round.
+          epochs: passes over the training examples in a round, on average.
           channel: that time and energy are of.
           in_turn: what clients do one after another rather than at once.
           so_far: what `so_far()` returned.
         """
-        self.steps, self.channel, self.in_turn = steps, channel, in_turn
+        self.steps, self.epochs = steps, epochs
+        self.channel, self.in_turn = channel, in_turn
         counts = np.bincount(test.label, minlength=test.num_classes)
         self.majority_rate = float(counts.max() / counts.sum())
         self.sums = dict(NOTHING if not so_far else so_far)
@@ -94,6 +97,7 @@ class Totals:
         line = {
             "round": done,
             "step": done * self.steps,
+            "epoch": done * self.epochs,
             "train_loss": _mean_loss(
                 np.asarray(rounds.loss), record.traffic.uplink > 0
             ),

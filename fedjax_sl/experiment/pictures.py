@@ -12,8 +12,9 @@ from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.experiment import figures, layer_figures, messages, theory, updates
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.checkpoint import Arrays, Checkpoints
-from fedjax_sl.experiment.compare import Group, interval
 from fedjax_sl.experiment.finished import Finished
+from fedjax_sl.experiment.groups import Group, progress_axis
+from fedjax_sl.experiment.heat_map import draw, heat_map
 from fedjax_sl.experiment.theorem import said_of
 
 
@@ -33,8 +34,8 @@ class Picture(NamedTuple):
 
 def best(groups: list[Group]) -> tuple[str, float]:
     """The group of the highest mean accuracy at the end, and that accuracy."""
-    means = [interval([c.accuracy[-1] for c in g.courses])[0] for g in groups]
-    return figures.name_of(groups[int(np.argmax(means))]), max(means)
+    means = [float(np.mean(group.final)) for group in groups]
+    return figures.names_of(groups)[int(np.argmax(means))], max(means)
 
 
 def _last_arrays(folder: Path) -> Arrays:
@@ -157,12 +158,14 @@ def _owners(folder: Path) -> Picture | None:
 def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
     """Every picture that these runs allow."""
     first, value = best(groups)
+    progress = progress_axis(groups)
+    against = f"{progress}, " if progress else ""
     found = [
         Picture(
             "accuracy",
             "Accuracy",
-            "Test accuracy against rounds, bits sent up, simulated seconds and joules. "
-            f"Highest at the end: {first}, {value:.3f}.",
+            f"Test accuracy against {against}bits sent up, simulated seconds and "
+            f"joules. Highest at the end: {first}, {value:.3f}.",
             figures.accuracy(groups),
             narrow=figures.accuracy(groups, columns=1),
         ),
@@ -175,15 +178,12 @@ def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
             narrow=figures.where_time_goes(groups, channel, columns=1),
         ),
     ]
-    names = list(groups[0].label)
     if len(groups) > 1:
         alt = "Final accuracy against seconds and joules of each run, with the front."
         figure, narrow = (figures.pareto(groups, columns=n) for n in (2, 1))
         found.append(Picture("pareto", "What pays", alt, figure, narrow=narrow))
-    if len(names) >= 2:
-        pair = (names[0], names[1])
-        over = " and ".join(name.split(".")[-1] for name in pair)
-        alt = f"Heat map of the mean final accuracy over {over}."
-        figure = figures.heat_map(groups, pair)
-        found.append(Picture("heat_map", f"Accuracy over {over}", alt, figure))
+    if cells := heat_map(groups):
+        over = " and ".join(cells.names)
+        alt = f"Heat map of the final accuracy over {over}, means over seeds."
+        found.append(Picture("heat_map", f"Accuracy over {over}", alt, draw(cells)))
     return found + (_of_run(groups[0].runs[0]) if len(groups) == 1 else [])

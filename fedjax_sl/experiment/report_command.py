@@ -9,15 +9,16 @@ from importlib import metadata, resources
 from pathlib import Path
 from string import Template
 
-import numpy as np
 from rich.console import Console
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.experiment import figures
 from fedjax_sl.experiment import folder as folders
-from fedjax_sl.experiment.compare import Group, at_target, grouped, interval
 from fedjax_sl.experiment.config import to_json
+from fedjax_sl.experiment.groups import Group, grouped
+from fedjax_sl.experiment.labels import titles
 from fedjax_sl.experiment.pictures import Picture, best, pictures
+from fedjax_sl.experiment.results import results
 from fedjax_sl.experiment.selection import UNCHARGED, Selection, select
 
 
@@ -53,35 +54,6 @@ def _section(picture: Picture, svg: bytes) -> str:
     )
 
 
-def _results(groups: list[Group], target: float) -> str:
-    """The table of what each group reaches and spends."""
-    heads = ["runs", "final accuracy", "Mbit up", "seconds", "joules"]
-    names = [name.split(".")[-1] for name in groups[0].label] or ["run"]
-    rows = []
-    for group in groups:
-        mean, half = interval([c.accuracy[-1] for c in group.courses])
-        spread = "" if np.isnan(half) else f" ± {half:.4f}"
-        reached = at_target(group, target)
-        cost = [
-            f"{np.mean(reached[name]) * factor:.4g}" if reached[name] else "not reached"
-            for name, (_, factor) in figures.AXES.items()
-            if name != "rounds"
-        ]
-        label = [str(v) for v in group.label.values()] or [group.runs[0].folder.name]
-        rows.append([*label, str(len(group.runs)), f"{mean:.4f}{spread}", *cost])
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in (*names, *heads))
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>\n"
-        for row in rows
-    )
-    return (
-        '<h2>Results</h2>\n<div class="wide"><table>'
-        f"<tr>{head}</tr>\n{body}</table></div>\n"
-        "<p>Bits, seconds and joules are what had been spent when an accuracy of "
-        f"{target:.4f} was first reached, the lowest at the end of a run.</p>\n"
-    )
-
-
 def _charged(groups: list[Group], charged: bool) -> str:
     """Whether side information counts, and how much of what went up it is."""
     if not charged:
@@ -96,30 +68,40 @@ def _charged(groups: list[Group], charged: bool) -> str:
 
 
 def _details(groups: list[Group], channel: Channel) -> str:
-    first = html.escape(to_json(groups[0].runs[0].config))
+    each = "".join(
+        f"<details><summary>Configuration of {html.escape(name)}</summary>"
+        f"<pre>{html.escape(to_json(group.runs[0].config))}</pre></details>\n"
+        for name, group in zip(figures.names_of(groups), groups, strict=True)
+    )
     over = html.escape(json.dumps(dataclasses.asdict(channel), indent=2))
     return (
-        f"<h2>Settings</h2>\n<details><summary>Configuration of the first run</summary>"
-        f"<pre>{first}</pre></details>\n<details><summary>Channel</summary>"
+        f"<h2>Settings</h2>\n{each}<details><summary>Channel</summary>"
         f"<pre>{over}</pre></details>\n"
     )
 
 
+def _span(values: list[int]) -> str:
+    """Such as "3 to 8"."""
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"
+
+
 def _page(groups: list[Group], sections: list[str], asked: Report) -> str:
-    config = groups[0].runs[0].config
-    runs = sum(len(group.runs) for group in groups)
-    target = min(float(c.accuracy[-1]) for g in groups for c in g.courses)
+    runs = [run for group in groups for run in group.runs]
+    configs = [run.config for run in runs]
     first, value = best(groups)
     template = resources.files("fedjax_sl.experiment").joinpath("report.html")
     lead = (
-        f"{runs} run{'s' * (runs > 1)} of {config.rounds} rounds, "
-        f"{config.cohort_size} of {config.data.num_clients} clients a round. Highest "
+        f"{len(runs)} run{'s' * (len(runs) > 1)} of "
+        f"{_span([run.lines[-1]['round'] for run in runs])} rounds, "
+        f"{_span([one.cohort_size for one in configs])} of "
+        f"{_span([one.data.num_clients for one in configs])} clients a round. Highest "
         f"mean test accuracy at the end: {value:.4f} ({first})."
     )
     return Template(template.read_text()).substitute(
-        title=html.escape(f"{config.title} on {config.data.name}"),
+        title=html.escape(f"{titles(configs)} on {configs[0].data.name}"),
         lead=html.escape(lead),
-        body=_results(groups, target)
+        body=results(groups)
         + f"<p>{html.escape(_charged(groups, asked.charge_side))}</p>\n"
         + "".join(sections)
         + _details(groups, asked.channel),
@@ -150,4 +132,7 @@ def report_command(arguments: list[str], console: Console) -> None:
     beside.mkdir(exist_ok=True)
     for picture, svg in drawn:
         (beside / f"{picture.name}.svg").write_bytes(svg)
-    console.print(f"{output} ({output.stat().st_size / 1e3:.0f} kB), {beside}/*.svg")
+    console.print(
+        f"{output} ({output.stat().st_size / 1e3:.0f} kB), {beside}/*.svg",
+        soft_wrap=True,
+    )

@@ -100,8 +100,9 @@ def _train(
     job: Job, start: Checkpoint, programs, record: _Record | None, console: Console
 ) -> None:
     """Trains to the end, or until asked to stop."""
-    rounds = job.config.rounds
-    with stop_requests(console.print) as asked, reporting(console, rounds) as report:
+    rounds, classes = job.config.rounds, job.train.num_classes
+    shown = reporting(console, rounds, classes)
+    with stop_requests(console.print) as asked, shown as report:
         for stretch in stretches(job, programs, start):
             signal = hosts.largest(asked())
             done = stretch.reached.round

@@ -8,8 +8,9 @@ import numpy as np
 from rich.console import Console
 
 from fedjax_sl.analysis.front import front
-from fedjax_sl.experiment.compare import Group, at_target, grouped, show
+from fedjax_sl.experiment.compare import show
 from fedjax_sl.experiment.figures import name_of
+from fedjax_sl.experiment.groups import Group, Target, at_target, grouped
 from fedjax_sl.experiment.selection import UNCHARGED, Selection, select
 from fedjax_sl.experiment.suggest_bound import suggest_by_bound
 
@@ -40,7 +41,7 @@ def reaching(groups: Sequence[Group], target: float) -> list[Group]:
     return [
         group
         for group in groups
-        if len(at_target(group, target)["rounds"]) == len(group.runs)
+        if len(at_target(group, target)["bits"]) == len(group.runs)
     ]
 
 
@@ -53,7 +54,7 @@ def best(groups: Sequence[Group], target: float, by: str) -> list[Group]:
 def cheapest_for_each_accuracy(groups: Sequence[Group], by: str) -> list[Group]:
     """The Pareto front of final accuracy over the cost of the whole run."""
     cost = np.array([np.mean([getattr(c, by)[-1] for c in g.courses]) for g in groups])
-    gain = np.array([np.mean([c.accuracy[-1] for c in g.courses]) for g in groups])
+    gain = np.array([np.mean(group.final) for group in groups])
     return [groups[place] for place in front(cost, gain)]
 
 
@@ -78,7 +79,7 @@ def suggest_command(arguments: list[str], console: Console) -> None:
             f"target={asked.target}: no setting reaches it with every seed; the "
             f"highest accuracy of any run is {highest:.4f}."
         )
-    show(able, asked.target, console)
+    show(able, Target(asked.target), console)
     console.print(f"least {asked.by}: {name_of(able[0])}", soft_wrap=True)
     console.print(
         f"best for some final accuracy and {asked.by} of the whole run: "

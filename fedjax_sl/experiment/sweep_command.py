@@ -8,19 +8,22 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Generic
 
+import jax
 import tyro
 from rich.console import Console
-from rich.progress import Progress
 
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.batch import Outcome, outcomes
-from fedjax_sl.experiment.compare import grouped, show
+from fedjax_sl.experiment.compare import show
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, Run
 from fedjax_sl.experiment.finished import find, read
 from fedjax_sl.experiment.grid import combinations
+from fedjax_sl.experiment.groups import grouped, usual_target
+from fedjax_sl.experiment.labels import titles
+from fedjax_sl.experiment.learning import unlearned
 from fedjax_sl.experiment.options import parse
 from fedjax_sl.experiment.presets import start_of
-from fedjax_sl.experiment.progress import WHOLE
+from fedjax_sl.experiment.progress import bar, seconds_left
 from fedjax_sl.experiment.run_command import OneRun
 from fedjax_sl.experiment.sweep_folder import SweepFolder
 
@@ -79,27 +82,29 @@ def _run_missing(
     missing: Sequence[int],
     found: Iterator[tuple[int, Outcome]],
     console: Console,
+    at_once: int,
 ) -> None:
     """Keeps the runs that the folder lacks as they come, showing how far it is."""
-    console.print(f"{len(points)} runs of {points[0].title}; {folder.path}")
-    started = time.monotonic()
-    with Progress(
-        console=console,
-        disable=not console.is_terminal,
-        speed_estimate_period=WHOLE,
-    ) as progress:
-        task = progress.add_task("runs", total=len(points))
+    console.print(f"{len(points)} runs of {titles(points)}; {folder.path}")
+    times: list[float] = []
+    with bar(console, "runs") as progress:
+        task = progress.add_task("", total=len(points))
+        progress.state = "time left: known after the second call of a program"
         progress.update(task, completed=len(points) - len(missing))
-        for done, (row, outcome) in enumerate(found, start=1):
+        for row, outcome in found:
             folder.keep(missing[row], outcome)
             progress.advance(task)
+            times.append(time.monotonic())
+            left = seconds_left(times, min(at_once, len(missing)), len(missing))
             number, final = missing[row] + 1, outcome.lines[-1]
-            rest = (len(missing) - done) / done * (time.monotonic() - started)
+            if left is not None:
+                progress.state = f"about {timedelta(seconds=round(left))} left"
             console.print(
                 f"run {number}/{len(points)}: loss {final['train_loss']:.3f}, "
-                f"accuracy {final['test_accuracy']:.4f}; about "
-                f"{timedelta(seconds=round(rest))} left"
+                f"accuracy {final['test_accuracy']:.4f}; {progress.state}"
             )
+            if sentence := unlearned(outcome.lines, outcome.num_classes):
+                console.print(f"warning: {sentence}", soft_wrap=True)
 
 
 def sweep_command(arguments: list[str], console: Console) -> None:
@@ -122,16 +127,16 @@ def sweep_command(arguments: list[str], console: Console) -> None:
     folders.check_free(folder.path)
     # Whatever is wrong with a point is found before the folder is made.
     missing = folder.missing()
-    found = outcomes([points[n] for n in missing], at_a_time=command.at_a_time)
+    at_once = command.at_a_time or jax.device_count()
+    found = outcomes([points[n] for n in missing], at_a_time=at_once)
     with folder.open():
         try:
-            _run_missing(folder, points, missing, found, console)
+            _run_missing(folder, points, missing, found, console, at_once)
         except KeyboardInterrupt:
             console.print(f"stopped; the same with --folder {folder.path} goes on")
             raise
         folder.write_table()
     runs = [read(one) for one in find([folder.path])]
     groups = grouped(runs, points[0].channel)
-    least = min(one.accuracy[-1] for group in groups for one in group.courses)
-    show(groups, float(least), console)
+    show(groups, usual_target(groups), console)
     console.print(f"{folder.path}/sweep.parquet, and a folder for each run")

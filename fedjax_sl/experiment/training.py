@@ -133,6 +133,7 @@ def stretches(job: Job, programs: Programs, begin: Checkpoint) -> Iterator[Stret
     totals = Totals(
         job.test,
         steps=job.method.steps,
+        epochs=config.epochs_per_round(len(job.train.label)),
         channel=config.channel,
         in_turn=config.in_turn,
         so_far=begin.totals,

@@ -1,7 +1,7 @@
 """What can be chosen of federated split learning, with units and ranges."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,11 +38,13 @@ class FedSLConfig(UpdateConfig):
     interval: Integer = 5
     """I, rounds between two aggregations of the client models, >= 1."""
 
-    learning_rate: Number = 0.02
-    """gamma, of the clients and, unless set apart, of the server, >= 0."""
+    learning_rate: Number | None = None
+    """gamma, of the clients and, unless set apart, of the server, >= 0; if not given,
+    0.02, of which a side that takes K steps in a round has 0.02 / K: the server of
+    SplitFed version 2, both sides of a relay."""
 
     server_learning_rate: Number | None = None
-    """Learning rate of the server; as the clients' if not given."""
+    """Learning rate of the server, >= 0; as the clients' if not given."""
 
     momentum: Number = 0.9
     """Momentum of SGD on both sides, in [0, 1); Adam ignores it."""
@@ -159,6 +161,25 @@ class FedSLConfig(UpdateConfig):
         check(self, "quantizer_error", lambda v: 0 < v < float("inf"), "a number > 0")
         for name in ("learning_rate", "server_learning_rate"):
             check(self, name, lambda v: 0 <= v < float("inf"), "a number >= 0")
+
+
+USUAL_RATE = 0.02
+"""Learning rate of whoever takes one step in a round."""
+
+
+def usual_rates(config: FedSLConfig) -> tuple[Any, Any]:
+    """Learning rates of clients and server, as given, or what stands for them.
+
+    Momentum adds up the K steps that a side takes in a round where clients go one after
+    another; with 1 / K of the rate they move a model as far as one step on the mean.
+    """
+    client, server = config.learning_rate, config.server_learning_rate
+    one, many = USUAL_RATE, USUAL_RATE / config.cohort_size
+    if client is None:
+        client = many if config.client_update == "relay" else one
+        if server is None:
+            server = many if config.in_turn else one
+    return client, client if server is None else server
 
 
 class Settings(NamedTuple):

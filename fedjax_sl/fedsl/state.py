@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from fedjax_sl.compression.pruning import Mask, apply_mask
 from fedjax_sl.federation.aggregation import weighted_mean
 from fedjax_sl.federation.clients import ClientMap
-from fedjax_sl.fedsl.config import FedSLConfig
+from fedjax_sl.fedsl.config import FedSLConfig, usual_rates
 from fedjax_sl.models.split import SplitModel, SplitParams, Variables
 from fedjax_sl.settings import Optimizer
 
@@ -86,10 +86,8 @@ def rates(config: FedSLConfig, round: jax.Array) -> tuple[jax.Array, jax.Array]:
     progress = jnp.minimum(round / jnp.maximum(length, 1.0), 1.0)
     cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
     factor = jnp.where(length > 0, cosine, 1.0)
-    server = config.server_learning_rate
-    if server is None:
-        server = config.learning_rate
-    return config.learning_rate * factor, server * factor
+    client, server = usual_rates(config)
+    return client * factor, server * factor
 
 
 def delivered(state: FedSLState) -> SplitParams:

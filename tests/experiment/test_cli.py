@@ -13,6 +13,7 @@ from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, from_json, to_json
 from fedjax_sl.experiment.folder import read_lines
 from fedjax_sl.experiment.presets import METHODS
 from fedjax_sl.fedlpq import FedLPQConfig
+from fedjax_sl.fedsl import FedSLConfig
 from tests.browser import assert_readable, pages_shown
 
 
@@ -213,6 +214,14 @@ def test_cost_prints_the_published_table(monkeypatch, capsys):
     assert "MMACs" in capsys.readouterr().out
 
 
+def test_cost_explains_itself(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_prepare_jax", lambda: None)
+    for flag in ("--help", "-h"):
+        cli.main(["cost", flag])
+        said = capsys.readouterr().out
+        assert "fedsl" in said and "fedlpq" in said and "--help" in said
+
+
 def test_a_folder_with_something_else_in_it_is_left_alone(
     tmp_path, monkeypatch, capsys
 ):
@@ -258,8 +267,25 @@ def test_a_run_is_called_what_it_is():
     assert coded.title == "FedLP-Q"
 
 
+@pytest.mark.parametrize(
+    ("options", "title"),
+    [
+        ({}, "SplitFed v1"),
+        ({"server_update": "sequential"}, "SplitFed v2"),
+        ({"client_update": "relay"}, "split learning (relay)"),
+        ({"grad_bits": (8, 32)}, "FedSL"),
+        ({"upload_bits": 8, "server_update": "sequential"}, "compressed SplitFed v2"),
+    ],
+)
+def test_a_split_run_is_called_by_its_division_of_labour(options, title):
+    method = FedSLConfig(prune_ratio=0.0, dropout_rate=0.0, bits=32, **options)
+    assert FedSLRun(method=method).title == title
+
+
 def test_what_was_left_open_is_resolved():
-    assert FedSLRun(rounds=60).resolved().method.prune_end == 30
+    method = FedSLRun(rounds=60).resolved().method
+    assert method.prune_end == 30
+    assert (method.learning_rate, method.server_learning_rate) == (0.02, None)
     assert FedLPQRun().resolved().method.keep_probability == 0.5
     sub_models = FedLPQRun(method=FedLPQConfig(preference="u"))
     assert sub_models.resolved().method.keep_probability == 1

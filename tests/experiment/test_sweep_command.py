@@ -8,6 +8,7 @@ import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 
+import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -15,9 +16,9 @@ import pytest
 from fedjax_sl.analysis.front import front
 from fedjax_sl.experiment import figures
 from fedjax_sl.experiment.cli import main
-from fedjax_sl.experiment.compare import Group
 from fedjax_sl.experiment.finished import read
 from fedjax_sl.experiment.folder import held, read_lines
+from fedjax_sl.experiment.groups import Group
 from tests.browser import assert_readable, pages_shown
 from tests.commands import refused
 
@@ -57,11 +58,15 @@ def test_a_point_is_the_run_alone(swept, tmp_path):
 
 def test_the_time_left_is_told(swept):
     said = (swept.parent / "said").read_text()
-    left = re.findall(r"run (\d)/4: .* about (\d:\d\d:\d\d) left", said)
-    assert [number for number, _ in left] == ["1", "2", "3", "4"]
-    times = [time for _, time in left]
-    assert times == sorted(times, reverse=True)
-    assert times[0] > times[-1] == "0:00:00"
+    told = re.findall(
+        r"^run (\d)/4: .*; (?:about (\d:\d\d:\d\d)|time) left", said, re.M
+    )
+    assert [number for number, _ in told] == ["1", "2", "3", "4"]
+    # The first call of the program says nothing about it.
+    at_once = jax.device_count()
+    known = [bool(time) for _, time in told]
+    assert known == [number > at_once or number == 4 for number in (1, 2, 3, 4)]
+    assert told[-1][1] == "0:00:00"
 
 
 def test_every_run_is_in_the_table(swept):
@@ -93,7 +98,9 @@ def test_it_goes_on_where_it_stopped(swept, tmp_path, capsys):
 def test_another_channel_takes_no_training(swept, capsys):
     def columns(*options):
         main(["compare", str(swept), "--target", "0.01", *options])
-        rows = re.findall(r"^ *(\d+) .* 2/2 +(.*)$", capsys.readouterr().out, re.M)
+        rows = re.findall(
+            r"^ *run-\d+ \+1 +(\d+) .* 2/2 +(.*)$", capsys.readouterr().out, re.M
+        )
         number = r"(?:^|(?<= ))[\d.]+(?:e\+\d+)?"
         return {
             bits: [float(x) for x in re.findall(number, rest)] for bits, rest in rows
@@ -279,9 +286,9 @@ def test_a_damaged_summary(swept, tmp_path, capsys, text):
 def test_runs_that_differ_in_much_are_named_by_their_folders(swept):
     """Names of a dozen settings would leave no room for the pictures."""
     run = read(swept / "run-0000")
-    few, many = ({f"method.x{n}": n for n in range(count)} for count in (2, 9))
-    assert figures.name_of(Group(few, [run], [])) == "x0 0, x1 1"
-    assert figures.name_of(Group(many, [run], [])) == "FedLP-Q, run-0000"
+    few, many = ({f"x{n}": str(n) for n in range(count)} for count in (2, 9))
+    assert figures.name_of(Group("run-0000", few, [run], [])) == "x0 0, x1 1"
+    assert figures.name_of(Group("run-0000", many, [run], [])) == "run-0000 (FedLP-Q)"
 
 
 def test_a_page_is_not_written_over_what_is_no_file(swept, capsys):

@@ -1,0 +1,45 @@
+"""Whether anything is learned: a loss that stays where guessing has it is told of."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+
+NEAR = 0.98
+"""Share of ln C from which on a loss is that of guessing."""
+
+STEPS = 50
+"""Optimiser steps of a client after which it can be said."""
+
+
+def unlearned(lines: Sequence[dict[str, Any]], num_classes: int) -> str | None:
+    """A sentence on a run that does not learn, however far it has come.
+
+    Who guesses one of C classes has a cross-entropy of ln C. It is said where the
+    losses of the last two evaluations or more, of training and of test, are not below
+    that, for so many steps.
+
+    Args:
+      lines: of metrics.jsonl, in order.
+      num_classes: C.
+
+    Returns:
+      The sentence; None if something is learned, or if it is too early to say.
+    """
+    guessing = math.log(num_classes)
+    first = len(lines)
+    while first and _guesses(lines[first - 1], NEAR * guessing):
+        first -= 1
+    before = lines[first - 1] if first else {"round": 0, "step": 0}
+    stuck = lines[first:]
+    if len(stuck) < 2 or stuck[-1]["step"] - before["step"] < STEPS:
+        return None
+    return (
+        f"for {stuck[-1]['round'] - before['round']} rounds the loss has been no lower "
+        f"than that of guessing, ln {num_classes} = {guessing:.3f}: nothing is "
+        "learned; a smaller learning rate may help."
+    )
+
+
+def _guesses(line: dict[str, Any], loss: float) -> bool:
+    return line["train_loss"] >= loss and line["test_loss"] >= loss
