@@ -9,8 +9,10 @@ import pytest
 
 from fedjax_sl.analysis.traffic import side_information, traffic
 from fedjax_sl.compression import apply_mask, kept
+from fedjax_sl.experiment.config import FedSLRun
 from fedjax_sl.fedsl import FedSLConfig, fedsl
-from fedjax_sl.fedsl.state import delivered
+from fedjax_sl.fedsl.config import usual_rates
+from fedjax_sl.fedsl.state import delivered, rates
 from tests.worlds import (
     SHAPE,
     assert_close,
@@ -300,3 +302,23 @@ def test_every_option_takes_a_finite_step(key):
 def test_settings_out_of_range(change, named):
     with pytest.raises(ValueError, match=named):
         FedSLConfig(**change)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, (0.02, 0.02)),
+        ({"server_update": "sequential"}, (0.02, 0.005)),
+        ({"client_update": "relay"}, (0.005, 0.005)),
+        ({"client_update": "relay", "server_learning_rate": 0.1}, (0.005, 0.1)),
+        ({"server_update": "sequential", "learning_rate": 0.02}, (0.02, 0.02)),
+        ({"learning_rate": 0.3, "server_learning_rate": 0.1}, (0.3, 0.1)),
+    ],
+)
+def test_who_steps_once_for_each_client_has_a_share_of_the_rate(options, expected):
+    """By default; what is given is taken as it is. K = 4."""
+    config = FedSLConfig(cohort_size=4, **options)
+    assert tuple(map(float, rates(config, jnp.int32(3)))) == pytest.approx(expected)
+    resolved = FedSLRun(method=config).resolved().method
+    assert usual_rates(resolved) == usual_rates(config) == pytest.approx(expected)
+    assert resolved.learning_rate is not None
