@@ -23,6 +23,7 @@ SAID_BY_IT = ("algorithm", "method.server_update", "method.client_update")
 
 OF_PARTITIONS = {
     "data.alpha": "dirichlet",
+    "data.min_size": "dirichlet",
     "data.shards_per_client": "shards",
     "data.classes_per_client": "pathological",
     "data.major_share": "mixed",
