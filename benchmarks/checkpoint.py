@@ -17,8 +17,9 @@ from statistics import median
 from fedjax_sl.experiment.checkpoint import Checkpoint, Checkpoints
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, ModelConfig, Run
 from fedjax_sl.experiment.job import Job, prepare
-from fedjax_sl.experiment.run import Keeping
-from fedjax_sl.experiment.training import programs_of, stretches
+from fedjax_sl.experiment.record import Keeping
+from fedjax_sl.experiment.stretches import stretches
+from fedjax_sl.experiment.training import programs_of
 
 
 def megabytes(folder: Path) -> float:
@@ -31,6 +32,8 @@ def seconds(job: Job, programs, folder: Path, *, store: bool) -> tuple[float, fl
     checkpoints, waited = Checkpoints(folder), 0.0
     started = None
     for stretch in stretches(job, programs, Checkpoint(0, programs.initial(), {})):
+        if stretch.line is None:
+            continue
         if started is None:
             started = time.perf_counter()
         if store:

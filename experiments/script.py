@@ -7,15 +7,16 @@ from pathlib import Path
 
 import jax
 
+from fedjax_sl.experiment.exit_codes import report
+
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Runs a script on every core; what is wrong is one sentence and exit code 2."""
+    """Runs a script on every core; it ends as the commands do."""
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     try:
         main()
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    except Exception as error:
+        sys.exit(report(error))

@@ -111,6 +111,56 @@ def run_rounds(
     Returns:
       The state after them, and their metrics, leaves `[rounds, ...]`.
     """
+    one = _one_round(algorithm, dataset, partition, key, batch_size)
+    return jax.lax.scan(one, state, first + jnp.arange(rounds, dtype=jnp.int32))
+
+
+def run_some_rounds(
+    algorithm: Algorithm,
+    state: State,
+    dataset: Dataset,
+    partition: Partition,
+    key: jax.Array,
+    *,
+    first: jax.Array,
+    count: jax.Array,
+    most: int,
+    batch_size: int,
+) -> tuple[State, RoundMetrics]:
+    """As `run_rounds`, but how many rounds need not be known to compile it.
+
+    Args:
+      algorithm: the method.
+      state: before the first of these rounds.
+      dataset: training examples.
+      partition: who owns which.
+      key: of the run.
+      first: [] int32, number of the first of these rounds.
+      count: [] int32, how many, 0 to `most`.
+      most: how many there may be.
+      batch_size: B.
+
+    Returns:
+      The state after them, and their metrics, leaves `[most, ...]`, zeros from `count`
+      on.
+    """
+    # Traced once, for its shapes and for the loop.
+    one = jax.jit(
+        _one_round(algorithm, dataset, partition, key, batch_size), inline=True
+    )
+    shapes = jax.eval_shape(one, state, first)[1]
+    nothing = jax.tree.map(lambda x: jnp.zeros((most, *x.shape), x.dtype), shapes)
+
+    def add(place, carry):
+        state, metrics = carry
+        state, new = one(state, first + place)
+        return state, jax.tree.map(lambda x, y: x.at[place].set(y), metrics, new)
+
+    return jax.lax.fori_loop(jnp.int32(0), count, add, (state, nothing))
+
+
+def _one_round(algorithm, dataset, partition, key, batch_size):
+    """`one(state, number) -> (state, RoundMetrics)`."""
 
     def one(state, number):
         cohort, round_key = drawn(
@@ -124,7 +174,7 @@ def run_rounds(
         )
         return algorithm.round(state, cohort, round_key)
 
-    return jax.lax.scan(one, state, first + jnp.arange(rounds, dtype=jnp.int32))
+    return one
 
 
 def evaluate(

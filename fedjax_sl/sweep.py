@@ -15,11 +15,12 @@ def _signature(point: Any) -> Any:
     return structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
 
 
-def _stack(*leaves: Any) -> jax.Array:
+def stack(*leaves: Any) -> jax.Array:
+    """Numbers or arrays of the same shape, one for each point, in one array."""
     return jnp.stack([jnp.asarray(leaf) for leaf in leaves])
 
 
-def _groups(points: Sequence[Any]) -> list[list[int]]:
+def groups(points: Sequence[Any]) -> list[list[int]]:
     """The places of the points that share a program."""
     groups: dict[Any, list[int]] = {}
     for place, point in enumerate(points):
@@ -57,14 +58,14 @@ def results(
       The place of a point among `points` and its result on the host, as they come:
       structure by structure, in the order of the points within each.
     """
-    for places in _groups(points):
+    for places in groups(points):
         size = min(at_a_time or len(places), len(places))
         over = over_points or clients.sharded(clients.mesh(size, "sweep"))
         program = jax.jit(lambda shared, here, over=over: over.map(run, *shared)(here))
         for first in range(0, len(places), size):
             here = places[first : first + size]
             filled = here + here[:1] * (size - len(here))
-            stacked = jax.tree.map(_stack, *(points[place] for place in filled))
+            stacked = jax.tree.map(stack, *(points[place] for place in filled))
             found = jax.device_get(program(shared, stacked))
             for row, place in enumerate(here):
                 yield place, jax.tree.map(lambda x, row=row: x[row], found)

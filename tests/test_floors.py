@@ -12,6 +12,7 @@ ROOT = Path(fedjax_sl.__file__).parent
 FLOORS = {
     "algorithm": 0,
     "checks": 0,
+    "errors": 0,
     "settings": 0,
     "compression": 0,
     "models.conv": 0,

@@ -10,11 +10,20 @@ from fedjax_sl.data import draw_epochs, draw_minibatches
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.models import cifar_cnn, split_vgg
-from fedjax_sl.simulation import DRAW, ROUND, evaluate, run_rounds, simulate, start
+from fedjax_sl.simulation import (
+    DRAW,
+    ROUND,
+    evaluate,
+    run_rounds,
+    run_some_rounds,
+    simulate,
+    start,
+)
 from tests.worlds import (
     CLASSES,
     SHAPE,
     assert_close,
+    assert_equal,
     tiny_dataset,
     tiny_model,
     tiny_partition,
@@ -75,6 +84,43 @@ def test_rounds_in_one_scan_are_rounds_one_after_another(key):
         losses.append(one.loss[0])
     assert_close(at_once, state, tolerance=1e-5)
     assert_close(metrics.loss, jnp.stack(losses), tolerance=1e-5)
+
+
+def test_a_number_of_rounds_that_is_traced_is_compiled_once(key):
+    """However rounds are shared out to calls, they are the same to the bit."""
+    algorithm = fedsl(tiny_model(), CONFIG)
+    owners, traced = tiny_partition(DATA), []
+
+    @jax.jit
+    def play(state, first, count):
+        traced.append(count)
+        return run_some_rounds(
+            *(algorithm, state, DATA, owners, key),
+            first=first,
+            count=count,
+            most=5,
+            batch_size=6,
+        )
+
+    @jax.jit
+    def at_once(state):
+        return run_rounds(
+            *(algorithm, state, DATA, owners, key), first=0, rounds=5, batch_size=6
+        )
+
+    begin = jax.jit(lambda: start(algorithm, key))()
+    whole, losses = play(begin, jnp.int32(0), jnp.int32(5))
+    for counts in ([1, 1, 3], [4, 1], [2, 0, 3]):
+        state, first, found = begin, 0, []
+        for count in counts:
+            state, some = play(state, jnp.int32(first), jnp.int32(count))
+            assert not np.asarray(some.loss[count:]).any()
+            found.append(some.loss[:count])
+            first += count
+        assert_equal(state, whole)
+        np.testing.assert_array_equal(np.concatenate(found), losses.loss)
+    assert len(traced) == 1
+    assert_close(at_once(begin), (whole, losses), tolerance=1e-5)
 
 
 def test_a_cohort_is_drawn_anew_only_when_a_period_begins(key):

@@ -2,20 +2,23 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from fedjax_sl.algorithm import Algorithm, State
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 from fedjax_sl.experiment.config import Run
 from fedjax_sl.experiment.job import Job, on_data, prepare
 from fedjax_sl.experiment.methods import build
-from fedjax_sl.experiment.metrics import Totals, round_lines
+from fedjax_sl.experiment.training import MOST_ROUNDS, Programs
+from fedjax_sl.federation import clients
 from fedjax_sl.federation.faults import punctual
-from fedjax_sl.simulation import History, simulate
-from fedjax_sl.sweep import results
+from fedjax_sl.simulation import evaluate_views, run_some_rounds, start
+from fedjax_sl.sweep import groups, stack
 
 
 class Point(NamedTuple):
@@ -30,20 +33,23 @@ class Point(NamedTuple):
     in_time: np.ndarray | None
 
 
-class Outcome(NamedTuple):
-    """The record of one run of many.
+class Alike(NamedTuple):
+    """Runs that share their programs.
 
     Attributes:
-      config: the run's, with nothing left open.
-      lines: of metrics.jsonl.
-      rounds: of rounds.jsonl.
-      num_classes: C.
+      jobs: their numbers, as the caller counts them, and jobs.
+      programs: those of any so many of them, as `programs(jobs)`.
+      at_a_time: how many that are.
     """
 
-    config: Run
-    lines: list[dict[str, Any]]
-    rounds: list[dict[str, Any]]
-    num_classes: int
+    jobs: dict[int, Job]
+    programs: Callable[[Sequence[Job]], Programs]
+    at_a_time: int
+
+    def blocks(self, numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+        """So many of them at a time."""
+        for first in range(0, len(numbers), self.at_a_time):
+            yield numbers[first : first + self.at_a_time]
 
 
 OF_THE_IMAGES = (
@@ -69,108 +75,138 @@ def _static(config: Run) -> Any:
     return type(config), repr({**fields, "data": shared})
 
 
-def _padded(partition: Partition, most: int) -> Partition:
-    """The same, every client's list padded to so many."""
-    missing = most - partition.index.shape[1]
-    index = np.pad(partition.index, ((0, 0), (0, missing)), constant_values=-1)
-    return Partition(index, partition.count)
-
-
-def _run(static: Run) -> Callable[[Dataset, Dataset, Point], History]:
-    """One run as a pure function of data and point."""
-
-    def run(train: Dataset, test: Dataset, point: Point) -> History:
-        config = dataclasses.replace(static, method=point.method)
-        method = build(config, train, point.partition, one_device=True)
-        _, history = simulate(
-            punctual(method.algorithm, point.in_time),
-            train,
-            point.partition,
-            jax.random.key(point.seed),
-            test=test,
-            rounds=static.rounds,
-            batch_size=static.batch_size,
-            eval_every=static.eval_every,
-        )
-        return history
-
-    return run
-
-
-def _outcome(job: Job, history: History) -> Outcome:
-    """The lines of a history."""
-    config, every = job.config, job.config.eval_every
-    totals = Totals(
-        job.test,
-        steps=job.method.steps,
-        epochs=config.epochs_per_round(len(job.train.label)),
-        channel=config.channel,
-        in_turn=config.in_turn,
-    )
-    lines, rounds = [], []
-    for place in range(config.rounds // every):
-        here, views = jax.tree.map(
-            lambda x, place=place: x[place], (history.rounds, history.evaluation)
-        )
-        line = totals.line((place + 1) * every, here, views)
-        del line["wall_seconds"]  # the runs of a program end together
-        lines.append(line)
-        rounds += round_lines(place * every, here)
-    return Outcome(config, lines, rounds, job.test.num_classes)
-
-
-def _jobs(configs: Sequence[Run]) -> list[Job]:
+def _jobs(configs: dict[int, Run]) -> dict[int, Job]:
     """Runs that share their data."""
-    first = prepare(configs[0])
-    return [on_data(config, first.train, first.test) for config in configs]
+    first = prepare(next(iter(configs.values())))
+    return {n: on_data(c, first.train, first.test) for n, c in configs.items()}
 
 
-def _points(jobs: Sequence[Job]) -> list[Point]:
-    most = max(job.partition.index.shape[1] for job in jobs)
-    return [
-        Point(
-            job.config.method,
-            np.uint32(job.config.seed),
-            _padded(job.partition, most),
-            None if job.in_time is None else job.in_time[: job.config.rounds],
-        )
-        for job in jobs
-    ]
-
-
-def outcomes(
-    configs: Sequence[Run], *, at_a_time: int | None = None
-) -> Iterator[tuple[int, Outcome]]:
-    """Runs every configuration, those alike in one program.
+def jobs_of(configs: dict[int, Run]) -> list[dict[int, Job]]:
+    """Every configuration as a job, those together that share data and more.
 
     Args:
-      configs: of the runs.
-      at_a_time: runs in a call of a program; as many as there are devices if not given.
+      configs: of the runs, by number.
 
     Returns:
-      An iterator over places of runs among `configs` and their outcomes, as they come.
+      Jobs by number, for each group.
 
     Raises:
-      ValueError: if something asked for is out of range or cannot be had; at once,
-        before anything has run.
+      ValueError: if something asked for is out of range or cannot be had.
     """
-    groups: dict[Any, list[int]] = {}
-    for place, config in enumerate(configs):
-        groups.setdefault(_static(config), []).append(place)
-    prepared = [
-        (places, _jobs([configs[place] for place in places]))
-        for places in groups.values()
-    ]
-    return _run_all(prepared, at_a_time or jax.device_count())
+    alike: dict[Any, dict[int, Run]] = {}
+    for number, config in configs.items():
+        alike.setdefault(_static(config), {})[number] = config
+    return [_jobs(group) for group in alike.values()]
 
 
-def _run_all(
-    prepared: Sequence[tuple[list[int], list[Job]]], at_a_time: int
-) -> Iterator[tuple[int, Outcome]]:
-    for places, jobs in prepared:
-        data = jax.device_put((jobs[0].train, jobs[0].test))
-        found = results(
-            _run(jobs[0].config), _points(jobs), shared=data, at_a_time=at_a_time
+def _point(job: Job, most: int) -> Point:
+    """The numbers of a job, every client's list padded to so many."""
+    missing = most - job.partition.index.shape[1]
+    index = np.pad(job.partition.index, ((0, 0), (0, missing)), constant_values=-1)
+    return Point(
+        job.config.method,
+        np.uint32(job.config.seed),
+        Partition(index, job.partition.count),
+        None if job.in_time is None else job.in_time[: job.config.rounds],
+    )
+
+
+def alike(prepared: Sequence[dict[int, Job]], at_a_time: int) -> Iterator[Alike]:
+    """Those that share programs, structure by structure.
+
+    Args:
+      prepared: as from `jobs_of`.
+      at_a_time: runs in a call of a program, at most.
+
+    Yields:
+      An `Alike` for each structure.
+    """
+    for jobs in prepared:
+        most = max(job.partition.index.shape[1] for job in jobs.values())
+        points = [_point(job, most) for job in jobs.values()]
+        numbers = list(jobs)
+        for places in groups(points):
+            here = {numbers[place]: jobs[numbers[place]] for place in places}
+            size = min(at_a_time, len(here))
+            yield Alike(here, _programs(next(iter(here.values())), size, most), size)
+
+
+def _method(config: Run, train: Dataset, point: Point) -> Algorithm:
+    """The method of a point, its clients in time."""
+    own = dataclasses.replace(config, method=point.method)
+    built = build(own, train, point.partition, one_device=True)
+    return punctual(built.algorithm, point.in_time)
+
+
+def _begin(config: Run, train: Dataset, point: Point) -> State:
+    """The state of a point before the first round."""
+    return start(_method(config, train, point), jax.random.key(point.seed))
+
+
+def _some_rounds(config: Run, train, first, count, point: Point, state: State):
+    """Some rounds of a point, as `run_some_rounds`."""
+    return run_some_rounds(
+        _method(config, train, point),
+        state,
+        train,
+        point.partition,
+        jax.random.key(point.seed),
+        first=first,
+        count=count,
+        most=MOST_ROUNDS,
+        batch_size=config.batch_size,
+    )
+
+
+def _views(config: Run, train: Dataset, test: Dataset, point: Point, state: State):
+    """A point's models on the test split."""
+    return evaluate_views(_method(config, train, point), state, test)
+
+
+def _programs(any_job: Job, size: int, most: int) -> Callable[..., Programs]:
+    """Programs of so many runs at a time, each compiled when first called."""
+    mesh = clients.mesh(size, "sweep")
+    over = clients.sharded(mesh)
+    spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("sweep"))
+    slots = -(-size // mesh.size) * mesh.size
+    begin, some_rounds, views = (
+        partial(function, any_job.config) for function in (_begin, _some_rounds, _views)
+    )
+    train, test = jax.device_put((any_job.train, any_job.test))
+
+    @partial(jax.jit, out_shardings=spread)
+    def initial(train, points):
+        return over.map(begin, train)(points)
+
+    @partial(jax.jit, out_shardings=spread, donate_argnames="state")
+    def advance(train, first, count, points, state):
+        return over.map(some_rounds, train, first, count)(points, state)
+
+    @partial(jax.jit, out_shardings=spread)
+    def evaluation(train, test, points, state):
+        return over.map(views, train, test)(points, state)
+
+    def filled(rows: Sequence[Any]) -> Any:
+        """Stacked, and filled up with copies of the first."""
+        rows = [*rows, *rows[:1] * (slots - len(rows))]
+        return jax.device_put(jax.tree.map(stack, *rows), spread)
+
+    def programs(jobs: Sequence[Job]) -> Programs:
+        rows = [_point(job, most) for job in jobs]
+        points = filled(rows)
+
+        def further(state, first, count):
+            state, metrics = advance(
+                train, np.int32(first), np.int32(count), points, state
+            )
+            return state, jax.tree.map(lambda x: np.asarray(x)[:, :count], metrics)
+
+        return Programs(
+            shape=jax.eval_shape(begin, train, rows[0]),
+            initial=lambda: initial(train, points),
+            place=filled,
+            advance=further,
+            views=lambda state: evaluation(train, test, points, state),
         )
-        for row, history in found:
-            yield places[row], _outcome(jobs[row], history)
+
+    return programs

@@ -1,5 +1,7 @@
 """Where a run begins: anew, from another run's models, or where it had come to."""
 
+import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,46 +29,84 @@ def _evaluated(folder: Path) -> list[int]:
     return rounds  # type: ignore[return-value]
 
 
-def _on_record(folder: Path) -> int:
-    """Rounds that both files of the record hold, up to an evaluation."""
-    evaluated = _evaluated(folder)
-    rounds = len(folders.resume_lines(folder / folders.ROUNDS))
-    return max((done for done in evaluated if done <= rounds), default=0)
-
-
 def _known(totals: dict[str, Any]) -> bool:
     """Whether these are the sums that this version goes on from."""
     numbers = all(isinstance(value, int | float) for value in totals.values())
     return numbers and totals.keys() == NOTHING.keys()
 
 
+def newest(folder: Path, shape: Any, *, most: float = math.inf) -> Checkpoint | None:
+    """The newest checkpoint of a run that its record reaches.
+
+    Args:
+      folder: of the run.
+      shape: its state's shapes and dtypes.
+      most: rounds that it may be of.
+
+    Returns:
+      The checkpoint; None if there is none, so that the run begins anew.
+
+    Raises:
+      ValueError: if those that there are cannot be used.
+    """
+    evaluated = [0, *_evaluated(folder)]
+    rounds = folders.resume_lines(folder / folders.ROUNDS)
+    most = min(most, len(rounds))
+    checkpoints = Checkpoints(folder / folders.CHECKPOINTS)
+    try:
+        while (found := checkpoints.newest(shape, most=most)) is not None:
+            if found.round and not _known(found.totals):
+                raise ValueError(
+                    f"{checkpoints.folder / str(found.round)}: expected numbers for "
+                    f"{', '.join(NOTHING)}; it is of another version."
+                )
+            if found.evaluated in evaluated:
+                pending = rounds[found.evaluated : found.round]
+                return found._replace(pending=pending)
+            most = found.round - 1
+    finally:
+        checkpoints.close()
+    return None
+
+
+def cut_back(folder: Path, found: Checkpoint | None) -> None:
+    """Leaves of a record what a checkpoint is of; nothing if there is none.
+
+    Raises:
+      OSError: if it cannot be written.
+    """
+    done, evaluated = (found.round, found.evaluated) if found else (0, 0)
+    checkpoints = Checkpoints(folder / folders.CHECKPOINTS)
+    try:
+        checkpoints.forget_after(done)
+    finally:
+        checkpoints.close()
+    kept = sum(reached <= evaluated for reached in _evaluated(folder))
+    folders.keep_lines(folder / folders.METRICS, kept)
+    folders.keep_lines(folder / folders.ROUNDS, done)
+
+
 def _last_kept(folder: Path, programs: Programs) -> Checkpoint | None:
     """The newest checkpoint that the record reaches; the record is cut off there.
 
     Raises:
-      ValueError: if there is a record and no checkpoint of it, or the reverse.
+      ValueError: if there is a record and no checkpoint at all.
     """
-    on_record = _on_record(folder)
-    checkpoints = Checkpoints(folder / folders.CHECKPOINTS)
-    try:
-        found = checkpoints.newest(programs.shape, most=on_record)
-        if found is None and (on_record or checkpoints.rounds()):
-            raise ValueError(
-                f"{folder / folders.CHECKPOINTS}: expected a checkpoint of a round up "
-                f"to {on_record}, which is as far as the record goes."
-            )
-        done = found.round if found else 0
-        if found and done and not _known(found.totals):
-            raise ValueError(
-                f"{folder / folders.CHECKPOINTS / str(done)}: expected numbers for "
-                f"{', '.join(NOTHING)}; it is of another version."
-            )
-        checkpoints.forget_after(done)
-    finally:
-        checkpoints.close()
-    kept = sum(reached <= done for reached in _evaluated(folder))
-    folders.keep_lines(folder / folders.METRICS, kept)
-    folders.keep_lines(folder / folders.ROUNDS, done)
+    found, path = newest(folder, programs.shape), folder / folders.CHECKPOINTS
+    lines = len(folders.resume_lines(folder / folders.ROUNDS))
+    complete = any(one.name.isdecimal() for one in path.iterdir())
+    if found is None and complete:
+        warnings.warn(
+            f"{folder}: its record ends before every checkpoint, as after a loss of "
+            "power; going on from round 0",
+            stacklevel=2,
+        )
+    elif found is None and lines:
+        raise ValueError(
+            f"{path}: expected a checkpoint of a round up to {lines}, which is as far "
+            "as the record goes; --overwrite begins anew."
+        )
+    cut_back(folder, found)
     return found
 
 
@@ -125,4 +165,6 @@ def begin(job: Job, programs: Programs, folder: Path, *, resume: bool) -> Checkp
     host = jax.device_get(programs.initial()) if found is None else found.state
     done = hosts.from_first(np.int32(found.round if found else 0))
     state = programs.place(hosts.from_first(host))
-    return Checkpoint(int(done), state, found.totals if found else {})
+    if found is None:
+        return Checkpoint(int(done), state, {})
+    return found._replace(state=state)

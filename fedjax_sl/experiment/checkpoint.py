@@ -1,24 +1,28 @@
 """The whole state of a run on disk: written beside the run, checked when read.
 
 Arrays are stored by name with Orbax, a JSON object beside them; nothing is pickled, and
-reading one executes nothing. A checkpoint appears under its round when it is complete.
+reading one executes nothing. A checkpoint appears under its round when it is complete,
+and others make way for it when it would outlast a loss of power.
 """
 
-import hashlib
 import math
+import shutil
 import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from fedjax_sl.experiment import disk
+from fedjax_sl.experiment.named_arrays import Arrays, Unusable, as_like, digest, stored
+from fedjax_sl.experiment.silence import silent
 
-FORMAT = 1
-"""Version of what is stored, and how."""
 
-Arrays = dict[str, np.ndarray]
+FORMAT = 2
+"""Version of what is stored, and how; those from 1 on are read."""
 
 
 class Checkpoint(NamedTuple):
@@ -27,139 +31,117 @@ class Checkpoint(NamedTuple):
     Attributes:
       round: rounds done.
       state: the method's, arrays on the host.
-      totals: sums over these rounds.
+      totals: sums over the rounds up to the last evaluation.
+      evaluated: rounds done at that evaluation.
+      pending: lines of the rounds since then, which are on record, and not stored.
     """
 
     round: int
     state: Any
     totals: dict[str, Any]
-
-
-class Unusable(ValueError):
-    """A checkpoint cannot be gone on from; the message says why."""
+    evaluated: int = 0
+    pending: Sequence[dict[str, Any]] = ()
 
 
 class _Damaged(Unusable):
     """Something of it is missing or not as it was written."""
 
 
-def _by_name(tree: Any) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-        for path, leaf in leaves
-    }
-
-
-def _field(name: str) -> str:
-    return name.partition("/")[0]
-
-
-def _stored(state: Any) -> Arrays:
-    """Copies by name; an array without entries has nothing to be stored."""
-    arrays = {name: np.array(leaf) for name, leaf in _by_name(state).items()}
-    return {name: array for name, array in arrays.items() if array.size}
-
-
-def _digest(arrays: Arrays) -> str:
-    found = hashlib.blake2b(digest_size=16)
-    for name in sorted(arrays):
-        found.update(name.encode())
-        found.update(np.ascontiguousarray(arrays[name]).data)
-    return found.hexdigest()
-
-
-def _kind(leaf: Any) -> str:
-    return f"{np.dtype(leaf.dtype)}{list(leaf.shape)}"
-
-
-def _as(like: Any, arrays: Arrays) -> Any:
-    """The arrays in the structure of a state, or of some of its fields.
-
-    Raises:
-      Unusable: if they are not of that structure.
-    """
-    wanted = _by_name(like)
-    empty = {
-        name: np.zeros(leaf.shape, leaf.dtype)
-        for name, leaf in wanted.items()
-        if not leaf.size
-    }
-    fields = {_field(name) for name in wanted}
-    asked_for = {name: x for name, x in arrays.items() if _field(name) in fields}
-    found = asked_for | empty
-    for name in sorted(wanted.keys() | found.keys()):
-        kinds = [_kind(x[name]) if name in x else "nothing" for x in (wanted, found)]
-        if kinds[0] != kinds[1]:
-            raise Unusable(f"{name}: expected {kinds[0]}, found {kinds[1]}.")
-    return jax.tree.unflatten(jax.tree.structure(like), [found[n] for n in wanted])
-
-
 class Checkpoints:
-    """The last few checkpoints of a run."""
+    """The last few checkpoints of a run, and some that are kept for good."""
 
-    def __init__(self, folder: Path, *, keep: int = 2):
-        """Those in a folder, which is made if need be."""
-        self.folder = folder.absolute()
-        # One process writes, whatever others there are.
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keep: int = 2,
+        for_good: Callable[[int], bool] = lambda round: False,
+    ):
+        """Those in a folder, which is made if need be.
+
+        Args:
+          folder: where they lie.
+          keep: how many of the last ones stay.
+          for_good: whether that of a round stays, too.
+
+        Raises:
+          DiskError: if the folder cannot be made.
+        """
+        self.folder, self.keep, self.for_good = folder.absolute(), keep, for_good
+        # One process writes, whatever others there are, and one thread of it.
         alone = ocp.options.MultiprocessingOptions(
             primary_host=0, active_processes={0}, barrier_sync_key_prefix="first"
         )
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, create=False, multiprocessing_options=alone
+            create=False,
+            multiprocessing_options=alone,
+            enable_async_checkpointing=False,
         )
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with disk.writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         self.manager = ocp.CheckpointManager(
             self.folder, options=options, item_names=("state", "progress")
         )
+        self.writer = ThreadPoolExecutor(1, "checkpoints")
+        self.written: Future | None = None
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Stores a checkpoint while the caller goes on.
 
         Raises:
-          OSError: if this one or the one before cannot be written; those that are
-            complete stay.
+          DiskError: if the one before cannot be written; those that are complete stay.
         """
-        arrays = _stored(checkpoint.state)
+        arrays = stored(checkpoint.state)
         progress = {
             "format": FORMAT,
-            "digest": _digest(arrays),
+            "digest": digest(arrays),
             "totals": checkpoint.totals,
+            "evaluated": checkpoint.evaluated,
         }
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(arrays), progress=ocp.args.JsonSave(progress)
         )
         self.wait()
-        try:
-            self.manager.save(checkpoint.round, args=items, force=True)
-        except Exception as error:
-            raise self._not_written(error) from error
+        self.written = self.writer.submit(self._write, checkpoint.round, items)
+
+    def _write(self, round: int, items: Any) -> None:
+        """Others are removed only when this one would outlast a loss of power."""
+        with silent("orbax"):
+            self.manager.save(round, args=items, force=True)
+        disk.sync_tree(self.folder / str(round))
+        disk.sync(self.folder)
+        for old in self.rounds()[: -self.keep]:
+            if not self.for_good(old):
+                self.manager.delete(old)
 
     def wait(self) -> None:
         """Returns when all is written.
 
         Raises:
-          OSError: if it cannot be.
+          DiskError: if it cannot be.
         """
+        written, self.written = self.written, None
         try:
-            self.manager.wait_until_finished()
+            if written is not None:
+                written.result()
         except Exception as error:
-            raise self._not_written(error) from error
+            self._remove_unfinished()
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise disk.DiskError(
+                f"{self.folder}: a checkpoint cannot be written: {reason[0]}"
+            ) from error
 
     def close(self) -> None:
         """Waits, and stores no more.
 
         Raises:
-          OSError: if something cannot be written.
+          DiskError: if something cannot be written.
         """
         try:
             self.wait()
         finally:
+            self.writer.shutdown()
             self.manager.close()
-
-    def _not_written(self, error: Exception) -> OSError:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        return OSError(f"{self.folder}: a checkpoint cannot be written: {reason[0]}")
 
     def newest(self, like: Any, *, most: float = math.inf) -> Checkpoint | None:
         """The newest checkpoint that is sound.
@@ -178,7 +160,12 @@ class Checkpoints:
             of another structure or format.
         """
         found = self._newest(most)
-        return found and found._replace(state=_as(like, found.state))
+        if found is None:
+            return None
+        try:
+            return found._replace(state=as_like(like, found.state))
+        except Unusable as other:
+            raise Unusable(f"{self.folder / str(found.round)}: {other}") from other
 
     def rounds(self) -> list[int]:
         """Those that a checkpoint is kept of, sound or not, in their order."""
@@ -201,35 +188,56 @@ class Checkpoints:
             try:
                 return self._read(round)
             except _Damaged as error:
-                reasons.append(f"{self.folder / str(round)}: {error}")
-                warnings.warn(f"passed over {reasons[-1]}", stacklevel=3)
+                reasons.append(str(error))
+                warnings.warn(f"passed over {error}", stacklevel=3)
         if reasons:
             raise Unusable(reasons[0])
         return None
 
     def forget_after(self, round: int) -> None:
-        """Removes those of later rounds, which are to be run again."""
-        for later in self.rounds():
-            if later > round:
-                self.manager.delete(later)
+        """Removes those of later rounds, which are run again, and unfinished ones.
+
+        Raises:
+          DiskError: if they cannot be removed.
+        """
+        with disk.writing(self.folder):
+            for later in self.rounds():
+                if later > round:
+                    self.manager.delete(later)
+        self._remove_unfinished()
+
+    def _remove_unfinished(self) -> None:
+        for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _read(self, round: int) -> Checkpoint:
         """The state as arrays by name."""
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(), progress=ocp.args.JsonRestore()
         )
+        path = self.folder / str(round)
         try:
-            found = self.manager.restore(round, args=items)
+            with silent("orbax"):
+                found = self.manager.restore(round, args=items)
             arrays = {name: np.asarray(x) for name, x in found["state"].items()}
-            progress = found["progress"]
-            version, digest = progress["format"], progress["digest"]
-            totals = dict(progress["totals"])
+            progress = dict(found["progress"])
+            version = progress["format"]
         except Exception as error:
             raise _Damaged(
-                "it is damaged, or no checkpoint of this package."
+                f"{path}: it is damaged, or no checkpoint of this package."
             ) from error
-        if version != FORMAT:
-            raise Unusable(f"format {version}: expected {FORMAT}.")
-        if _digest(arrays) != digest:
-            raise _Damaged("it is damaged.")
-        return Checkpoint(round, arrays, totals)
+        if version not in range(1, FORMAT + 1):
+            raise Unusable(
+                f"{path}: format {version}: expected 1 to {FORMAT}; it is of another "
+                "version."
+            )
+        try:
+            whole = digest(arrays) == progress["digest"]
+            totals = dict(progress["totals"])
+            # Before format 2 there were none between evaluations.
+            evaluated = int(progress.get("evaluated", round))
+        except (KeyError, TypeError, ValueError):
+            whole = False
+        if not whole:
+            raise _Damaged(f"{path}: it is damaged.")
+        return Checkpoint(round, arrays, totals, evaluated)

@@ -11,13 +11,12 @@ from rich.console import Console
 from fedjax_sl.experiment.bound_command import bound_command
 from fedjax_sl.experiment.compare import compare_command
 from fedjax_sl.experiment.cost import cost_command
+from fedjax_sl.experiment.exit_codes import BAD_INPUT, INTERRUPTED, report
 from fedjax_sl.experiment.privacy_command import privacy_command
 from fedjax_sl.experiment.report_command import report_command
 from fedjax_sl.experiment.run_command import run_command
-from fedjax_sl.experiment.stopping import Stopped
 from fedjax_sl.experiment.suggest_command import suggest_command
 from fedjax_sl.experiment.sweep_command import sweep_command
-from fedjax_sl.experiment.training import Diverged
 
 
 USAGE = """usage: fedjax-sl run [METHOD] [--help] [OPTIONS]
@@ -49,8 +48,6 @@ USAGE = """usage: fedjax-sl run [METHOD] [--help] [OPTIONS]
   bound          FedSL's convergence bound, its constants estimated in a short run
 """
 
-BAD_INPUT, DIVERGED, INTERRUPTED = 2, 3, 130
-
 COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "run": run_command,
     "sweep": sweep_command,
@@ -74,7 +71,7 @@ def _prepare_jax() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point; exits with 0, 2 (bad input), 3 (diverged), or 128 and a signal."""
+    """Entry point; exits with 0, or as `exit_codes` says."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, end="")
@@ -85,14 +82,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     _prepare_jax()
     try:
         COMMANDS[arguments[0]](arguments[1:], Console(highlight=False))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
-    except Diverged as error:
-        print(f"diverged: {error}", file=sys.stderr)
-        sys.exit(DIVERGED)
-    except Stopped as stop:
-        sys.exit(128 + stop.number)
+    except Exception as error:
+        sys.exit(report(error))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 

@@ -123,7 +123,8 @@ def find(paths: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        inside = sorted(config.parent for config in path.glob(f"*/{folders.CONFIG}"))
+        configs = path.glob(f"[!.]*/{folders.CONFIG}")  # hidden ones are not finished
+        inside = sorted(config.parent for config in configs)
         here = [path] if (path / folders.CONFIG).exists() else inside
         if not here and (path / folders.SWEEP).exists():
             raise ValueError(f"{path}: no run of this sweep has finished yet.")

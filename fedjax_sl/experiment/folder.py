@@ -1,14 +1,15 @@
-"""The folder of a run: created without ever losing what is there."""
+"""The folder of a run: its files, its lock, and the lines of its record."""
 
 import fcntl
 import json
 import os
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from fedjax_sl.experiment import disk
 
 
 CONFIG, METRICS, ROUNDS, SUMMARY, PLOTS = (
@@ -19,7 +20,7 @@ CONFIG, METRICS, ROUNDS, SUMMARY, PLOTS = (
     "plots",
 )
 CHECKPOINTS, EVENTS, BOUND, LOCK = "checkpoints", "events", "bound.json", ".lock"
-SWEEP = "sweep.json"
+SWEEP, PART = "sweep.json", ".part"
 
 
 @contextmanager
@@ -33,9 +34,11 @@ def held(folder: Path) -> Iterator[None]:
 
     Raises:
       ValueError: if another process has it.
-      OSError: if it cannot be written to.
+      DiskError: if it cannot be written to.
     """
-    with (folder / LOCK).open("a") as file:
+    with disk.writing(folder / LOCK):
+        file = (folder / LOCK).open("a")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as taken:
@@ -59,53 +62,27 @@ def check_free(folder: Path) -> None:
             pass
 
 
-def check(folder: Path, *, overwrite: bool) -> None:
-    """Refuses a folder that cannot be, or must not be, written to.
-
-    Args:
-      folder: of the run.
-      overwrite: allow replacing an earlier run there.
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole file, or leaves the one before, a loss of power included.
 
     Raises:
-      ValueError: if something is there that may not be replaced.
-      PermissionError: if it cannot be created.
+      DiskError: if it cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file: expected a folder for the run.")
-    if folder.exists() and any(path.name != LOCK for path in folder.iterdir()):
-        if not (folder / CONFIG).exists():
-            raise ValueError(f"{folder} is not empty and holds no run: nothing done.")
-        if not overwrite:
-            raise ValueError(
-                f"{folder} holds a run already: give --overwrite to replace it, or "
-                "another --folder."
-            )
-    parent = folder
-    while not parent.exists():
-        parent = parent.parent
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise PermissionError(f"{parent} cannot be written to.")
-
-
-def clear(folder: Path) -> None:
-    """Removes an earlier run's files from a folder, no others."""
-    for name in (CONFIG, METRICS, ROUNDS, SUMMARY, BOUND):
-        (folder / name).unlink(missing_ok=True)
-    for name in (PLOTS, CHECKPOINTS, EVENTS):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    (folder / PLOTS).mkdir()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a whole file, or leaves the one before."""
-    temporary = path.with_suffix(path.suffix + ".part")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    temporary = path.with_suffix(path.suffix + PART)
+    with disk.writing(path):
+        temporary.write_text(text)
+        disk.sync(temporary)
+        os.replace(temporary, path)
+        disk.sync(path.parent)
 
 
 def append_lines(path: Path, lines: list[dict[str, Any]]) -> None:
-    """Adds JSON objects, a line each."""
-    with path.open("a") as file:
+    """Adds JSON objects, a line each.
+
+    Raises:
+      DiskError: if they cannot be written.
+    """
+    with disk.writing(path), path.open("a") as file:
         file.write("".join(json.dumps(values) + "\n" for values in lines))
 
 
@@ -137,17 +114,30 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def keep_lines(path: Path, count: int) -> None:
-    """Cuts a file of lines off after so many, as they were written."""
-    if path.exists():
-        kept = path.read_text().split("\n")[:count]
-        write_text(path, "".join(f"{line}\n" for line in kept))
+    """Cuts a file of lines off after so many, as they were written.
+
+    Raises:
+      DiskError: if it cannot be written.
+    """
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    if len(lines) > count:
+        write_text(path, "".join(f"{line}\n" for line in lines[:count]))
 
 
 def resume_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines so far, if there is a file; a half-written last one is cut off."""
+    """The lines so far, if there is a file; a half-written last one is cut off.
+
+    So is what a loss of power leaves of lines that had not reached the disk: zeros.
+
+    Raises:
+      ValueError: if a line is no JSON object.
+      OSError: if the file cannot be read or written.
+    """
     if not path.exists():
         return []
-    with path.open("rb+") as file:
-        size = file.read().rfind(b"\n") + 1
-        file.truncate(size)
+    with disk.writing(path), path.open("rb+") as file:
+        content = file.read()
+        size = content.partition(b"\0")[0].rfind(b"\n") + 1
+        if size < len(content):
+            file.truncate(size)
     return read_lines(path) if size else []

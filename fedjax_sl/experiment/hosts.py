@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,18 +90,20 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def on_first(check: Callable[[], None]) -> None:
+def on_first(do: Callable[[], Result]) -> Result | None:
     """Does something on the first process, and stops all of them if it fails.
 
+    Returns:
+      What it gave, on the first process.
+
     Raises:
-      ValueError: on the others, if it failed; the first raises what `check` did.
-      OSError: likewise.
+      ValueError: on the others, if it failed; the first raises what `do` did.
     """
-    failure = None
+    failure = found = None
     if is_first():
         try:
-            check()
-        except (ValueError, OSError) as error:
+            found = do()
+        except Exception as error:
             failure = error
     failed = np.asarray(failure is not None)
     if jax.process_count() > 1:
@@ -107,3 +112,4 @@ def on_first(check: Callable[[], None]) -> None:
         raise failure
     if failed:
         raise ValueError("process 0 refused to run, see its message.")
+    return found

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def _mean_kept(kept_ratio: np.ndarray, answered: np.ndarray) -> float:
 
 
 class Totals:
-    """Sums over the rounds so far, and the line of metrics that they give."""
+    """Sums over the rounds so far, and the lines of metrics that they give."""
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Totals:
         channel: Channel,
         in_turn: InTurn,
         so_far: dict[str, Any] | None = None,
+        pending: Sequence[dict[str, Any]] = (),
     ):
         """Goes on from earlier sums, if there are any, or starts at nothing.
 
@@ -57,7 +59,9 @@ class Totals:
           channel: that time and energy are of.
           in_turn: what clients do one after another rather than at once.
           so_far: what `so_far()` returned.
+          pending: lines of the rounds since the last evaluation.
         """
+        self.pending = list(pending)
         self.steps, self.epochs = steps, epochs
         self.channel, self.in_turn = channel, in_turn
         counts = np.bincount(test.label, minlength=test.num_classes)
@@ -69,27 +73,33 @@ class Totals:
         return round(time.monotonic() - self.started, 3)
 
     def so_far(self) -> dict[str, Any]:
-        """The sums, as JSON keeps them exactly."""
+        """The sums up to the last evaluation, as JSON keeps them exactly."""
         return {**self.sums, "wall_seconds": self._wall_seconds()}
 
-    def line(self, done: int, rounds: RoundMetrics, views: Any) -> dict[str, Any]:
-        """Adds the rounds since the last evaluation.
+    def add(self, first: int, rounds: RoundMetrics) -> list[dict[str, Any]]:
+        """Some more rounds, as for `round_lines`; returns their lines."""
+        lines = round_lines(first, rounds)
+        self.pending += lines
+        return lines
+
+    def line(self, done: int, views: Any) -> dict[str, Any]:
+        """Sums up the rounds since the last evaluation.
 
         Args:
           done: rounds so far, these included.
-          rounds: their metrics, leaves `[T, K]`.
           views: `Evaluation` by name of the view.
 
         Returns:
           A line of metrics.jsonl.
         """
-        record = record_of(rounds)
+        rounds, self.pending = self.pending, []
+        record = read_record(rounds)
         first = done - len(record.client_id)
         took = spent(self.channel, record, first_round=first, in_turn=self.in_turn)
         new = {
             "uplink_bits": int(record.traffic.uplink.sum()),
             "downlink_bits": int(record.traffic.downlink.sum()),
-            "left_out": int(np.sum(rounds.left_out)),
+            "left_out": int(np.sum(_column(rounds, "left_out", bool))),
             "sim_seconds": float(took.seconds.sum()),
             "sim_joules": float(took.joules.sum()),
         }
@@ -99,7 +109,7 @@ class Totals:
             "step": done * self.steps,
             "epoch": done * self.epochs,
             "train_loss": _mean_loss(
-                np.asarray(rounds.loss), record.traffic.uplink > 0
+                _column(rounds, "loss", np.float32), record.traffic.uplink > 0
             ),
             "test_accuracy": float(views[""].accuracy),
             "test_balanced_accuracy": float(views[""].balanced_accuracy),
@@ -110,7 +120,8 @@ class Totals:
         return line | {
             "majority_rate": self.majority_rate,
             "kept_ratio": _mean_kept(
-                np.asarray(rounds.kept_ratio)[-1], record.traffic.uplink[-1] > 0
+                _column(rounds[-1:], "kept_ratio", np.float32)[0],
+                record.traffic.uplink[-1] > 0,
             ),
             **self.so_far(),
         }
@@ -146,23 +157,26 @@ def round_lines(first: int, rounds: RoundMetrics) -> list[dict[str, Any]]:
     ]
 
 
-def read_record(lines: list[dict[str, Any]]) -> Record:
+def _column(lines: Sequence[dict[str, Any]], name: str, dtype: type) -> np.ndarray:
+    """`[T, K]`."""
+    return np.array([line[name] for line in lines], dtype)
+
+
+def read_record(lines: Sequence[dict[str, Any]]) -> Record:
     """The record of a run from its rounds.jsonl.
 
     Raises:
       KeyError: if a line lacks a column.
     """
 
-    def column(name: str, dtype: type) -> np.ndarray:
-        return np.array([line[name] for line in lines], dtype)
-
     def links(kind: str) -> Traffic:
-        return Traffic(*(column(link + kind, np.int64) for link in Traffic._fields))
+        names = (link + kind for link in Traffic._fields)
+        return Traffic(*(_column(lines, name, np.int64) for name in names))
 
     return Record(
-        client_id=column("client_id", np.int64),
+        client_id=_column(lines, "client_id", np.int64),
         traffic=links("_bits"),
         side=links("_side_bits"),
-        client_macs=column("client_macs", np.float64),
-        server_macs=column("server_macs", np.float64),
+        client_macs=_column(lines, "client_macs", np.float64),
+        server_macs=_column(lines, "server_macs", np.float64),
     )

@@ -2,9 +2,7 @@
 
 import json
 import platform
-import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -14,40 +12,19 @@ import jax
 from rich.console import Console
 
 from fedjax_sl.data.partition import label_histogram, label_skew
+from fedjax_sl.experiment import disk, hosts, opening
 from fedjax_sl.experiment import folder as folders
-from fedjax_sl.experiment import hosts
 from fedjax_sl.experiment.beginning import begin
-from fedjax_sl.experiment.checkpoint import Checkpoint, Checkpoints
+from fedjax_sl.experiment.checkpoint import Checkpoint
 from fedjax_sl.experiment.config import to_json
 from fedjax_sl.experiment.job import Job
 from fedjax_sl.experiment.plots import draw as draw_plots
 from fedjax_sl.experiment.progress import reporting
+from fedjax_sl.experiment.record import Keeping, Record, clock
 from fedjax_sl.experiment.stopping import Stopped, stop_requests
+from fedjax_sl.experiment.stretches import stretches
 from fedjax_sl.experiment.tracking import Track, Tracking, tracking
-from fedjax_sl.experiment.training import Programs, Stretch, programs_of, stretches
-
-
-@dataclass(frozen=True, kw_only=True)
-class Keeping:
-    """What is kept of a run while it lasts, so that it can go on later."""
-
-    resume: bool = False
-    """Go on with the run in the folder, if there is one, as if it had not stopped."""
-
-    checkpoint_seconds: float = 30.0
-    """Least time between two checkpoints, which are taken at evaluations, >= 0."""
-
-    checkpoints: int = 2
-    """How many of them are kept, the last ones, >= 1."""
-
-    def __post_init__(self):
-        """Checks the ranges."""
-        if not 0 <= self.checkpoint_seconds < float("inf"):
-            raise ValueError(
-                f"checkpoint_seconds={self.checkpoint_seconds}: expected a number >= 0."
-            )
-        if self.checkpoints < 1:
-            raise ValueError(f"checkpoints={self.checkpoints}: expected at least 1.")
+from fedjax_sl.experiment.training import Programs, programs_of
 
 
 def _summary(job: Job, lines: list[dict[str, Any]]) -> dict[str, Any]:
@@ -70,45 +47,26 @@ def _summary(job: Job, lines: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-class _Record:
-    """What the first process writes of a run: its lines, and its checkpoints."""
-
-    def __init__(self, folder: Path, keeping: Keeping, track: Track):
-        self.folder, self.seconds = folder, keeping.checkpoint_seconds
-        self.track = track
-        path = folder / folders.CHECKPOINTS
-        self.checkpoints = Checkpoints(path, keep=keeping.checkpoints)
-        self.last = time.monotonic()
-
-    def open(self, start: Checkpoint) -> None:
-        """There is something to go on from before there is anything on record."""
-        if not self.checkpoints.rounds():
-            self.checkpoints.save(start)
-            self.checkpoints.wait()
-
-    def add(self, stretch: Stretch, *, final: bool) -> None:
-        """The lines first: a checkpoint is of rounds that are on record."""
-        folders.append_lines(self.folder / folders.ROUNDS, stretch.rounds)
-        folders.append_lines(self.folder / folders.METRICS, [stretch.line])
-        self.track(stretch.line)
-        if final or time.monotonic() - self.last >= self.seconds:
-            self.checkpoints.save(stretch.reached)
-            self.last = time.monotonic()
-
-
 def _train(
-    job: Job, start: Checkpoint, programs, record: _Record | None, console: Console
+    job: Job,
+    programs: Programs,
+    start: Checkpoint,
+    record: Record | None,
+    keeping: Keeping,
+    track: Track,
+    console: Console,
 ) -> None:
     """Trains to the end, or until asked to stop."""
-    rounds, classes = job.config.rounds, job.train.num_classes
-    shown = reporting(console, rounds, classes)
+    rounds, due = job.config.rounds, clock(keeping.checkpoint_seconds)
+    shown = reporting(console, rounds, job.train.num_classes)
     with stop_requests(console.print) as asked, shown as report:
-        for stretch in stretches(job, programs, start):
-            signal = hosts.largest(asked())
-            done = stretch.reached.round
+        for stretch in stretches(job, programs, start, keeping.stops):
+            signal, done = hosts.largest(asked()), stretch.reached.round
             if record is not None:
-                record.add(stretch, final=bool(signal) or done == rounds)
-            report(stretch.line)
+                record.add(stretch, keep=bool(signal) or done == rounds or due())
+            if stretch.line is not None:
+                track(stretch.line)
+                report(stretch.line)
             if signal and done < rounds:
                 raise Stopped(signal)
 
@@ -117,7 +75,9 @@ def _finish(job: Job, folder: Path) -> dict[str, Any]:
     """Pictures and summary of the whole record."""
     config, lines = job.config, folders.read_lines(folder / folders.METRICS)
     title = f"{config.title} on {config.data.name}, {config.data.partition}"
-    draw_plots(folder / folders.PLOTS, title, lines)
+    with disk.writing(folder / folders.PLOTS):
+        (folder / folders.PLOTS).mkdir(exist_ok=True)
+        draw_plots(folder / folders.PLOTS, title, lines)
     summary = _summary(job, lines)
     folders.write_text(folder / folders.SUMMARY, json.dumps(summary, indent=2) + "\n")
     return summary
@@ -136,7 +96,7 @@ def run(
 
     Args:
       job: as from `job.prepare`.
-      folder: of the run, as allowed by `folder.check`; of one to go on with, as it is.
+      folder: of the run, as allowed by `opening.check`; of one to go on with, as it is.
       console: where progress is shown.
       keeping: whether to go on, and how often checkpoints are taken.
       tracked: who else is told of the metrics.
@@ -156,46 +116,68 @@ def run(
     begun = keeping.resume and (folder / folders.CONFIG).exists()
     begun = bool(hosts.largest(begun and hosts.is_first()))
     with ExitStack() as stack:
-        take = partial(_take, stack, folder, begun=begun, overwrite=overwrite)
         if begun:
-            hosts.on_first(take)
+            hosts.on_first(partial(_hold, stack, folder))
         start = begin(job, programs, folder, resume=begun)
-        if not begun:
-            hosts.on_first(take)
-        return _fill(job, programs, start, folder, console, keeping, tracked)
+
+        def make_record() -> Record:
+            if begun:
+                return _opened(job, folder, keeping, start)
+            _hold(stack, folder)
+            # Another process may have come and gone in the meantime.
+            opening.check(folder, overwrite=overwrite, resume=keeping.resume)
+            with opening.replacing(folder):
+                return _opened(job, folder, keeping, start)
+
+        record = hosts.on_first(make_record)
+        if record is None:
+            _train(job, programs, start, None, keeping, lambda line: None, console)
+            return None
+        stack.callback(record.close)
+        _train_on_record(job, programs, start, record, tracked, console)
+        return _finish(job, folder)
 
 
-def _take(stack: ExitStack, folder: Path, *, begun: bool, overwrite: bool) -> None:
-    """Has the folder until the stack is closed, made if need be, and cleared."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stack.enter_context(folders.held(folder))
-    if not begun:
-        # Another process may have come and gone in the meantime.
-        folders.check(folder, overwrite=overwrite)
-        folders.clear(folder)
-
-
-def _fill(
+def _train_on_record(
     job: Job,
     programs: Programs,
     start: Checkpoint,
-    folder: Path,
-    console: Console,
-    keeping: Keeping,
+    record: Record,
     tracked: Tracking,
-) -> dict[str, Any] | None:
-    """Trains, and writes what comes of it, which only the first process does."""
-    if not hosts.is_first():
-        _train(job, start, programs, None, console)
-        return None
-    folders.write_text(folder / folders.CONFIG, to_json(job.config))
+    console: Console,
+) -> None:
+    """Trains, tells those who track, and says where it stopped if it was asked to."""
+    folder, keeping = record.folder, record.keeping
     if start.round:
         console.print(f"going on after round {start.round}")
-    with tracking(tracked, folder, job.config, start.round) as track:
-        record = _Record(folder, keeping, track)
-        try:
-            record.open(start)
-            _train(job, start, programs, record, console)
-        finally:
-            record.checkpoints.close()
-    return _finish(job, folder)
+    try:
+        with tracking(tracked, folder, job.config, start.round) as track:
+            _train(job, programs, start, record, keeping, track, console)
+        record.checkpoints.wait()
+    except Stopped:
+        record.checkpoints.wait()
+        console.print(
+            f"stopped after round {record.checkpoints.rounds()[-1]}; the same with "
+            f"--folder {folder} --resume goes on",
+            soft_wrap=True,
+        )
+        raise
+
+
+def _hold(stack: ExitStack, folder: Path) -> None:
+    """Has the folder until the stack is closed, made if need be."""
+    with disk.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    stack.enter_context(folders.held(folder))
+
+
+def _opened(job: Job, folder: Path, keeping: Keeping, start: Checkpoint) -> Record:
+    """The record of a run, with its configuration and a checkpoint to go on from."""
+    folders.write_text(folder / folders.CONFIG, to_json(job.config))
+    record = Record(folder, keeping, folders.resume_lines(folder / folders.METRICS))
+    try:
+        record.open(start)
+    except BaseException:
+        record.close()
+        raise
+    return record

@@ -11,13 +11,14 @@ import tyro
 from rich.console import Console
 
 from fedjax_sl.experiment import folder as folders
-from fedjax_sl.experiment import hosts
+from fedjax_sl.experiment import hosts, opening
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, Run, from_json
 from fedjax_sl.experiment.finished import settings
 from fedjax_sl.experiment.job import prepare
 from fedjax_sl.experiment.options import parse
 from fedjax_sl.experiment.presets import start_of
-from fedjax_sl.experiment.run import Keeping, run
+from fedjax_sl.experiment.record import Keeping
+from fedjax_sl.experiment.run import run
 from fedjax_sl.experiment.tracking import Tracking
 
 
@@ -76,7 +77,9 @@ def _check_folder(folder: Path, command: RunCommand) -> None:
     if command.keeping.resume and stored.exists():
         _check_same(from_json(stored), command.run)
     else:
-        folders.check(folder, overwrite=command.overwrite)
+        opening.check(
+            folder, overwrite=command.overwrite, resume=command.keeping.resume
+        )
     folders.check_free(folder)
 
 

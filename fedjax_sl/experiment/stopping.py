@@ -32,7 +32,7 @@ def stop_requests(say: Callable[[str], None]) -> Iterator[Callable[[], int]]:
         nonlocal came
         came = number
         signal.signal(number, signal.SIG_DFL)
-        say("stopping after the next evaluation; once more to stop at once")
+        say("stopping after this round; once more to stop at once")
 
     before = {n: signal.signal(n, keep) for n in (signal.SIGTERM, signal.SIGINT)}
     try:

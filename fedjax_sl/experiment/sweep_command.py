@@ -13,7 +13,7 @@ import tyro
 from rich.console import Console
 
 from fedjax_sl.experiment import folder as folders
-from fedjax_sl.experiment.batch import Outcome, outcomes
+from fedjax_sl.experiment.batch import jobs_of
 from fedjax_sl.experiment.compare import show
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, Run
 from fedjax_sl.experiment.finished import find, read
@@ -25,7 +25,9 @@ from fedjax_sl.experiment.options import parse
 from fedjax_sl.experiment.presets import start_of
 from fedjax_sl.experiment.progress import bar, seconds_left
 from fedjax_sl.experiment.run_command import OneRun
+from fedjax_sl.experiment.stopping import Stopped, stop_requests
 from fedjax_sl.experiment.sweep_folder import SweepFolder
+from fedjax_sl.experiment.sweep_training import train_all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,9 @@ class SweepCommand(Generic[OneRun]):
     at_a_time: int | None = None
     """Runs in a call of a program, >= 1; as many as there are devices if not given."""
 
+    checkpoint_seconds: float = 30.0
+    """Least time between two checkpoints of runs that have not ended, >= 0."""
+
     config: Path | None = None
     """A config.json to start from; options given beside it change it."""
 
@@ -55,6 +60,10 @@ class SweepCommand(Generic[OneRun]):
             raise ValueError(f"seeds={self.seeds}: expected at least 1.")
         if self.at_a_time is not None and self.at_a_time < 1:
             raise ValueError(f"at_a_time={self.at_a_time}: expected at least 1.")
+        if not 0 <= self.checkpoint_seconds < float("inf"):
+            raise ValueError(
+                f"checkpoint_seconds={self.checkpoint_seconds}: expected a number >= 0."
+            )
         if self.run.init_from is not None:
             raise ValueError("init_from: expected none in a sweep.")
         if self.run.rounds % self.run.eval_every:
@@ -80,30 +89,30 @@ def _run_missing(
     folder: SweepFolder,
     points: Sequence[Run],
     missing: Sequence[int],
-    found: Iterator[tuple[int, Outcome]],
+    found: Iterator[int],
     console: Console,
     at_once: int,
+    classes: dict[int, int],
 ) -> None:
-    """Keeps the runs that the folder lacks as they come, showing how far it is."""
+    """Shows the runs that the folder lacks as they come, and how far it is."""
     console.print(f"{len(points)} runs of {titles(points)}; {folder.path}")
     times: list[float] = []
     with bar(console, "runs") as progress:
         task = progress.add_task("", total=len(points))
         progress.state = "time left: known after the second call of a program"
         progress.update(task, completed=len(points) - len(missing))
-        for row, outcome in found:
-            folder.keep(missing[row], outcome)
+        for number in found:
             progress.advance(task)
             times.append(time.monotonic())
             left = seconds_left(times, min(at_once, len(missing)), len(missing))
-            number, final = missing[row] + 1, outcome.lines[-1]
             if left is not None:
                 progress.state = f"about {timedelta(seconds=round(left))} left"
+            lines = folder.lines(number)
             console.print(
-                f"run {number}/{len(points)}: loss {final['train_loss']:.3f}, "
-                f"accuracy {final['test_accuracy']:.4f}; {progress.state}"
+                f"run {number + 1}/{len(points)}: loss {lines[-1]['train_loss']:.3f}, "
+                f"accuracy {lines[-1]['test_accuracy']:.4f}; {progress.state}"
             )
-            if sentence := unlearned(outcome.lines, outcome.num_classes):
+            if sentence := unlearned(lines, classes[number]):
                 console.print(f"warning: {sentence}", soft_wrap=True)
 
 
@@ -113,6 +122,7 @@ def sweep_command(arguments: list[str], console: Console) -> None:
     Raises:
       ValueError: if something asked for is out of range or cannot be had.
       OSError: if something cannot be read or written.
+      Stopped: if a signal asked for it.
     """
     name, rest, start = start_of(arguments)
     if isinstance(start, FedSLRun):
@@ -127,13 +137,20 @@ def sweep_command(arguments: list[str], console: Console) -> None:
     folders.check_free(folder.path)
     # Whatever is wrong with a point is found before the folder is made.
     missing = folder.missing()
+    jobs = jobs_of({n: points[n] for n in missing})
+    classes = {n: job.test.num_classes for group in jobs for n, job in group.items()}
     at_once = command.at_a_time or jax.device_count()
-    found = outcomes([points[n] for n in missing], at_a_time=at_once)
     with folder.open():
         try:
-            _run_missing(folder, points, missing, found, console, at_once)
-        except KeyboardInterrupt:
-            console.print(f"stopped; the same with --folder {folder.path} goes on")
+            with stop_requests(console.print) as asked:
+                found = train_all(
+                    jobs, folder, at_once, command.checkpoint_seconds, asked
+                )
+                _run_missing(folder, points, missing, found, console, at_once, classes)
+        except Stopped:
+            console.print(
+                f"stopped; the same with --folder {folder.path} goes on", soft_wrap=True
+            )
             raise
         folder.write_table()
     runs = [read(one) for one in find([folder.path])]

@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fedjax_sl.experiment import disk, opening
 from fedjax_sl.experiment import folder as folders
-from fedjax_sl.experiment.batch import Outcome
 from fedjax_sl.experiment.config import Run, to_json
 from fedjax_sl.experiment.finished import differing, settings
 
 
-TABLE = "sweep.parquet"
+TABLE, UNFINISHED = "sweep.parquet", "unfinished"
 
 
 class SweepFolder:
@@ -38,7 +38,7 @@ class SweepFolder:
         """
         known = self.path / folders.SWEEP
         if not (self.path.is_dir() and known.exists()):
-            folders.check(self.path, overwrite=False)
+            opening.check(self.path, overwrite=False)
             return
         try:
             same = json.loads(known.read_text()) == self._description()
@@ -58,7 +58,8 @@ class SweepFolder:
           ValueError: if another process has it, or has put something else there.
           OSError: if it cannot be written to.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        with disk.writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
         with folders.held(self.path):
             self.check()
             description = json.dumps(self._description()) + "\n"
@@ -72,16 +73,60 @@ class SweepFolder:
         """Numbers of the points that have not run yet."""
         return [n for n in range(len(self.points)) if not self._point(n).exists()]
 
-    def keep(self, number: int, outcome: Outcome) -> None:
-        """Writes the record of a point."""
-        final = self._point(number)
-        part = final.with_name(f".{final.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
-        (part / folders.CONFIG).write_text(to_json(outcome.config))
-        folders.append_lines(part / folders.METRICS, outcome.lines)
-        folders.append_lines(part / folders.ROUNDS, outcome.rounds)
-        part.rename(final)
+    def _unfinished(self, number: int) -> Path:
+        return self.path / UNFINISHED / f"run-{number:04d}"
+
+    def has_begun(self, number: int) -> bool:
+        """Whether there is something on record of a point that has not ended."""
+        return (self._unfinished(number) / folders.ROUNDS).exists()
+
+    def begin(self, number: int, config: Run) -> Path:
+        """The folder of a point while it runs.
+
+        Args:
+          number: of the point.
+          config: its, with nothing left open.
+
+        Returns:
+          The folder, with a config.json.
+
+        Raises:
+          DiskError: if it cannot be written to.
+        """
+        path = self._unfinished(number)
+        with disk.writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+        folders.write_text(path / folders.CONFIG, to_json(config))
+        return path
+
+    def is_complete(self, number: int) -> bool:
+        """Whether all of a point is on record, though it is not in its place yet."""
+        path, rounds = self._unfinished(number), self.points[number].rounds
+        if not self.has_begun(number):
+            return False
+        metrics, lines = (
+            folders.resume_lines(path / name)
+            for name in (folders.METRICS, folders.ROUNDS)
+        )
+        return bool(metrics) and metrics[-1].get("round") == rounds == len(lines)
+
+    def finish(self, number: int) -> None:
+        """Removes the checkpoints of a point, and puts its record in its place.
+
+        Raises:
+          DiskError: if that cannot be done.
+        """
+        path, final = self._unfinished(number), self._point(number)
+        with disk.writing(final):
+            # Its lines alone tell that it is complete, should this be interrupted.
+            disk.sync_tree(path)
+            shutil.rmtree(path / folders.CHECKPOINTS, ignore_errors=True)
+            path.rename(final)
+            disk.sync(self.path)
+
+    def lines(self, number: int) -> list[dict[str, Any]]:
+        """The evaluations of a point that has ended."""
+        return folders.read_lines(self._point(number) / folders.METRICS)
 
     def write_table(self) -> None:
         """sweep.parquet: a line for each run and evaluation."""
@@ -92,6 +137,9 @@ class SweepFolder:
             label = {name: every.get(name) for name in names}
             lines = folders.read_lines(self._point(number) / folders.METRICS)
             rows += [{"run": number, "seed": point.seed, **label, **x} for x in lines]
-        part = self.path / f"{TABLE}.part"
-        pq.write_table(pa.Table.from_pylist(rows), part)
-        part.replace(self.path / TABLE)
+        part = self.path / f"{TABLE}{folders.PART}"
+        with disk.writing(part):
+            pq.write_table(pa.Table.from_pylist(rows), part)
+            disk.sync(part)
+            part.replace(self.path / TABLE)
+        shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)

@@ -1,6 +1,7 @@
-"""A job from one evaluation to the next, in compiled programs."""
+"""A job from one evaluation to the next, in calls of compiled programs."""
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,27 +9,30 @@ import jax
 import numpy as np
 
 from fedjax_sl.algorithm import RoundMetrics, State
-from fedjax_sl.experiment.checkpoint import Checkpoint
+from fedjax_sl.experiment import hosts
 from fedjax_sl.experiment.job import Job
-from fedjax_sl.experiment.metrics import Totals, round_lines
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.faults import punctual
-from fedjax_sl.simulation import evaluate_views, run_rounds, start
+from fedjax_sl.simulation import evaluate_views, run_some_rounds, start
 
 
-class Diverged(Exception):
-    """No client's loss is a number any more; the message names the round."""
+CALL_SECONDS = 1.0
+"""How long a call of a program may take, unless a round takes longer: a run can be
+stopped between two calls."""
+
+MOST_ROUNDS = 100
+"""Rounds in a call, at most."""
 
 
 class Programs(NamedTuple):
-    """What a run calls.
+    """What is called to train: one run, or several at once.
 
     Attributes:
-      shape: the state's shapes and dtypes.
+      shape: the state's shapes and dtypes, of one run.
       initial: `initial() -> state` before the first round.
       place: `place(state)` puts one from the host where the others expect it.
-      advance: `advance(state, first, rounds) -> (state, RoundMetrics)`; the state that
-        was given is gone.
+      advance: `advance(state, first, count) -> (state, RoundMetrics)`, of at most
+        `MOST_ROUNDS` rounds, the metrics on the host; the state that was given is gone.
       views: `views(state) -> Evaluation` by name of the view.
     """
 
@@ -54,98 +58,94 @@ def programs_of(job: Job) -> Programs:
         whole = partial(jax.make_array_from_process_local_data, everywhere)
         return jax.tree.map(whole, tree)
 
-    def segment(state, train, partition, in_time, first, rounds):
-        return run_rounds(
+    def some_rounds(state, train, partition, in_time, first, count):
+        return run_some_rounds(
             punctual(algorithm, in_time),
             state,
             train,
             partition,
             key,
             first=first,
-            rounds=rounds,
+            count=count,
+            most=MOST_ROUNDS,
             batch_size=job.config.batch_size,
         )
 
     train, test, partition = place((job.train, job.test, job.partition))
     in_time = place(job.in_time)
-    advance = jax.jit(
-        segment,
-        static_argnames="rounds",
-        donate_argnames="state",
-        out_shardings=everywhere,
-    )
+    program = jax.jit(some_rounds, donate_argnames="state", out_shardings=everywhere)
     views = jax.jit(
         lambda state, test: evaluate_views(algorithm, state, test),
         out_shardings=everywhere,
     )
     initial = partial(start, algorithm, key)
+
+    def advance(state, first, count):
+        state, metrics = program(
+            state, train, partition, in_time, np.int32(first), np.int32(count)
+        )
+        return state, jax.tree.map(lambda x: np.asarray(x)[:count], metrics)
+
     return Programs(
         shape=jax.eval_shape(initial),
         initial=jax.jit(initial, out_shardings=everywhere),
         place=place,
-        advance=lambda state, first, rounds: advance(
-            state, train, partition, in_time, first, rounds=rounds
-        ),
+        advance=advance,
         views=lambda state: views(state, test),
     )
 
 
-class Stretch(NamedTuple):
-    """The rounds up to an evaluation.
+class Segment(NamedTuple):
+    """What a call of a program gave.
 
     Attributes:
-      line: of metrics.jsonl.
-      rounds: lines of rounds.jsonl.
-      reached: the run after them, its state still on the devices.
+      first: number of its first round.
+      done: rounds done after it.
+      rounds: metrics, on the host.
+      views: `Evaluation` by name of the view, if its last round is one after which
+        there is an evaluation.
+      state: after it, on the devices; it is gone when the next is asked for.
     """
 
-    line: dict[str, Any]
-    rounds: list[dict[str, Any]]
-    reached: Checkpoint
+    first: int
+    done: int
+    rounds: RoundMetrics
+    views: dict[str, Any] | None
+    state: State
 
 
-def _check_losses(rounds: RoundMetrics, first: int) -> None:
-    """Refuses to go on where no client of a round has a loss."""
-    lost = np.flatnonzero(~np.isfinite(rounds.loss).any(axis=1))
-    if len(lost):
-        late = lost[0]
-        raise Diverged(
-            f"round {first + late}, client {rounds.client_id[late, 0]} and all others: "
-            f"the loss is {rounds.loss[late, 0]}; a smaller learning rate may help."
-        )
+def segments(
+    programs: Programs,
+    state: State,
+    done: int,
+    rounds: int,
+    *,
+    eval_every: int,
+    stops: Sequence[int] = (),
+) -> Iterator[Segment]:
+    """Trains call by call, each as long as `CALL_SECONDS` as far as can be told.
 
-
-def stretches(job: Job, programs: Programs, begin: Checkpoint) -> Iterator[Stretch]:
-    """Trains from one evaluation to the next.
+    How rounds are shared out to calls does not change what comes of them.
 
     Args:
-      job: the run.
-      programs: its.
-      begin: where it is, the state on the devices.
+      programs: of the run, or of several.
+      state: where it is.
+      done: rounds done.
+      rounds: in all.
+      eval_every: rounds between two evaluations.
+      stops: every so many rounds a call ends, too.
 
     Yields:
-      A stretch each; its state is gone when the next is asked for.
-
-    Raises:
-      Diverged: if a loss is no longer finite.
+      A segment each.
     """
-    config, every = job.config, job.config.eval_every
-    totals = Totals(
-        job.test,
-        steps=job.method.steps,
-        epochs=config.epochs_per_round(len(job.train.label)),
-        channel=config.channel,
-        in_turn=config.in_turn,
-        so_far=begin.totals,
-    )
-    done, state = begin.round, begin.state
-    while done < config.rounds:
-        count = min(every - done % every, config.rounds - done)
-        state, rounds = programs.advance(state, done, count)
-        rounds, views = jax.device_get((rounds, programs.views(state)))
-        # Corrupted messages of all clients leave the model as it was.
-        if config.corruption_probability == 0 or not np.isfinite(views[""].loss):
-            _check_losses(rounds, done)
-        line = totals.line(done + count, rounds, views)
-        lines, done = round_lines(done, rounds), done + count
-        yield Stretch(line, lines, Checkpoint(done, state, totals.so_far()))
+    pace = 1
+    while done < rounds:
+        ends = [done - done % every + every for every in (eval_every, *stops)]
+        first, count = done, min(hosts.largest(pace), min(rounds, *ends) - done)
+        started = time.monotonic()
+        state, metrics = programs.advance(state, first, count)
+        took, done = max(time.monotonic() - started, 1e-6), done + count
+        pace = max(1, min(int(count * CALL_SECONDS / took), 2 * pace, MOST_ROUNDS))
+        evaluated = done == rounds or done % eval_every == 0
+        views = jax.device_get(programs.views(state)) if evaluated else None
+        yield Segment(first, done, metrics, views, state)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from fedjax_sl.algorithm import Cohort
 from fedjax_sl.checks import check_types
 from fedjax_sl.experiment.job import Job
-from fedjax_sl.experiment.training import programs_of
+from fedjax_sl.experiment.training import MOST_ROUNDS, programs_of
 from fedjax_sl.fedsl.state import delivered
 from fedjax_sl.models.split import SplitParams
 from fedjax_sl.simulation import DRAW
@@ -53,9 +53,10 @@ def visited(job: Job, rounds: Iterable[int]) -> Iterator[SplitParams]:
     state = programs.initial()
     yield jax.device_get(deliver(state))
     for now, then in pairwise(rounds):
-        # One program at a time: two with sums over devices could wait for each other.
-        state, _ = jax.block_until_ready(programs.advance(state, now, then - now))
-        yield jax.device_get(deliver(state))
+        for first in range(now, then, MOST_ROUNDS):
+            # A program at a time: two with sums over devices could wait for each other.
+            state, _ = programs.advance(state, first, min(MOST_ROUNDS, then - first))
+        yield jax.device_get(deliver(jax.block_until_ready(state)))
 
 
 def batches(job: Job, count: int) -> Cohort:

@@ -1,5 +1,7 @@
 """Checkpoints come back whole, or are passed over; nothing takes the one before."""
 
+import json
+import os
 import subprocess
 import sys
 import warnings
@@ -7,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from fedjax_sl.experiment.checkpoint import Checkpoint, Checkpoints, Unusable
@@ -132,6 +135,75 @@ def test_something_else_is_refused(tmp_path):
         newest(tmp_path / "c")
 
 
+def test_another_format_is_named_with_its_path(tmp_path):
+    saved(tmp_path / "c", [1])
+    path = tmp_path / "c/1/progress/metadata"
+    progress = json.loads(path.read_text()) | {"format": 9}
+    path.write_text(json.dumps(progress))
+    with pytest.raises(Unusable, match=r"c/1: format 9: expected 1 to 2"):
+        newest(tmp_path / "c")
+
+
+def test_one_of_the_format_before_is_of_an_evaluation(tmp_path):
+    saved(tmp_path / "c", [4])
+    path = tmp_path / "c/4/progress/metadata"
+    progress = json.loads(path.read_text()) | {"format": 1}
+    del progress["evaluated"]
+    path.write_text(json.dumps(progress))
+    assert newest(tmp_path / "c").evaluated == 4
+
+
+def test_a_damaged_one_is_said_in_one_line(tmp_path, capfd):
+    """Not in those of the library that reads it."""
+    saved(tmp_path / "c", [1])
+    for path in (tmp_path / "c/1/state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.warns(match="passed over"), pytest.raises(Unusable, match="c/1: it is"):
+        newest(tmp_path / "c")
+    assert not capfd.readouterr().err
+
+
+def test_the_one_before_goes_when_the_new_one_would_outlast_a_loss_of_power(
+    tmp_path, monkeypatch
+):
+    saved(tmp_path / "c", [1], keep=1)
+    events, fsync, delete = [], os.fsync, ocp.CheckpointManager.delete
+
+    def synced(descriptor):
+        events.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def deleted(manager, step):
+        events.append(step)
+        delete(manager, step)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(ocp.CheckpointManager, "delete", deleted)
+    saved(tmp_path / "c", [2], keep=1)
+    assert events.pop() == 1
+    written = {str(path) for path in (tmp_path / "c/2").rglob("*")}
+    assert {*written, str(tmp_path / "c/2"), str(tmp_path / "c")} == set(events)
+
+
+def test_some_are_kept_for_good(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "c", keep=1, for_good=lambda n: n % 4 == 0)
+    for number in (3, 4, 5, 8, 9):
+        checkpoints.save(Checkpoint(number, state(number), {}))
+    checkpoints.close()
+    assert sorted(int(p.name) for p in (tmp_path / "c").iterdir()) == [4, 8, 9]
+
+
+def test_what_a_kill_left_half_written_is_removed(tmp_path):
+    saved(tmp_path / "c", [1])
+    (tmp_path / "c/2.orbax-checkpoint-tmp/state").mkdir(parents=True)
+    assert newest(tmp_path / "c").round == 1
+    checkpoints = Checkpoints(tmp_path / "c")
+    checkpoints.forget_after(1)
+    checkpoints.close()
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["1"]
+
+
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
@@ -159,3 +231,4 @@ def test_a_full_disk_is_said_and_the_one_before_stays(tmp_path):
     )
     assert "said: 0" in done.stdout and "cannot be written" in done.stdout, done
     assert "left: 1" in done.stdout
+    assert "Traceback" not in done.stderr and "ERROR" not in done.stderr
