@@ -9,8 +9,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 demo: $(VENV)/.installed
 	$(BIN)/fedjax-sl run --folder runs/demo --overwrite
 
+# A worker that crashes is an error: with another in its place the suite would hang.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --max-worker-restart 0
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

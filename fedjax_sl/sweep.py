@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fedjax_sl.federation import clients
 
@@ -15,8 +16,14 @@ def _signature(point: Any) -> Any:
     return structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
 
 
-def stack(*leaves: Any) -> jax.Array:
-    """Numbers or arrays of the same shape, one for each point, in one array."""
+def stack(*leaves: Any) -> Any:
+    """Numbers and keys by JAX, as it types them, arrays by NumPy.
+
+    JAX would compile a program for every shape of an array, and never let it go.
+    """
+    first = leaves[0]
+    if jnp.ndim(first) and not jnp.issubdtype(first.dtype, jax.dtypes.extended):
+        return np.stack(leaves)
     return jnp.stack([jnp.asarray(leaf) for leaf in leaves])
 
 

@@ -6,7 +6,15 @@ import tempfile
 import jax
 import pytest
 
-from tests import draws
+from tests import draws, footprint
+
+
+# Hooks and fixtures count where they are named in this module.
+programs_let_go = footprint.programs_let_go
+pytest_sessionfinish = footprint.pytest_sessionfinish
+pytest_testnodedown = footprint.pytest_testnodedown
+pytest_terminal_summary = footprint.pytest_terminal_summary
+pytest_xdist_auto_num_workers = footprint.pytest_xdist_auto_num_workers
 
 
 # Nearly all the time of these tests goes into compiling programs that run once.

@@ -9,6 +9,7 @@ import pytest
 from fedjax_sl.federation import clients
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.sweep import results, sweep
+from tests.footprint import footprint
 from tests.worlds import assert_close, tiny_cohort, tiny_model
 
 
@@ -86,3 +87,30 @@ def test_results_come_in_calls_of_one_program():
 def test_no_points():
     with pytest.raises(ValueError, match="at least one"):
         sweep(lambda point: point, [])
+
+
+def test_programs_of_a_sweep_are_let_go(key):
+    """Of 40 structures the last is reached with as little as the second."""
+    structures, client = 40, jax.local_devices()[0].client
+
+    def run(shared, point):
+        rate, _, images = point
+        return rate * (images @ shared).sum()
+
+    points = [
+        (0.1 * n, key, np.ones((n, 7), np.float32))
+        for n in range(1, 1 + structures)
+        for _ in range(3)
+    ]
+    shared = (np.ones(7, np.float32),)
+    seen = []
+    for place, result in results(run, points, shared=shared, at_a_time=2):
+        np.testing.assert_allclose(result, 7 * points[place][0] ** 2 * 10, rtol=1e-5)
+        if place % 3 == 2:
+            seen.append((len(client.live_executables()), footprint()))
+    programs = [count for count, _ in seen]
+    assert len(seen) == structures
+    assert max(programs) == programs[1]
+    taken = [taken for _, taken in seen]
+    assert taken[-1].maps < taken[1].maps + structures
+    assert taken[-1].resident < taken[1].resident + 1e6 * structures
