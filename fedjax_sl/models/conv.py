@@ -34,15 +34,16 @@ from fedjax_sl.models.winograd import winograd
 Lowering = Literal["auto", "xla", "canonical", "matmul", "winograd"]
 
 Precision = Literal["float32", "tf32", "bf16"]
-"""Of the products in a convolution; what goes in and comes out is float32."""
+"""Of the products in a convolution; its output has the dtype of its input."""
 
 _PRECISIONS: dict[Precision, tuple[Any, str]] = {
-    "float32": (jnp.float32, "highest"),
-    "tf32": (jnp.float32, "high"),
+    "float32": (None, "highest"),
+    "tf32": (None, "high"),
     "bf16": (jnp.bfloat16, "default"),
 }
-"""The factors' dtype, and what the hardware is asked for: `high` is tf32 on a GPU, and
-as good on a TPU; `default` would be tf32 for float32 on a GPU, and bf16 on a TPU."""
+"""The factors' dtype, None for the input's, and what the hardware is asked for: `high` is
+tf32 on a GPU, and as good on a TPU; `default` would be tf32 for float32 on a GPU, and
+bf16 on a TPU."""
 
 SLOW_CHANNELS = 16
 """Up to so many on both sides XLA leaves a convolution to a slower library on a CPU."""
@@ -142,7 +143,7 @@ def conv(
       precision: of its products, forward and backward.
 
     Returns:
-      `[B, H, W, Cout]` float32.
+      `[B, H, W, Cout]`, of the dtype of x.
 
     Raises:
       ValueError: if the lowering or the precision is unknown.
@@ -153,9 +154,10 @@ def conv(
     chex.assert_equal(x.shape[-1], kernel.shape[2])
     if lowering == "auto":
         lowering = choose(x.shape, kernel.shape, jax.default_backend())
-    dtype, _ = _PRECISIONS[precision]
+    narrow, _ = _PRECISIONS[precision]
+    factor = x.dtype if narrow is None else narrow
     lowered = _lowered(lowering, precision)
-    return lowered(x.astype(dtype), kernel.astype(dtype)).astype(jnp.float32)
+    return lowered(x.astype(factor), kernel.astype(factor)).astype(x.dtype)
 
 
 class Conv(nn.Module):
