@@ -1,5 +1,6 @@
 """FedSL put together: one round, and the algorithm that it belongs to."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -102,11 +103,18 @@ def _check_cohort(setup: Setup, cohort: Cohort) -> None:
     check_images(cohort.examples.image, setup.model.input_shape)
 
 
-def _suited(over_clients: clients.ClientMap, model: SplitModel) -> clients.ClientMap:
-    """The mapping, of all clients in one group if the server's norms see a batch."""
+def _suited(
+    over_clients: clients.ClientMap, model: SplitModel, config: FedSLConfig
+) -> clients.ClientMap:
+    """The mapping, suited to a server whose norms see a batch: of all, or of each.
+
+    Where clients act in turn the server sees one at a time, also when they are scored.
+    """
     server = jax.eval_shape(model.init, jax.random.key(0)).server
     if set(server) == {"params"}:
         return over_clients
+    if config.in_turn:
+        return replace(over_clients, group=1)
     return clients.ClientMap(over_clients.each)
 
 
@@ -154,7 +162,8 @@ def fedsl(
       model: a network cut in two.
       config: the settings; its numbers may be traced.
       over_clients: how a function of one client is mapped over the cohort. A server
-        whose batch norms keep statistics sees all clients at once, on one device.
+        whose batch norms keep statistics sees all clients at once, on one device,
+        or one at a time where they act in turn.
       client_optimizer: learning rate -> optax optimiser; as configured if not given.
       server_optimizer: the same for the server.
 
@@ -175,7 +184,7 @@ def fedsl(
         config=config,
         client_optimizer=client_optimizer or usual,
         server_optimizer=server_optimizer or usual,
-        over_clients=_suited(over_clients, model),
+        over_clients=_suited(over_clients, model, config),
     )
     return Algorithm(
         init=lambda key: _init(setup, key),
