@@ -149,11 +149,8 @@ class FedSLConfig(UpdateConfig):
             check(self, name, lambda v: 0 <= v < 1, "a number in [0, 1)")
         for name in ("bits", "grad_bits", "upload_bits", "down_bits"):
             check(self, name, lambda v: 2 <= v <= 32, "2 to 32 bits")
-        if self.noise_multiplier is not None and self.client_update == "relay":
-            raise ValueError(
-                f"noise_multiplier={self.noise_multiplier}: expected none with "
-                "client_update='relay', which hands on whole models."
-            )
+        if self.client_update == "relay":
+            self._check_relay()
         for name in ("interval", "cohort_size"):
             check(self, name, lambda v: v >= 1, "at least 1")
         for name in ("prune_start", "prune_end", "cosine_rounds"):
@@ -161,6 +158,20 @@ class FedSLConfig(UpdateConfig):
         check(self, "quantizer_error", lambda v: 0 < v < float("inf"), "a number > 0")
         for name in ("learning_rate", "server_learning_rate"):
             check(self, name, lambda v: 0 <= v < float("inf"), "a number >= 0")
+
+    def _check_relay(self):
+        """Refuses what concerns a mean of updates, of which a relay has none."""
+        for name in ("noise_multiplier", "clip_norm", "trim"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name}={getattr(self, name)}: expected none with "
+                    "client_update='relay', which hands on whole models."
+                )
+        if self.average_over == "keepers":
+            raise ValueError(
+                "average_over='keepers': expected 'all' with client_update='relay', "
+                "which hands on whole models and averages none."
+            )
 
 
 USUAL_RATE = 0.02
