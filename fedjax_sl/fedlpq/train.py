@@ -61,6 +61,6 @@ def local_epochs(
         params = optax.apply_updates(params, updates)
         return {**variables, **changed, "params": params}, opt, losses + loss
 
-    start = (variables, optimizer.init(variables["params"]), jnp.float32(0))
+    start = (variables, optimizer.init(variables["params"]), jnp.zeros(()))
     trained, _, losses = jax.lax.fori_loop(0, steps, step, start)
     return trained, losses / jnp.maximum(steps, 1)

@@ -1,6 +1,5 @@
 """Step 9 of a FedSL period: one client model of the clients' updates."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -42,12 +41,10 @@ def aggregated(config, anchor, members, cohort):
         for k, one in members.items()
     }
     update = {
-        k: {n: np.where(one.mask[n], p - start[k][n], 0.0) for n, p in params.items()}
+        k: applied(one.mask, difference(one.half.params, start[k]))
         for k, one in members.items()
-        for params in [one.half.params]
     }
-    most = math.inf if config.max_update_norm is None else config.max_update_norm
-    rejected = [k for k in members if averages.length(update[k]) > most]
+    rejected = [k for k in members if is_too_long(config, update[k])]
     believed = [k for k in members if k not in rejected]
     if not believed:
         return anchor, rejected
@@ -65,7 +62,8 @@ def aggregated(config, anchor, members, cohort):
             for n, old in anchor.params.items()
         },
         statistics={
-            n: averages.keepers_mean(
+            n: average(
+                config,
                 [members[k].half.statistics[n] for k in believed],
                 [omega[k] for k in believed],
                 [channels_kept(members[k].mask, n) for k in believed],
@@ -76,11 +74,27 @@ def aggregated(config, anchor, members, cohort):
     ), rejected
 
 
+def difference(params, start):
+    """How far parameters are from where they started."""
+    return {n: p - start[n] for n, p in params.items()}
+
+
+def is_too_long(config, update):
+    """Whether an update is not believed."""
+    most = config.max_update_norm
+    return most is not None and averages.length(update) > most
+
+
 def averaged(config, values, omega, kept, old):
     """One array's mean over all, or over those who kept an entry."""
     if config.average_over == "all":
         kept = [np.True_ for _ in kept]
     nobody = old if config.restore else np.zeros_like(old)
+    return average(config, values, omega, kept, nobody)
+
+
+def average(config, values, omega, kept, nobody):
+    """The weighted mean of what is kept, or the trimmed mean."""
     if config.trim is not None:
         return averages.trimmed_mean(values, kept, nobody, config.trim)
     return averages.keepers_mean(values, omega, kept, nobody)

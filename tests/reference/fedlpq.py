@@ -65,15 +65,15 @@ class FedLPQ:
                 losses.append(None)
                 left_out.append(False)
                 continue
-            loss, params, statistics = self.train(trainee)
+            loss, params, statistics, head = self.train(trainee)
             losses.append(loss)
-            update = {n: p - self.params[n] for n, p in params.items()}
-            most = self.config.max_update_norm
-            believed = math.isfinite(trainee.fault) and (
-                most is None or averages.length(update) <= most
+            believed = math.isfinite(trainee.fault) and self.believes(
+                params | statistics
             )
             left_out.append(not believed)
             if believed:
+                self.heads[trainee.id] = head
+                update = {n: p - self.params[n] for n, p in params.items()}
                 update = averages.clipped(update, self.config.clip_norm)
                 params = {n: self.params[n] + u for n, u in update.items()}
                 by_size = self.config.client_weight == "examples"
@@ -83,6 +83,12 @@ class FedLPQ:
         self.statistics = self.average(self.statistics, sent)
         return losses, left_out
 
+    def believes(self, arrived):
+        """Whether an update, statistics included, is not too long."""
+        before, most = self.params | self.statistics, self.config.max_update_norm
+        update = {n: a - before[n] for n, a in arrived.items()}
+        return most is None or averages.length(update) <= most
+
     def sends(self, flags, k):
         """Whether the client at a place sends an array, by its name."""
         if flags is None:
@@ -90,9 +96,11 @@ class FedLPQ:
         return lambda name: flags[k][unit_of(name, self.config.unit)]
 
     def train(self, trainee):
-        """Local epochs: mean loss, and the layers shared with the whole network.
+        """Local epochs; a batch of padding is no step.
 
-        A batch of padding is no step.
+        Returns:
+          The mean loss; parameters and statistics that the whole network has, too;
+          and the private layers.
         """
         c, net = self.config, self.networks[self.complexity[trainee.id]]
         names = {name for _, name in net if name}
@@ -116,9 +124,9 @@ class FedLPQ:
             params = {n: p + change[n] for n, p in params.items()}
             statistics = network.moved(statistics, batch)
             losses.append(loss)
-        self.heads[trainee.id] = {n: params[n] for n in self.heads[trainee.id]}
+        head = {n: params[n] for n in self.heads[trainee.id]}
         shared = {n: p for n, p in params.items() if n in self.params}
-        return float(np.mean(losses)), shared, statistics
+        return float(np.mean(losses)), shared, statistics, head
 
     def average(self, old, sent):
         """Each array's mean over its senders; as it was where there are none."""

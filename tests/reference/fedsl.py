@@ -5,13 +5,19 @@ list from the start, so that nothing of it can be used by mistake.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from tests.reference import network, optimizers, pruning
-from tests.reference.aggregation import Member, Model, aggregated
+from tests.reference.aggregation import (
+    Member,
+    Model,
+    aggregated,
+    difference,
+    is_too_long,
+)
 from tests.reference.cut import over_cut, weights
 from tests.reference.half import Half
 
@@ -61,13 +67,17 @@ class FedSL:
         left_out = [v.examples > 0 and not v.takes_part for v in cohort]
         if self.t % self.config.interval == 0:
             self.begin_period(cohort, part, drawn)
-        if self.config.server_update == "merged":
-            losses = self.step_together(cohort, part)
+        turns, rejected = [k for k in order if k in part], []
+        if self.config.client_update == "relay":
+            losses, rejected = self.relay(cohort, turns)
+        elif self.config.server_update == "sequential":
+            losses = self.step_in_turn(cohort, turns)
         else:
-            losses = self.step_in_turn(cohort, [k for k in order if k in part])
+            losses = self.step_together(cohort, part)
         if (self.t + 1) % self.config.interval == 0:
-            for k in self.aggregate(cohort, part):
-                left_out[k] = True
+            rejected = rejected + self.aggregate(cohort, part)
+        for k in rejected:
+            left_out[k] = True
         self.t += 1
         return [losses.get(k) for k in range(len(cohort))], left_out
 
@@ -94,8 +104,6 @@ class FedSL:
             self.mask_from(scores[k], self.ratio(cohort[k].id)) if k in part else None
             for k in range(len(cohort))
         ]
-        for k in part if not self.config.restore else ():
-            self.clients[k].params = pruning.applied(self.masks[k], self.anchor.params)
 
     def ratio(self, client_id):
         """rho_t of a client; of G classes of devices it is in class id mod G."""
@@ -107,10 +115,12 @@ class FedSL:
         )
 
     def mask_from(self, scores, ratio):
-        """The mask of these scores."""
-        c = self.config
-        return pruning.masks_of(
-            self.anchor.params, scores, ratio, c.granularity, c.prune_scope
+        """The mask of these scores; nothing that is 0 comes back unless restored."""
+        c, params = self.config, self.anchor.params
+        if c.restore:
+            return pruning.masks_of(params, scores, ratio, c.granularity, c.prune_scope)
+        return pruning.hard_masks_of(
+            params, scores, ratio, c.granularity, c.prune_scope
         )
 
     def scores_of(self, cohort, part):
@@ -144,6 +154,9 @@ class FedSL:
         masked = {
             k: pruning.applied(self.masks[k], self.clients[k].params) for k in part
         }
+        if not self.config.restore:
+            for k in part:
+                self.clients[k].params = masked[k]
         g = self.gradients(cohort, part, masked)
         client_rate, server_rate = self.rates()
         self.server.step(self.optimizer, g.server, server_rate, g.server_batch)
@@ -158,29 +171,39 @@ class FedSL:
         return g.losses
 
     def step_in_turn(self, cohort, order):
-        """SplitFed version 2, or a relay: a server step with each client in turn."""
-        losses, relay = {}, self.config.client_update == "relay"
-        carried = None
+        """SplitFed version 2: a server step with each client in turn."""
+        losses = {}
         for k in order:
-            if relay and carried is not None:
-                self.hand(carried, k)
             losses |= self.step_together(cohort, [k])
-            carried = k
-        if relay and order:
-            for k in range(len(cohort)):
-                self.hand(carried, k)
         return losses
 
-    def hand(self, giver, taker):
-        """The taker goes on with the giver's model, and an optimiser of its own."""
-        one, other = self.clients[giver], self.clients[taker]
-        other.params, other.statistics = one.params, one.statistics
+    def relay(self, cohort, order):
+        """The same, each client going on with the model of the one before.
+
+        Who would hand on an update that is too long is passed over.
+        """
+        losses, rejected, at = {}, [], Model(*self.clients[0].model)
+        for k in order:
+            one, before = self.clients[k], replace(self.server)
+            one.params, one.statistics = at
+            held = replace(one)
+            losses |= self.step_together(cohort, [k])
+            start = held.params
+            if not self.config.restore:
+                start = pruning.applied(self.masks[k], start)
+            if is_too_long(self.config, difference(one.params, start)):
+                self.server, self.clients[k] = before, held
+                rejected.append(k)
+            else:
+                at = Model(*one.model)
+        for half in self.clients:
+            half.params, half.statistics = at
+        return losses, rejected
 
     def aggregate(self, cohort, part):
         """Step 9; returns those whose update is too long to be believed."""
         if self.config.client_update == "relay":
-            last = self.clients[0]
-            self.anchor = Model(last.params, last.statistics)
+            self.anchor = Model(*self.clients[0].model)
             return []
         members = {k: Member(self.clients[k], self.masks[k]) for k in part}
         self.anchor, rejected = aggregated(self.config, self.anchor, members, cohort)

@@ -15,6 +15,11 @@ class Half:
     statistics: dict
     optimizer: dict
 
+    @property
+    def model(self):
+        """Parameters and running statistics."""
+        return self.params, self.statistics
+
     def step(self, optimizer, grads, rate, batch, mask=None):
         """One optimiser step; what is pruned does not move."""
         one = np.True_

@@ -125,8 +125,8 @@ def dense(p, x):
 def cross_entropy(logits, label):
     """Loss of each example, and its gradient in the logits."""
     shifted = logits - logits.max(1, keepdims=True)
-    chances = np.exp(shifted) / np.exp(shifted).sum(1, keepdims=True)
+    total = np.exp(shifted).sum(1, keepdims=True)
     rows = np.arange(len(label))
-    gradient = chances.copy()
+    gradient = np.exp(shifted) / total
     gradient[rows, label] -= 1
-    return -np.log(chances[rows, label]), gradient
+    return np.log(total[:, 0]) - shifted[rows, label], gradient

@@ -69,5 +69,22 @@ def masks_of(params, scores, ratio, granularity, scope):
     return mask
 
 
+def hard_masks_of(params, scores, ratio, granularity, scope):
+    """The same, where a weight, or a whole filter, that became 0 is never revived."""
+    alive = {n: params[n] != 0 for n in scores}
+    ranked_first = {
+        n: ~(a.any((0, 1, 2)) if granularity == "filter" else a)
+        for n, a in alive.items()
+    }
+    scores = {n: np.where(ranked_first[n], -1.0, s) for n, s in scores.items()}
+    mask = masks_of(params, scores, ratio, granularity, scope)
+    for kernel, lives in alive.items():
+        mask[kernel] &= lives
+        stage = kernel.split("/")[0] + "/"
+        for other in (n for n in mask if n.startswith(stage) and n != kernel):
+            mask[other] &= ~ranked_first[kernel] if granularity == "filter" else True
+    return mask
+
+
 def applied(mask, arrays):
     return {n: np.where(mask[n], a, 0.0) for n, a in arrays.items()}
