@@ -42,8 +42,9 @@ def _handed_on(
     start = start_of(setup.config, before.client["params"], before.mask)
     start = {**before.client, "params": start}
     client = arrived(None if fault is None else fault[0], start, stepped.client)
-    update = jax.tree.map(jnp.subtract, client, start)
-    return stepped._replace(client=client), sound(update, setup.config.max_update_norm)
+    update = jax.tree.map(jnp.subtract, client["params"], start["params"])
+    good = sound(update, setup.config.max_update_norm) & sound(client)
+    return stepped._replace(client=client), good
 
 
 def sequential_step(
