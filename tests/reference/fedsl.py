@@ -115,12 +115,10 @@ class FedSL:
         )
 
     def mask_from(self, scores, ratio):
-        """The mask of these scores; nothing that is 0 comes back unless restored."""
+        """The mask of these scores."""
         c, params = self.config, self.anchor.params
-        if c.restore:
-            return pruning.masks_of(params, scores, ratio, c.granularity, c.prune_scope)
-        return pruning.hard_masks_of(
-            params, scores, ratio, c.granularity, c.prune_scope
+        return pruning.masks_of(
+            params, scores, ratio, c.granularity, c.prune_scope, c.restore
         )
 
     def scores_of(self, cohort, part):

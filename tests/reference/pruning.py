@@ -48,41 +48,29 @@ def ranked(scores, ratio, scope):
     return {n: ~gone[n].reshape(s.shape) for n, s in scores.items()}
 
 
-def masks_of(params, scores, ratio, granularity, scope):
+def masks_of(params, scores, ratio, granularity, scope, restore):
     """m: for each array of the client, which of its entries are kept.
 
     A filter goes with its bias and norm, and so do the entries of the next kernel that
-    read it; kernels are in network order.
+    read it; kernels are in network order. What became 0 is never revived, unless
+    weights are restored: it is ranked below everything, and pruned at any ratio.
     """
     mask = {n: np.ones(p.shape, bool) for n, p in params.items()}
+    alive = {n: (params[n] != 0) | restore for n in scores}
     if granularity == "weight":
-        return mask | ranked(scores, ratio, scope)
-    summed = {n: s.sum((0, 1, 2)) for n, s in scores.items()}
-    inputs = None
-    for name, kept in ranked(summed, ratio, scope).items():
+        ranks = {n: np.where(alive[n], s, -np.inf) for n, s in scores.items()}
+        kept = ranked(ranks, ratio, scope)
+        return mask | {n: kept[n] & alive[n] for n in kept}
+    lives = {n: a.any((0, 1, 2)) for n, a in alive.items()}
+    sums = {n: np.where(lives[n], s.sum((0, 1, 2)), -np.inf) for n, s in scores.items()}
+    inputs = np.True_
+    for name, high in ranked(sums, ratio, scope).items():
+        filters = high & lives[name]
         stage = name.split("/")[0] + "/"
         for other in (n for n in mask if n.startswith(stage)):
-            mask[other] &= kept
-        if inputs is not None:
-            mask[name] &= inputs[:, None]
-        inputs = kept
-    return mask
-
-
-def hard_masks_of(params, scores, ratio, granularity, scope):
-    """The same, where a weight, or a whole filter, that became 0 is never revived."""
-    alive = {n: params[n] != 0 for n in scores}
-    ranked_first = {
-        n: ~(a.any((0, 1, 2)) if granularity == "filter" else a)
-        for n, a in alive.items()
-    }
-    scores = {n: np.where(ranked_first[n], -1.0, s) for n, s in scores.items()}
-    mask = masks_of(params, scores, ratio, granularity, scope)
-    for kernel, lives in alive.items():
-        mask[kernel] &= lives
-        stage = kernel.split("/")[0] + "/"
-        for other in (n for n in mask if n.startswith(stage) and n != kernel):
-            mask[other] &= ~ranked_first[kernel] if granularity == "filter" else True
+            mask[other] &= filters
+        mask[name] &= alive[name] & np.reshape(inputs, (-1, 1))
+        inputs = filters
     return mask
 
 
