@@ -37,7 +37,7 @@ def start(folder: Path, rounds: int, devices: int, chunk: int) -> subprocess.Pop
     arguments = [*RUN, "--rounds", str(rounds), "--folder", str(folder)]
     return subprocess.Popen(
         [
-            *(sys.executable, "-m", "fedjax_sl.experiment.cli", "run", *arguments),
+            *(sys.executable, "-m", "fedjax_sl", "run", *arguments),
             *("--chunk", str(chunk)),
         ],
         env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)},

@@ -1,32 +1,33 @@
-"""Federated split learning and layer-wise compression as compiled JAX programs."""
+"""Federated split learning and layer-wise compression as compiled JAX programs.
 
-from fedjax_sl.algorithm import Algorithm, Batch, Cohort, Link, RoundMetrics
-from fedjax_sl.data import Dataset, Partition, load
-from fedjax_sl.fedlpq import FedLPQConfig, fedavg, fedlp, fedlpq
-from fedjax_sl.fedsl import FedSLConfig, fedsl
-from fedjax_sl.models import SplitModel, cifar_cnn, split_vgg
-from fedjax_sl.simulation import simulate
-from fedjax_sl.sweep import sweep
+The names of `fedjax_sl.api` are those of the package. They are imported when first
+asked for: JAX takes seconds, in which the command line listens to signals already.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 
-__all__ = [
-    "Algorithm",
-    "Batch",
-    "Cohort",
-    "Dataset",
-    "FedLPQConfig",
-    "FedSLConfig",
-    "Link",
-    "Partition",
-    "RoundMetrics",
-    "SplitModel",
-    "cifar_cnn",
-    "fedavg",
-    "fedlp",
-    "fedlpq",
-    "fedsl",
-    "load",
-    "simulate",
-    "split_vgg",
-    "sweep",
-]
+if TYPE_CHECKING:
+    from fedjax_sl.api import *  # noqa: F403
+
+
+def __getattr__(name: str) -> Any:
+    """A module of the package, which may be callable, or a public name.
+
+    Raises:
+      AttributeError: if there is no such name.
+    """
+    if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
+        return import_module(f"{__name__}.{name}")
+    if not name.startswith("_") or name == "__all__":
+        public = import_module("fedjax_sl.api")
+        if name == "__all__" or name in public.__all__:
+            return getattr(public, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """With the public names."""
+    return sorted({*globals(), *import_module("fedjax_sl.api").__all__})

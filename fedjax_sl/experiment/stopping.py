@@ -1,8 +1,14 @@
 """A run that is asked to stop ends in good order."""
 
-import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from fedjax_sl.experiment.signals import end, obeying
+
+
+ONE_REQUEST = 0.5
+"""Seconds in which signals are one request: `timeout` sends its own twice."""
 
 
 class Stopped(Exception):
@@ -18,7 +24,7 @@ class Stopped(Exception):
 def stop_requests(say: Callable[[str], None]) -> Iterator[Callable[[], int]]:
     """While the block runs, SIGTERM and Ctrl-C are kept rather than obeyed.
 
-    A second one ends the process at once, as a signal usually does.
+    A second one ends the process at once, even while a program is compiled.
 
     Args:
       say: is told of the first.
@@ -26,17 +32,15 @@ def stop_requests(say: Callable[[str], None]) -> Iterator[Callable[[], int]]:
     Yields:
       A function that returns the number of the signal that came, 0 if none has.
     """
-    came = 0
+    came, since = 0, 0.0
 
-    def keep(number, _):
-        nonlocal came
-        came = number
-        signal.signal(number, signal.SIG_DFL)
-        say("stopping after this round; once more to stop at once")
+    def keep(number):
+        nonlocal came, since
+        if not came:
+            came, since = number, time.monotonic()
+            say("stopping after this round; once more to stop at once")
+        elif time.monotonic() - since > ONE_REQUEST:
+            end(number)
 
-    before = {n: signal.signal(n, keep) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with obeying(keep):
         yield lambda: came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

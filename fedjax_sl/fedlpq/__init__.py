@@ -9,9 +9,14 @@ only that of FedLP, without quantisation; where neither says, steps are reconstr
 Its limits have names: FedLP sends float32, and FedAvg moreover every layer.
 """
 
+import sys
+
+from fedjax_sl.callable_module import CallableModule
 from fedjax_sl.fedlpq.config import FedLPQConfig
 from fedjax_sl.fedlpq.method import fedavg, fedlp, fedlpq
 from fedjax_sl.fedlpq.state import FedLPQState
 
 
 __all__ = ["FedLPQConfig", "FedLPQState", "fedavg", "fedlp", "fedlpq"]
+
+sys.modules[__name__].__class__ = CallableModule

@@ -12,9 +12,14 @@ With everything off (ratio 0, 32 bits, rate 0) the round is SplitFed: version 1 
 is split learning with one client model handed from each client to the next.
 """
 
+import sys
+
+from fedjax_sl.callable_module import CallableModule
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.method import fedsl
 from fedjax_sl.fedsl.state import FedSLState
 
 
 __all__ = ["FedSLConfig", "FedSLState", "fedsl"]
+
+sys.modules[__name__].__class__ = CallableModule
