@@ -10,9 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from fedjax_sl import reading
+
 
 DECODING = 1
 """To be raised when the same files would decode to other arrays."""
+
+FILES = "image.npy", "label.npy"
 
 Arrays = tuple[np.ndarray, np.ndarray]
 """Images `[n, H, W, Ch]` uint8 and labels `[n]` int32."""
@@ -74,10 +78,13 @@ def cached(folder: Path, make: Callable[[], Arrays]) -> Arrays:
 
 def _read(folder: Path) -> Arrays | None:
     """The arrays, or None if there are none or the files are torn."""
+    paths = [folder / file for file in FILES]
     try:
+        for path in paths:
+            reading.check(path)
         image, label = (
-            np.asarray(np.load(folder / file, mmap_mode="r", allow_pickle=False))
-            for file in ("image.npy", "label.npy")
+            np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+            for path in paths
         )
     except (OSError, ValueError, EOFError):
         return None
@@ -90,6 +97,6 @@ def _write(folder: Path, arrays: Arrays) -> None:
     """Puts each file in place whole or not at all, whoever else is writing it."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        for file, array in zip(("image.npy", "label.npy"), arrays, strict=True):
+        for file, array in zip(FILES, arrays, strict=True):
             np.save(os.path.join(scratch, file), array, allow_pickle=False)
             os.replace(os.path.join(scratch, file), folder / file)

@@ -7,13 +7,14 @@ code that made the set is needed, and a set of one's own works as well as a publ
 import difflib
 import io
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from fedjax_sl.data.vetting import Untrusted, base_of, check_files, vet
 
 
 class DataError(ValueError):
@@ -40,8 +41,11 @@ def open_prepared(name: str, data_dir: str | os.PathLike | None) -> Any:
     if data_dir is not None:
         data_dir = os.path.expanduser(data_dir)
     try:
+        vet(name, data_dir)
         builder = builder_from_files(name, data_dir=data_dir)
-    except ValueError as error:
+    except Untrusted as error:
+        raise DataError(f"data set {name!r} is not opened: {error}") from error
+    except Exception as error:  # TFDS and protobuf have many of their own
         raise DataError(_why_not(name, data_dir, error)) from error
     info: Any = builder.info
     kinds = {key: type(kind).__name__ for key, kind in info.features.items()}
@@ -59,12 +63,12 @@ def open_prepared(name: str, data_dir: str | os.PathLike | None) -> Any:
     return builder
 
 
-def _why_not(name: str, data_dir: str | os.PathLike | None, error: ValueError) -> str:
+def _why_not(name: str, data_dir: str | os.PathLike | None, error: Exception) -> str:
     """One sentence on why TFDS found no prepared set of that name."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.constants import DATA_DIR
 
-    base = re.split("[/:]", name)[0]
+    base = base_of(name)
     known = tfds.list_builders(with_community_datasets=False)
     place = Path(data_dir or DATA_DIR)
     if base not in known and base and (place / base).is_dir():
@@ -81,7 +85,8 @@ def _why_not(name: str, data_dir: str | os.PathLike | None, error: ValueError) -
             f"Datasets{hint}"
         )
     if not isinstance(error, tfds.core.DatasetNotFoundError):
-        return f"data set {name!r} cannot be opened: {str(error).splitlines()[0]}"
+        reason = [*str(error).splitlines(), type(error).__name__][0]
+        return f"data set {name!r} cannot be opened: {reason}"
     return (
         f"data set {name!r} is not prepared in {place}; prepare it once with: "
         f"{_command(name, data_dir)}"
@@ -141,6 +146,10 @@ def decode(
     """
     grey = builder.info.features["image"].shape[-1] in (1, 2)
     count = builder.info.splits[split].num_examples
+    try:
+        check_files(map(Path, builder.info.splits[split].filepaths))
+    except Untrusted as error:
+        raise DataError(f"{builder.name} is not opened: {error}") from error
     if not count:
         raise DataError(f"split={split!r} of {builder.name} has no examples.")
     labels = np.empty(count, np.int32)

@@ -17,6 +17,7 @@ from fedjax_sl.experiment.job import prepare
 from fedjax_sl.experiment.methods import split_model
 from fedjax_sl.experiment.options import parse
 from fedjax_sl.experiment.presets import option
+from fedjax_sl.experiment.received import warn_of_data
 from fedjax_sl.experiment.theorem import check_covered, left_out, said_of
 from fedjax_sl.experiment.theory import setting_of
 from fedjax_sl.experiment.visits import Visits, batches, visited
@@ -108,6 +109,8 @@ def bound_command(arguments: list[str], console: Console) -> None:
     usual = _usual(None if folder is None else Path(folder))
     asked = parse(Bound, arguments, command="bound", default=usual)
     check_covered(asked.run)
+    if asked.folder is not None:
+        warn_of_data(asked.run, asked.folder)
     job = prepare(asked.run)
     assert isinstance(job.config, FedSLRun)
     model = split_model(job.config.model, job.train)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orbax.checkpoint as ocp
 
+from fedjax_sl import reading
 from fedjax_sl.experiment import disk
 from fedjax_sl.experiment.named_arrays import Arrays, Unusable, as_like, digest, stored
 from fedjax_sl.experiment.silence import silent
@@ -47,6 +48,18 @@ class _Damaged(Unusable):
     """Something of it is missing or not as it was written."""
 
 
+def _check_files(folder: Path) -> None:
+    """Refuses what Orbax would wait for: a pipe, a device, metadata without end.
+
+    Raises:
+      ValueError: naming the file.
+    """
+    for path in folder.rglob("*"):
+        if not path.is_dir():
+            of_arrays = path.parent.name == "d"
+            reading.check(path, most=None if of_arrays else reading.DESCRIPTION)
+
+
 class Checkpoints:
     """The last few checkpoints of a run, and some that are kept for good."""
 
@@ -66,6 +79,7 @@ class Checkpoints:
 
         Raises:
           DiskError: if the folder cannot be made.
+          ValueError: if there is something else than files in it.
         """
         self.folder, self.keep, self.for_good = folder.absolute(), keep, for_good
         # One process writes, whatever others there are, and one thread of it.
@@ -79,6 +93,7 @@ class Checkpoints:
         )
         with disk.writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+        _check_files(self.folder)
         self.manager = ocp.CheckpointManager(
             self.folder, options=options, item_names=("state", "progress")
         )

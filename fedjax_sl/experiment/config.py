@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, get_type_hints
 import numpy as np
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
+from fedjax_sl import reading
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.phases import InTurn
 from fedjax_sl.checks import check_integer, check_types
@@ -362,10 +363,7 @@ def from_json(path: Path) -> Run:
       ValueError: if it is not one, naming the field.
       OSError: if it cannot be read.
     """
-    try:
-        values = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {error}.") from error
+    values = reading.read_json(path)
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected an object, found {values!r:.40}.")
     name = values.pop("algorithm", None)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fedjax_sl import reading
 from fedjax_sl.experiment import disk
 
 
@@ -93,10 +94,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
       ValueError: if a line is no JSON object, or there is none.
       OSError: if the file cannot be read.
     """
-    try:
-        *whole, rest = path.read_text().split("\n")
-    except UnicodeDecodeError as broken:
-        raise ValueError(f"{path} is no text: expected JSON, a line each.") from broken
+    *whole, rest = reading.read_text(path, most=reading.RECORD).split("\n")
     if rest:
         warnings.warn(f"{path}: the last line is half written, left out.", stacklevel=2)
     lines = []
@@ -119,7 +117,8 @@ def keep_lines(path: Path, count: int) -> None:
     Raises:
       DiskError: if it cannot be written.
     """
-    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    text = reading.read_text(path, most=reading.RECORD) if path.exists() else ""
+    lines = text.split("\n")[:-1]
     if len(lines) > count:
         write_text(path, "".join(f"{line}\n" for line in lines[:count]))
 
@@ -135,6 +134,7 @@ def resume_lines(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
+    reading.check(path, most=reading.RECORD)
     with disk.writing(path), path.open("rb+") as file:
         content = file.read()
         size = content.partition(b"\0")[0].rfind(b"\n") + 1

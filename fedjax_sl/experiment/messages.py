@@ -20,6 +20,7 @@ from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.checkpoint import Checkpoints
 from fedjax_sl.experiment.config import FedLPQRun, Run
 from fedjax_sl.experiment.job import Job, prepare
+from fedjax_sl.experiment.received import warn_of_data
 from fedjax_sl.fedlpq.config import FedLPQConfig, settings_of
 from fedjax_sl.simulation import drawn, start
 
@@ -124,6 +125,7 @@ def sent_next(folder: Path, config: Run) -> Sent | None:
         return None
     if not (folder / folders.CHECKPOINTS).is_dir():
         return None
+    warn_of_data(config, folder)
     job = prepare(config)
     state = _state(job, folder)
     if state is None:

@@ -1,6 +1,5 @@
 """The pictures of a report, and what they show in words."""
 
-import json
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from fedjax_sl import reading
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.experiment import figures, layer_figures, messages, theory, updates
 from fedjax_sl.experiment import folder as folders
@@ -101,7 +101,7 @@ def _histogram(path: Path) -> np.ndarray:
       ValueError: if the summary does not tell.
     """
     try:
-        found = np.array(json.loads(path.read_text())["label_histogram"], np.float64)
+        found = np.array(reading.read_json(path)["label_histogram"], np.float64)
     except (ValueError, KeyError, TypeError):
         found = np.zeros(0)
     if found.ndim != 2 or not found.size:

@@ -11,6 +11,7 @@ from string import Template
 
 from rich.console import Console
 
+from fedjax_sl import reading
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.experiment import figures
 from fedjax_sl.experiment import folder as folders
@@ -109,6 +110,13 @@ def _page(groups: list[Group], sections: list[str], asked: Report) -> str:
     )
 
 
+def _is_report(path: Path) -> bool:
+    try:
+        return MARK.encode() in reading.read_bytes(path, most=reading.DESCRIPTION)
+    except (ValueError, OSError):
+        return False
+
+
 def report_command(arguments: list[str], console: Console) -> None:
     """Writes the page.
 
@@ -119,10 +127,7 @@ def report_command(arguments: list[str], console: Console) -> None:
     asked, runs = select(Report, arguments, command="report")
     alone = asked.folders[0] if len(asked.folders) == 1 else Path()
     output = asked.output or alone / "report.html"
-    # Only what is a file is read: a device may never end.
-    if output.exists() and not (
-        output.is_file() and MARK in output.read_text(errors="replace")
-    ):
+    if output.exists() and not _is_report(output):
         raise ValueError(f"{output} is no report: expected another --output.")
     groups = grouped(runs, asked.channel)
     drawn = [(one, figures.svg(one.figure)) for one in pictures(groups, asked.channel)]

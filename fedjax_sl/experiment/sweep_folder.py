@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fedjax_sl import reading
 from fedjax_sl.experiment import disk, opening
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.config import Run, to_json
@@ -41,7 +42,7 @@ class SweepFolder:
             opening.check(self.path, overwrite=False)
             return
         try:
-            same = json.loads(known.read_text()) == self._description()
+            same = reading.read_json(known) == self._description()
         except ValueError:
             same = False
         if not same:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fedjax_sl import reading
 from fedjax_sl.analysis.constants import Estimate
 from fedjax_sl.analysis.convergence import Setting, bound
 from fedjax_sl.compression.pruning import ratio_at
@@ -153,7 +154,7 @@ def read(folder: Path) -> Theory | None:
     if not path.exists():
         return None
     try:
-        values: dict[str, Any] = json.loads(path.read_text())
+        values: dict[str, Any] = reading.read_json(path)
         return Theory(**values)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: expected what `bound` writes.") from error
