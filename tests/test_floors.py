@@ -18,6 +18,7 @@ FLOORS = {
     "settings": 0,
     "compression": 0,
     "models.conv": 0,
+    "models.initial": 0,
     "models.im2col": 0,
     "models.tiles": 0,
     "models.winograd": 0,

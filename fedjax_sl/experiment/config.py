@@ -20,6 +20,7 @@ from fedjax_sl.fedlpq.config import usual_keep_probability
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.config import usual_rates
 from fedjax_sl.models.conv import Lowering, Precision
+from fedjax_sl.models.initial import Init
 from fedjax_sl.models.vgg import Depth, Norm
 from fedjax_sl.settings import MappingName
 
@@ -99,6 +100,10 @@ class ModelConfig:
     """Of the products in convolutions; parameters and all else are float32. tf32 and
     bf16 are fast on hardware that has them; a CPU takes float32 for tf32."""
 
+    init: Init = "he"
+    """What parameters start from: he is normal, with zero biases; torch is uniform
+    within 1 / sqrt(fan-in), biases too, as in PyTorch."""
+
     def __post_init__(self):
         """Checks types and choices; the network checks the ranges."""
         check_types(self)
@@ -117,6 +122,10 @@ class CNNConfig:
     precision: Precision = "float32"
     """Of the products in convolutions; parameters and all else are float32. tf32 and
     bf16 are fast on hardware that has them; a CPU takes float32 for tf32."""
+
+    init: Init = "he"
+    """What parameters start from: he is normal, with zero biases; torch is uniform
+    within 1 / sqrt(fan-in), biases too, as in PyTorch."""
 
     def __post_init__(self):
         """Checks types and choices; the network checks the ranges."""

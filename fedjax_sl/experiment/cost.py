@@ -7,12 +7,15 @@ from rich.table import Table
 
 from fedjax_sl.analysis.complexity import cut_costs
 from fedjax_sl.analysis.savings import (
+    CIFAR_SHAPE,
     PUBLISHED_BASE,
     heterogeneous,
     homogeneous,
     networks,
 )
 from fedjax_sl.experiment.options import parse
+from fedjax_sl.fedlpq.memory import head_bytes
+from fedjax_sl.models.cnn import COMPLEXITIES, cifar_cnn
 from fedjax_sl.models.vgg import Depth, Norm
 
 
@@ -108,6 +111,13 @@ def _print_fedlpq(arguments: list[str], console: Console) -> None:
         f"{2 * networks().shared[-1] / 1e3:.3f} k.\nThe published table follows from a "
         f"base of {PUBLISHED_BASE:g} MFLOPs; counting gives {counted:.3f}. MFLOPs are "
         "those with the published base."
+    )
+    models = [cifar_cnn(complexity=one) for one in COMPLEXITIES]
+    each = head_bytes(models, CIFAR_SHAPE, 1, "kept") / 1e6
+    console.print(
+        f"Sub-models keep a private head, {each:.1f} MB of memory for each client on "
+        f"every device and in every checkpoint ({100 * each:.0f} MB for 100 clients), "
+        "unless --method.head reset begins it anew in every round."
     )
 
 

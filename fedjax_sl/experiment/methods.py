@@ -11,9 +11,10 @@ from fedjax_sl.data.sources import Dataset
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, ModelConfig, Run
 from fedjax_sl.federation.clients import ClientMap
 from fedjax_sl.federation.faults import corrupting, failing, patient
-from fedjax_sl.federation.memory import mapping_named
+from fedjax_sl.federation.memory import device_bytes, mapping_named
 from fedjax_sl.fedlpq import fedlpq
 from fedjax_sl.fedlpq.memory import client_bytes as fedlpq_bytes
+from fedjax_sl.fedlpq.memory import head_bytes
 from fedjax_sl.fedsl import fedsl
 from fedjax_sl.fedsl.memory import client_bytes as fedsl_bytes
 from fedjax_sl.models.cnn import COMPLEXITIES, cifar_cnn
@@ -50,6 +51,7 @@ def split_model(model: ModelConfig, train: Dataset) -> SplitModel:
         input_shape=train.image.shape[1:],
         lowering=model.lowering,
         precision=model.precision,
+        init=model.init,
     )
 
 
@@ -68,17 +70,33 @@ def networks(config: FedLPQRun, train: Dataset) -> list[nn.Module]:
             width=config.model.width,
             lowering=config.model.lowering,
             precision=config.model.precision,
+            init=config.model.init,
         )
         for complexity in COMPLEXITIES
     ]
+
+
+def _check_heads(config: FedLPQRun, models: list[nn.Module], shape) -> None:
+    """Refuses private heads that no device of this process can keep."""
+    method, clients = config.method, config.data.num_clients
+    takes, has = head_bytes(models, shape, clients, method.head), device_bytes()
+    if takes > has:
+        raise ValueError(
+            f"num_clients={clients} with preference={method.preference!r}: their "
+            f"private heads take {takes} bytes of each device's {has}: expected fewer "
+            "clients, a narrower network, or head='reset', which keeps none."
+        )
 
 
 def _fedlpq(config: FedLPQRun, train: Dataset, most: int, mapping: Mapping) -> Built:
     method, models = config.method, networks(config, train)
     shape = train.image.shape[1:]
     over = mapping(fedlpq_bytes(models[-1], shape, config.batch_size))
+    if method.preference is None:
+        models = models[-1:]
+    _check_heads(config, models, shape)
     algorithm = fedlpq(
-        models[-1] if method.preference is None else models,
+        models,
         method,
         num_clients=config.data.num_clients,
         input_shape=shape,

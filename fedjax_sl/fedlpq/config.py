@@ -25,6 +25,8 @@ from fedjax_sl.settings import (
 
 Preference = Literal["1", "3", "5", "u"]
 
+Head = Literal["kept", "reset"]
+
 
 @pytree
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,11 @@ class FedLPQConfig(UpdateConfig):
     preference: Preference | None = static(None)
     """Clients of fixed complexity 1 to 5: 1, 3 or 5 with probability 0.6 and each other
     with 0.1, or u, all alike; if not given, all train the whole network."""
+
+    head: Head = static("kept")
+    """The private head of a client with a smaller network is kept on the client from
+    round to round, or begins anew in every round, as in the authors' code; then no
+    memory is taken for it."""
 
     bits: IntegerPerClass = 10
     """b, 2^b levels between 0 and a layer's 2-norm, in 1..16; 32 is float32."""

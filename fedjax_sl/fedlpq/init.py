@@ -1,22 +1,20 @@
 """The state of FedLP-Q before its first round."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.fedlpq import submodel
 from fedjax_sl.fedlpq.config import PREFERENCES
+from fedjax_sl.fedlpq.heads import first
 from fedjax_sl.fedlpq.state import COMPLEXITY, HEAD, FedLPQState, Setup
 
 
 def templates(setup: Setup) -> list[submodel.Variables]:
     """The shapes of each network's variables."""
     return [submodel.template(model, setup.input_shape) for model in setup.models]
-
-
-def _head_size(setup: Setup) -> int:
-    shapes = templates(setup)
-    return max(submodel.head_size(one, shapes[-1]) for one in shapes)
 
 
 def _complexities(setup: Setup, key: jax.Array) -> jax.Array:
@@ -33,16 +31,16 @@ def initial(setup: Setup, key: jax.Array) -> FedLPQState:
     """The whole network, and for each client its complexity and a head of its own."""
     image = jnp.zeros((1, *setup.input_shape))
     whole = dict(setup.models[-1].init(key, image, False))
-    complexity, size = _complexities(setup, key), _head_size(setup)
-
-    def head_of(model):
-        return lambda key: submodel.pack_head(
-            dict(model.init(key, image, False)), whole, size
-        )
+    complexity = _complexities(setup, key)
+    if setup.config.head == "reset":
+        nothing = jnp.zeros((setup.num_clients, 0))
+        own = jax.random.key_data(key)
+        return FedLPQState(jnp.int32(0), whole, complexity, nothing, own)
+    branches = [partial(first, setup, model, whole) for model in setup.models]
 
     def head(arguments):
         number, key = arguments
-        return jax.lax.switch(number, [head_of(m) for m in setup.models], key)
+        return jax.lax.switch(number, branches, key)
 
     keys = client_keys(key, jnp.arange(setup.num_clients), HEAD)
     heads = jax.lax.map(head, (complexity, keys))

@@ -1,10 +1,14 @@
-"""What one client of FedLP-Q takes while a device has it."""
+"""What FedLP-Q takes: one client while a device has it, and all heads that are kept."""
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from fedjax_sl.federation.memory import bytes_of, residual_bytes
+from fedjax_sl.fedlpq.config import Head
+from fedjax_sl.fedlpq.heads import kept_size
 
 
 COPIES = 8
@@ -35,3 +39,25 @@ def client_bytes(
 
     kept = residual_bytes(logits, variables, image)
     return kept + COPIES * bytes_of(variables)
+
+
+def head_bytes(
+    models: Sequence[nn.Module],
+    input_shape: tuple[int, int, int],
+    num_clients: int,
+    head: Head,
+) -> int:
+    """Bytes of the private heads of all clients: on each device, and in a checkpoint.
+
+        M_heads = 4 N H,  H the entries of the largest head
+
+    Args:
+      models: the networks, the whole one last.
+      input_shape: `(H, W, Ch)` of one example.
+      num_clients: N.
+      head: whether they are kept.
+
+    Returns:
+      M_heads; 0 where they are reset, or where all train the whole network.
+    """
+    return 4 * num_clients * kept_size(models, input_shape, head)

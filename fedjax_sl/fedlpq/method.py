@@ -19,7 +19,7 @@ from fedjax_sl.federation.aggregation import client_weights
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.combine import Received, combine
 from fedjax_sl.federation.faults import arrived, sound
-from fedjax_sl.fedlpq import submodel
+from fedjax_sl.fedlpq import heads, submodel
 from fedjax_sl.fedlpq.cohort import check_cohort, draw
 from fedjax_sl.fedlpq.config import FedLPQConfig, settings_of
 from fedjax_sl.fedlpq.init import initial, templates
@@ -68,7 +68,7 @@ def _clients(
         client_keys(key, cohort.client_id, NOISE),
         settings.bits,
         complexity,
-        state.head[cohort.client_id],
+        heads.of_clients(setup, state, cohort.client_id, key),
         cohort.index,
         cohort.weight,
         jnp.asarray(layers.owned)[complexity] & drawn,
@@ -81,14 +81,16 @@ def _train(setup: Setup, whole, examples, client: _Client):
     """One client's local epochs on its own network.
 
     Returns:
-      The whole network with its layers in place, its head, and its loss.
+      The whole network with its layers in place, its head, `[0]` if that is reset, and
+      its loss.
     """
     config = setup.config
     optimizer = setup.optimizer(config.learning_rate)
 
     def on(model, shapes):
         def run(whole, examples, client):
-            mine = submodel.take(whole, client.head, shapes)
+            head = heads.of_client(setup, model, whole, client.head)
+            mine = submodel.take(whole, head, shapes)
             trained, loss = local_epochs(
                 model,
                 optimizer,
@@ -97,8 +99,11 @@ def _train(setup: Setup, whole, examples, client: _Client):
                 client.index,
                 client.weight,
             )
-            packed = submodel.pack_head(trained, whole, client.head.size)
-            return submodel.put_back(trained, whole), packed, loss
+            if config.head == "reset":
+                head = jnp.zeros(0)
+            else:
+                head = submodel.pack_head(trained, whole, head.size)
+            return submodel.put_back(trained, whole), head, loss
 
         return run
 
@@ -127,7 +132,8 @@ def _client(setup: Setup, names, whole, examples, client: _Client):
     flags = dict(zip(names, client.sent, strict=True))
     sent = {name: per_leaf(flags, old, by=config.unit) for name, old in whole.items()}
     received = Received(model, sent, jnp.where(good, client.share, 0.0))
-    head = jnp.where(good, head, client.head)
+    if config.head == "kept":
+        head = jnp.where(good, head, client.head)
     return received, (rebuilt.message_bits, head, loss, good)
 
 
@@ -140,7 +146,7 @@ def _round(
     layers = layers_of(templates(setup), config.unit)
     each = _clients(setup, layers, state, cohort, key)
     owned = jnp.asarray(layers.owned)[each.complexity]
-    averaged, (lengths, heads, loss, good) = combine(
+    averaged, (lengths, new_heads, loss, good) = combine(
         setup.over_clients,
         partial(_client, setup, layers.names),
         (state.variables, cohort.examples),
@@ -156,7 +162,7 @@ def _round(
     new = state._replace(
         round=state.round + 1,
         variables=averaged,
-        head=state.head.at[cohort.client_id].set(heads),
+        head=state.head.at[cohort.client_id].set(new_heads),
     )
     done = work(setup, each.complexity, cohort.weight)
     left_out = (present > 0) & ~good

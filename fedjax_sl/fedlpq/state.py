@@ -21,13 +21,16 @@ class FedLPQState(NamedTuple):
       round: [] int32, t.
       variables: of the whole network: `params`, and `batch_stats` of its norms.
       complexity: `[N]` int32, of each client's network; 0 numbers the first model.
-      head: `[N, H]`, the private layers of each client, as one vector and padded.
+      head: `[N, H]`, the private layers of each client, as one vector and padded; H is
+        0 where they are reset, or where there are none.
+      head_key: `[2]` uint32, what heads that are reset are drawn from; None if kept.
     """
 
     round: jax.Array
     variables: dict[str, Any]
     complexity: jax.Array
     head: jax.Array
+    head_key: jax.Array | None = None
 
 
 class Setup(NamedTuple):

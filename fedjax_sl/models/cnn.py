@@ -11,6 +11,7 @@ from flax import linen as nn
 from fedjax_sl.checks import check_choice, check_integer, check_number
 from fedjax_sl.models.batch_norm import ReluBatchNorm
 from fedjax_sl.models.conv import Conv, Lowering, Precision
+from fedjax_sl.models.initial import Init, dense
 
 
 COMPLEXITIES = (1, 2, 3, 4, 5)
@@ -30,6 +31,7 @@ class ConvBlock(nn.Module):
     pool: bool
     lowering: Lowering
     precision: Precision = "float32"
+    initial: Init = "he"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, weight: jax.Array) -> jax.Array:
@@ -38,6 +40,7 @@ class ConvBlock(nn.Module):
             self.features,
             lowering=self.lowering,
             precision=self.precision,
+            initial=self.initial,
             name="conv",
         )
         return ReluBatchNorm(self.pool, name="bn")(*conv.parts(x), train, weight)
@@ -51,6 +54,7 @@ class CifarCNN(nn.Module):
     width: float
     lowering: Lowering
     precision: Precision
+    initial: Init
 
     @nn.compact
     def __call__(
@@ -62,13 +66,19 @@ class CifarCNN(nn.Module):
             features = max(1, round(channels * self.width))
             pool = number in POOLED[self.complexity]
             block = ConvBlock(
-                features, pool, self.lowering, self.precision, name=f"block{number}"
+                features,
+                pool,
+                self.lowering,
+                self.precision,
+                self.initial,
+                name=f"block{number}",
             )
             x = block(x, train, weight)
         head = "fc" if self.complexity == max(COMPLEXITIES) else "private_fc"
         x = x.reshape(x.shape[0], -1)
-        x = nn.Dense(max(1, round(HIDDEN * self.width)), name=f"{head}1")(x)
-        return nn.Dense(self.num_classes, name=f"{head}2")(x)
+        hidden = max(1, round(HIDDEN * self.width))
+        x = dense(x, hidden, self.initial, f"{head}1")
+        return dense(x, self.num_classes, self.initial, f"{head}2")
 
 
 def cifar_cnn(
@@ -78,6 +88,7 @@ def cifar_cnn(
     width: float = 1.0,
     lowering: Lowering = "auto",
     precision: Precision = "float32",
+    init: Init = "he",
 ) -> nn.Module:
     """The network of FedLP (and of Entropy 2023, 25, 1205), or one of its sub-models.
 
@@ -91,6 +102,7 @@ def cifar_cnn(
       width: factor on every number of channels and hidden units.
       lowering: how the convolutions are computed, see `models.conv`.
       precision: of the convolutions' products.
+      init: what its parameters start from, see `models.initial`.
 
     Returns:
       A module `(images, train, weight) -> logits`.
@@ -100,7 +112,8 @@ def cifar_cnn(
     """
     check_choice("lowering", lowering, Lowering)
     check_choice("precision", precision, Precision)
+    check_choice("init", init, Init)
     check_integer("complexity", complexity, 1, max(COMPLEXITIES))
     check_integer("num_classes", num_classes, 2)
     check_number("width", width, lambda v: 0 < v < float("inf"), "> 0")
-    return CifarCNN(complexity, num_classes, width, lowering, precision)
+    return CifarCNN(complexity, num_classes, width, lowering, precision, init)

@@ -27,6 +27,7 @@ from jax import lax
 
 from fedjax_sl.checks import check_choice
 from fedjax_sl.models.im2col import FEW_CHANNELS, im2col, kernel_gradient
+from fedjax_sl.models.initial import Init, conv_initializers
 from fedjax_sl.models.tiles import TILE
 from fedjax_sl.models.winograd import winograd
 
@@ -161,19 +162,22 @@ def conv(
 
 
 class Conv(nn.Module):
-    """A convolution with bias, `size` x `size`, He-initialised."""
+    """A convolution with bias, `size` x `size`."""
 
     features: int
     size: int = 3
     lowering: Lowering = "auto"
     precision: Precision = "float32"
+    initial: Init = "he"
 
     @nn.compact
     def parts(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns `[B, H, W, features]` without the bias, and the bias."""
         shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        fan_in = self.size**2 * x.shape[-1]
+        kernel_init, bias_init = conv_initializers(self.initial, fan_in)
+        kernel = self.param("kernel", kernel_init, shape)
+        bias = self.param("bias", bias_init, (self.features,))
         y = conv(x, kernel, lowering=self.lowering, precision=self.precision)
         return y, bias
 

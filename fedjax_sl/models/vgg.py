@@ -16,6 +16,7 @@ from flax import linen as nn
 from fedjax_sl.checks import check_choice, check_integer, check_number
 from fedjax_sl.models.batch_norm import BatchNorm
 from fedjax_sl.models.conv import Conv, Lowering, Precision
+from fedjax_sl.models.initial import Init, dense
 from fedjax_sl.models.norm import GroupNormRelu
 from fedjax_sl.models.pool import max_pool
 from fedjax_sl.models.split import SplitModel, Stages
@@ -48,6 +49,7 @@ class ConvStage(nn.Module):
     pool: bool
     lowering: Lowering
     precision: Precision = "float32"
+    initial: Init = "he"
 
     @nn.compact
     def __call__(
@@ -59,6 +61,7 @@ class ConvStage(nn.Module):
             self.features,
             lowering=self.lowering,
             precision=self.precision,
+            initial=self.initial,
             name="conv",
         )
         if self.norm == "group":
@@ -74,12 +77,13 @@ class DenseStage(nn.Module):
 
     features: int
     last: bool
+    initial: Init = "he"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Returns the stage's activations."""
         del train
-        x = nn.Dense(self.features, name="dense")(x.reshape(x.shape[0], -1))
+        x = dense(x.reshape(x.shape[0], -1), self.features, self.initial, "dense")
         return x if self.last else nn.relu(x)
 
 
@@ -93,6 +97,7 @@ def split_vgg(
     input_shape: tuple[int, int, int] = (32, 32, 3),
     lowering: Lowering = "auto",
     precision: Precision = "float32",
+    init: Init = "he",
 ) -> SplitModel:
     """A VGG cut after convolution L_c, with a head 512-512-C.
 
@@ -105,6 +110,7 @@ def split_vgg(
       input_shape: `(H, W, Ch)`, at least 32 pixels a side.
       lowering: how the convolutions are computed, see `models.conv`.
       precision: of the convolutions' products.
+      init: what its parameters start from, see `models.initial`.
 
     Returns:
       The split model.
@@ -116,6 +122,7 @@ def split_vgg(
     check_choice("norm", norm, Norm)
     check_choice("lowering", lowering, Lowering)
     check_choice("precision", precision, Precision)
+    check_choice("init", init, Init)
     check_number("width", width, lambda v: 0 < v < float("inf"), "> 0")
     check_integer("num_classes", num_classes, 2)
     blocks = BLOCKS[depth]
@@ -133,10 +140,10 @@ def split_vgg(
     for count, channels in zip(blocks, CHANNELS, strict=True):
         for position in range(1, count + 1):
             stage = partial(ConvStage, scaled(channels), norm, position == count)
-            stages.append(partial(stage, lowering, precision))
+            stages.append(partial(stage, lowering, precision, init))
     for features in (HIDDEN, HIDDEN):
-        stages.append(partial(DenseStage, scaled(features), last=False))
-    stages.append(partial(DenseStage, num_classes, last=True))
+        stages.append(partial(DenseStage, scaled(features), last=False, initial=init))
+    stages.append(partial(DenseStage, num_classes, last=True, initial=init))
     return SplitModel(
         client=Stages(tuple(stages[:cut])),
         server=Stages(tuple(stages[cut:]), first=cut),

@@ -1,0 +1,43 @@
+"""What the parameters of convolutions and dense layers start from.
+
+he       normal, with zero biases: variance 2 / fan-in in convolutions (He et al.,
+         2015), 1 / fan-in in dense layers (LeCun et al., 1998)
+torch    uniform in [-1, 1] / sqrt(fan-in), biases too, as PyTorch's layers start
+"""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+Init = Literal["he", "torch"]
+
+
+def uniform(fan_in: int) -> Any:
+    """Draws from U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)).
+
+    Of kernels it is Kaiming's with a = sqrt(5), which PyTorch takes.
+    """
+    bound = fan_in**-0.5
+
+    def draw(key: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return draw
+
+
+def conv_initializers(init: Init, fan_in: int) -> tuple[Any, Any]:
+    """Of a convolution's kernel and bias."""
+    if init == "torch":
+        return uniform(fan_in), uniform(fan_in)
+    return nn.initializers.he_normal(), nn.initializers.zeros
+
+
+def dense(x: jax.Array, features: int, init: Init, name: str) -> jax.Array:
+    """A dense layer of that name on `[B, F]`, inside a Flax module: `[B, features]`."""
+    if init == "torch":
+        draw = uniform(x.shape[-1])
+        return nn.Dense(features, kernel_init=draw, bias_init=draw, name=name)(x)
+    return nn.Dense(features, name=name)(x)
