@@ -9,6 +9,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from fedjax_sl.errors import InputError
+
 
 Allowed = Callable[[Any], bool]
 
@@ -22,7 +24,7 @@ def check(config: Any, name: str, allowed: Allowed, range: str) -> None:
     value = getattr(config, name)
     for one in value if isinstance(value, tuple) else (value,):
         if isinstance(one, Real) and not allowed(one):
-            raise ValueError(f"{name}={one}: expected {range}.")
+            raise InputError(f"{name}={one}: expected {range}.")
 
 
 def check_number(name: str, value: Any, allowed: Allowed, range: str) -> None:
@@ -32,7 +34,7 @@ def check_number(name: str, value: Any, allowed: Allowed, range: str) -> None:
       ValueError: naming it, its value and the range.
     """
     if _plain(value) and not (_fits(value, float) and allowed(value)):
-        raise ValueError(f"{name}={value!r}: expected a number {range}.")
+        raise InputError(f"{name}={value!r}: expected a number {range}.")
 
 
 def check_integer(name: str, value: Any, least: int, most: int | None = None) -> None:
@@ -44,10 +46,10 @@ def check_integer(name: str, value: Any, least: int, most: int | None = None) ->
     if not _plain(value):
         return
     if not _fits(value, int):
-        raise ValueError(f"{name}={value!r}: expected an integer.")
+        raise InputError(f"{name}={value!r}: expected an integer.")
     if value < least or (most is not None and value > most):
         range = f"at least {least}" if most is None else f"{least} to {most}"
-        raise ValueError(f"{name}={value}: expected {range}.")
+        raise InputError(f"{name}={value}: expected {range}.")
 
 
 def check_choice(name: str, value: Any, choices: Any) -> None:
@@ -57,7 +59,7 @@ def check_choice(name: str, value: Any, choices: Any) -> None:
       ValueError: naming it, its value and the choices.
     """
     if not _fits(value, choices):
-        raise ValueError(f"{name}={value!r}: expected {_shown(choices)}.")
+        raise InputError(f"{name}={value!r}: expected {_shown(choices)}.")
 
 
 def check_types(config: Any) -> None:
@@ -74,7 +76,7 @@ def check_types(config: Any) -> None:
     for name, (hint, static) in _annotations(type(config)).items():
         value = getattr(config, name)
         if not _fits(value, hint) and (static or _plain(value)):
-            raise ValueError(f"{name}={value!r:.60}: expected {_shown(hint)}.")
+            raise InputError(f"{name}={value!r:.60}: expected {_shown(hint)}.")
 
 
 @cache

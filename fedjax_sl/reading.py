@@ -9,6 +9,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from fedjax_sl.errors import InputError
+
 
 DESCRIPTION = 2**26
 """Bytes that settings, summaries and metadata may have: 64 MiB."""
@@ -19,9 +21,9 @@ RECORD = 2**32
 
 def _check(path: Path, found: os.stat_result, most: int | None) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise ValueError(f"{path} is no regular file.")
+        raise InputError(f"{path} is no regular file.")
     if most is not None and found.st_size > most:
-        raise ValueError(f"{path} has {found.st_size} bytes: expected at most {most}.")
+        raise InputError(f"{path} has {found.st_size} bytes: expected at most {most}.")
 
 
 def check(path: Path, *, most: int | None = None) -> None:
@@ -46,7 +48,7 @@ def read_bytes(path: Path, *, most: int) -> bytes:
         _check(path, os.fstat(file.fileno()), most)
         content = file.read(most + 1)
     if len(content) > most:  # not all file systems know sizes beforehand
-        raise ValueError(f"{path} has more than {most} bytes: expected no more.")
+        raise InputError(f"{path} has more than {most} bytes: expected no more.")
     return content
 
 
@@ -60,7 +62,7 @@ def read_text(path: Path, *, most: int = DESCRIPTION) -> str:
     try:
         return read_bytes(path, most=most).decode()
     except UnicodeDecodeError as broken:
-        raise ValueError(f"{path} is no text: {broken}.") from broken
+        raise InputError(f"{path} is no text: {broken}.") from broken
 
 
 def read_json(path: Path, *, most: int = DESCRIPTION) -> Any:
@@ -74,4 +76,4 @@ def read_json(path: Path, *, most: int = DESCRIPTION) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {error}.") from error
+        raise InputError(f"{path} is not JSON: {error}.") from error

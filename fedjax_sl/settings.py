@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from fedjax_sl.checks import check, check_choice, check_types
+from fedjax_sl.errors import InputError
 
 
 # The command line needs to know what may be typed; a program may also pass arrays and
@@ -103,7 +104,7 @@ class UpdateConfig:
         finite = float("inf")
         check(self, "noise_multiplier", lambda v: 0 <= v < finite, "a number >= 0")
         if self.noise_multiplier is not None and self.clip_norm is None:
-            raise ValueError(
+            raise InputError(
                 f"noise_multiplier={self.noise_multiplier}: expected clip_norm, too."
             )
 

@@ -12,6 +12,7 @@ from fedjax_sl.checks import check_integer
 from fedjax_sl.data.cohort import normalize
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
+from fedjax_sl.errors import InputError
 
 
 INIT, DRAW, ROUND = range(3)
@@ -211,7 +212,7 @@ def evaluate(
         label = labels[index]
         logits = predict(state, normalize(images[index]))
         if logits.shape[-1] < classes:
-            raise ValueError(
+            raise InputError(
                 f"{classes} classes: expected at most {logits.shape[-1]}, as the model "
                 "tells apart."
             )
@@ -274,7 +275,7 @@ def simulate(
     check_integer("rounds", rounds, 1)
     check_integer("eval_every", eval_every, 1)
     if rounds % eval_every:
-        raise ValueError(
+        raise InputError(
             f"eval_every={eval_every}: expected a divisor of rounds={rounds}."
         )
     if draw is not None:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sl.callable_module import CallableModule
+from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
 
 
@@ -100,7 +101,7 @@ def sweep(
       ValueError: if there are no points.
     """
     if not points:
-        raise ValueError("points: expected at least one, found none.")
+        raise InputError("points: expected at least one, found none.")
     found = dict(results(run, points, over_points=over_points))
     return [found[place] for place in range(len(points))]
 

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from fedjax_sl.checks import check_types
+from fedjax_sl.errors import InputError
 
 
 DISTANCE, FADING = range(2)
@@ -66,25 +67,25 @@ class Channel:
         positive = ("bandwidth_hz", "macs_per_cycle", "server_macs_per_second")
         for name in positive:
             if not 0 < getattr(self, name) < np.inf:
-                raise ValueError(f"{name}={getattr(self, name)}: expected more than 0.")
+                raise InputError(f"{name}={getattr(self, name)}: expected more than 0.")
         for name in ("noise_dbm_per_hz", "device_power_dbm", "server_power_dbm"):
             if not np.isfinite(getattr(self, name)):
-                raise ValueError(
+                raise InputError(
                     f"{name}={getattr(self, name)}: expected a finite number."
                 )
         near, far = self.distance_m
         if not 0 < near <= far < np.inf:
-            raise ValueError(
+            raise InputError(
                 f"distance_m={self.distance_m}: expected 0 < least <= greatest."
             )
         if not self.clock_hz or not all(0 < f < np.inf for f in self.clock_hz):
-            raise ValueError(f"clock_hz={self.clock_hz}: expected more than 0.")
+            raise InputError(f"clock_hz={self.clock_hz}: expected more than 0.")
         if not 0 <= self.capacitance < np.inf:
-            raise ValueError(f"capacitance={self.capacitance}: expected at least 0.")
+            raise InputError(f"capacitance={self.capacitance}: expected at least 0.")
         if self.deadline_s is not None and not self.deadline_s > 0:
-            raise ValueError(f"deadline_s={self.deadline_s}: expected more than 0.")
+            raise InputError(f"deadline_s={self.deadline_s}: expected more than 0.")
         if self.channel_seed < 0:
-            raise ValueError(f"channel_seed={self.channel_seed}: expected at least 0.")
+            raise InputError(f"channel_seed={self.channel_seed}: expected at least 0.")
 
 
 def watts(dbm: float) -> float:

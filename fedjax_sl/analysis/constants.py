@@ -13,6 +13,7 @@ from fedjax_sl.algorithm import Cohort
 from fedjax_sl.analysis.convergence import Constants
 from fedjax_sl.compression.dropout import drop_activations
 from fedjax_sl.data.cohort import take
+from fedjax_sl.errors import InputError
 from fedjax_sl.models.split import SplitModel, SplitParams, apply
 
 
@@ -161,7 +162,7 @@ def estimate(
       ValueError: if there are too few points or batches.
     """
     if len(points) < 2 or cohort.index.shape[1] < 2:
-        raise ValueError(
+        raise InputError(
             f"{len(points)} points, {cohort.index.shape[1]} batches: expected 2 each."
         )
     seen = _seen(model, points, cohort, 0.0)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fedjax_sl.errors import InputError
+
 
 class Constants(NamedTuple):
     """What the theorem assumes of a task, layer by layer from the input.
@@ -88,15 +90,15 @@ class Terms(NamedTuple):
 def _check(constants: Constants, setting: Setting) -> None:
     layers = len(constants.gradient)
     if not 0 < setting.learning_rate * constants.smoothness <= 1:
-        raise ValueError(
+        raise InputError(
             f"learning_rate={setting.learning_rate:g}: the bound holds up to 1 / beta, "
             f"{1 / constants.smoothness:.3g}."
         )
     if not 1 <= setting.cut <= layers:
-        raise ValueError(f"cut={setting.cut}: expected 1 to {layers} layers.")
+        raise InputError(f"cut={setting.cut}: expected 1 to {layers} layers.")
     for name in ("rounds", "clients", "interval"):
         if getattr(setting, name) < 1:
-            raise ValueError(f"{name}={getattr(setting, name)}: expected at least 1.")
+            raise InputError(f"{name}={getattr(setting, name)}: expected at least 1.")
 
 
 def bound(constants: Constants, setting: Setting) -> Terms:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fedjax_sl.analysis.traffic import Record
+from fedjax_sl.errors import InputError
 
 
 EXACT_ORDERS = (1.1, 1.25, 1.5, 1.75, *range(2, 65), 128, 256, 512, 1024)
@@ -86,7 +87,7 @@ def epsilon(
         import dp_accounting as dp
         from dp_accounting.rdp import RdpAccountant
     except ImportError as missing:
-        raise ValueError(
+        raise InputError(
             "privacy is accounted for by dp-accounting: expected it to be installed "
             "(pip install 'fedjax-sl[privacy]')."
         ) from missing

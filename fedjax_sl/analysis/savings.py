@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fedjax_sl.checks import check_choice
+from fedjax_sl.errors import InputError
 from fedjax_sl.fedlpq.config import PREFERENCES, Preference
 from fedjax_sl.fedlpq.submodel import template
 from fedjax_sl.fedlpq.traffic import layers_of
@@ -84,7 +85,7 @@ def homogeneous(keep_probability: float) -> Saving:
       ValueError: if p is out of range.
     """
     if not 0 < keep_probability <= 1:
-        raise ValueError(
+        raise InputError(
             f"keep_probability={keep_probability}: expected a number in (0, 1]."
         )
     network = networks()

@@ -10,6 +10,7 @@ import functools
 import numpy as np
 
 from fedjax_sl.compression.codewords import codeword, compiled, read_codeword, take
+from fedjax_sl.errors import InputError
 
 
 WINDOW = 12
@@ -175,7 +176,7 @@ def write(norm: int, bits: int, levels: np.ndarray, code: int) -> tuple[bytes, i
     tables = _writing_tables(code)
     count = _write(levels, 2**bits, code, *tables, words[1:], header, size)
     if count == OUT_OF_RANGE:
-        raise ValueError(f"bits={bits}: expected levels in -{2**bits}..{2**bits}.")
+        raise InputError(f"bits={bits}: expected levels in -{2**bits}..{2**bits}.")
     num_bits = 32 + count
     data = words[: -(-num_bits // 32)].astype(">u4").tobytes()
     return data[: -(-num_bits // 8)], num_bits
@@ -200,14 +201,14 @@ def read(data: bytes, num_bits: int, code: int) -> tuple[int, int, np.ndarray]:
     bits, size = read_codeword(np.uint64(header), code)
     start = 32 + size
     if not 1 <= bits <= 16 or start > num_bits:
-        raise ValueError("the message does not start with a norm and 1 to 16 bits.")
+        raise InputError("the message does not start with a norm and 1 to 16 bits.")
     levels = np.empty((num_bits - start) // 2 + MANY, np.int32)
     count = _read(words, start, num_bits, 2**bits, code, _reading_table(code), levels)
     if count == TRUNCATED:
-        raise ValueError("the message ends in the middle of an element.")
+        raise InputError("the message ends in the middle of an element.")
     levels = levels[: max(count, 0)]
     if count == MALFORMED or (2**bits < RADIUS and (abs(levels) > 2**bits).any()):
-        raise ValueError(
+        raise InputError(
             "the message holds no codeword of a level where one should be."
         )
     return int(words[0]), int(bits), levels

@@ -17,6 +17,7 @@ import numpy as np
 
 from fedjax_sl.checks import check_choice, check_integer
 from fedjax_sl.compression.quantization import Quantized
+from fedjax_sl.errors import InputError
 
 
 Code = Literal["omega", "gamma", "delta"]
@@ -132,12 +133,12 @@ def _given(quantized: Quantized, bits: int) -> tuple[np.float32, np.ndarray]:
     """A layer's norm and levels `[M]` int32, looked at before they are converted."""
     norm, levels = np.asarray(quantized.norm), np.asarray(quantized.level)
     if norm.ndim or not 0 <= norm <= np.finfo(np.float32).max:
-        raise ValueError(f"norm={norm}: expected a finite float32 >= 0.")
+        raise InputError(f"norm={norm}: expected a finite float32 >= 0.")
     if not np.issubdtype(levels.dtype, np.integer):
-        raise ValueError(f"levels of dtype {levels.dtype}: expected integers.")
+        raise InputError(f"levels of dtype {levels.dtype}: expected integers.")
     # Before wider integers could wrap into the range.
     if levels.size and max(-int(levels.min()), int(levels.max())) > 2**bits:
-        raise ValueError(f"bits={bits}: expected levels in -{2**bits}..{2**bits}.")
+        raise InputError(f"bits={bits}: expected levels in -{2**bits}..{2**bits}.")
     return np.float32(norm), np.ascontiguousarray(levels, np.int32).reshape(-1)
 
 
@@ -160,11 +161,11 @@ def decode(message: Message, *, code: Code = "omega") -> tuple[Quantized, int]:
     data, num_bits = message
     check_integer("num_bits", num_bits, NORM_BITS)
     if not NORM_BITS < num_bits <= 8 * len(data) < num_bits + 8:
-        raise ValueError(f"{len(data)} bytes cannot be a message of {num_bits} bits.")
+        raise InputError(f"{len(data)} bytes cannot be a message of {num_bits} bits.")
     if data[-1] & (0xFF >> (8 - (8 * len(data) - num_bits))):
-        raise ValueError("the bits past the end of the message are not 0.")
+        raise InputError("the bits past the end of the message are not 0.")
     word, bits, levels = bitstream.read(data, num_bits, CODES.index(code))
     norm = np.uint32(word).view(np.float32)
     if np.signbit(norm) or not np.isfinite(norm):
-        raise ValueError(f"norm={norm}: expected a finite number >= 0.")
+        raise InputError(f"norm={norm}: expected a finite number >= 0.")
     return Quantized(norm, levels), bits  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.checks import check_choice, check_number
+from fedjax_sl.errors import InputError
 
 
 Per = Literal["element", "channel"]
@@ -42,7 +43,7 @@ def drop_activations(
     check_choice("per", per, Per)
     check_number("rate", rate, lambda v: 0 <= v < 1, "in [0, 1)")
     if x.ndim < 2:
-        raise ValueError(f"x has shape {x.shape}: expected [B, ..., Ch].")
+        raise InputError(f"x has shape {x.shape}: expected [B, ..., Ch].")
     shape = x.shape
     if per == "channel":
         shape = (shape[0], *[1] * (x.ndim - 2), shape[-1])

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fedjax_sl.checks import check_choice, check_integer, check_number
+from fedjax_sl.errors import InputError
 
 
 Scores = Any
@@ -164,7 +165,7 @@ def _whole_units(filters: Mask, scores: Scores) -> Mask:
     def unit(mask, score):
         kernels = jax.tree.leaves(mask)
         if len(kernels) != 1:
-            raise ValueError(f"A unit holds {len(kernels)} kernels: expected one.")
+            raise InputError(f"A unit holds {len(kernels)} kernels: expected one.")
         (mask,) = kernels
         return jax.tree.map(
             lambda s: mask if s is None else mask.reshape(*[1] * (s.ndim - 1), -1),

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from fedjax_sl.errors import InputError
+
 
 def check_examples(image: Any, label: Any, num_classes: int) -> None:
     """Refuses images and labels that are no data set.
@@ -25,15 +27,15 @@ def check_examples(image: Any, label: Any, num_classes: int) -> None:
     for name, array, rank in (("image", image, 4), ("label", label, 1)):
         if not hasattr(array, "dtype"):
             kind = type(array).__name__
-            raise ValueError(f"{name}: expected an array, found a {kind}.")
+            raise InputError(f"{name}: expected an array, found a {kind}.")
         if len(array.shape) != rank:
             axes = {4: "[n, H, W, Ch]", 1: "[n]"}[rank]
-            raise ValueError(f"{name} of shape {array.shape}: expected {axes}.")
+            raise InputError(f"{name} of shape {array.shape}: expected {axes}.")
     check_image_dtype(image)
     if not np.issubdtype(label.dtype, np.integer):
-        raise ValueError(f"label of dtype {label.dtype}: expected integers.")
+        raise InputError(f"label of dtype {label.dtype}: expected integers.")
     if image.shape[0] != label.shape[0] or not label.shape[0]:
-        raise ValueError(
+        raise InputError(
             f"{image.shape[0]} images and {label.shape[0]} labels: expected as many of "
             "both, at least 1."
         )
@@ -42,7 +44,7 @@ def check_examples(image: Any, label: Any, num_classes: int) -> None:
         least, most = int(values.min()), int(values.max())
         if not 0 <= least <= most < num_classes:
             wrong = least if least < 0 else most
-            raise ValueError(
+            raise InputError(
                 f"label={wrong}: expected 0 to {num_classes - 1}, one of "
                 f"{num_classes} classes."
             )
@@ -51,7 +53,7 @@ def check_examples(image: Any, label: Any, num_classes: int) -> None:
 def check_image_dtype(image: Any) -> None:
     """Refuses images of which it is not known whether they are normalised."""
     if image.dtype not in (np.uint8, np.float32):
-        raise ValueError(
+        raise InputError(
             f"image of dtype {image.dtype}: expected uint8, or float32 that is "
             "normalised already."
         )
@@ -69,7 +71,7 @@ def check_partition(index: Any, count: Any, num_examples: int) -> None:
       ValueError: naming what is wrong.
     """
     if len(index.shape) != 2 or count.shape != index.shape[:1]:
-        raise ValueError(
+        raise InputError(
             f"partition of index {index.shape} and count {count.shape}: expected "
             "[N, M] and [N]."
         )
@@ -79,14 +81,14 @@ def check_partition(index: Any, count: Any, num_examples: int) -> None:
     least, most = int(index.min()), int(index.max())
     if least < -1 or most >= num_examples:
         wrong = least if least < -1 else most
-        raise ValueError(
+        raise InputError(
             f"partition.index={wrong}: expected 0 to {num_examples - 1}, one of "
             f"{num_examples} examples, or -1 for padding."
         )
     owned = np.arange(index.shape[1]) < count[:, None]
     if ((index >= 0) != owned).any() or (count > index.shape[1]).any():
         client = int(((index >= 0).sum(axis=1) != count).argmax())
-        raise ValueError(
+        raise InputError(
             f"partition.count={count[client]} of client {client}: expected as many "
             "examples in its index, then padding of -1."
         )

@@ -14,6 +14,7 @@ from fedjax_sl.checks import check_integer
 from fedjax_sl.data.checks import check_image_dtype, check_partition
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
+from fedjax_sl.errors import InputError
 
 
 CLIENTS, EXAMPLES = range(2)
@@ -63,7 +64,7 @@ def check_images(image: jax.Array, shape: tuple[int, ...]) -> None:
       ValueError: naming both shapes.
     """
     if image.shape[1:] != tuple(shape):
-        raise ValueError(
+        raise InputError(
             f"images of shape {image.shape[1:]}: expected {tuple(shape)}, as the model "
             "takes them."
         )

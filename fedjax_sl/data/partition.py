@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fedjax_sl.errors import InputError
+
 
 class Partition(NamedTuple):
     """The examples of each of N clients; M is the largest client's number of them.
@@ -33,9 +35,9 @@ def _pack(owned: list[np.ndarray]) -> Partition:
 def _check(labels: np.ndarray, num_clients: int, pieces: int = 1) -> None:
     """Refuses fewer examples than clients, or than pieces of theirs."""
     if pieces < 1:
-        raise ValueError(f"shards_per_client={pieces}: expected at least 1.")
+        raise InputError(f"shards_per_client={pieces}: expected at least 1.")
     if not 1 <= num_clients <= len(labels) // pieces:
-        raise ValueError(
+        raise InputError(
             f"num_clients={num_clients}: expected 1 to {len(labels) // pieces} for "
             f"{len(labels)} examples."
         )
@@ -125,7 +127,7 @@ def mixed(
     """
     _check(labels, num_clients, shards_per_client)
     if not 0 <= major_share <= 1:
-        raise ValueError(f"major_share={major_share}: expected a number in [0, 1].")
+        raise InputError(f"major_share={major_share}: expected a number in [0, 1].")
     order = rng.permutation(len(labels))
     major, minor = np.split(order, [round(major_share * len(order))])
     own = _shards(rng, labels, major, num_clients, shards_per_client)
@@ -163,11 +165,11 @@ def dirichlet(
     """
     _check(labels, num_clients)
     if not alpha > 0:
-        raise ValueError(f"alpha={alpha}: expected a number > 0.")
+        raise InputError(f"alpha={alpha}: expected a number > 0.")
     if max_retries < 1:
-        raise ValueError(f"max_retries={max_retries}: expected at least 1.")
+        raise InputError(f"max_retries={max_retries}: expected at least 1.")
     if min_size * num_clients > len(labels):
-        raise ValueError(
+        raise InputError(
             f"min_size={min_size}: expected at most {len(labels) // num_clients} for "
             f"{num_clients} clients and {len(labels)} examples."
         )
@@ -181,7 +183,7 @@ def dirichlet(
         if best.sum(axis=0).min() >= min_size:
             return _deal(rng, labels, classes, best)
     owned = best.sum(axis=0)
-    raise ValueError(
+    raise InputError(
         f"alpha={alpha}: in the best of {max_retries} draws client {owned.argmin()} "
         f"has {owned.min()} examples, fewer than min_size={min_size}; try a larger "
         "alpha, fewer clients or a smaller min_size."
@@ -224,7 +226,7 @@ def pathological(
     classes, class_size = np.unique(labels, return_counts=True)
     fewest = -(-len(classes) // num_clients)
     if not fewest <= classes_per_client <= len(classes):
-        raise ValueError(
+        raise InputError(
             f"classes_per_client={classes_per_client}: expected {fewest} to "
             f"{len(classes)} for {num_clients} clients and {len(classes)} classes."
         )
@@ -236,7 +238,7 @@ def pathological(
     users = sees.sum(axis=1)
     if (class_size < users).any():
         scarce = (class_size - users).argmin()
-        raise ValueError(
+        raise InputError(
             f"num_clients={num_clients}: class {classes[scarce]} has "
             f"{class_size[scarce]} examples for {users[scarce]} clients."
         )

@@ -17,7 +17,7 @@ from PIL import Image
 from fedjax_sl.data.vetting import Untrusted, base_of, check_files, vet
 
 
-class DataError(ValueError):
+class DataError(InputError):
     """A data set that cannot be had as asked; the message says what would help."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment import hosts
 from fedjax_sl.experiment.checkpoint import Checkpoint, Checkpoints, Unusable
@@ -25,7 +26,7 @@ def _evaluated(folder: Path) -> list[int]:
     path = folder / folders.METRICS
     rounds = [line.get("round") for line in folders.resume_lines(path)]
     if not all(type(done) is int for done in rounds):
-        raise ValueError(f"{path}: expected a round in every line; it is damaged.")
+        raise InputError(f"{path}: expected a round in every line; it is damaged.")
     return rounds  # type: ignore[return-value]
 
 
@@ -56,7 +57,7 @@ def newest(folder: Path, shape: Any, *, most: float = math.inf) -> Checkpoint | 
     try:
         while (found := checkpoints.newest(shape, most=most)) is not None:
             if found.round and not _known(found.totals):
-                raise ValueError(
+                raise InputError(
                     f"{checkpoints.folder / str(found.round)}: expected numbers for "
                     f"{', '.join(NOTHING)}; it is of another version."
                 )
@@ -102,7 +103,7 @@ def _last_kept(folder: Path, programs: Programs) -> Checkpoint | None:
             stacklevel=2,
         )
     elif found is None and lines:
-        raise ValueError(
+        raise InputError(
             f"{path}: expected a checkpoint of a round up to {lines}, which is as far "
             "as the record goes; --overwrite begins anew."
         )
@@ -118,18 +119,18 @@ def _models_of(job: Job, programs: Programs, source: Path) -> Checkpoint:
     """
     path = source / folders.CHECKPOINTS
     if not path.is_dir():
-        raise ValueError(f"init_from={source}: expected a run with checkpoints.")
+        raise InputError(f"init_from={source}: expected a run with checkpoints.")
     names = job.method.algorithm.models
     wanted = {name: getattr(programs.shape, name) for name in names}
     checkpoints = Checkpoints(path)
     try:
         found = checkpoints.newest(wanted)
     except Unusable as error:
-        raise ValueError(f"init_from={source}: {error}") from error
+        raise InputError(f"init_from={source}: {error}") from error
     finally:
         checkpoints.close()
     if found is None:
-        raise ValueError(f"init_from={source}: expected a run with checkpoints.")
+        raise InputError(f"init_from={source}: expected a run with checkpoints.")
     fresh = jax.device_get(programs.initial())
     return Checkpoint(0, fresh._replace(**found.state), {})
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from fedjax_sl.analysis.constants import Estimate, estimate
 from fedjax_sl.analysis.convergence import Constants, Setting, bound, rounds_needed
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment import figures, theory
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.config import FedSLRun, from_json
@@ -44,7 +45,7 @@ class Bound:
     def __post_init__(self):
         """Checks the ranges."""
         if self.target is not None and not self.target > 0:
-            raise ValueError(f"target={self.target}: expected more than 0.")
+            raise InputError(f"target={self.target}: expected more than 0.")
 
 
 def _print_constants(constants: Constants, cut: int, console: Console) -> None:
@@ -92,7 +93,7 @@ def _usual(folder: Path | None) -> Bound:
         return Bound(run=FedSLRun())
     config = from_json(folder / folders.CONFIG)
     if not isinstance(config, FedSLRun):
-        raise ValueError(f"{folder}: expected a run of fedsl, not {config.algorithm}.")
+        raise InputError(f"{folder}: expected a run of fedsl, not {config.algorithm}.")
     spacing = max(1, config.rounds // 10)
     visits = Visits(points=config.rounds // spacing + 1, spacing=spacing)
     return Bound(run=config, visits=visits, folder=folder)

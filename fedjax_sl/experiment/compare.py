@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment.groups import (
     Group,
     Target,
@@ -44,7 +45,7 @@ class Compare(Selection):
         """Checks the ranges."""
         super().__post_init__()
         if self.target is not None and not 0 < self.target <= 1:
-            raise ValueError(f"target={self.target}: expected more than 0, at most 1.")
+            raise InputError(f"target={self.target}: expected more than 0, at most 1.")
 
 
 def _shown(values: Sequence[float], *, spread: bool = True) -> str:

@@ -14,6 +14,7 @@ from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.phases import InTurn
 from fedjax_sl.checks import check_integer, check_types
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.errors import InputError
 from fedjax_sl.federation.faults import Corruption
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.config import usual_keep_probability
@@ -187,33 +188,33 @@ class RunConfig:
         check_types(self)
         for name in ("rounds", "batch_size", "eval_every"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: expected at least 1.")
+                raise InputError(f"{name}={getattr(self, name)}: expected at least 1.")
         if not 0 <= self.failure_probability < 1:
-            raise ValueError(
+            raise InputError(
                 f"failure_probability={self.failure_probability}: expected a number in "
                 "[0, 1)."
             )
         if self.drop_late and self.channel.deadline_s is None:
-            raise ValueError("drop_late=True: expected deadline_s of the channel, too.")
+            raise InputError("drop_late=True: expected deadline_s of the channel, too.")
         if self.drop_late and self.channel.share != "equal":
-            raise ValueError(
+            raise InputError(
                 f"drop_late=True: expected share='equal', not {self.channel.share!r}."
             )
         if not 0 <= self.corruption_probability <= 1:
-            raise ValueError(
+            raise InputError(
                 f"corruption_probability={self.corruption_probability}: expected a "
                 "number in [0, 1]."
             )
         if not 0 <= self.seed < 2**31:
-            raise ValueError(f"seed={self.seed}: expected 0 to {2**31 - 1}.")
+            raise InputError(f"seed={self.seed}: expected 0 to {2**31 - 1}.")
         if self.chunk is not None and self.chunk < 1:
-            raise ValueError(f"chunk={self.chunk}: expected at least 1 client.")
+            raise InputError(f"chunk={self.chunk}: expected at least 1 client.")
         if self.chunk is not None and self.mapping in ("scan", "vmap"):
-            raise ValueError(
+            raise InputError(
                 f"chunk={self.chunk}: expected none with mapping={self.mapping!r}."
             )
         if self.cohort_size > self.data.num_clients:
-            raise ValueError(
+            raise InputError(
                 f"cohort_size={self.cohort_size}: expected 1 to "
                 f"{self.data.num_clients}, the number of clients."
             )
@@ -330,20 +331,20 @@ def to_json(config: Run) -> str:
 def _read(kind: type, values: Any, where: str) -> Any:
     """A configuration of one kind from parsed JSON."""
     if not isinstance(values, dict):
-        raise ValueError(f"{where}: expected an object, found {values!r:.40}.")
+        raise InputError(f"{where}: expected an object, found {values!r:.40}.")
     hints = get_type_hints(kind)
     if unknown := sorted(set(values) - {f.name for f in dataclasses.fields(kind)}):
-        raise ValueError(f"{where}: unknown field {unknown[0]!r:.40}.")
+        raise InputError(f"{where}: unknown field {unknown[0]!r:.40}.")
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     for name, value in given.items():
         if not _suits(value, hints[name]):
-            raise ValueError(
+            raise InputError(
                 f"{where}: {name}={value!r:.40}: expected {_shown(hints[name])}."
             )
     try:
         return kind(**given)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise InputError(f"{where}: {error}") from error
 
 
 def _suits(value: Any, hint: Any) -> bool:
@@ -374,10 +375,10 @@ def from_json(path: Path) -> Run:
     """
     values = reading.read_json(path)
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected an object, found {values!r:.40}.")
+        raise InputError(f"{path}: expected an object, found {values!r:.40}.")
     name = values.pop("algorithm", None)
     if not isinstance(name, str) or name not in RUNS:
-        raise ValueError(
+        raise InputError(
             f"{path}: algorithm={name!r:.40}: expected one of {tuple(RUNS)}."
         )
     kind = RUNS[name]

@@ -13,6 +13,7 @@ from fedjax_sl.analysis.savings import (
     homogeneous,
     networks,
 )
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment.options import parse
 from fedjax_sl.fedlpq.memory import head_bytes
 from fedjax_sl.models.cnn import COMPLEXITIES, cifar_cnn
@@ -140,5 +141,5 @@ def cost_command(arguments: list[str], console: Console) -> None:
         return
     if not arguments or arguments[0] not in methods:
         given = repr(arguments[0]) if arguments else "no method"
-        raise ValueError(f"{given}: expected one of {tuple(methods)}.")
+        raise InputError(f"{given}: expected one of {tuple(methods)}.")
     methods[arguments[0]](arguments[1:], console)

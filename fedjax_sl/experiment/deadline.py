@@ -17,6 +17,7 @@ from fedjax_sl.analysis.traffic import Record, Traffic
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, Run
 from fedjax_sl.experiment.methods import networks, split_model
 from fedjax_sl.fedlpq.config import settings_of as fedlpq_settings
@@ -179,7 +180,7 @@ def in_time(config: Run, train: Dataset, partition: Partition) -> np.ndarray | N
         done = done.reshape(in_period).all(axis=1)
         parts.append(np.repeat(done, period, axis=0))
     if least > deadline:
-        raise ValueError(
+        raise InputError(
             f"deadline_s={deadline}: expected at least {least:.4g}, "
             "or no client would ever take part (drop_late)."
         )

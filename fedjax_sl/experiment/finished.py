@@ -11,6 +11,7 @@ import numpy as np
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.latency import spent
 from fedjax_sl.analysis.traffic import Record
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.config import Run, from_json
 from fedjax_sl.experiment.metrics import read_record
@@ -60,7 +61,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
         done, accuracy = line.get("round"), line.get("test_accuracy")
         known = isinstance(accuracy, int | float) and 0 <= accuracy <= 1
         if type(done) is not int or done <= last or not known:
-            raise ValueError(
+            raise InputError(
                 f"{path}: line {number}: expected a round after {last} and its "
                 "test_accuracy in [0, 1]; it is of another version, or damaged."
             )
@@ -76,11 +77,11 @@ def _read_record(path: Path, done: int, num_clients: int) -> Record:
     """
     rounds = folders.read_lines(path)[:done]
     if done != len(rounds):
-        raise ValueError(f"{path}: expected {done} rounds, found {len(rounds)}.")
+        raise InputError(f"{path}: expected {done} rounds, found {len(rounds)}.")
     try:
         record = read_record(rounds)
     except KeyError as missing:
-        raise ValueError(
+        raise InputError(
             f"{path}: expected a column {missing}; it is of another version."
         ) from missing
     except (TypeError, ValueError, OverflowError):
@@ -89,7 +90,7 @@ def _read_record(path: Path, done: int, num_clients: int) -> Record:
     shape = columns[0].shape if columns else ()
     alike = len(shape) == 2 and all(column.shape == shape for column in columns)
     if record is None or not alike or not _known(record.client_id, num_clients):
-        raise ValueError(
+        raise InputError(
             f"{path}: expected numbers of the same clients, 0 to {num_clients - 1}, in "
             "every column; it is damaged."
         )
@@ -127,9 +128,9 @@ def find(paths: Sequence[Path]) -> list[Path]:
         inside = sorted(config.parent for config in configs)
         here = [path] if (path / folders.CONFIG).exists() else inside
         if not here and (path / folders.SWEEP).exists():
-            raise ValueError(f"{path}: no run of this sweep has finished yet.")
+            raise InputError(f"{path}: no run of this sweep has finished yet.")
         if not here:
-            raise ValueError(f"{path}: expected the folder of a run or of a sweep.")
+            raise InputError(f"{path}: expected the folder of a run or of a sweep.")
         found += here
     return found
 

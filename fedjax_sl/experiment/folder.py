@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedjax_sl import reading
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment import disk
 
 
@@ -43,7 +44,7 @@ def held(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as taken:
-            raise ValueError(
+            raise InputError(
                 f"{folder} is in use: expected no other process that writes to it."
             ) from taken
         except OSError as unknown:
@@ -104,10 +105,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             values = None
         if not isinstance(values, dict):
-            raise ValueError(f"{path}: line {number} is not a JSON object.")
+            raise InputError(f"{path}: line {number} is not a JSON object.")
         lines.append(values)
     if not lines:
-        raise ValueError(f"{path} holds no line yet.")
+        raise InputError(f"{path} holds no line yet.")
     return lines
 
 

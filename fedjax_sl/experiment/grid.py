@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment.config import Run
 
 
@@ -17,9 +18,9 @@ def parse_axis(text: str) -> tuple[str, list[str]]:
     name, equals, values = text.partition("=")
     found = [value.strip() for value in values.split(",")]
     if not (name and equals and all(found)):
-        raise ValueError(f"--grid {text}: expected FIELD=VALUE,VALUE,...")
+        raise InputError(f"--grid {text}: expected FIELD=VALUE,VALUE,...")
     if len(set(found)) < len(found):
-        raise ValueError(f"--grid {text}: expected each value once.")
+        raise InputError(f"--grid {text}: expected each value once.")
     return name.replace("-", "_"), found
 
 
@@ -35,14 +36,14 @@ def check_field(config: Run, name: str) -> None:
             field.name for field in dataclasses.fields(part)
         }
         if not known:
-            raise ValueError(f"--grid {name}: unknown field {word!r}.")
+            raise InputError(f"--grid {name}: unknown field {word!r}.")
         part = getattr(part, word)
     if dataclasses.is_dataclass(part):
-        raise ValueError(f"--grid {name}: expected a field of it, such as {name}.x.")
+        raise InputError(f"--grid {name}: expected a field of it, such as {name}.x.")
     if name == "seed":
-        raise ValueError("--grid seed: expected --seeds.")
+        raise InputError("--grid seed: expected --seeds.")
     if name.startswith("channel."):
-        raise ValueError(
+        raise InputError(
             f"--grid {name}: expected it with `compare`, which needs no training."
         )
 
@@ -65,7 +66,7 @@ def combinations(config: Run, axes: Sequence[str]) -> list[list[str]]:
     for name in names:
         check_field(config, name)
         if names.count(name) > 1:
-            raise ValueError(f"--grid {name}: expected once.")
+            raise InputError(f"--grid {name}: expected once.")
     choices = [
         [[f"--{name.replace('_', '-')}", value] for value in values]
         for name, values in parsed

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from fedjax_sl.errors import InputError
+
 
 Result = TypeVar("Result")
 
@@ -32,19 +34,19 @@ class Cluster:
         """Checks that all is said or nothing, and the ranges."""
         told = (self.coordinator, self.processes, self.rank)
         if any(x is not None for x in told) and not self.distributed:
-            raise ValueError(
+            raise InputError(
                 "--coordinator, --processes, --rank: expected with --distributed."
             )
         if 0 < sum(x is None for x in told) < len(told):
-            raise ValueError(
+            raise InputError(
                 "--coordinator, --processes, --rank: expected all three, or none."
             )
         if self.coordinator is not None and not _is_address(self.coordinator):
-            raise ValueError(f"coordinator={self.coordinator!r}: expected HOST:PORT.")
+            raise InputError(f"coordinator={self.coordinator!r}: expected HOST:PORT.")
         if self.processes is not None and self.processes < 1:
-            raise ValueError(f"processes={self.processes}: expected at least 1.")
+            raise InputError(f"processes={self.processes}: expected at least 1.")
         if self.processes is not None and not 0 <= (self.rank or 0) < self.processes:
-            raise ValueError(f"rank={self.rank}: expected 0 to {self.processes - 1}.")
+            raise InputError(f"rank={self.rank}: expected 0 to {self.processes - 1}.")
 
 
 def _is_address(text: str) -> bool:
@@ -65,7 +67,7 @@ def join(cluster: Cluster) -> None:
     try:
         jax.distributed.initialize(cluster.coordinator, cluster.processes, cluster.rank)
     except (ValueError, RuntimeError) as error:
-        raise ValueError(
+        raise InputError(
             "--distributed: found no other processes; give --coordinator, --processes "
             f"and --rank ({str(error).splitlines()[0]})"
         ) from error
@@ -111,5 +113,5 @@ def on_first(do: Callable[[], Result]) -> Result | None:
     if failure is not None:
         raise failure
     if failed:
-        raise ValueError("process 0 refused to run, see its message.")
+        raise InputError("process 0 refused to run, see its message.")
     return found

@@ -7,6 +7,7 @@ import numpy as np
 from fedjax_sl.data import partition as partitions
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset, load
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment.config import DataConfig, Run
 from fedjax_sl.experiment.deadline import in_time
 from fedjax_sl.experiment.methods import Built, build
@@ -57,7 +58,7 @@ def divide(config: DataConfig, labels: np.ndarray, seed: int) -> Partition:
     shared = getattr(partitions, config.partition)
     partition = shared(rng, labels, config.num_clients, **options)
     if not partition.count.all():
-        raise ValueError(f"client {partition.count.argmin()} has no examples.")
+        raise InputError(f"client {partition.count.argmin()} has no examples.")
     return partition
 
 

@@ -8,6 +8,7 @@ from flax import linen as nn
 from fedjax_sl.algorithm import Algorithm
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, ModelConfig, Run
 from fedjax_sl.federation.clients import ClientMap
 from fedjax_sl.federation.faults import corrupting, failing, patient
@@ -81,7 +82,7 @@ def _check_heads(config: FedLPQRun, models: list[nn.Module], shape) -> None:
     method, clients = config.method, config.data.num_clients
     takes, has = head_bytes(models, shape, clients, method.head), device_bytes()
     if takes > has:
-        raise ValueError(
+        raise InputError(
             f"num_clients={clients} with preference={method.preference!r}: their "
             f"private heads take {takes} bytes of each device's {has}: expected fewer "
             "clients, a narrower network, or head='reset', which keeps none."

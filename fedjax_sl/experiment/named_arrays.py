@@ -6,11 +6,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from fedjax_sl.errors import InputError
+
 
 Arrays = dict[str, np.ndarray]
 
 
-class Unusable(ValueError):
+class Unusable(InputError):
     """A checkpoint cannot be gone on from; the message says why."""
 
 

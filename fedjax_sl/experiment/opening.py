@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment import disk
 from fedjax_sl.experiment.folder import (
     BOUND,
@@ -54,15 +55,15 @@ def check(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir():
-        raise ValueError(f"{parent} is a file: expected a folder for the run.")
+        raise InputError(f"{parent} is a file: expected a folder for the run.")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise PermissionError(f"{parent} cannot be written to.")
     names = {path.name for path in folder.iterdir()} if folder.exists() else set()
     begun, set_aside = CONFIG in names, _is_set_aside(folder)
     if not begun and not set_aside and not _left_by_a_start(names):
-        raise ValueError(f"{folder} is not empty and holds no run: nothing done.")
+        raise InputError(f"{folder} is not empty and holds no run: nothing done.")
     if (begun or set_aside) and not overwrite and not (resume and not begun):
-        raise ValueError(
+        raise InputError(
             f"{folder} holds a run already: give --overwrite to replace it, or "
             "another --folder."
         )

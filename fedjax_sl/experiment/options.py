@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import tyro
 
+from fedjax_sl.errors import InputError
+
 
 Options = TypeVar("Options")
 
@@ -42,7 +44,7 @@ def parse(
         said = _sentence(shown.getvalue())
         refused = None if said.startswith(UNREAD) else _refused_value(stop)
         said = said.removeprefix("Error parsing ").rstrip(".")
-        raise refused or ValueError(f"{said}; see {program} --help.") from None
+        raise refused or InputError(f"{said}; see {program} --help.") from None
 
 
 UNREAD = "Error parsing --"

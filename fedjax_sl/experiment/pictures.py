@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from fedjax_sl import reading
 from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment import figures, layer_figures, messages, theory, updates
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.checkpoint import Arrays, Checkpoints
@@ -105,7 +106,7 @@ def _histogram(path: Path) -> np.ndarray:
     except (ValueError, KeyError, TypeError):
         found = np.zeros(0)
     if found.ndim != 2 or not found.size:
-        raise ValueError(
+        raise InputError(
             f"{path}: expected a label_histogram, a row for each client; it is of "
             "another version, or damaged."
         )

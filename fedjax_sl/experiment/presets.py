@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, Run, from_json
 from fedjax_sl.experiment.folder import CONFIG
 from fedjax_sl.fedlpq import FedLPQConfig
@@ -53,11 +54,11 @@ def start_of(arguments: list[str]) -> tuple[str, list[str], Run]:
     named = bool(arguments) and not arguments[0].startswith("-")
     name, rest = (arguments[0], arguments[1:]) if named else ("fedsl", arguments)
     if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}: expected one of {tuple(METHODS)}.")
+        raise InputError(f"unknown method {name!r}: expected one of {tuple(METHODS)}.")
     path = _file(rest)
     if path is None:
         return name, rest, METHODS[name]
     config = from_json(path)
     if named and config.algorithm != METHODS[name].algorithm:
-        raise ValueError(f"{path} is of a run of {config.algorithm}, not of {name}.")
+        raise InputError(f"{path} is of a run of {config.algorithm}, not of {name}.")
     return config.algorithm, rest, config

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedjax_sl.analysis.privacy import epsilon, participation
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment.compare import show_whole
 from fedjax_sl.experiment.config import FedSLRun
 from fedjax_sl.experiment.finished import Finished, find, read
@@ -30,9 +31,9 @@ class Privacy:
     def __post_init__(self):
         """Checks the range, and that there is something to read."""
         if not self.folders:
-            raise ValueError("no folder: expected that of a run or of a sweep.")
+            raise InputError("no folder: expected that of a run or of a sweep.")
         if not 0 < self.delta < 1:
-            raise ValueError(f"delta={self.delta}: expected a number in (0, 1).")
+            raise InputError(f"delta={self.delta}: expected a number in (0, 1).")
 
 
 def _row(run: Finished, delta: float) -> list[str]:

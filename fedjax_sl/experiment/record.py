@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment import disk, opening
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.checkpoint import Checkpoint, Checkpoints
@@ -34,13 +35,13 @@ class Keeping:
     def __post_init__(self):
         """Checks the ranges."""
         if not 0 <= self.checkpoint_seconds < float("inf"):
-            raise ValueError(
+            raise InputError(
                 f"checkpoint_seconds={self.checkpoint_seconds}: expected a number >= 0."
             )
         if self.checkpoints < 1:
-            raise ValueError(f"checkpoints={self.checkpoints}: expected at least 1.")
+            raise InputError(f"checkpoints={self.checkpoints}: expected at least 1.")
         if self.keep_every is not None and self.keep_every < 1:
-            raise ValueError(f"keep_every={self.keep_every}: expected at least 1.")
+            raise InputError(f"keep_every={self.keep_every}: expected at least 1.")
 
     @property
     def stops(self) -> tuple[int, ...]:

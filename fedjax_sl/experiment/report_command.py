@@ -13,6 +13,7 @@ from rich.console import Console
 
 from fedjax_sl import reading
 from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment import figures
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.config import to_json
@@ -128,7 +129,7 @@ def report_command(arguments: list[str], console: Console) -> None:
     alone = asked.folders[0] if len(asked.folders) == 1 else Path()
     output = asked.output or alone / "report.html"
     if output.exists() and not _is_report(output):
-        raise ValueError(f"{output} is no report: expected another --output.")
+        raise InputError(f"{output} is no report: expected another --output.")
     groups = grouped(runs, asked.channel)
     drawn = [(one, figures.svg(one.figure)) for one in pictures(groups, asked.channel)]
     sections = [_section(picture, svg) for picture, svg in drawn]

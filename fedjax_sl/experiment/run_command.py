@@ -10,6 +10,7 @@ import jax
 import tyro
 from rich.console import Console
 
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment import hosts, opening
 from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, Run, from_json
@@ -49,7 +50,7 @@ class RunCommand(Generic[OneRun]):
     def __post_init__(self):
         """Checks that a run to go on with is named, and is not to be replaced."""
         if self.keeping.resume and (self.folder is None or self.overwrite):
-            raise ValueError("--resume: expected --folder, and no --overwrite.")
+            raise InputError("--resume: expected --folder, and no --overwrite.")
 
 
 MAY_CHANGE = ("rounds", "mapping", "chunk", "data.dir")
@@ -61,12 +62,12 @@ def _check_same(stored: Run, asked: Run) -> None:
     was, now = settings(stored), settings(asked.resolved())
     for name, value in was.items():
         if name not in MAY_CHANGE and now.get(name) != value:
-            raise ValueError(
+            raise InputError(
                 f"--resume: {name}={now.get(name)}: expected {value}, as the run was "
                 "started with."
             )
     if asked.rounds < stored.rounds:
-        raise ValueError(
+        raise InputError(
             f"--resume: rounds={asked.rounds}: expected at least {stored.rounds}."
         )
 

@@ -8,6 +8,7 @@ import tyro
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.traffic import without_side
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment.finished import Finished, find, read
 from fedjax_sl.experiment.options import parse
 
@@ -27,7 +28,7 @@ class Selection:
     def __post_init__(self):
         """Checks that there is something to read."""
         if not self.folders:
-            raise ValueError("no folder: expected that of a run or of a sweep.")
+            raise InputError("no folder: expected that of a run or of a sweep.")
 
 
 UNCHARGED = "Side information is not counted in bits, seconds and joules."
@@ -58,7 +59,7 @@ def select(
     runs = [read(folder) for folder in find(asked.folders)]
     names = sorted({run.config.data.name for run in runs})
     if len(names) > 1:
-        raise ValueError(f"runs on {' and '.join(names)}: expected one data set.")
+        raise InputError(f"runs on {' and '.join(names)}: expected one data set.")
     usual = replace(asked, channel=runs[0].config.channel)
     asked = parse(kind, arguments, command=command, default=usual)
     if not asked.charge_side:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedjax_sl.analysis.convergence import bound
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment.choices import (
     Candidate,
     Choice,
@@ -66,10 +67,10 @@ class SuggestByBound:
     def __post_init__(self):
         """Checks the ranges, but for those that the method itself checks."""
         if not 0 < self.bound < np.inf:
-            raise ValueError(f"bound={self.bound}: expected a number > 0.")
+            raise InputError(f"bound={self.bound}: expected a number > 0.")
         for name in ("ratios", "bits", "rates", "intervals"):
             if not getattr(self, name):
-                raise ValueError(f"{name}: expected at least one value.")
+                raise InputError(f"{name}: expected at least one value.")
 
 
 def _choices(asked: SuggestByBound) -> list[Choice]:
@@ -144,7 +145,7 @@ def suggest_by_bound(arguments: list[str], console: Console) -> None:
     able = best(plans, asked.by)
     if not able:
         lowest = min(plans, key=lambda one: one.floor)
-        raise ValueError(
+        raise InputError(
             f"bound={asked.bound:g}: no choice comes that low, after however many "
             f"rounds; the lowest floor is {lowest.floor:.3g} ({lowest.choice})."
         )

@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from fedjax_sl.analysis.front import front
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment.compare import show
 from fedjax_sl.experiment.figures import name_of
 from fedjax_sl.experiment.groups import Group, Target, at_target, grouped
@@ -33,7 +34,7 @@ class Suggest(Selection):
         """Checks the ranges."""
         super().__post_init__()
         if not 0 < self.target <= 1:
-            raise ValueError(f"target={self.target}: expected more than 0, at most 1.")
+            raise InputError(f"target={self.target}: expected more than 0, at most 1.")
 
 
 def reaching(groups: Sequence[Group], target: float) -> list[Group]:
@@ -75,7 +76,7 @@ def suggest_command(arguments: list[str], console: Console) -> None:
     able = best(groups, asked.target, asked.by)
     if not able:
         highest = max(float(c.accuracy.max()) for g in groups for c in g.courses)
-        raise ValueError(
+        raise InputError(
             f"target={asked.target}: no setting reaches it with every seed; the "
             f"highest accuracy of any run is {highest:.4f}."
         )

@@ -12,6 +12,7 @@ import jax
 import tyro
 from rich.console import Console
 
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.batch import jobs_of
 from fedjax_sl.experiment.compare import show
@@ -57,17 +58,17 @@ class SweepCommand(Generic[OneRun]):
     def __post_init__(self):
         """Checks the ranges."""
         if self.seeds < 1:
-            raise ValueError(f"seeds={self.seeds}: expected at least 1.")
+            raise InputError(f"seeds={self.seeds}: expected at least 1.")
         if self.at_a_time is not None and self.at_a_time < 1:
-            raise ValueError(f"at_a_time={self.at_a_time}: expected at least 1.")
+            raise InputError(f"at_a_time={self.at_a_time}: expected at least 1.")
         if not 0 <= self.checkpoint_seconds < float("inf"):
-            raise ValueError(
+            raise InputError(
                 f"checkpoint_seconds={self.checkpoint_seconds}: expected a number >= 0."
             )
         if self.run.init_from is not None:
-            raise ValueError("init_from: expected none in a sweep.")
+            raise InputError("init_from: expected none in a sweep.")
         if self.run.rounds % self.run.eval_every:
-            raise ValueError(
+            raise InputError(
                 f"eval_every={self.run.eval_every}: expected a divisor of "
                 f"rounds={self.run.rounds}, in a sweep."
             )

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fedjax_sl import reading
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment import disk, opening
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.config import Run, to_json
@@ -46,7 +47,7 @@ class SweepFolder:
         except ValueError:
             same = False
         if not same:
-            raise ValueError(
+            raise InputError(
                 f"{self.path} holds another sweep: give the options that it was "
                 "started with, or another --folder."
             )

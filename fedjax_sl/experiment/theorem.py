@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment.config import FedSLRun
 
 
@@ -51,7 +52,7 @@ def check_covered(config: FedSLRun) -> None:
       ValueError: naming the first setting of which it does not hold.
     """
     for setting in _another_method(config):
-        raise ValueError(
+        raise InputError(
             f"{setting}: the bound is not of it, but of SGD at one constant rate on "
             "both sides of the cut, by all clients at the same time, pruned weights "
             "restored and updates averaged as they are."

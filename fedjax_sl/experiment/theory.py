@@ -14,6 +14,7 @@ from fedjax_sl.analysis.constants import Estimate
 from fedjax_sl.analysis.convergence import Setting, bound
 from fedjax_sl.compression.pruning import ratio_at
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.config import FedSLRun
 from fedjax_sl.experiment.theorem import left_out
@@ -157,4 +158,4 @@ def read(folder: Path) -> Theory | None:
         values: dict[str, Any] = reading.read_json(path)
         return Theory(**values)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: expected what `bound` writes.") from error
+        raise InputError(f"{path}: expected what `bound` writes.") from error

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment.config import Run
 from fedjax_sl.experiment.folder import EVENTS
 
@@ -24,7 +25,7 @@ class Tracking:
     def __post_init__(self):
         """Checks that what is asked for is there."""
         if self.wandb is not None and find_spec("wandb") is None:
-            raise ValueError(
+            raise InputError(
                 f"wandb={self.wandb}: expected Weights & Biases to be installed "
                 "(pip install wandb)."
             )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Cohort
 from fedjax_sl.checks import check_types
+from fedjax_sl.errors import InputError
 from fedjax_sl.experiment.job import Job
 from fedjax_sl.experiment.training import MOST_ROUNDS, programs_of
 from fedjax_sl.fedsl.state import delivered
@@ -34,7 +35,7 @@ class Visits:
         check_types(self)
         for name, least in (("points", 2), ("spacing", 1), ("batches", 2)):
             if getattr(self, name) < least:
-                raise ValueError(
+                raise InputError(
                     f"{name}={getattr(self, name)}: expected at least {least}."
                 )
 

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
+from fedjax_sl.errors import InputError
+
 
 AXIS = "clients"
 
@@ -183,7 +185,7 @@ def chunks(size: int) -> ClientMap:
       ValueError: if the size is not positive.
     """
     if size < 1:
-        raise ValueError(f"chunk={size}: expected at least 1 client.")
+        raise InputError(f"chunk={size}: expected at least 1 client.")
     return ClientMap(at_once, group=size)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 
 from fedjax_sl.checks import check_choice
+from fedjax_sl.errors import InputError
 from fedjax_sl.federation.clients import (
     ClientMap,
     chunks,
@@ -103,7 +104,7 @@ def mapping_named(
     if name == "chunks":
         return inner
     if name == "pmap" and jax.process_count() > 1:
-        raise ValueError("mapping='pmap': expected mesh or auto in several processes.")
+        raise InputError("mapping='pmap': expected mesh or auto in several processes.")
     if name == "pmap":
         return pmap(jax.local_devices()[:cohort_size], inner)
     return sharded(mesh(cohort_size), inner)

@@ -8,6 +8,7 @@ from fedjax_sl.algorithm import Cohort
 from fedjax_sl.data.cohort import check_images, draw_epochs
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
+from fedjax_sl.errors import InputError
 from fedjax_sl.fedlpq.state import Setup
 
 
@@ -16,7 +17,7 @@ def draw(
 ) -> Cohort:
     """E epochs over all that each client of the cohort owns."""
     if len(partition.count) != setup.num_clients:
-        raise ValueError(
+        raise InputError(
             f"partition of {len(partition.count)} clients: expected "
             f"num_clients={setup.num_clients}, each of whom has a private head."
         )
@@ -34,7 +35,7 @@ def check_cohort(setup: Setup, cohort: Cohort) -> None:
     """Refuses a cohort whose steps are not E epochs of equal length."""
     steps, epochs = cohort.index.shape[1], setup.config.local_epochs
     if steps % epochs:
-        raise ValueError(
+        raise InputError(
             f"cohort of {steps} steps a client: expected a multiple of "
             f"local_epochs={epochs}."
         )

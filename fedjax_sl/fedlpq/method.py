@@ -14,6 +14,7 @@ from fedjax_sl.checks import check_integer
 from fedjax_sl.compression.pruning import draw_layers
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compression.units import per_leaf
+from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import client_weights
 from fedjax_sl.federation.clients import client_keys
@@ -221,7 +222,7 @@ def fedlpq(
     models = (model,) if isinstance(model, nn.Module) else tuple(model)
     expected = 1 if config.preference is None else 5
     if len(models) != expected:
-        raise ValueError(
+        raise InputError(
             f"{len(models)} networks: preference={config.preference!r} expects "
             f"{expected}."
         )

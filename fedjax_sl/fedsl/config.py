@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from fedjax_sl.checks import check
 from fedjax_sl.compression.dropout import Per
 from fedjax_sl.compression.pruning import Granularity, Scope, Shape
+from fedjax_sl.errors import InputError
 from fedjax_sl.federation.aggregation import ClientWeight
 from fedjax_sl.settings import (
     Integer,
@@ -163,12 +164,12 @@ class FedSLConfig(UpdateConfig):
         """Refuses what concerns a mean of updates, of which a relay has none."""
         for name in ("noise_multiplier", "clip_norm", "trim"):
             if getattr(self, name) is not None:
-                raise ValueError(
+                raise InputError(
                     f"{name}={getattr(self, name)}: expected none with "
                     "client_update='relay', which hands on whole models."
                 )
         if self.average_over == "keepers":
-            raise ValueError(
+            raise InputError(
                 "average_over='keepers': expected 'all' with client_update='relay', "
                 "which hands on whole models and averages none."
             )

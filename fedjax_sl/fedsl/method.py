@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from fedjax_sl.algorithm import Algorithm, Cohort, RoundMetrics
 from fedjax_sl.compression.pruning import apply_mask, magnitude_scores
 from fedjax_sl.data.cohort import check_images, draw_minibatches
+from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import broadcast, client_weights
 from fedjax_sl.fedsl.aggregate import aggregate
@@ -96,7 +97,7 @@ def _check_cohort(setup: Setup, cohort: Cohort) -> None:
     """Refuses a cohort that is not one mini-batch of each of the K clients."""
     expected = (setup.config.cohort_size, 1)
     if cohort.index.shape[:2] != expected:
-        raise ValueError(
+        raise InputError(
             f"cohort of (clients, steps) = {cohort.index.shape[:2]}: expected "
             f"{expected}, one mini-batch of each of cohort_size clients."
         )
@@ -122,7 +123,7 @@ def _check_noise(config: FedSLConfig, model: SplitModel) -> None:
     """Refuses noise where a client's update is not all that it sends of its model."""
     client = jax.eval_shape(model.init, jax.random.key(0)).client
     if config.noise_multiplier is not None and set(client) != {"params"}:
-        raise ValueError(
+        raise InputError(
             f"noise_multiplier={config.noise_multiplier}: expected a model whose norms "
             "keep no statistics, which would be sent without noise."
         )

@@ -14,6 +14,7 @@ import jax
 from flax import linen as nn
 
 from fedjax_sl.checks import check_choice, check_integer, check_number
+from fedjax_sl.errors import InputError
 from fedjax_sl.models.batch_norm import BatchNorm
 from fedjax_sl.models.conv import Conv, Lowering, Precision
 from fedjax_sl.models.initial import Init, dense
@@ -128,7 +129,7 @@ def split_vgg(
     blocks = BLOCKS[depth]
     check_integer("cut", cut, 1, sum(blocks))
     if min(input_shape[:2]) < SMALLEST_IMAGE:
-        raise ValueError(
+        raise InputError(
             f"input_shape={input_shape}: VGG halves its input {len(CHANNELS)} times "
             f"and needs images of at least {SMALLEST_IMAGE} pixels a side."
         )

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental.layout import Layout, with_layout_constraint
 
+from fedjax_sl.errors import InputError
 from fedjax_sl.models.im2col import num_parts
 from fedjax_sl.models.tiles import (
     TILE,
@@ -124,7 +125,7 @@ def winograd(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """
     chex.assert_rank([x, kernel], 4)
     if kernel.shape[:2] != (3, 3):
-        raise ValueError(f"kernel of {kernel.shape[:2]}: winograd expects (3, 3).")
+        raise InputError(f"kernel of {kernel.shape[:2]}: winograd expects (3, 3).")
     height, width = x.shape[1:3]
     x = jnp.pad(x, [(0, 0), (0, height % TILE), (0, width % TILE), (0, 0)])
     return _convolution(x, kernel)[:, :height, :width]
