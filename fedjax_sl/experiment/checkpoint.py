@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 from fedjax_sl import reading
 from fedjax_sl.experiment import disk
 from fedjax_sl.experiment.named_arrays import Arrays, Unusable, as_like, digest, stored
-from fedjax_sl.experiment.silence import silent
+from fedjax_sl.experiment.silence import silence_orbax
 
 
 FORMAT = 2
@@ -82,6 +82,7 @@ class Checkpoints:
           ValueError: if there is something else than files in it.
         """
         self.folder, self.keep, self.for_good = folder.absolute(), keep, for_good
+        silence_orbax()
         # One process writes, whatever others there are, and one thread of it.
         alone = ocp.options.MultiprocessingOptions(
             primary_host=0, active_processes={0}, barrier_sync_key_prefix="first"
@@ -121,8 +122,7 @@ class Checkpoints:
 
     def _write(self, round: int, items: Any) -> None:
         """Others are removed only when this one would outlast a loss of power."""
-        with silent("orbax"):
-            self.manager.save(round, args=items, force=True)
+        self.manager.save(round, args=items, force=True)
         disk.sync_tree(self.folder / str(round))
         disk.sync(self.folder)
         for old in self.rounds()[: -self.keep]:
@@ -232,8 +232,7 @@ class Checkpoints:
         )
         path = self.folder / str(round)
         try:
-            with silent("orbax"):
-                found = self.manager.restore(round, args=items)
+            found = self.manager.restore(round, args=items)
             arrays = {name: np.asarray(x) for name, x in found["state"].items()}
             progress = dict(found["progress"])
             version = progress["format"]

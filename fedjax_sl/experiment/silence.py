@@ -1,21 +1,26 @@
-"""What a library logs of a failure is not shown where its caller tells of it."""
+"""What Orbax says of a failure is not shown, for whoever called it tells of that."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from functools import cache
 from pathlib import Path
 
 
-@contextmanager
-def silent(library: str) -> Iterator[None]:
-    """Keeps to itself what the files of a library log through Abseil in the block."""
-    logger = logging.getLogger("absl")
+def _not_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in Path(record.pathname).parts
 
-    def others(record: logging.LogRecord) -> bool:
-        return library not in Path(record.pathname).parts
 
-    logger.addFilter(others)
-    try:
-        yield
-    finally:
-        logger.removeFilter(others)
+@cache
+def silence_orbax() -> None:
+    """Drops its log, and what its threads still want to say when it has given up.
+
+    Both come from threads that outlast the call, so that this is for good.
+    """
+    logging.getLogger("absl").addFilter(_not_orbax)
+    before = sys.unraisablehook
+
+    def hook(unraisable):
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = hook
