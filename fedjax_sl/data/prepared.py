@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from fedjax_sl.data.vetting import Untrusted, base_of, check_files, vet
+from fedjax_sl.errors import InputError
 
 
 class DataError(InputError):

@@ -188,7 +188,7 @@ def _programs(any_job: Job, size: int, most: int) -> Callable[..., Programs]:
 
     def filled(rows: Sequence[Any]) -> Any:
         """Stacked, and filled up with copies of the first."""
-        rows = [*rows, *rows[:1] * (slots - len(rows))]
+        rows = [*rows, *[rows[0]] * (slots - len(rows))]
         return jax.device_put(jax.tree.map(stack, *rows), spread)
 
     def programs(jobs: Sequence[Job]) -> Programs:

@@ -103,7 +103,7 @@ def _fedsl(config: FedSLRun, train: Dataset, partition: Partition, rounds) -> Re
 
 
 def _coded(method: FedSLConfig, bits: np.ndarray) -> np.ndarray:
-    return np.asarray(coded_bits(method, bits), np.int64)
+    return np.asarray(coded_bits(method, jnp.asarray(bits)), np.int64)
 
 
 def _fedlpq(config: FedLPQRun, train: Dataset, partition: Partition, rounds) -> Record:

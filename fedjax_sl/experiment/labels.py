@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from fedjax_sl.compression.quantization import FLOAT_BITS
-from fedjax_sl.experiment.config import FedSLRun, Run
+from fedjax_sl.experiment.config import Run
 from fedjax_sl.experiment.finished import settings
+from fedjax_sl.fedsl.config import FedSLConfig
 
 
 NONE = "–"
@@ -45,7 +46,7 @@ def _without_effect(config: Run) -> set[str]:
     if config.corruption_probability == 0:
         found.add("corruption")
     idle: list[str] = ["momentum"] if method.optimizer == "adam" else []
-    if isinstance(config, FedSLRun):
+    if isinstance(method, FedSLConfig):
         up = [b or method.bits for b in (method.grad_bits, method.upload_bits)]
         coded = any(np.min(bits) < FLOAT_BITS for bits in (*up, method.down_bits))
         idle += [] if np.any(method.prune_ratio) else OF_PRUNING

@@ -63,7 +63,8 @@ class Totals:
         """
         self.pending = list(pending)
         self.steps, self.epochs = steps, epochs
-        self.channel, self.in_turn = channel, in_turn
+        self.channel = channel
+        self.in_turn: InTurn = in_turn
         counts = np.bincount(test.label, minlength=test.num_classes)
         self.majority_rate = float(counts.max() / counts.sum())
         self.sums = dict(NOTHING if not so_far else so_far)

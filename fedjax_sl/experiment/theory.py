@@ -19,7 +19,7 @@ from fedjax_sl.experiment import folder as folders
 from fedjax_sl.experiment.config import FedSLRun
 from fedjax_sl.experiment.theorem import left_out
 from fedjax_sl.fedsl.aggregate import number_bits
-from fedjax_sl.fedsl.config import Settings, settings_of
+from fedjax_sl.fedsl.config import Settings, settings_of, usual_rates
 from fedjax_sl.fedsl.quantizer import variance_factor
 from fedjax_sl.models.split import SplitModel
 
@@ -88,7 +88,7 @@ def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
     pruned = float(ratios(config).mean())
     return Setting(
         rounds=config.rounds,
-        learning_rate=float(method.learning_rate),
+        learning_rate=float(usual_rates(method)[0]),
         clients=config.cohort_size,
         interval=int(method.interval),
         cut=len(client),
