@@ -118,7 +118,7 @@ def test_what_is_not_a_number_is_as_if_its_client_were_absent(key, config, kind)
     if kind == "images":
         broken = holding(cohort, (2,), np.nan)
     else:
-        broken = cohort._replace(fault=cohort.fault.at[2].set(np.nan))
+        broken = cohort._replace(fault=jnp.ones(4).at[2].set(jnp.nan))
     bad, metrics = round(config, state, broken)
     absent, _ = round(config, state, without(cohort, 2))
     assert metrics.left_out.tolist() == [False, False, True, False]
@@ -140,7 +140,7 @@ def test_where_nobody_can_be_heard_nothing_moves(key, config):
 
 def test_who_sends_nothing_sends_nothing_wrong(key, config):
     state, round, cohort = start(config, key)
-    broken = cohort._replace(fault=cohort.fault.at[2].set(np.nan))
+    broken = cohort._replace(fault=jnp.ones(4).at[2].set(jnp.nan))
     _, metrics = round(config, state, broken)
     assert metrics.left_out.tolist() == [False, False, True, False]
     _, metrics = round(config, state, without(broken, 2))

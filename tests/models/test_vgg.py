@@ -132,7 +132,7 @@ def test_only_stages_that_ask_for_weights_are_given_them(key):
     norm = partial(ConvStage, 4, "batch", False, "auto")
     half = Stages((Doubled, norm))
     x = jax.random.normal(key, (3, 4, 4, 2))
-    variables = half.init(key, x, False)
+    variables = dict(half.init(key, x, False))
     weight = jnp.array([1.0, 1.0, 0.0])
     some, stats = apply(half, variables, x, weight, train=True)
     two, same = apply(half, variables, x[:2], train=True)
