@@ -148,17 +148,17 @@ def test_jax_may_put_anything_in_place_of_numbers(config):
     assert again == config
     axes = jax.tree.map(lambda _: 0, config)
     twice = jax.tree.map(lambda x: jnp.array([x, x]), config)
-    found = jax.vmap(lambda one: one.learning_rate, in_axes=(axes,))(twice)
+    found = jax.vmap(lambda one: one.momentum, in_axes=(axes,))(twice)
     assert found.shape == (2,)
     paths, _ = jax.tree_util.tree_flatten_with_path(config)
-    assert ".learning_rate" in [jax.tree_util.keystr(path) for path, _ in paths]
+    assert ".momentum" in [jax.tree_util.keystr(path) for path, _ in paths]
 
 
 def test_static_fields_are_structure():
     one, other = (FedSLConfig(granularity=g) for g in ("filter", "weight"))
     structure = jax.tree.structure
     assert structure(one) != structure(other)
-    assert structure(one) == structure(FedSLConfig(learning_rate=0.5))
+    assert structure(one) == structure(FedSLConfig(momentum=0.5))
 
 
 @pytest.mark.parametrize("value", [0, 11, 4.0, "4", None, True])

@@ -17,6 +17,7 @@ from fedjax_sl.analysis.phases import (
     rates_of,
 )
 from fedjax_sl.analysis.traffic import Record
+from fedjax_sl.checks import check_choice
 
 
 class Spent(NamedTuple):
@@ -73,6 +74,7 @@ def spent(
       all others: nobody knows the order beforehand. The run's accuracy is that with
       everyone's updates.
     """
+    check_choice("in_turn", in_turn, InTurn)
     active = record.client_macs > 0
     gain = gains(channel, record.client_id, first_round)
     rates = rates_of(channel, gain, lambda p: shared_rate(channel, p, gain, active))

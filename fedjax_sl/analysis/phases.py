@@ -6,6 +6,7 @@ import numpy as np
 
 from fedjax_sl.analysis.channel import Channel, gains, rate, watts
 from fedjax_sl.analysis.traffic import Record
+from fedjax_sl.checks import check_choice
 
 
 BACKWARD = 2
@@ -59,6 +60,7 @@ def phases_of(
     channel: Channel, record: Record, rates: Rates, in_turn: InTurn
 ) -> Phases:
     """Phase by phase: whoever has the band to itself sends over all of it."""
+    check_choice("in_turn", in_turn, InTurn)
     bits, clock = record.traffic, clock_of(channel, record)
     up, down = rates[:2] if in_turn == "nothing" else rates[2:]
     update = rates.all_up if in_turn == "visits" else rates.up
@@ -93,6 +95,7 @@ class Needs(NamedTuple):
 
 def needs_of(phases: Phases, server: np.ndarray, in_turn: InTurn) -> Needs:
     """From its phases, and the server's seconds for all clients, `[T, 1]`."""
+    check_choice("in_turn", in_turn, InTurn)
     exchange = phases.sent + phases.returned
     rest = phases.forward + phases.backward + phases.updated + phases.loaded
     if in_turn == "visits":
@@ -122,6 +125,7 @@ def needs(
     Returns:
       Its `Needs`, the server's time for K clients in its own.
     """
+    check_choice("in_turn", in_turn, InTurn)
     gain = gains(channel, most.client_id, first_round)
     noise, share = watts(channel.noise_dbm_per_hz), channel.bandwidth_hz / cohort_size
     rates = rates_of(channel, gain, lambda p: rate(share, p, gain, noise))

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fedjax_sl.checks import check_choice
 from fedjax_sl.compression.pruning import Granularity, Mask, Scores
 
 
@@ -23,6 +24,7 @@ def zeros_first(scores: Scores, params: Any, granularity: Granularity) -> Scores
     Returns:
       The same structure; -inf at weights, or at filters, that are 0.
     """
+    check_choice("granularity", granularity, Granularity)
 
     def one(score, leaf):
         if score is None:
