@@ -35,16 +35,16 @@ from fedjax_sl.models.winograd import winograd
 Lowering = Literal["auto", "xla", "canonical", "matmul", "winograd"]
 
 Precision = Literal["float32", "tf32", "bf16"]
-"""Of the products in a convolution; its output has the dtype of its input."""
+"""Of the products in a convolution; its output has the dtype of its arguments."""
 
 _PRECISIONS: dict[Precision, tuple[Any, str]] = {
     "float32": (None, "highest"),
     "tf32": (None, "high"),
     "bf16": (jnp.bfloat16, "default"),
 }
-"""The factors' dtype, None for that of the input, and what the hardware is asked for:
-`high` is tf32 on a GPU, and as good on a TPU; `default` would be tf32 for float32 on a
-GPU, and bf16 on a TPU."""
+"""The factors' dtype, None for the arguments', and what the hardware is asked for: `high`
+is tf32 on a GPU, and as good on a TPU; `default` would be tf32 for float32 on a GPU, and
+bf16 on a TPU."""
 
 SLOW_CHANNELS = 16
 """Up to so many on both sides XLA leaves a convolution to a slower library on a CPU."""
@@ -144,7 +144,7 @@ def conv(
       precision: of its products, forward and backward.
 
     Returns:
-      `[B, H, W, Cout]`, of the dtype of x.
+      `[B, H, W, Cout]`, of the wider dtype of the two.
 
     Raises:
       ValueError: if the lowering or the precision is unknown.
@@ -155,10 +155,10 @@ def conv(
     chex.assert_equal(x.shape[-1], kernel.shape[2])
     if lowering == "auto":
         lowering = choose(x.shape, kernel.shape, jax.default_backend())
-    narrow, _ = _PRECISIONS[precision]
-    factor = x.dtype if narrow is None else narrow
+    wide, (narrow, _) = jnp.result_type(x, kernel), _PRECISIONS[precision]
+    factor = wide if narrow is None else narrow
     lowered = _lowered(lowering, precision)
-    return lowered(x.astype(factor), kernel.astype(factor)).astype(x.dtype)
+    return lowered(x.astype(factor), kernel.astype(factor)).astype(wide)
 
 
 class Conv(nn.Module):

@@ -34,7 +34,7 @@ def images(number):
     rng = np.random.default_rng(number)
     real = np.array([BATCH, BATCH - 1, BATCH, 2])
     return Batch(
-        rng.normal(size=(4, BATCH, *SHAPE)),
+        rng.normal(size=(4, BATCH, *SHAPE)).astype(np.float32),
         rng.integers(0, CLASSES, (4, BATCH)),
         (np.arange(BATCH) < real[:, None]).astype(float),
     )

@@ -78,7 +78,7 @@ def images(number, epochs):
     weight = (place < np.array(OWNED)[:, None]).astype(float)
     shape = (len(OWNED), epochs * steps, BATCH)
     return Batch(
-        rng.normal(size=(*shape, *SHAPE)),
+        rng.normal(size=(*shape, *SHAPE)).astype(np.float32),
         rng.integers(0, CLASSES, shape),
         np.tile(weight.reshape(len(OWNED), steps, BATCH), (1, epochs, 1)),
     )

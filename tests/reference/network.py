@@ -4,6 +4,8 @@ A network is a list of `(kind, name)`; its parameters and statistics are flat di
 arrays such as `stage_00/conv/kernel`.
 """
 
+import numpy as np
+
 from tests.reference import layers
 
 
@@ -47,7 +49,7 @@ def forward(network, params, x, weight=None, running=None):
     Returns:
       Outputs; `back(dy) -> dx, gradients by name`; statistics of the batch by name.
     """
-    backs, found = [], {}
+    x, backs, found = np.asarray(x, float), [], {}
     for kind, name in network:
         known = None if running is None else of_layer(running, name)
         x, back, statistics = applied(kind, of_layer(params, name), x, weight, known)
