@@ -42,9 +42,9 @@ _PRECISIONS: dict[Precision, tuple[Any, str]] = {
     "tf32": (None, "high"),
     "bf16": (jnp.bfloat16, "default"),
 }
-"""The factors' dtype, None for the arguments', and what the hardware is asked for: `high`
-is tf32 on a GPU, and as good on a TPU; `default` would be tf32 for float32 on a GPU, and
-bf16 on a TPU."""
+"""The factors' dtype, None for the arguments', and what the hardware is asked for:
+`high` is tf32 on a GPU, and as good on a TPU; `default` would be tf32 for float32 on a
+GPU, and bf16 on a TPU."""
 
 SLOW_CHANNELS = 16
 """Up to so many on both sides XLA leaves a convolution to a slower library on a CPU."""

@@ -14,7 +14,7 @@ from tests.reference.cut import Visitor
 from tests.reference.fedsl import FedSL
 from tests.reference.options import BATCH, CLIENTS, PERIODS, config_of, missing
 from tests.reference.package import (
-    as_float64,
+    blank,
     flat,
     jittered,
     optimizer_state,
@@ -63,17 +63,17 @@ def cohort_at(row, t, interval):
     ]
 
 
-def begun(row, config, key):
-    """The algorithm, its state in float64 with nothing at 0, and the reference."""
-    model = tiny_model(row["cut"], row["norm"])
-    algorithm = fedsl(model, config)
-    state = as_float64(jax.jit(algorithm.init)(key))
+def begun(row, config):
+    """The algorithm, its state, and the reference."""
+    algorithm = fedsl(tiny_model(row["cut"], row["norm"]), config)
+    state = blank(algorithm)
     one = jittered(jax.tree.map(lambda x: x[0], state.client), 1)
     server = jittered(state.server, 2)
     state = state._replace(
         client=jax.tree.map(lambda x: jnp.stack([x] * CLIENTS), one),
         server=server,
         anchor=one["params"],
+        client_id=state.client_id - 1,
     )
     halves = [
         (flat(half["params"]), flat(half.get("batch_stats", {})))
@@ -102,7 +102,7 @@ def played(row, rounds=6):
     config = config_of(row)
     with enable_x64():
         key = jax.random.key(0)
-        algorithm, state, ours = begun(row, config, key)
+        algorithm, state, ours = begun(row, config)
         step = jax.jit(algorithm.round)
         views = [
             jax.jit(predict)

@@ -1,5 +1,7 @@
 """The package's side of a comparison: states as flat dicts, draws as it makes them."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,22 +22,32 @@ def flat(tree, at=None):
     }
 
 
-def as_float64(tree):
-    """The same tree, its floats in float64."""
+def blank(algorithm):
+    """A state like a first one, in float64: nothing pruned, and 0 in all else.
 
-    def wide(x):
-        inexact = jnp.issubdtype(jnp.result_type(x), jnp.floating)
-        return jnp.asarray(x, jnp.float64) if inexact else x
+    Nothing is compiled for it, and where a run starts from is drawn by `jittered`.
+    """
 
-    return jax.tree.map(wide, tree)
+    def filled(leaf):
+        kind = jnp.float64 if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.dtype
+        return jnp.full(leaf.shape, leaf.dtype == jnp.bool_, kind)
+
+    return jax.tree.map(filled, jax.eval_shape(algorithm.init, jax.random.key(0)))
 
 
 def jittered(tree, seed):
-    """Positive leaves moved at random, so that nothing is 0, 1 or a tie."""
+    """Parameters and statistics of which none is 0, 1 or the same as another."""
     rng = np.random.default_rng(seed)
-    leaves, structure = jax.tree.flatten(tree)
-    moved = [np.asarray(x) + 0.2 * rng.uniform(-1, 1, x.shape) for x in leaves]
-    return jax.tree.unflatten(structure, [jnp.asarray(x) for x in moved])
+
+    def one(path, leaf):
+        name = path[-1].key
+        if name == "kernel":
+            scale = math.sqrt(2 / math.prod(leaf.shape[:-1]))
+            return jnp.asarray(scale * rng.normal(size=leaf.shape))
+        centre = 1.0 if name in ("scale", "var") else 0.0
+        return jnp.asarray(centre + 0.2 * rng.uniform(-1, 1, leaf.shape))
+
+    return jax.tree_util.tree_map_with_path(one, tree)
 
 
 def visiting_order(key, client_id):
