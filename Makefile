@@ -25,6 +25,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.codec
 	$(BIN)/python -m benchmarks.conv
 	$(BIN)/python -m benchmarks.sweep
+	$(BIN)/python -m benchmarks.structures
 	$(BIN)/python -m benchmarks.scaling
 
 $(VENV)/.installed: pyproject.toml constraints.txt

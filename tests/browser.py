@@ -8,6 +8,8 @@ import subprocess
 
 import pytest
 
+from tests.commands import PATIENCE
+
 
 MEASURE = """
 const shown = [...document.querySelectorAll("iframe")].map((frame) => {
@@ -60,7 +62,7 @@ def pages_shown(page, widths, folder):
     profile = f"--user-data-dir={folder / 'profile'}"
     nowhere = "--host-resolver-rules=MAP * ~NOTFOUND"
     command = [chromium(), *OPTIONS, profile, nowhere, "--dump-dom", wrapper.as_uri()]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     found = re.search(r"<body>(\[.*\])</body>", result.stdout, re.DOTALL)
     assert found, f"{result.returncode}: {result.stdout[:500]}\n{result.stderr[-2000:]}"
     return json.loads(html.unescape(found[1]))

@@ -5,6 +5,13 @@ import pytest
 from fedjax_sl.experiment.cli import main
 
 
+PATIENCE = 3000
+"""Seconds after which a process hangs, however busy the machine is.
+
+Less than `faulthandler_timeout`, so that it goes, and its test fails by itself.
+"""
+
+
 def refused(arguments, capsys):
     """The sentence that a command refuses with."""
     capsys.readouterr()

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from tests.commands import PATIENCE
 from tests.footprint import MOST, footprint, let_go, pytest_xdist_auto_num_workers
 
 
@@ -25,7 +26,7 @@ def suite(folder, text, *options):
     [given] = re.findall(r"-m pytest (.*)", (ROOT / "Makefile").read_text())
     command = [sys.executable, "-m", "pytest", *given.split(), "-n", "1", *options]
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=400
+        command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE
     )
     return done.returncode, done.stdout + done.stderr
 

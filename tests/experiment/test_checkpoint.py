@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from fedjax_sl.experiment.checkpoint import Checkpoint, Checkpoints, Unusable
+from tests.commands import PATIENCE
 
 
 class State(NamedTuple):
@@ -227,7 +228,7 @@ def test_a_full_disk_is_said_and_the_one_before_stays(tmp_path):
         [sys.executable, "-c", FULL_DISK, str(tmp_path / "c")],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert "said: 0" in done.stdout and "cannot be written" in done.stdout, done
     assert "left: 1" in done.stdout

@@ -15,6 +15,7 @@ from fedjax_sl.experiment.presets import METHODS
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedsl import FedSLConfig
 from tests.browser import assert_readable, pages_shown
+from tests.commands import PATIENCE
 
 
 QUICK = (
@@ -30,7 +31,7 @@ def call(*arguments, cwd, **environment):
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=PATIENCE,
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from fedjax_sl.experiment.cli import main
 from fedjax_sl.experiment.hosts import Cluster
+from tests.commands import PATIENCE
 
 
 SMALL = [
@@ -47,7 +48,7 @@ def start(arguments, devices):
 
 
 def finish(process):
-    out, err = process.communicate(timeout=400)
+    out, err = process.communicate(timeout=PATIENCE)
     return process.returncode, out, err
 
 
