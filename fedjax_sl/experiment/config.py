@@ -249,9 +249,8 @@ class FedSLRun(RunConfig):
     def title(self) -> str:
         """What the method is called, with these settings."""
         method = self.method
-        up = [b or method.bits for b in (method.grad_bits, method.upload_bits)]
-        coded = any(np.min(bits) < FLOAT_BITS for bits in (*up, method.down_bits))
-        whole = not (coded or np.any(method.prune_ratio) or np.any(method.dropout_rate))
+        dropped = np.any(method.prune_ratio) or np.any(method.dropout_rate)
+        whole = not (method.coded or dropped)
         if not method.in_turn:
             return "SplitFed v1" if whole else "FedSL"
         relay = method.client_update == "relay"

@@ -47,11 +47,9 @@ def _without_effect(config: Run) -> set[str]:
         found.add("corruption")
     idle: list[str] = ["momentum"] if method.optimizer == "adam" else []
     if isinstance(method, FedSLConfig):
-        up = [b or method.bits for b in (method.grad_bits, method.upload_bits)]
-        coded = any(np.min(bits) < FLOAT_BITS for bits in (*up, method.down_bits))
         idle += [] if np.any(method.prune_ratio) else OF_PRUNING
         idle += [] if np.any(method.dropout_rate) else OF_DROPOUT
-        idle += [] if coded else OF_QUANTIZATION
+        idle += [] if method.coded else OF_QUANTIZATION
         idle += ["server_update"] if method.client_update == "relay" else []
     elif np.min(method.bits) == FLOAT_BITS:
         idle.append("code")

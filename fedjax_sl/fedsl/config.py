@@ -5,10 +5,12 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fedjax_sl.checks import check
 from fedjax_sl.compression.dropout import Per
 from fedjax_sl.compression.pruning import Granularity, Scope, Shape
+from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.aggregation import ClientWeight
 from fedjax_sl.settings import (
@@ -142,6 +144,12 @@ class FedSLConfig(UpdateConfig):
     def in_turn(self) -> bool:
         """Whether clients step one after another rather than at the same time."""
         return (self.server_update, self.client_update) != ("merged", "parallel")
+
+    @property
+    def coded(self) -> bool:
+        """Whether numbers of any kind cross in fewer than 32 bits; of plain numbers."""
+        up = [b or self.bits for b in (self.grad_bits, self.upload_bits)]
+        return any(np.min(bits) < FLOAT_BITS for bits in (*up, self.down_bits))
 
     def __post_init__(self):
         """Checks what can be checked: choices and plain numbers, not traced values."""
