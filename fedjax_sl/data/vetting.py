@@ -116,11 +116,13 @@ def vet(name: str, data_dir: str | os.PathLike | None) -> None:
       OSError: if one cannot be read.
     """
     from tensorflow_datasets.core.read_only_builder import _find_builder_dir
+    from tensorflow_datasets.core.utils import error_utils
     from tensorflow_datasets.core.utils.file_utils import list_data_dirs
 
     for root in list_data_dirs(given_data_dir=data_dir):
         check_files([Path(root) / base_of(name) / ".config" / "metadata.json"])
-    found = _find_builder_dir(name, data_dir=data_dir)
+    with error_utils.record_error_context():  # it reports into one
+        found = _find_builder_dir(name, data_dir=data_dir)
     if found is not None:
         check_files(Path(found).iterdir())
         check_features(Path(found))
