@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from fedjax_sl.data import load
-from fedjax_sl.experiment import batch
-from fedjax_sl.experiment.batch import outcomes
+from fedjax_sl.experiment.batch import alike, jobs_of
 from fedjax_sl.experiment.config import DataConfig, FedSLRun, from_json, to_json
 from fedjax_sl.experiment.job import divide, prepare
 from fedjax_sl.fedsl import FedSLConfig
@@ -60,12 +59,8 @@ def test_what_the_message_suggests_can_be_given():
         DataConfig(min_size=0)
 
 
-def test_partitions_that_differ_are_points_of_one_program(monkeypatch):
+def test_partitions_that_differ_are_points_of_one_program():
     """Seeds and shapes of the partition; the images are what makes another."""
-    calls = []
-    monkeypatch.setattr(
-        batch, "results", lambda run, points, **_: calls.append(points) or ()
-    )
     run = FedSLRun(
         data=DataConfig(num_clients=4, train_examples=200),
         method=FedSLConfig(cohort_size=4),
@@ -75,20 +70,20 @@ def test_partitions_that_differ_are_points_of_one_program(monkeypatch):
     def on(**change):
         return dataclasses.replace(run, data=dataclasses.replace(run.data, **change))
 
+    def of_programs(*configs):
+        prepared = jobs_of(dict(enumerate(configs)))
+        return [found.jobs for found in alike(prepared, at_a_time=2)]
+
     changes = [{"partition_seed": 1}, {"partition_seed": 2}, {"partition": "shards"}]
     changes += [
         {"partition": "dirichlet", "alpha": a, "min_size": 1} for a in (0.2, 9.0)
     ]
-    assert not list(outcomes([on(**change) for change in changes]))
-    (points,) = calls
-    assert len(points) == len(changes)
-    assert len({point.partition.index.shape for point in points}) == 1
-    counts = [point.partition.count for point in points]
-    assert all(count.sum() == 200 for count in counts)
-    assert len({point.partition.index.tobytes() for point in points}) == len(changes)
-    calls.clear()
-    assert not list(outcomes([run, on(train_examples=100), on(num_clients=5)]))
-    assert len(calls) == 3
+    (together,) = of_programs(*(on(**change) for change in changes))
+    assert list(together) == list(range(len(changes)))
+    owned = [job.partition.index.tobytes() for job in together.values()]
+    assert len(set(owned)) == len(changes)
+    apart = of_programs(run, on(train_examples=100), on(num_clients=5))
+    assert [list(jobs) for jobs in apart] == [[0], [1], [2]]
 
 
 def test_more_examples_than_there_are_are_refused():
