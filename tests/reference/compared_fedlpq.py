@@ -1,6 +1,7 @@
 """FedLP-Q of the package and of the reference, side by side, on the same draws."""
 
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,13 +36,13 @@ AXES = {
     "robust": ("none", "clip", "trim", "longest"),
 }
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.02},
     "momentum": {"optimizer": "sgd", "momentum": 0.5, "learning_rate": 0.02},
     "adam": {"optimizer": "adam", "learning_rate": 0.01},
 }
 
-ROBUST = {
+ROBUST: dict[str, dict[str, Any]] = {
     "none": {},
     "clip": {"clip_norm": 0.1},
     "trim": {"trim": 0.34},

@@ -1,5 +1,7 @@
 """The options of FedSL whose pairs are compared, and what each stands for."""
 
+from typing import Any
+
 from fedjax_sl.fedsl import FedSLConfig
 
 
@@ -26,7 +28,7 @@ AXES = {
     "robust": ("none", "clip", "trim", "longest"),
 }
 
-SETTINGS = {
+SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "prune_ratio": {
         "one": {"prune_ratio": 0.55},
         "by class": {"prune_ratio": (0.55, 0.3)},
@@ -68,7 +70,7 @@ first two periods of each three."""
 
 def config_of(row):
     """The configuration of a row; nothing is quantised or dropped."""
-    fields = dict(
+    fields: dict[str, Any] = dict(
         cohort_size=CLIENTS,
         bits=32,
         dropout_rate=0.0,
