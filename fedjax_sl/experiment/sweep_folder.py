@@ -31,6 +31,15 @@ class SweepFolder:
     def _description(self) -> list[dict[str, Any]]:
         return json.loads(json.dumps([settings(point) for point in self.points]))
 
+    def _is_described_by(self, stored: Any) -> bool:
+        """Whether these are the runs; fields newer than the file had their defaults."""
+        kinds = [settings(type(point)()) for point in self.points]
+        usual = json.loads(json.dumps(kinds))
+        if not isinstance(stored, list) or len(stored) != len(usual):
+            return False
+        filled = [was | one for was, one in zip(usual, stored, strict=True)]
+        return filled == self._description()
+
     def check(self) -> None:
         """Refuses a folder that holds something else, or cannot be written to.
 
@@ -43,8 +52,8 @@ class SweepFolder:
             opening.check(self.path, overwrite=False)
             return
         try:
-            same = reading.read_json(known) == self._description()
-        except ValueError:
+            same = self._is_described_by(reading.read_json(known))
+        except (ValueError, TypeError):
             same = False
         if not same:
             raise InputError(

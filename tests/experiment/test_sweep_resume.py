@@ -1,8 +1,10 @@
 """However a sweep is stopped, gone on with it is the sweep undisturbed, bit for bit."""
 
 import itertools
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import pytest
 
 from fedjax_sl.experiment import batch, training
 from fedjax_sl.experiment.cli import main
+from tests.commands import refused
 from tests.experiment import dry
 from tests.experiment.interruptions import Killed, full_disk, killed
 
@@ -153,6 +156,26 @@ def test_what_an_unfinished_sweep_holds_is_not_compared(tmp_path, monkeypatch, c
     with pytest.raises(SystemExit):
         main(["compare", str(folder)])
     assert "no run of this sweep has finished yet" in capsys.readouterr().err
+
+
+def test_one_begun_before_a_field_was_there_goes_on(
+    whole, tmp_path, monkeypatch, capsys
+):
+    """The field had its default, and must not be given another value now."""
+    dry.use(monkeypatch)
+    folder = tmp_path / "sweep"
+    shutil.copytree(whole, folder)
+    shutil.rmtree(folder / "run-0005")
+    described = json.loads((folder / "sweep.json").read_text())
+    for point in described:
+        del point["failure_probability"]
+    (folder / "sweep.json").write_text(json.dumps(described))
+    other = ["--failure-probability", "0.1"]
+    assert "holds another sweep" in refused(
+        [*SWEEP, *other, "--folder", folder], capsys
+    )
+    main([*SWEEP, "--folder", str(folder)])
+    assert_same(folder, whole)
 
 
 REAL = [
