@@ -59,7 +59,6 @@ def run(model: SplitModel, dataset: Dataset, point):
         jax.random.key(seed),
         test=dataset,
         rounds=2,
-        cohort_size=CLIENTS,
         batch_size=4,
         eval_every=2,
     )
