@@ -129,7 +129,7 @@ def test_what_is_not_a_number_is_as_if_its_client_were_absent(key, config, kind)
 def test_where_nobody_can_be_heard_nothing_moves(key, config):
     state, round, cohort = start(config, key)
     for nobody in (
-        cohort._replace(fault=jnp.full(4, jnp.nan)),
+        cohort._replace(fault=jnp.full(4, jnp.nan, jnp.float32)),
         holding(cohort, (slice(None),), np.nan),
         without(cohort, 0, 1, 2, 3),
     ):
