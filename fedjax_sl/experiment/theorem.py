@@ -7,41 +7,35 @@ import numpy as np
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.errors import InputError
 from fedjax_sl.experiment.config import FedSLRun
+from fedjax_sl.fedsl.config import usual_rates
 
 
-def _named(found: dict[str, tuple[bool, Any]]) -> list[str]:
-    return [f"{name}={value!r}" for name, (there, value) in found.items() if there]
+def _named(config: Any, found: dict[str, bool]) -> list[str]:
+    """Fields and their values, of those that were found."""
+    return [
+        f"{name}={getattr(config, name)!r}" for name, there in found.items() if there
+    ]
 
 
 def _another_method(config: FedSLRun) -> list[str]:
     """Settings that make it another algorithm than the theorem's."""
     method = config.method
     pruned = bool(np.any(np.asarray(method.prune_ratio) > 0))
-    server = method.server_learning_rate
-    updates = ("clip_norm", "trim", "max_update_norm")
-    return _named(
-        {
-            "optimizer": (method.optimizer != "sgd", method.optimizer),
-            "cosine_rounds": (method.cosine_rounds > 0, method.cosine_rounds),
-            "server_learning_rate": (
-                server not in (None, method.learning_rate),
-                server,
-            ),
-            "server_update": (method.server_update != "merged", method.server_update),
-            "client_update": (method.client_update != "parallel", method.client_update),
-            "restore": (pruned and not method.restore, method.restore),
-            "average_over": (
-                pruned and method.average_over != "all",
-                method.average_over,
-            ),
-            **{
-                n: (getattr(method, n) is not None, getattr(method, n)) for n in updates
-            },
-            "corruption_probability": (
-                config.corruption_probability > 0,
-                config.corruption_probability,
-            ),
-        }
+    client, server = usual_rates(method)
+    another = {
+        "server_update": method.server_update != "merged",
+        "client_update": method.client_update != "parallel",
+        "optimizer": method.optimizer != "sgd",
+        "cosine_rounds": method.cosine_rounds > 0,
+        "server_learning_rate": server != client,
+        "restore": pruned and not method.restore,
+        "average_over": pruned and method.average_over != "all",
+        "clip_norm": method.clip_norm is not None,
+        "trim": method.trim is not None,
+        "max_update_norm": method.max_update_norm is not None,
+    }
+    return _named(method, another) + _named(
+        config, {"corruption_probability": config.corruption_probability > 0}
     )
 
 
@@ -61,25 +55,18 @@ def check_covered(config: FedSLRun) -> None:
 
 def left_out(config: FedSLRun) -> list[str]:
     """Settings of a run that the theorem leaves out of account, such as momentum."""
-    method, clients = config.method, config.data.num_clients
-    down = np.asarray(method.down_bits)
-    by_examples = method.client_weight == "examples"
-    return _named(
-        {
-            "momentum": (
-                bool(np.any(np.asarray(method.momentum) > 0)),
-                method.momentum,
-            ),
-            "cohort_size": (config.cohort_size < clients, config.cohort_size),
-            "client_weight": (by_examples, method.client_weight),
-            "down_bits": (bool(np.any(down < FLOAT_BITS)), method.down_bits),
-            "failure_probability": (
-                config.failure_probability > 0,
-                config.failure_probability,
-            ),
-            "drop_late": (config.drop_late, config.drop_late),
-        }
-    )
+    method = config.method
+    of_method = {
+        "momentum": bool(np.any(np.asarray(method.momentum) > 0)),
+        "cohort_size": method.cohort_size < config.data.num_clients,
+        "client_weight": method.client_weight == "examples",
+        "down_bits": bool(np.any(np.asarray(method.down_bits) < FLOAT_BITS)),
+    }
+    of_run = {
+        "failure_probability": config.failure_probability > 0,
+        "drop_late": config.drop_late,
+    }
+    return _named(method, of_method) + _named(config, of_run)
 
 
 def said_of(settings: list[str]) -> str:
@@ -87,6 +74,6 @@ def said_of(settings: list[str]) -> str:
     if not settings:
         return ""
     return (
-        "The theorem is of plain SGD by all clients in every round, and leaves out "
+        "The theorem is of plain SGD by all clients in every round, and ignores "
         f"{', '.join(settings)}."
     )

@@ -101,7 +101,7 @@ def variance_factor(config: FedSLConfig, sizes: Sequence[int], bits: int) -> flo
     """
     if bits >= FLOAT_BITS:
         return 0.0
-    levels = float(levels_of(config, jnp.asarray(bits)))
+    levels = int(levels_of(config, jnp.asarray(bits)))
     if config.quantizer_norm == "range":
         fixed = max(max(size - 2, 0) / (2 * levels**2) for size in sizes)
     else:

@@ -162,4 +162,4 @@ def test_what_the_theorem_leaves_out_is_said(tmp_path):
     del kept["left_out"]
     path.write_text(json.dumps(kept))
     picture = pictures._theory(tmp_path)
-    assert picture is not None and "leaves out momentum=0.9." in picture.caption
+    assert picture is not None and "ignores momentum=0.9." in picture.caption

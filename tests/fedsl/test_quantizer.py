@@ -138,7 +138,7 @@ def error_of(config, x, bits):
     return step**2 * float((share * (1 - share)).sum())
 
 
-@pytest.mark.parametrize(("size", "bits"), [(3, 2), (9, 4), (30, 2)])
+@pytest.mark.parametrize(("size", "bits"), [(3, 2), (9, 4), (1000, 2)])
 @every_form
 def test_no_tensor_errs_by_more_than_the_factor_says(norm, levels, bits, size):
     """Searched for: two extreme entries, zeros, and others all alike."""
@@ -165,7 +165,7 @@ def test_no_tensor_errs_by_more_than_the_factor_says(norm, levels, bits, size):
 def test_the_factor_of_the_range_is_reached():
     """Two entries apart, the rest at 0, half-way between two levels."""
     config = config_of("range", "2^b")
-    for size, bits in ((3, 2), (50, 2), (1000, 4)):
+    for size, bits in ((3, 2), (1000, 2), (1000, 4)):
         x = np.zeros(size)
         x[:2] = 1.0, -1.0
         reached = error_of(config, x, bits) / (x @ x)
