@@ -97,6 +97,7 @@ def test_it_stops_after_the_call_that_runs_and_goes_on(
     assert undisturbed <= len(rounds) <= undisturbed + 2 * 10  # calls begin small
 
 
+@pytest.mark.slow
 def test_a_kill_costs_what_came_after_the_last_checkpoints(
     whole, tmp_path, monkeypatch
 ):
