@@ -1,5 +1,6 @@
 """What a process of the suite takes: programs are let go, and a limit is kept."""
 
+import ctypes
 import gc
 import os
 from pathlib import Path
@@ -38,10 +39,21 @@ def footprint() -> Footprint:
     return Footprint(resident, peak, maps.read_text().count("\n"))
 
 
+def settle() -> None:
+    """Gives the system back what nothing refers to any more.
+
+    After a compilation the C library keeps the better part of what LLVM has freed.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
+    if trim is not None:
+        trim(0)
+
+
 def let_go() -> None:
     """Programs that JAX holds for functions which may be called again."""
     jax.clear_caches()
-    gc.collect()
+    settle()
 
 
 _after_modules: list[Footprint] = []

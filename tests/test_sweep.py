@@ -9,7 +9,7 @@ import pytest
 from fedjax_sl.federation import clients
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.sweep import results, sweep
-from tests.footprint import footprint
+from tests.footprint import footprint, settle
 from tests.worlds import assert_close, tiny_cohort, tiny_model
 
 
@@ -103,14 +103,15 @@ def test_programs_of_a_sweep_are_let_go(key):
         for _ in range(3)
     ]
     shared = (np.ones(7, np.float32),)
-    seen = []
+    programs, taken = [], []
     for place, result in results(run, points, shared=shared, at_a_time=2):
         np.testing.assert_allclose(result, 7 * points[place][0] ** 2 * 10, rtol=1e-5)
         if place % 3 == 2:
-            seen.append((len(client.live_executables()), footprint()))
-    programs = [count for count, _ in seen]
-    assert len(seen) == structures
-    assert max(programs) == programs[1]
-    taken = [taken for _, taken in seen]
-    assert taken[-1].maps < taken[1].maps + structures
-    assert taken[-1].resident < taken[1].resident + 1e6 * structures
+            programs.append(len(client.live_executables()))
+        if place in (5, 3 * structures - 1):
+            settle()
+            taken.append(footprint())
+    assert len(programs) == structures and max(programs) == programs[1]
+    second, last = taken
+    assert last.maps < second.maps + structures
+    assert last.resident < second.resident + 1e6 * structures
