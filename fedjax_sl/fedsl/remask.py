@@ -46,7 +46,11 @@ def masks(
     mask = keep_mask(
         scores, ratio, granularity=config.granularity, scope=config.prune_scope
     )
-    mask = couple_inputs(mask) if config.granularity == "filter" else mask
+    if hard:
+        mask = without_zeros(mask, params)
+    if config.granularity == "weight":
+        return mask
+    mask = couple_inputs(mask)
     return without_zeros(mask, params) if hard else mask
 
 
