@@ -95,11 +95,15 @@ def test_it_goes_on_where_it_stopped(swept, tmp_path, capsys):
     assert f"{copy} is in use" in said
 
 
-def test_another_channel_takes_no_training(swept, capsys):
+def test_another_channel_takes_no_training(swept, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
     def columns(*options):
         main(["compare", str(swept), "--target", "0.01", *options])
         rows = re.findall(
-            r"^ *run-\d+ \+1 +(\d+) .* 2/2 +(.*)$", capsys.readouterr().out, re.M
+            r"^ *run-\d+ \+1 +\S+ +(\d+) .* 2/2 +(.*)$",
+            capsys.readouterr().out,
+            re.M,
         )
         number = r"(?:^|(?<= ))[\d.]+(?:e\+\d+)?"
         return {
@@ -242,7 +246,7 @@ def test_a_half_written_line_is_left_out(swept, tmp_path, capsys):
     whole = (swept / "run-0000/metrics.jsonl").read_text()
     copy = damaged(swept, tmp_path, "metrics.jsonl", whole[:-20])
     with pytest.warns(UserWarning, match="half written"):
-        main(["compare", str(copy)])
+        main(["compare", str(copy), "--target", "0.01"])
     assert "1/1" in capsys.readouterr().out
 
 
@@ -305,7 +309,7 @@ def test_an_empty_folder(tmp_path, capsys):
 def test_a_suggestion_is_the_cheapest_that_reaches_the_target(swept, capsys):
     main(["suggest", str(swept), "--target", "0.01", "--by", "bits"])
     said = capsys.readouterr().out
-    assert re.search(r"least bits: bits 6\b", said)
+    assert re.search(r"least bits: FedLP-Q, bits 6\b", said)
     assert "measured in these runs" in said
     said = refused(["suggest", swept, "--target", "1"], capsys)
     assert "no setting reaches it" in said and "highest accuracy" in said
