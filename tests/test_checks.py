@@ -28,6 +28,7 @@ GIVEN = {
     "like": {"block": {"kernel": np.ones(2, np.float32)}},
     "x": np.ones((2, 2), np.float32),
     "displacement": np.ones(2),
+    "num_clients": 2,
 }
 """Arguments of functions that look at them before their choices; others are None."""
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from fedjax_sl.checks import check_choice
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.fedlpq import submodel
 from fedjax_sl.fedlpq.config import Head
@@ -28,6 +29,7 @@ def kept_size(
     Returns:
       Entries; 0 where all train the whole network.
     """
+    check_choice("head", head, Head)
     if head == "reset":
         return 0
     shapes = [submodel.template(one, input_shape) for one in models]

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from fedjax_sl.checks import check_choice
+
 
 Init = Literal["he", "torch"]
 
@@ -30,6 +32,7 @@ def uniform(fan_in: int) -> Any:
 
 def conv_initializers(init: Init, fan_in: int) -> tuple[Any, Any]:
     """Of a convolution's kernel and bias."""
+    check_choice("init", init, Init)
     if init == "torch":
         return uniform(fan_in), uniform(fan_in)
     return nn.initializers.he_normal(), nn.initializers.zeros
@@ -37,6 +40,7 @@ def conv_initializers(init: Init, fan_in: int) -> tuple[Any, Any]:
 
 def dense(x: jax.Array, features: int, init: Init, name: str) -> jax.Array:
     """A dense layer of that name on `[B, F]`, inside a Flax module: `[B, features]`."""
+    check_choice("init", init, Init)
     if init == "torch":
         draw = uniform(x.shape[-1])
         return nn.Dense(features, kernel_init=draw, bias_init=draw, name=name)(x)
