@@ -62,7 +62,8 @@ def masks_of(params, scores, ratio, granularity, scope, restore):
         kept = ranked(ranks, ratio, scope)
         return mask | {n: kept[n] & alive[n] for n in kept}
     lives = {n: a.any((0, 1, 2)) for n, a in alive.items()}
-    sums = {n: np.where(lives[n], s.sum((0, 1, 2)), -np.inf) for n, s in scores.items()}
+    living = {n: np.where(alive[n], s, 0.0).sum((0, 1, 2)) for n, s in scores.items()}
+    sums = {n: np.where(lives[n], s, -np.inf) for n, s in living.items()}
     inputs = np.True_
     for name, high in ranked(sums, ratio, scope).items():
         filters = high & lives[name]

@@ -19,13 +19,15 @@ QUICK = (1, 7, 23)
 """Rows that are compared without `slow`: between them all three ways of acting."""
 
 
-def decided_by_rounding(row, name):
-    """Whether Adam makes steps of a gradient that is 0 but for rounding.
+def tolerance(row, name):
+    """How close a number must be.
 
-    A batch norm takes away whatever the bias before it adds.
+    A batch norm takes away whatever the bias before it adds, so that its gradient is 0
+    but for rounding; Adam makes steps of that, which nothing but running means sees.
     """
-    noise = row["norm"] == "batch" and row["optimizer"] == "adam"
-    return noise and name.endswith("conv/bias")
+    if row["norm"] != "batch" or row["optimizer"] != "adam":
+        return TOLERANCE
+    return 1.0 if name.endswith("conv/bias") else 10 * TOLERANCE
 
 
 def numbered(rows, quick):
@@ -40,14 +42,14 @@ def numbered(rows, quick):
 def test_all_is_as_in_the_reference(row):
     """Parameters, statistics, optimisers, masks, scores, losses, logits."""
     for t, name, theirs, mine in played(row):
-        if not decided_by_rounding(row, name):
-            np.testing.assert_allclose(
-                np.asarray(theirs, float),
-                np.asarray(mine, float),
-                rtol=TOLERANCE,
-                atol=TOLERANCE,
-                err_msg=f"round {t}, {name}, {row}",
-            )
+        close = tolerance(row, name)
+        np.testing.assert_allclose(
+            np.asarray(theirs, float),
+            np.asarray(mine, float),
+            rtol=close,
+            atol=close,
+            err_msg=f"round {t}, {name}, {row}",
+        )
 
 
 def test_the_rows_have_every_pair_that_makes_sense():
