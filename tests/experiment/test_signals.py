@@ -10,6 +10,7 @@ import pytest
 
 from fedjax_sl.experiment import stopping
 from fedjax_sl.experiment.stopping import ONE_REQUEST, stop_requests
+from tests.hanging import in_good_time  # noqa: F401
 
 
 TINY = [
@@ -106,6 +107,7 @@ def test_after_any_time(tmp_path, number):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_good_time")
 def test_twice_while_a_program_is_compiled(tmp_path):
     """The first is heard, the second obeyed, before the compiler is done."""
     process = started(
@@ -115,7 +117,7 @@ def test_twice_while_a_program_is_compiled(tmp_path):
         XLA_FLAGS="",
     )
     assert process.stdout is not None and process.stderr is not None
-    while "Compiling jit(segment)" not in process.stderr.readline():
+    while "Compiling jit(some_rounds)" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     while "once more to stop at once" not in process.stdout.readline():
@@ -123,7 +125,7 @@ def test_twice_while_a_program_is_compiled(tmp_path):
     time.sleep(1.5 * ONE_REQUEST)
     process.send_signal(signal.SIGINT)
     _, wrong = assert_ended(process, signal.SIGINT)
-    assert "Finished XLA compilation of jit(segment)" not in wrong
+    assert "Finished XLA compilation of jit(some_rounds)" not in wrong
 
 
 @pytest.mark.parametrize("one_request, ends", [(1e9, 0), (0.0, 1)])
