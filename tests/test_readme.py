@@ -2,9 +2,23 @@
 
 import re
 import runpy
+import shlex
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from fedjax_sl.experiment import (
+    bound_command,
+    cost,
+    privacy_command,
+    run_command,
+    selection,
+    suggest_bound,
+    sweep_command,
+)
+from fedjax_sl.experiment.cli import COMMANDS
+from fedjax_sl.experiment.config import FedSLRun, to_json
 
 
 ROOT = Path(__file__).parents[1]
@@ -24,24 +38,55 @@ def test_the_examples_run():
     assert names["back"].level.tolist() == names["layer"].level.tolist()
 
 
-def test_every_folder_is_made_before_it_is_read():
-    """By an earlier command, as one types them from top to bottom."""
+def commands():
+    """What the README has typed, from top to bottom, as lists of words."""
     blocks = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
     text = "\n".join(blocks).replace("\\\n", " ")
+    return [shlex.split(line, comments=True) for line in text.splitlines()]
+
+
+def test_every_folder_is_made_before_it_is_read():
+    """By an earlier command, as one types them from top to bottom."""
     made, read = set(), []
     demo = re.search("--folder (runs/\\S+)", (ROOT / "Makefile").read_text())
-    for command in re.sub("#.*", "", text).splitlines():
-        if command.startswith("make demo"):
+    for words in commands():
+        if words[:2] == ["make", "demo"]:
             made.add(demo[1])
-        words = command.split()
         if words[:1] != ["fedjax-sl"]:
             continue
         folders = [word for word in words if word.startswith("runs/")]
         if words[1] in ("run", "sweep") and "--init-from" not in words:
             made.update(folders)
         read += folders
-        assert made.issuperset(folders), command
+        assert made.issuperset(folders), words
     assert {"runs/demo"} < set(read)
+
+
+class Understood(Exception):
+    """An option was parsed; what it asks for would begin now."""
+
+
+def test_every_command_is_understood(tmp_path, monkeypatch):
+    def begin(*_, **__):
+        raise Understood
+
+    monkeypatch.chdir(tmp_path)
+    demo = tmp_path / "runs/demo"
+    demo.mkdir(parents=True)
+    (demo / "config.json").write_text(to_json(FedSLRun().resolved()))
+    for module, name in (
+        *((m, "prepare") for m in (run_command, bound_command, suggest_bound)),
+        *((m, "find") for m in (selection, privacy_command)),
+        *((cost, n) for n in ("cut_costs", "networks")),
+        (sweep_command, "jobs_of"),
+    ):
+        monkeypatch.setattr(module, name, begin)
+    asked = [words[1:] for words in commands() if words[:1] == ["fedjax-sl"]]
+    assert {name for name, *_ in asked} == set(COMMANDS)
+    for name, *arguments in asked:
+        helped = "--help" in arguments
+        with pytest.raises(SystemExit if helped else Understood):
+            COMMANDS[name](arguments, Console(quiet=True))
 
 
 def test_the_table_of_fields_is_that_of_the_code():
