@@ -18,10 +18,10 @@ def test_clients_one_after_another_learn_by_default(tmp_path, options):
     folder = tmp_path / "run"
     small = ["--model.width", "0.125", "--model.cut", "2", "--method.bits", "32"]
     main(
-        ["run", "fedsl", *small, *options, "--rounds", "40", "--eval-every", "20"]
+        ["run", "fedsl", *small, *options, "--rounds", "20", "--eval-every", "20"]
         + ["--folder", str(folder)]
     )
     config = json.loads((folder / "config.json").read_text())["method"]
     assert config["learning_rate"] is not None
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["best_test_accuracy"] > 0.5
+    assert summary["best_test_accuracy"] > 0.3
