@@ -68,11 +68,14 @@ def test_variance_falls_with_the_square_of_the_levels(key):
     np.testing.assert_allclose(ratios, [(63 / 31) ** 2, (127 / 63) ** 2], rtol=0.1)
 
 
+compiled = jax.jit(quantize, static_argnames="norm")  # once for each shape
+
+
 @pytest.mark.parametrize("norm", NORMS)
 @given(x=tensors, levels=st.integers(1, 255))
 @settings(max_examples=examples(40))
 def test_codes_fit_and_keep_signs(norm, x, levels):
-    quantized = quantize(jax.random.key(3), jnp.array(x), levels=levels, norm=norm)
+    quantized = compiled(jax.random.key(3), jnp.array(x), levels=levels, norm=norm)
     level = np.asarray(quantized.level)
     assert level.dtype == np.int32
     assert np.abs(level).max() <= levels
