@@ -80,7 +80,7 @@ def test_a_weight_that_becomes_0_is_no_update(key, relay):
         HARD,
         learning_rate=0.0,
         max_update_norm=1e-3,
-        average_over="keepers",
+        average_over="all" if relay else "keepers",
         client_update="relay" if relay else "parallel",
     )
     states, metrics = play(config, key, 2)
@@ -92,9 +92,7 @@ def test_a_weight_that_becomes_0_is_no_update(key, relay):
 
 def test_an_absent_or_rejected_client_leaves_its_zeros_to_itself(key):
     """Its mask is nobody's business in a relay: the model is handed on as it was."""
-    config = dataclasses.replace(
-        HARD, client_update="relay", average_over="keepers", max_update_norm=1e-9
-    )
+    config = dataclasses.replace(HARD, client_update="relay", max_update_norm=1e-9)
     states, metrics = play(config, key, 1)
     assert metrics[0].left_out.all()
     assert_equal(states[1].client, states[0].client)

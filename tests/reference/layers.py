@@ -89,8 +89,12 @@ def known_norm(p, x, running):
     return affine(p, (x - running["mean"]) / deviation, lambda dy: dy / deviation)
 
 
-def max_pool(x):
-    """The largest entry of each 2x2 window; equal ones share the gradient."""
+def max_pool(x, first=False):
+    """The largest entry of each 2x2 window.
+
+    Of equal entries all share the gradient, or the first receives it. Both are right,
+    and the two differ wherever pruning leaves a channel with nothing but its bias.
+    """
     height, width = x.shape[1] // 2, x.shape[2] // 2
     even = x[:, : 2 * height, : 2 * width]
     windows = even.reshape(len(x), height, 2, width, 2, x.shape[3])
@@ -98,6 +102,10 @@ def max_pool(x):
 
     def back(dy):
         won = windows == y
+        if first:
+            rows = np.moveaxis(won, 3, 2).reshape(len(x), height, width, 4, -1)
+            only = rows & (np.cumsum(rows, 3) == 1)
+            won = np.moveaxis(only.reshape(len(x), height, width, 2, 2, -1), 2, 3)
         shares = won / won.sum((2, 4), keepdims=True) * dy.reshape(y.shape)
         dx = np.zeros_like(x)
         dx[:, : 2 * height, : 2 * width] = shares.reshape(even.shape)

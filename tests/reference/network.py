@@ -4,6 +4,8 @@ A network is a list of `(kind, name)`; its parameters and statistics are flat di
 arrays such as `stage_00/conv/kernel`.
 """
 
+from functools import partial
+
 import numpy as np
 
 from tests.reference import layers
@@ -30,8 +32,9 @@ def applied(kind, p, x, weight, running):
         return *layers.known_norm(p, x, running), {}
     if kind == "batch":
         return layers.batch_norm(p, x, weight)
-    if kind in ("pool", "relu"):
-        return *{"pool": layers.max_pool, "relu": layers.relu}[kind](x), {}
+    if kind in ("pool", "pool_first", "relu"):
+        pool = partial(layers.max_pool, first=kind == "pool_first")
+        return *(layers.relu if kind == "relu" else pool)(x), {}
     layer = {"conv": layers.conv, "group": layers.group_norm, "dense": layers.dense}
     return *layer[kind](p, x), {}
 
@@ -74,6 +77,9 @@ def moved(running, batch):
 def vgg(norm, pooled, classifier=1):
     """Stages of convolution, norm, pooling and ReLU, then dense layers.
 
+    A norm and the pooling after it are one operation of the package, in which equal
+    entries share their gradient; a pooling alone gives it to the first.
+
     Args:
       norm: "group", "batch" or "none".
       pooled: for each convolution, whether a pooling follows.
@@ -82,12 +88,12 @@ def vgg(norm, pooled, classifier=1):
     Returns:
       A list of layers for each stage.
     """
-    stages = []
+    stages, kind = [], "pool_first" if norm == "none" else "pool"
     for number, pool in enumerate(pooled):
         name = f"stage_{number:02d}"
         stage = [("conv", f"{name}/conv")]
         stage += [(norm, f"{name}/norm")] if norm != "none" else []
-        stages.append(stage + [("pool", "")] * pool + [("relu", "")])
+        stages.append(stage + [(kind, "")] * pool + [("relu", "")])
     for number in range(len(pooled), len(pooled) + classifier):
         stage = [("dense", f"stage_{number:02d}/dense")]
         last = number == len(pooled) + classifier - 1

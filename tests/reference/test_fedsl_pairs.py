@@ -30,17 +30,8 @@ def tolerance(row, name):
     return 1.0 if name.endswith("conv/bias") else 10 * TOLERANCE
 
 
-OPEN = {
-    12: "in round 3 of a relay with Adam and a common mask, 8 of 432 weights differ; "
-    "whether rounding or one of the two is to blame is not known yet",
-}
-"""Rows that do not agree, and what is known of them."""
-
-
 def numbered(rows, quick):
     marks = [() if n in quick else pytest.mark.slow for n in range(len(rows))]
-    for n, reason in OPEN.items():
-        marks[n] = [pytest.mark.slow, pytest.mark.xfail(reason=reason)]
     return [
         pytest.param(row, id=str(n), marks=mark)
         for n, (row, mark) in enumerate(zip(rows, marks, strict=True))

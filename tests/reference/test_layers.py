@@ -21,7 +21,7 @@ def drawn(net, rng):
             channels = 3
         if kind in ("group", "batch"):
             shapes |= {f"{name}/scale": (channels,), f"{name}/bias": (channels,)}
-        side = side // 2 if kind == "pool" else side
+        side = side // 2 if kind.startswith("pool") else side
         if kind == "dense":
             shapes |= {f"{name}/kernel": (channels * side**2, 3), f"{name}/bias": (3,)}
     return {n: rng.normal(size=s) for n, s in shapes.items()}
