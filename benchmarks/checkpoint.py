@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 from statistics import median
 
-from fedjax_sl.experiment.checkpoint import Checkpoint, Checkpoints
-from fedjax_sl.experiment.config import FedLPQRun, FedSLRun, ModelConfig, Run
-from fedjax_sl.experiment.job import Job, prepare
-from fedjax_sl.experiment.record import Keeping
-from fedjax_sl.experiment.stretches import stretches
-from fedjax_sl.experiment.training import programs_of
+from fedjax_sl.configs.run_config import FedLPQRun, FedSLRun, ModelConfig, Run
+from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints
+from fedjax_sl.runs.build import Job, prepare
+from fedjax_sl.runs.loop import programs_of
+from fedjax_sl.runs.recorder import Keeping
+from fedjax_sl.runs.segments import stretches
 
 
 def megabytes(folder: Path) -> float:

@@ -18,7 +18,7 @@ from statistics import median
 import jax
 import jax.numpy as jnp
 
-from fedjax_sl.models.conv import LOWERINGS, Lowering, choose, conv
+from fedjax_sl.layers.conv import LOWERINGS, Lowering, choose, conv
 
 
 SHAPES = {

@@ -25,7 +25,7 @@ def compiled(batch: int, preference: Literal["u"] | None = None):
     from fedjax_sl.algorithm import Cohort, Examples
     from fedjax_sl.federation import clients
     from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
-    from fedjax_sl.models.cnn import COMPLEXITIES, cifar_cnn
+    from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, cifar_cnn
 
     config = FedLPQConfig(optimizer="sgd", learning_rate=0.01, preference=preference)
     models = [cifar_cnn(complexity=complexity) for complexity in COMPLEXITIES]

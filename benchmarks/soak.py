@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from fedjax_sl.experiment.folder import read_lines
+from fedjax_sl.records.run_folder import read_lines
 
 
 RUN = [

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.experiment.config import (
+from fedjax_sl.configs.run_config import (
     CNNConfig,
     DataConfig,
     FedLPQRun,

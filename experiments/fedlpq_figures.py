@@ -24,13 +24,13 @@ from experiments.fedlpq_setting import (
 )
 from experiments.script import RESULTS, run_main
 from fedjax_sl import Partition, cifar_cnn
-from fedjax_sl.analysis.bounds import code_length, code_length_bound, entropy
 from fedjax_sl.compression import quantize_tree
-from fedjax_sl.compression.units import to_units
+from fedjax_sl.compression.code_length import code_length, code_length_bound, entropy
+from fedjax_sl.compression.layers import to_units
+from fedjax_sl.config_base import optimizer_named
 from fedjax_sl.data import draw_epochs
-from fedjax_sl.experiment.folder import append_lines, read_lines, resume_lines
 from fedjax_sl.fedlpq.train import local_epochs
-from fedjax_sl.settings import optimizer_named
+from fedjax_sl.records.run_folder import append_lines, read_lines, resume_lines
 
 
 matplotlib.use("Agg")

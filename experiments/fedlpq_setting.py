@@ -23,7 +23,7 @@ from fedjax_sl import (
 )
 from fedjax_sl.data import dirichlet, iid
 from fedjax_sl.federation import clients
-from fedjax_sl.models.cnn import COMPLEXITIES
+from fedjax_sl.models.fedlp_cnn import COMPLEXITIES
 from fedjax_sl.simulation import simulate
 
 

@@ -25,8 +25,8 @@ from experiments.fedlpq_setting import (
     world,
 )
 from experiments.script import RESULTS, run_main
-from fedjax_sl.analysis.traffic import traffic
-from fedjax_sl.experiment.folder import append_lines, resume_lines, write_text
+from fedjax_sl.records.run_folder import append_lines, resume_lines, write_text
+from fedjax_sl.traffic import traffic
 
 
 matplotlib.use("Agg")

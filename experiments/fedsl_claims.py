@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.fedsl_setting import CUTS, EVERYTHING, TECHNIQUES, settings
-from fedjax_sl.experiment.groups import interval
+from fedjax_sl.reports.groups import interval
 
 
 Rows = Sequence[dict[str, Any]]

@@ -25,8 +25,8 @@ from experiments.fedsl_setting import (
     WIDTHS,
     Scale,
 )
-from fedjax_sl.experiment.folder import write_text
-from fedjax_sl.experiment.groups import interval
+from fedjax_sl.records.run_folder import write_text
+from fedjax_sl.reports.groups import interval
 
 
 Question = dict[Any, dict[str, Any]]

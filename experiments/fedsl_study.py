@@ -17,8 +17,8 @@ from rich.console import Console
 from experiments.fedsl_reading import verdicts, write_reading
 from experiments.fedsl_setting import FULL, REDUCED, Scale, config_of, points
 from experiments.script import RESULTS, run_main
-from fedjax_sl.experiment.folder import append_lines, resume_lines
-from fedjax_sl.experiment.side_by_side import Outcome, outcomes
+from fedjax_sl.records.run_folder import append_lines, resume_lines
+from fedjax_sl.runs.side_by_side import Outcome, outcomes
 
 
 NAME = "fedsl_study"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from fedjax_sl.experiment.exit_codes import report
+from fedjax_sl.cli.exit_codes import report
 
 
 RESULTS = Path(__file__).parent / "results"

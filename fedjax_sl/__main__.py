@@ -1,12 +1,12 @@
 """`fedjax-sl` and `python -m fedjax_sl`: Ctrl-C is obeyed before JAX is imported."""
 
-from fedjax_sl.experiment.signals import end, obeying
+from fedjax_sl.runs.signals import end, obeying
 
 
 def main() -> None:
-    """Entry point; see `experiment.cli.main`."""
+    """Entry point; see `cli.main`."""
     with obeying(end):
-        from fedjax_sl.experiment.cli import main
+        from fedjax_sl.cli.main import main
 
         main()
 

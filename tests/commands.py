@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedjax_sl.experiment.cli import main
+from fedjax_sl.cli.main import main
 
 
 PATIENCE = 3000

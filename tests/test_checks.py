@@ -55,11 +55,11 @@ def choices_of_functions():
 
 def is_config(found):
     """Dataclasses that a program constructs; tyro checks the options of commands."""
-    of_a_run = found.__module__.endswith((".config", ".visits"))
+    room = found.__module__.split(".")[1]
     return (
         dataclasses.is_dataclass(found)
         and not issubclass(found, nn.Module)
-        and (of_a_run or ".experiment." not in found.__module__)
+        and room not in ("records", "runs", "cli")
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from experiments import fedlpq_figures, fedlpq_setting, fedlpq_table
 from fedjax_sl.data import Dataset, iid
-from fedjax_sl.experiment.folder import read_lines
+from fedjax_sl.records.run_folder import read_lines
 
 
 TINY = dataclasses.replace(

@@ -11,7 +11,7 @@ from experiments import fedsl_study
 from experiments.fedsl_claims import claims, finals, targets, until
 from experiments.fedsl_reading import verdicts, write_reading
 from experiments.fedsl_setting import REDUCED, config_of, points, settings
-from fedjax_sl.experiment.folder import read_lines
+from fedjax_sl.records.run_folder import read_lines
 
 
 def row(chosen, seed, *, level, pace, noise=0.0):

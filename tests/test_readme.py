@@ -8,17 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fedjax_sl.experiment import (
-    bound_command,
-    cost,
-    privacy_command,
-    run_command,
-    selection,
-    suggest_bound,
-    sweep_command,
-)
-from fedjax_sl.experiment.cli import COMMANDS
-from fedjax_sl.experiment.config import FedSLRun, to_json
+from fedjax_sl.cli import bound, cost, privacy, run, run_selection, suggest_bound, sweep
+from fedjax_sl.cli.main import COMMANDS
+from fedjax_sl.configs.run_config import FedSLRun, to_json
 
 
 ROOT = Path(__file__).parents[1]
@@ -75,10 +67,10 @@ def test_every_command_is_understood(tmp_path, monkeypatch):
     demo.mkdir(parents=True)
     (demo / "config.json").write_text(to_json(FedSLRun().resolved()))
     for module, name in (
-        *((m, "prepare") for m in (run_command, bound_command, suggest_bound)),
-        *((m, "find") for m in (selection, privacy_command)),
+        *((m, "prepare") for m in (run, bound, suggest_bound)),
+        *((m, "find") for m in (run_selection, privacy)),
         *((cost, n) for n in ("cut_costs", "networks")),
-        (sweep_command, "jobs_of"),
+        (sweep, "jobs_of"),
     ):
         monkeypatch.setattr(module, name, begin)
     asked = [words[1:] for words in commands() if words[:1] == ["fedjax-sl"]]

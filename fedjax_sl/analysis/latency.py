@@ -16,8 +16,8 @@ from fedjax_sl.analysis.phases import (
     phases_of,
     rates_of,
 )
-from fedjax_sl.analysis.traffic import Record
 from fedjax_sl.checks import check_choice
+from fedjax_sl.traffic import Record
 
 
 class Spent(NamedTuple):

@@ -5,8 +5,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from fedjax_sl.analysis.channel import Channel, gains, rate, watts
-from fedjax_sl.analysis.traffic import Record
 from fedjax_sl.checks import check_choice
+from fedjax_sl.traffic import Record
 
 
 BACKWARD = 2

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedjax_sl.analysis.traffic import Record
 from fedjax_sl.errors import InputError
+from fedjax_sl.traffic import Record
 
 
 EXACT_ORDERS = (1.1, 1.25, 1.5, 1.75, *range(2, 65), 128, 256, 512, 1024)

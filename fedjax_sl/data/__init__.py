@@ -16,8 +16,8 @@ from fedjax_sl.data.partition import (
     pathological,
     shards,
 )
-from fedjax_sl.data.prepared import DataError
 from fedjax_sl.data.sources import Dataset, load
+from fedjax_sl.data.tfds import DataError
 
 
 __all__ = [

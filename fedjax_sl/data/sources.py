@@ -8,16 +8,16 @@ import numpy as np
 from PIL import Image
 
 from fedjax_sl.checks import check_integer, check_types
+from fedjax_sl.config_base import pytree
 from fedjax_sl.data.cache import cache_folder, cached
 from fedjax_sl.data.checks import check_examples
-from fedjax_sl.data.prepared import (
+from fedjax_sl.data.tfds import (
     DataError,
     decode,
     open_prepared,
     pick_split,
     to_uint8,
 )
-from fedjax_sl.settings import pytree
 
 
 @pytree

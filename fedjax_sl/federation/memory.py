@@ -19,6 +19,7 @@ from typing import Any
 import jax
 
 from fedjax_sl.checks import check_choice
+from fedjax_sl.config_base import MappingName
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.clients import (
     ClientMap,
@@ -30,7 +31,6 @@ from fedjax_sl.federation.clients import (
     sharded,
     vmap,
 )
-from fedjax_sl.settings import MappingName
 
 
 RESERVE = 4

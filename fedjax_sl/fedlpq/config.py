@@ -8,10 +8,9 @@ import jax.numpy as jnp
 
 from fedjax_sl.checks import check
 from fedjax_sl.compression.coding import MAX_BITS, Code
+from fedjax_sl.compression.layers import Unit
 from fedjax_sl.compression.quantization import FLOAT_BITS
-from fedjax_sl.compression.units import Unit
-from fedjax_sl.federation.aggregation import ClientWeight
-from fedjax_sl.settings import (
+from fedjax_sl.config_base import (
     IntegerPerClass,
     Number,
     OptimizerName,
@@ -21,6 +20,7 @@ from fedjax_sl.settings import (
     pytree,
     static,
 )
+from fedjax_sl.federation.aggregation import ClientWeight
 
 
 Preference = Literal["1", "3", "5", "u"]

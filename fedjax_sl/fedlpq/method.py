@@ -11,9 +11,10 @@ from flax import linen as nn
 
 from fedjax_sl.algorithm import Algorithm, Cohort, RoundMetrics
 from fedjax_sl.checks import check_integer
+from fedjax_sl.compression.layers import per_leaf
 from fedjax_sl.compression.pruning import draw_layers
 from fedjax_sl.compression.quantization import FLOAT_BITS
-from fedjax_sl.compression.units import per_leaf
+from fedjax_sl.config_base import Optimizer, optimizer_named
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import client_weights
@@ -22,6 +23,7 @@ from fedjax_sl.federation.combine import Received, combine
 from fedjax_sl.federation.faults import arrived, sound
 from fedjax_sl.fedlpq import heads, submodel
 from fedjax_sl.fedlpq.cohort import check_cohort, draw
+from fedjax_sl.fedlpq.compute import work
 from fedjax_sl.fedlpq.config import FedLPQConfig, settings_of
 from fedjax_sl.fedlpq.init import initial, templates
 from fedjax_sl.fedlpq.state import LAYERS, LEVELS, NOISE, FedLPQState, Setup
@@ -34,8 +36,6 @@ from fedjax_sl.fedlpq.upload import (
     quantized_layers,
     upload,
 )
-from fedjax_sl.fedlpq.work import work
-from fedjax_sl.settings import Optimizer, optimizer_named
 
 
 class _Client(NamedTuple):

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
+from fedjax_sl.config_base import Optimizer
 from fedjax_sl.federation.clients import ClientMap
 from fedjax_sl.fedlpq.config import FedLPQConfig
-from fedjax_sl.settings import Optimizer
 
 
 COMPLEXITY, HEAD, LAYERS, LEVELS, NOISE = range(5)

@@ -9,8 +9,8 @@ import numpy as np
 from fedjax_sl.algorithm import Link
 from fedjax_sl.checks import check_choice
 from fedjax_sl.compression.coding import NORM_BITS, elias_lengths
+from fedjax_sl.compression.layers import Unit, leaves_of, unit_names, unit_of
 from fedjax_sl.compression.quantization import FLOAT_BITS
-from fedjax_sl.compression.units import Unit, leaves_of, unit_names, unit_of
 from fedjax_sl.fedlpq.config import FedLPQConfig
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.compression.coding import MAX_BITS, message_bits
+from fedjax_sl.compression.layers import from_units, to_units
 from fedjax_sl.compression.quantization import (
     FLOAT_BITS,
     Quantized,
@@ -13,7 +14,6 @@ from fedjax_sl.compression.quantization import (
     levels_from_bits,
     quantize_tree,
 )
-from fedjax_sl.compression.units import from_units, to_units
 from fedjax_sl.federation.combine import clipped
 from fedjax_sl.federation.privacy import noised
 from fedjax_sl.fedlpq.config import FedLPQConfig

@@ -11,9 +11,7 @@ from fedjax_sl.checks import check
 from fedjax_sl.compression.dropout import Per
 from fedjax_sl.compression.pruning import Granularity, Scope, Shape
 from fedjax_sl.compression.quantization import FLOAT_BITS
-from fedjax_sl.errors import InputError
-from fedjax_sl.federation.aggregation import ClientWeight
-from fedjax_sl.settings import (
+from fedjax_sl.config_base import (
     Integer,
     IntegerPerClass,
     Number,
@@ -24,6 +22,8 @@ from fedjax_sl.settings import (
     pytree,
     static,
 )
+from fedjax_sl.errors import InputError
+from fedjax_sl.federation.aggregation import ClientWeight
 
 
 @pytree

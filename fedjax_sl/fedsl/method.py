@@ -8,14 +8,16 @@ import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Algorithm, Cohort, RoundMetrics
 from fedjax_sl.compression.pruning import apply_mask, magnitude_scores
+from fedjax_sl.config_base import Optimizer, optimizer_named
 from fedjax_sl.data.cohort import check_images, draw_minibatches
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import broadcast, client_weights
-from fedjax_sl.fedsl.aggregate import aggregate
+from fedjax_sl.fedsl.compute import work
 from fedjax_sl.fedsl.config import FedSLConfig, settings_of
-from fedjax_sl.fedsl.remask import begin_period, masks
-from fedjax_sl.fedsl.sequence import sequential_step
+from fedjax_sl.fedsl.period_end import aggregate
+from fedjax_sl.fedsl.period_start import begin_period, masks
+from fedjax_sl.fedsl.sequential import sequential_step
 from fedjax_sl.fedsl.state import (
     FedSLState,
     Places,
@@ -24,9 +26,7 @@ from fedjax_sl.fedsl.state import (
 )
 from fedjax_sl.fedsl.step import step
 from fedjax_sl.fedsl.traffic import links
-from fedjax_sl.fedsl.work import work
 from fedjax_sl.models.split import SplitModel
-from fedjax_sl.settings import Optimizer, optimizer_named
 
 
 def _init(setup: Setup, key: jax.Array) -> FedSLState:

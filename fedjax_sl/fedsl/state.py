@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.compression.pruning import Mask, apply_mask
+from fedjax_sl.config_base import Optimizer
 from fedjax_sl.federation.aggregation import weighted_mean
 from fedjax_sl.federation.clients import ClientMap
 from fedjax_sl.fedsl.config import FedSLConfig, usual_rates
 from fedjax_sl.models.split import SplitModel, SplitParams, Variables
-from fedjax_sl.settings import Optimizer
 
 
 DROPOUT, GRADIENT, UPLOAD, DOWNLINK, SCORES, ORDER, NOISE = range(7)

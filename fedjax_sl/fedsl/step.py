@@ -11,6 +11,7 @@ from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.data.cohort import take
 from fedjax_sl.federation.clients import Each, client_keys
 from fedjax_sl.federation.split_grad import SplitGrad, split_grad
+from fedjax_sl.fedsl.bit_allocation import Widths, tensor_bits, widths
 from fedjax_sl.fedsl.config import Settings
 from fedjax_sl.fedsl.cut import cut_with_dropout
 from fedjax_sl.fedsl.quantizer import quantized
@@ -24,7 +25,6 @@ from fedjax_sl.fedsl.state import (
     start_of,
 )
 from fedjax_sl.fedsl.statistics import channels_kept, learnt, statistics_of
-from fedjax_sl.fedsl.widths import Widths, tensor_bits, widths
 from fedjax_sl.models.split import Variables
 
 

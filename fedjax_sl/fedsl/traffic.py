@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.pruning import kept
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.fedsl.bit_allocation import WIDTH_BITS, Widths
+from fedjax_sl.fedsl.compute import scored
 from fedjax_sl.fedsl.config import Settings
 from fedjax_sl.fedsl.mask_bits import mask_bits
 from fedjax_sl.fedsl.quantizer import coded_bits, scales
 from fedjax_sl.fedsl.state import FedSLState, Places, Setup
 from fedjax_sl.fedsl.step import Crossed
-from fedjax_sl.fedsl.widths import WIDTH_BITS, Widths
-from fedjax_sl.fedsl.work import scored
 
 
 def _size(tree) -> int:

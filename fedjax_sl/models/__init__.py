@@ -1,7 +1,7 @@
 """Networks that can be cut in two, and the convolution that they are built on."""
 
-from fedjax_sl.models.cnn import cifar_cnn
-from fedjax_sl.models.conv import conv
+from fedjax_sl.layers.conv import conv
+from fedjax_sl.models.fedlp_cnn import cifar_cnn
 from fedjax_sl.models.split import SplitModel, SplitParams
 from fedjax_sl.models.vgg import split_vgg
 

@@ -15,11 +15,11 @@ from flax import linen as nn
 
 from fedjax_sl.checks import check_choice, check_integer, check_number
 from fedjax_sl.errors import InputError
-from fedjax_sl.models.batch_norm import BatchNorm
-from fedjax_sl.models.conv import Conv, Lowering, Precision
-from fedjax_sl.models.initial import Init, dense
-from fedjax_sl.models.norm import GroupNormRelu
-from fedjax_sl.models.pool import max_pool
+from fedjax_sl.layers.batch_norm import BatchNorm
+from fedjax_sl.layers.conv import Conv, Lowering, Precision
+from fedjax_sl.layers.group_norm import GroupNormRelu
+from fedjax_sl.layers.initializers import Init, dense
+from fedjax_sl.layers.pool import max_pool
 from fedjax_sl.models.split import SplitModel, Stages
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedjax_sl.analysis.complexity import cut_costs
-from fedjax_sl.analysis.savings import heterogeneous, homogeneous, networks
+from fedjax_sl.fedlpq.savings import heterogeneous, homogeneous, networks
 from fedjax_sl.models import cifar_cnn, split_vgg
 from fedjax_sl.models.cost import layer_costs
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fedjax_sl.analysis.channel import Channel, gains, path_gain, rate, watts
 from fedjax_sl.analysis.latency import spent
 from fedjax_sl.analysis.phases import needs
-from fedjax_sl.analysis.traffic import Record, Traffic, without_side
+from fedjax_sl.traffic import Record, Traffic, without_side
 from tests.draws import examples
 
 

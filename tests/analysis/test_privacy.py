@@ -8,7 +8,7 @@ from scipy import integrate, optimize
 from scipy.stats import norm
 
 from fedjax_sl.analysis.privacy import Participation, epsilon, participation
-from fedjax_sl.analysis.traffic import Record, Traffic
+from fedjax_sl.traffic import Record, Traffic
 
 
 def spent(noise, aggregates, most=1, drawn=(10, 100), delta=1e-5):

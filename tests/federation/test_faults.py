@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from fedjax_sl.algorithm import Examples
-from fedjax_sl.analysis.traffic import traffic
 from fedjax_sl.federation.faults import (
     FAULTS,
     corrupting,
@@ -20,6 +19,7 @@ from fedjax_sl.federation.faults import (
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.models import cifar_cnn
+from fedjax_sl.traffic import traffic
 from tests.worlds import (
     SHAPE,
     assert_close,

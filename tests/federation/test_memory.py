@@ -12,7 +12,7 @@ from fedjax_sl.federation.memory import (
 )
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedlpq.memory import client_bytes
-from fedjax_sl.models.cnn import cifar_cnn
+from fedjax_sl.models.fedlp_cnn import cifar_cnn
 
 
 def test_residuals_are_what_autodiff_keeps():

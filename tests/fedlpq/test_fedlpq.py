@@ -10,9 +10,9 @@ import pytest
 from flax import linen as nn
 
 from fedjax_sl.algorithm import Batch
-from fedjax_sl.analysis.traffic import side_information, traffic
 from fedjax_sl.compression import Quantized, draw_layers, encode, message_bits
-from fedjax_sl.compression.units import leaves_of, unit_of
+from fedjax_sl.compression.layers import leaves_of, unit_of
+from fedjax_sl.config_base import optimizer_named
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import weighted_mean
 from fedjax_sl.fedlpq import FedLPQConfig, fedavg, fedlpq
@@ -21,8 +21,8 @@ from fedjax_sl.fedlpq import upload as upload_module
 from fedjax_sl.fedlpq.config import PREFERENCES
 from fedjax_sl.fedlpq.traffic import layers_of
 from fedjax_sl.fedlpq.train import local_epochs
-from fedjax_sl.models.cnn import COMPLEXITIES, ConvBlock, cifar_cnn
-from fedjax_sl.settings import optimizer_named
+from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, ConvBlock, cifar_cnn
+from fedjax_sl.traffic import side_information, traffic
 from tests.worlds import assert_close, batches_of, with_batches
 from tests.worlds import cohort_of as cohort_from
 

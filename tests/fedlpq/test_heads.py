@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from fedjax_sl.experiment import methods
-from fedjax_sl.experiment.checkpoint import Checkpoint, Checkpoints
-from fedjax_sl.experiment.config import FedLPQRun
+from fedjax_sl.configs.run_config import FedLPQRun
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedlpq.memory import head_bytes
-from fedjax_sl.models.cnn import COMPLEXITIES, cifar_cnn
+from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, cifar_cnn
+from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints
+from fedjax_sl.runs import methods
 from tests.fedlpq.test_fedlpq import EXACT, SHAPE, N, cohort_of, networks
 from tests.worlds import assert_close, assert_equal
 

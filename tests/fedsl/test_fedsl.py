@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sl.analysis.traffic import side_information, traffic
 from fedjax_sl.compression import apply_mask, kept
-from fedjax_sl.experiment.config import FedSLRun
+from fedjax_sl.configs.run_config import FedSLRun
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.fedsl.config import usual_rates
 from fedjax_sl.fedsl.state import delivered, rates
+from fedjax_sl.traffic import side_information, traffic
 from tests.worlds import (
     SHAPE,
     assert_close,

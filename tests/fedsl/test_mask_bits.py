@@ -8,19 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sl.analysis.traffic import bits as bits_of
 from fedjax_sl.compression.pruning import magnitude_scores
+from fedjax_sl.config_base import optimizer_named
 from fedjax_sl.federation import clients
 from fedjax_sl.fedsl import FedSLConfig, fedsl
+from fedjax_sl.fedsl.bit_allocation import Widths
+from fedjax_sl.fedsl.compute import scored
 from fedjax_sl.fedsl.config import settings_of
 from fedjax_sl.fedsl.mask_bits import mask_bits
-from fedjax_sl.fedsl.remask import masks
+from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.state import Places, Setup
 from fedjax_sl.fedsl.step import Crossed
 from fedjax_sl.fedsl.traffic import links
-from fedjax_sl.fedsl.widths import Widths
-from fedjax_sl.fedsl.work import scored
-from fedjax_sl.settings import optimizer_named
+from fedjax_sl.traffic import bits as bits_of
 from tests.worlds import tiny_model
 
 

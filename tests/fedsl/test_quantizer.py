@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import differential_evolution
 
-from fedjax_sl.analysis.planning import kinds_of_round
 from fedjax_sl.compression.quantization import exact_variance
 from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.bit_allocation import tensor_bits
 from fedjax_sl.fedsl.quantizer import (
     coded_bits,
     levels_of,
     quantized,
     variance_factor,
 )
-from fedjax_sl.fedsl.widths import tensor_bits
+from fedjax_sl.theory.round_cost import kinds_of_round
 from tests.draws import examples
 from tests.worlds import tiny_model
 

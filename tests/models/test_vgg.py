@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from fedjax_sl.models.batch_norm import BatchNorm
+from fedjax_sl.layers.batch_norm import BatchNorm
 from fedjax_sl.models.split import Stages, apply
 from fedjax_sl.models.vgg import BLOCKS, ConvStage, split_vgg
 from tests.worlds import assert_close, assert_equal

@@ -9,10 +9,10 @@ import numpy as np
 from jax import enable_x64
 
 from fedjax_sl.algorithm import Batch
-from fedjax_sl.compression.units import leaves_of
+from fedjax_sl.compression.layers import leaves_of
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedlpq.submodel import template
-from fedjax_sl.models.cnn import COMPLEXITIES, POOLED, cifar_cnn
+from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, POOLED, cifar_cnn
 from tests.reference import network
 from tests.reference.fedlpq import FedLPQ, Trainee, unit_of
 from tests.reference.package import blank, flags_drawn, flat, jittered

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sl.compression import draw_layers
-from fedjax_sl.compression.units import leaves_of
+from fedjax_sl.compression.layers import leaves_of
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.fedlpq.config import settings_of
 from fedjax_sl.fedlpq.state import LAYERS

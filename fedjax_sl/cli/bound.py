@@ -1,0 +1,134 @@
+"""`fedjax-sl bound`: FedSL's convergence bound, its constants estimated from a run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from fedjax_sl.analysis.fedsl_bound import Constants, Setting, bound, rounds_needed
+from fedjax_sl.cli.options import parse
+from fedjax_sl.cli.presets import option
+from fedjax_sl.configs.foreign_data import warn_of_data
+from fedjax_sl.configs.run_config import FedSLRun, from_json
+from fedjax_sl.errors import InputError
+from fedjax_sl.records import run_folder as folders
+from fedjax_sl.reports import comparison_figures
+from fedjax_sl.runs.build import prepare
+from fedjax_sl.runs.methods import split_model
+from fedjax_sl.theory import bound_curve
+from fedjax_sl.theory.bound_constants import Estimate, estimate
+from fedjax_sl.theory.bound_curve import setting_of
+from fedjax_sl.theory.coverage import check_covered, left_out, said_of
+from fedjax_sl.theory.trajectory import Visits, batches, visited
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """Bound the mean squared gradient of FedSL, term by term."""
+
+    run: Annotated[FedSLRun, tyro.conf.arg(name="")]
+
+    visits: Annotated[Visits, tyro.conf.arg(name="")] = Visits()
+
+    folder: Path | None = None
+    """A finished run: its settings, and its models from first to last. It is run again
+    to see them; bound.json and plots/bound.svg are added to the folder."""
+
+    picture: Path | None = None
+    """An SVG of the bound beside what is measured; with a folder, the one in it."""
+
+    target: float | None = None
+    """Mean squared gradient to reach, > 0; by default twice the floor of the bound."""
+
+    def __post_init__(self):
+        """Checks the ranges."""
+        if self.target is not None and not self.target > 0:
+            raise InputError(f"target={self.target}: expected more than 0.")
+
+
+def _print_constants(constants: Constants, cut: int, console: Console) -> None:
+    table = Table(
+        title=f"Estimated: beta {constants.smoothness:.3g}, gap {constants.gap:.3g}",
+        title_justify="left",
+    )
+    for column in ("layer", "side", "sigma^2", "G^2", "D^2"):
+        table.add_column(column, justify="right")
+    rows = zip(constants.variance, constants.gradient, constants.weight, strict=True)
+    for number, values in enumerate(rows):
+        side = "client" if number < cut else "server"
+        table.add_row(str(number + 1), side, *(f"{value:.3g}" for value in values))
+    console.print(table)
+
+
+def _print_bound(
+    found: Estimate, setting: Setting, asked: Bound, console: Console
+) -> None:
+    terms = bound(found.constants, setting)
+    table = Table(title="Bound on the mean squared gradient", title_justify="left")
+    table.add_column("term")
+    table.add_column("value", justify="right")
+    for name, value in terms._asdict().items():
+        table.add_row(name, f"{value:.4g}")
+    table.add_row("all", f"{terms.total:.4g}")
+    console.print(table)
+    target = asked.target or 2 * (terms.total - terms.start)
+    needed = rounds_needed(found.constants, setting, target)
+    measured = ", ".join(f"{value:.3g}" for value in found.squared_gradient)
+    console.print(
+        f"rounds to {target:.3g}: {needed:g}; squared gradient measured at the points: "
+        f"{measured}. The bound's constants are estimates from these points alone. "
+        + said_of(left_out(asked.run))
+    )
+
+
+def _usual(folder: Path | None) -> Bound:
+    """What is not said otherwise: the run's settings, and some eleven points of it.
+
+    Raises:
+      ValueError: if the folder is not that of a run of FedSL.
+    """
+    if folder is None:
+        return Bound(run=FedSLRun())
+    config = from_json(folder / folders.CONFIG)
+    if not isinstance(config, FedSLRun):
+        raise InputError(f"{folder}: expected a run of fedsl, not {config.algorithm}.")
+    spacing = max(1, config.rounds // 10)
+    visits = Visits(points=config.rounds // spacing + 1, spacing=spacing)
+    return Bound(run=config, visits=visits, folder=folder)
+
+
+def bound_command(arguments: list[str], console: Console) -> None:
+    """Prints constants and terms, and draws them beside what is measured.
+
+    Raises:
+      ValueError: if something asked for is out of range, or the rate above 1 / beta.
+      OSError: if something cannot be read or written.
+    """
+    folder = option(arguments, "--folder")
+    usual = _usual(None if folder is None else Path(folder))
+    asked = parse(Bound, arguments, command="bound", default=usual)
+    check_covered(asked.run)
+    if asked.folder is not None:
+        warn_of_data(asked.run, asked.folder)
+    job = prepare(asked.run)
+    assert isinstance(job.config, FedSLRun)
+    model = split_model(job.config.model, job.train)
+    points = list(visited(job, asked.visits.rounds))
+    found = estimate(model, points, batches(job, asked.visits.batches))
+    setting = setting_of(job.config, model)
+    _print_constants(found.constants, setting.cut, console)
+    _print_bound(found, setting, asked, console)
+    picture = asked.picture
+    if asked.folder is not None:
+        picture = picture or asked.folder / folders.PLOTS / "bound.svg"
+    if picture is None:
+        return
+    beside = bound_curve.theory_of(job.config, setting, asked.visits.rounds, found)
+    if asked.folder is not None:
+        bound_curve.write(beside, asked.folder)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_bytes(comparison_figures.svg(comparison_figures.theory(beside)))
+    console.print(f"theory beside measurement: {picture}", soft_wrap=True)

@@ -1,0 +1,167 @@
+"""`fedjax-sl compare RUN…`: what runs reach, and what it takes over a channel."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.measure import Measurement
+from rich.table import Table
+
+from fedjax_sl.cli.run_selection import UNCHARGED, Selection, select
+from fedjax_sl.errors import InputError
+from fedjax_sl.reports.groups import (
+    Group,
+    Target,
+    at_target,
+    grouped,
+    interval,
+    progress_axis,
+    usual_target,
+)
+from fedjax_sl.reports.labels import METHOD, NONE, titles, words
+
+
+WIDE = Console(width=1000)
+"""To measure how wide a table wants to be."""
+
+LEAST_NAME = 12
+"""Columns that a run's name keeps, however narrow the terminal is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare(Selection):
+    """Compare finished runs over a channel; nothing is trained again."""
+
+    target: float | None = None
+    """Test accuracy to reach, in (0, 1]; by default the highest one that all runs have
+    reached that were ever above chance."""
+
+    def __post_init__(self):
+        """Checks the ranges."""
+        super().__post_init__()
+        if self.target is not None and not 0 < self.target <= 1:
+            raise InputError(f"target={self.target}: expected more than 0, at most 1.")
+
+
+def _shown(values: Sequence[float], *, spread: bool = True) -> str:
+    """The mean, and its interval if there is one and it is wanted."""
+    if not values:
+        return NONE
+    mean, half = interval(values)
+    shown = f"{mean:.3g}" if mean >= 0.1 else f"{mean:.2g}"
+    return shown if np.isnan(half) or not spread else f"{shown} ±{half:.2g}"
+
+
+def _measured(
+    group: Group, target: float, axis: str | None, *, spread: bool
+) -> list[str]:
+    """A group's cells: accuracy, and what reaching the target took."""
+    spent = at_target(group, target)
+    sent = [bits / 1e6 for bits in spent["bits"]]
+    return [
+        _shown(group.final),
+        f"{len(sent)}/{len(group.runs)}",
+        *([_shown(spent[axis], spread=False)] if axis else []),
+        _shown(sent, spread=False),
+        _shown(spent["seconds"], spread=spread),
+        _shown(spent["joules"], spread=spread),
+    ]
+
+
+def table(
+    groups: Sequence[Group],
+    target: Target,
+    names: Sequence[str],
+    *,
+    spread: bool = True,
+) -> Table:
+    """A line for each group.
+
+    Args:
+      groups: of runs.
+      target: accuracy to reach.
+      names: of the settings that are shown.
+      spread: with intervals of seconds and joules, too.
+
+    Returns:
+      The table.
+    """
+    configs = [group.runs[0].config for group in groups]
+    shown = Table(
+        title=f"{titles(configs)} on {configs[0].data.name}: final test accuracy, and "
+        f"what reaching {target.accuracy:.4g} takes (± 95 %)",
+        caption=target.note or None,
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    shown.add_column("run", overflow="fold")
+    axis = progress_axis(groups)
+    progress = [axis] if axis else []
+    measured = ("accuracy", "reached", *progress, "Mbit up", "seconds", "joules")
+    for column in (*names, *measured):
+        left = column == METHOD
+        shown.add_column(column, justify="left" if left else "right", no_wrap=True)
+    for group in groups:
+        label = [group.label[name] for name in names]
+        cells = _measured(group, target.accuracy, axis, spread=spread)
+        shown.add_row(escape(group.name), *label, *cells)
+    return shown
+
+
+def _width(shown: Table) -> int:
+    """Columns that a table takes if nothing of it is wrapped."""
+    return Measurement.get(WIDE, WIDE.options, shown).maximum
+
+
+def show_whole(shown: Table, console: Console, *, spare: int = 0) -> None:
+    """Prints a table; figures are never cut to fit a narrow terminal.
+
+    Args:
+      shown: the table.
+      console: where.
+      spare: columns by which its names may be wrapped.
+    """
+    width = max(console.width, _width(shown) - spare)
+    Console(file=console.file, width=width).print(shown)
+
+
+def show(groups: Sequence[Group], target: Target, console: Console) -> None:
+    """Prints the table of groups; settings that it has no room for are below it."""
+    every = list(groups[0].label)
+    method = [name for name in every if name == METHOD]
+    for names, spread in itertools.product((every, method, []), (True, False)):
+        shown = table(groups, target, names, spread=spread)
+        if _width(shown) <= console.width:
+            break
+    longest = max(len(group.name) for group in groups)
+    show_whole(shown, console, spare=max(0, longest - LEAST_NAME))
+    if below := [name for name in every if name not in names]:
+        console.print("What differs:")
+        for group in groups:
+            line = words({name: group.label[name] for name in below})
+            console.print(f"  {escape(group.name)}: {line}")
+
+
+def compare_command(arguments: list[str], console: Console) -> None:
+    """Prints the table.
+
+    Raises:
+      ValueError: if a folder or an option makes no sense.
+      OSError: if something cannot be read.
+    """
+    asked, runs = select(Compare, arguments, command="compare")
+    if len({run.config.channel for run in runs}) > 1:
+        one = dataclasses.asdict(asked.channel)
+        console.print(f"all over the channel of the first: {one}", soft_wrap=True)
+    if not asked.charge_side:
+        console.print(UNCHARGED)
+    groups = grouped(runs, asked.channel)
+    given = None if asked.target is None else Target(asked.target)
+    show(groups, given or usual_target(groups), console)

@@ -1,0 +1,74 @@
+"""The points of a sweep: every combination of values, and every seed."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from fedjax_sl.configs.run_config import Run
+from fedjax_sl.errors import InputError
+
+
+def parse_axis(text: str) -> tuple[str, list[str]]:
+    """A field and its values, from `FIELD=VALUE,VALUE,...`.
+
+    Raises:
+      ValueError: if it is none.
+    """
+    name, equals, values = text.partition("=")
+    found = [value.strip() for value in values.split(",")]
+    if not (name and equals and all(found)):
+        raise InputError(f"--grid {text}: expected FIELD=VALUE,VALUE,...")
+    if len(set(found)) < len(found):
+        raise InputError(f"--grid {text}: expected each value once.")
+    return name.replace("-", "_"), found
+
+
+def check_field(config: Run, name: str) -> None:
+    """Refuses the name of a field that the configuration lacks.
+
+    Raises:
+      ValueError: if it lacks it, or seeds or channels are asked for in this way.
+    """
+    part: Any = config
+    for word in name.split("."):
+        known = dataclasses.is_dataclass(part) and word in {
+            field.name for field in dataclasses.fields(part)
+        }
+        if not known:
+            raise InputError(f"--grid {name}: unknown field {word!r}.")
+        part = getattr(part, word)
+    if dataclasses.is_dataclass(part):
+        raise InputError(f"--grid {name}: expected a field of it, such as {name}.x.")
+    if name == "seed":
+        raise InputError("--grid seed: expected --seeds.")
+    if name.startswith("channel."):
+        raise InputError(
+            f"--grid {name}: expected it with `compare`, which needs no training."
+        )
+
+
+def combinations(config: Run, axes: Sequence[str]) -> list[list[str]]:
+    """The options that make each combination of the grid's values.
+
+    Args:
+      config: whose fields they are.
+      axes: texts `FIELD=VALUE,...`.
+
+    Returns:
+      Lists of options, the last axis changing fastest.
+
+    Raises:
+      ValueError: if a field is unknown, or given twice.
+    """
+    parsed = [parse_axis(text) for text in axes]
+    names = [name for name, _ in parsed]
+    for name in names:
+        check_field(config, name)
+        if names.count(name) > 1:
+            raise InputError(f"--grid {name}: expected once.")
+    choices = [
+        [[f"--{name.replace('_', '-')}", value] for value in values]
+        for name, values in parsed
+    ]
+    return [sum(chosen, []) for chosen in itertools.product(*choices)]

@@ -1,0 +1,93 @@
+"""`fedjax-sl privacy RUN…`: what differential privacy clients had, without training."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from fedjax_sl.analysis.privacy import epsilon, participation
+from fedjax_sl.cli.compare import show_whole
+from fedjax_sl.cli.options import parse
+from fedjax_sl.configs.run_config import FedSLRun
+from fedjax_sl.errors import InputError
+from fedjax_sl.records.finished_run import Finished, find, read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Privacy:
+    """Count the privacy that the updates of finished runs had; nothing is trained."""
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Of runs and of sweeps."""
+
+    delta: float = 1e-5
+    """delta, in (0, 1); well below one over the number of clients."""
+
+    def __post_init__(self):
+        """Checks the range, and that there is something to read."""
+        if not self.folders:
+            raise InputError("no folder: expected that of a run or of a sweep.")
+        if not 0 < self.delta < 1:
+            raise InputError(f"delta={self.delta}: expected a number in (0, 1).")
+
+
+def _row(run: Finished, delta: float) -> list[str]:
+    method, took_part = run.config.method, participation(run.record)
+    clients = run.config.data.num_clients
+    noise = method.noise_multiplier or 0.0
+    found = epsilon(
+        noise,
+        took_part,
+        cohort_size=run.config.cohort_size,
+        num_clients=clients,
+        delta=delta,
+    )
+    return [
+        run.folder.name,
+        f"{noise:g}",
+        f"{run.config.cohort_size}/{clients}",
+        str(took_part.aggregates),
+        str(took_part.most),
+        *("∞" if math.isinf(value) else f"{value:.3g}" for value in found),
+    ]
+
+
+def privacy_command(arguments: list[str], console: Console) -> None:
+    """Prints the table.
+
+    Raises:
+      ValueError: if a folder or an option makes no sense, or the library is missing.
+      OSError: if something cannot be read.
+    """
+    asked = parse(Privacy, arguments, command="privacy")
+    runs = [read(folder) for folder in find(asked.folders)]
+    shown = Table(
+        title=f"epsilon of client-level differential privacy at delta {asked.delta:g}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    columns = ("run", "z", "K/N", "aggregates", "of one client")
+    for column in (*columns, "models", "as Poisson", "messages"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    for run in runs:
+        shown.add_row(*_row(run, asked.delta))
+    show_whole(shown, console)
+    console.print(
+        "models: for whoever sees every model and is not told who took part; as "
+        "Poisson: the same, had each client taken part by chance; messages: for "
+        "whoever sees every update and whose it is.",
+        soft_wrap=True,
+    )
+    if any(isinstance(run.config, FedSLRun) for run in runs):
+        console.print(
+            "FedSL: of the clients' models where they are aggregated; activations, "
+            "labels, gradients at the cut and masks cross as they are, so that neither "
+            "they nor the server's half are protected.",
+            soft_wrap=True,
+        )

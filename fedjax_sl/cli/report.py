@@ -1,0 +1,147 @@
+"""`fedjax-sl report FOLDER…`: one page about finished runs that needs nothing else."""
+
+import base64
+import dataclasses
+import html
+import json
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+from string import Template
+
+from rich.console import Console
+
+from fedjax_sl import reading
+from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.cli.run_selection import UNCHARGED, Selection, select
+from fedjax_sl.configs.run_config import to_json
+from fedjax_sl.errors import InputError
+from fedjax_sl.records import run_folder as folders
+from fedjax_sl.reports import comparison_figures
+from fedjax_sl.reports.groups import Group, grouped
+from fedjax_sl.reports.labels import titles
+from fedjax_sl.reports.panels import Picture, best, pictures
+from fedjax_sl.reports.results_table import results
+
+
+NARROW = "44rem"
+"""Screens up to this width show pictures of one column."""
+
+MARK = '<meta name="generator" content="fedjax-sl">'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Selection):
+    """Write a page about finished runs, and its pictures."""
+
+    output: Path | None = None
+    """The page; report.html in the folder, or here if there are several."""
+
+
+def _inside(svg: bytes) -> str:
+    """A picture as an address that holds all of it."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+
+
+def _section(picture: Picture, svg: bytes) -> str:
+    shown = f'<img alt="{html.escape(picture.alt)}" src="{_inside(svg)}">'
+    if picture.narrow:
+        other = _inside(comparison_figures.svg(picture.narrow))
+        narrow = f'<source media="(max-width: {NARROW})" srcset="{other}">'
+        shown = f"<picture>{narrow}{shown}</picture>"
+    caption = f"<figcaption>{html.escape(picture.caption)}</figcaption>"
+    return (
+        f"<h2>{html.escape(picture.heading)}</h2>\n<figure>{shown}"
+        f"{caption if picture.caption else ''}</figure>\n"
+    )
+
+
+def _charged(groups: list[Group], charged: bool) -> str:
+    """Whether side information counts, and how much of what went up it is."""
+    if not charged:
+        return UNCHARGED
+    records = [run.record for group in groups for run in group.runs]
+    side = sum(int(one.side.uplink.sum()) for one in records)
+    total = sum(int(one.traffic.uplink.sum()) for one in records)
+    return (
+        "Side information (norms, headers, masks, flags, norm statistics) is counted: "
+        f"{100 * side / max(total, 1):.2g} % of the bits sent up."
+    )
+
+
+def _details(groups: list[Group], channel: Channel) -> str:
+    each = "".join(
+        f"<details><summary>Configuration of {html.escape(name)}</summary>"
+        f"<pre>{html.escape(to_json(group.runs[0].config))}</pre></details>\n"
+        for name, group in zip(comparison_figures.names_of(groups), groups, strict=True)
+    )
+    over = html.escape(json.dumps(dataclasses.asdict(channel), indent=2))
+    return (
+        f"<h2>Settings</h2>\n{each}<details><summary>Channel</summary>"
+        f"<pre>{over}</pre></details>\n"
+    )
+
+
+def _span(values: list[int]) -> str:
+    """Such as "3 to 8"."""
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _page(groups: list[Group], sections: list[str], asked: Report) -> str:
+    runs = [run for group in groups for run in group.runs]
+    configs = [run.config for run in runs]
+    first, value = best(groups)
+    template = resources.files("fedjax_sl.reports").joinpath("report.html")
+    lead = (
+        f"{len(runs)} run{'s' * (len(runs) > 1)} of "
+        f"{_span([run.lines[-1]['round'] for run in runs])} rounds, "
+        f"{_span([one.cohort_size for one in configs])} of "
+        f"{_span([one.data.num_clients for one in configs])} clients a round. Highest "
+        f"mean test accuracy at the end: {value:.4f} ({first})."
+    )
+    return Template(template.read_text()).substitute(
+        title=html.escape(f"{titles(configs)} on {configs[0].data.name}"),
+        lead=html.escape(lead),
+        body=results(groups)
+        + f"<p>{html.escape(_charged(groups, asked.charge_side))}</p>\n"
+        + "".join(sections)
+        + _details(groups, asked.channel),
+        version=metadata.version("fedjax-sl"),
+    )
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        return MARK.encode() in reading.read_bytes(path, most=reading.DESCRIPTION)
+    except (ValueError, OSError):
+        return False
+
+
+def report_command(arguments: list[str], console: Console) -> None:
+    """Writes the page.
+
+    Raises:
+      ValueError: if a folder or an option makes no sense.
+      OSError: if something cannot be read or written.
+    """
+    asked, runs = select(Report, arguments, command="report")
+    alone = asked.folders[0] if len(asked.folders) == 1 else Path()
+    output = asked.output or alone / "report.html"
+    if output.exists() and not _is_report(output):
+        raise InputError(f"{output} is no report: expected another --output.")
+    groups = grouped(runs, asked.channel)
+    drawn = [
+        (one, comparison_figures.svg(one.figure))
+        for one in pictures(groups, asked.channel)
+    ]
+    sections = [_section(picture, svg) for picture, svg in drawn]
+    folders.write_text(output, _page(groups, sections, asked))
+    beside = output.with_suffix("")
+    beside.mkdir(exist_ok=True)
+    for picture, svg in drawn:
+        (beside / f"{picture.name}.svg").write_bytes(svg)
+    console.print(
+        f"{output} ({output.stat().st_size / 1e3:.0f} kB), {beside}/*.svg",
+        soft_wrap=True,
+    )

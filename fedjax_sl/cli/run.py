@@ -1,0 +1,133 @@
+"""`fedjax-sl run [METHOD]`: options, the run, and where its record lies."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Generic, TypeVar
+
+import jax
+import tyro
+from rich.console import Console
+
+from fedjax_sl.cli.options import parse
+from fedjax_sl.cli.presets import start_of
+from fedjax_sl.configs.run_config import FedLPQRun, FedSLRun, Run, from_json
+from fedjax_sl.errors import InputError
+from fedjax_sl.records import opening
+from fedjax_sl.records import run_folder as folders
+from fedjax_sl.records.finished_run import settings
+from fedjax_sl.runs import distributed
+from fedjax_sl.runs.build import prepare
+from fedjax_sl.runs.recorder import Keeping
+from fedjax_sl.runs.run import run
+from fedjax_sl.runs.tracking import Tracking
+
+
+OneRun = TypeVar("OneRun", FedSLRun, FedLPQRun)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCommand(Generic[OneRun]):
+    """Train and evaluate, and leave a folder with the record."""
+
+    run: Annotated[OneRun, tyro.conf.arg(name="")]
+
+    folder: Path | None = None
+    """Where the run is kept; runs/METHOD-DATA-TIME if not given."""
+
+    overwrite: bool = False
+    """Replace an earlier run in the folder."""
+
+    config: Path | None = None
+    """A config.json to start from; options given beside it change it."""
+
+    keeping: Annotated[Keeping, tyro.conf.arg(name="")] = Keeping()
+
+    tracking: Annotated[Tracking, tyro.conf.arg(name="")] = Tracking()
+
+    cluster: Annotated[distributed.Cluster, tyro.conf.arg(name="")] = (
+        distributed.Cluster()
+    )
+
+    def __post_init__(self):
+        """Checks that a run to go on with is named, and is not to be replaced."""
+        if self.keeping.resume and (self.folder is None or self.overwrite):
+            raise InputError("--resume: expected --folder, and no --overwrite.")
+
+
+MAY_CHANGE = ("rounds", "mapping", "chunk", "data.dir")
+"""What a run that goes on may be given anew; rounds may only grow."""
+
+
+def _check_same(stored: Run, asked: Run) -> None:
+    """Refuses to go on with a run as another one."""
+    was, now = settings(stored), settings(asked.resolved())
+    for name, value in was.items():
+        if name not in MAY_CHANGE and now.get(name) != value:
+            raise InputError(
+                f"--resume: {name}={now.get(name)}: expected {value}, as the run was "
+                "started with."
+            )
+    if asked.rounds < stored.rounds:
+        raise InputError(
+            f"--resume: rounds={asked.rounds}: expected at least {stored.rounds}."
+        )
+
+
+def _check_folder(folder: Path, command: RunCommand) -> None:
+    """Refuses a folder that the run may not have."""
+    stored = folder / folders.CONFIG
+    if command.keeping.resume and stored.exists():
+        _check_same(from_json(stored), command.run)
+    else:
+        opening.check(
+            folder, overwrite=command.overwrite, resume=command.keeping.resume
+        )
+    folders.check_free(folder)
+
+
+def run_command(arguments: list[str], console: Console) -> None:
+    """Runs what was asked for.
+
+    Raises:
+      ValueError: if something asked for is out of range or cannot be had.
+      OSError: if something cannot be read or written.
+      Diverged: if a loss is no longer finite.
+      Stopped: if a signal asked for it.
+    """
+    name, rest, default = start_of(arguments)
+    if isinstance(default, FedSLRun):
+        kind, usual = RunCommand[FedSLRun], RunCommand(run=default)
+    else:
+        kind, usual = RunCommand[FedLPQRun], RunCommand(run=default)
+    command = parse(kind, rest, command=f"run {name}", default=usual)
+    config, now = command.run, datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = command.folder or Path("runs") / (
+        f"{name}-{config.data.name.replace('/', '-')}-{now}"
+    )
+    distributed.join(command.cluster)
+    distributed.on_first(partial(_check_folder, folder, command))
+    console = console if distributed.is_first() else Console(quiet=True)
+    job = prepare(config)
+    console.print(
+        f"{config.title} on {job.train.name}: {len(job.train.label)} training and "
+        f"{len(job.test.label)} test images, {config.data.num_clients} clients, "
+        f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    )
+    summary = run(
+        job,
+        folder,
+        console,
+        command.keeping,
+        command.tracking,
+        overwrite=command.overwrite,
+    )
+    if summary is None:
+        return
+    final = summary["final"]
+    console.print(
+        f"test accuracy {final['test_accuracy']:.4f} (majority class "
+        f"{final['majority_rate']:.4f}); {folder}/metrics.jsonl, plots/, summary.json",
+        soft_wrap=True,
+    )

@@ -1,0 +1,67 @@
+"""The finished runs that a command is about, and the channel they are seen over."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+
+from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.cli.options import parse
+from fedjax_sl.errors import InputError
+from fedjax_sl.records.finished_run import Finished, find, read
+from fedjax_sl.traffic import without_side
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What every command about finished runs takes."""
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Of runs and of sweeps."""
+
+    channel: Channel = field(default_factory=Channel)
+
+    charge_side: bool = True
+    """Count side information: norms, headers, masks, layer flags, norm statistics."""
+
+    def __post_init__(self):
+        """Checks that there is something to read."""
+        if not self.folders:
+            raise InputError("no folder: expected that of a run or of a sweep.")
+
+
+UNCHARGED = "Side information is not counted in bits, seconds and joules."
+
+Asked = TypeVar("Asked", bound=Selection)
+
+
+def select(
+    kind: type[Asked], arguments: list[str], *, command: str
+) -> tuple[Asked, list[Finished]]:
+    """Parses a command's options and reads its runs.
+
+    Args:
+      kind: the command's options.
+      arguments: as typed.
+      command: its name.
+
+    Returns:
+      The options, over the first run's channel as far as nothing else was said; the
+      runs, their records without side information if it is not to be counted.
+
+    Raises:
+      ValueError: if a folder or an option makes no sense, or the runs are of different
+        data sets, so that their accuracies cannot be compared.
+      OSError: if something cannot be read.
+    """
+    asked = parse(kind, arguments, command=command)
+    runs = [read(folder) for folder in find(asked.folders)]
+    names = sorted({run.config.data.name for run in runs})
+    if len(names) > 1:
+        raise InputError(f"runs on {' and '.join(names)}: expected one data set.")
+    usual = replace(asked, channel=runs[0].config.channel)
+    asked = parse(kind, arguments, command=command, default=usual)
+    if not asked.charge_side:
+        runs = [run._replace(record=without_side(run.record)) for run in runs]
+    return asked, runs

@@ -1,0 +1,96 @@
+"""`fedjax-sl suggest SWEEP…`: the settings that reach an accuracy at least cost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from rich.console import Console
+
+from fedjax_sl.analysis.pareto import front
+from fedjax_sl.cli.compare import show
+from fedjax_sl.cli.run_selection import UNCHARGED, Selection, select
+from fedjax_sl.cli.suggest_bound import suggest_by_bound
+from fedjax_sl.errors import InputError
+from fedjax_sl.reports.comparison_figures import name_of
+from fedjax_sl.reports.groups import Group, Target, at_target, grouped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggest(Selection):
+    """Choose among the settings of finished sweeps; nothing is trained.
+
+    Without runs, `suggest --bound TARGET` asks FedSL's convergence bound instead; see
+    `suggest --bound 1 --help`.
+    """
+
+    target: float
+    """Test accuracy to reach, in (0, 1]."""
+
+    by: Literal["seconds", "joules", "bits"] = "seconds"
+    """What is to be least: simulated time, energy of the devices, or bits sent up."""
+
+    def __post_init__(self):
+        """Checks the ranges."""
+        super().__post_init__()
+        if not 0 < self.target <= 1:
+            raise InputError(f"target={self.target}: expected more than 0, at most 1.")
+
+
+def reaching(groups: Sequence[Group], target: float) -> list[Group]:
+    """The groups of which every run reaches the accuracy."""
+    return [
+        group
+        for group in groups
+        if len(at_target(group, target)["bits"]) == len(group.runs)
+    ]
+
+
+def best(groups: Sequence[Group], target: float, by: str) -> list[Group]:
+    """Those who reach the accuracy, the cheapest first."""
+    able = reaching(groups, target)
+    return sorted(able, key=lambda group: np.mean(at_target(group, target)[by]))
+
+
+def cheapest_for_each_accuracy(groups: Sequence[Group], by: str) -> list[Group]:
+    """The Pareto front of final accuracy over the cost of the whole run."""
+    cost = np.array([np.mean([getattr(c, by)[-1] for c in g.courses]) for g in groups])
+    gain = np.array([np.mean(group.final) for group in groups])
+    return [groups[place] for place in front(cost, gain)]
+
+
+def suggest_command(arguments: list[str], console: Console) -> None:
+    """Prints the choice, what else reaches the target, and the front.
+
+    With `--bound` there are no runs to choose from, and theory is asked instead.
+
+    Raises:
+      ValueError: if nothing reaches the target, or an option makes no sense.
+      OSError: if something cannot be read.
+    """
+    if any(word.partition("=")[0] == "--bound" for word in arguments):
+        suggest_by_bound(arguments, console)
+        return
+    asked, runs = select(Suggest, arguments, command="suggest")
+    groups = grouped(runs, asked.channel)
+    able = best(groups, asked.target, asked.by)
+    if not able:
+        highest = max(float(c.accuracy.max()) for g in groups for c in g.courses)
+        raise InputError(
+            f"target={asked.target}: no setting reaches it with every seed; the "
+            f"highest accuracy of any run is {highest:.4f}."
+        )
+    show(able, Target(asked.target), console)
+    console.print(f"least {asked.by}: {name_of(able[0])}", soft_wrap=True)
+    console.print(
+        f"best for some final accuracy and {asked.by} of the whole run: "
+        + "; ".join(map(name_of, cheapest_for_each_accuracy(groups, asked.by))),
+        soft_wrap=True,
+    )
+    console.print(
+        "Accuracies are measured in these runs; bits are counted in them; seconds and "
+        "joules are the channel's model applied to what was counted.",
+        soft_wrap=True,
+    )
+    if not asked.charge_side:
+        console.print(UNCHARGED)

@@ -1,0 +1,167 @@
+"""`fedjax-sl suggest --bound TARGET`: settings by FedSL's bound, before any run."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from fedjax_sl.analysis.fedsl_bound import bound
+from fedjax_sl.cli.options import parse
+from fedjax_sl.configs.run_config import FedSLRun
+from fedjax_sl.errors import InputError
+from fedjax_sl.models.vgg import BLOCKS
+from fedjax_sl.runs.build import prepare
+from fedjax_sl.theory.bound_search import (
+    Candidate,
+    Choice,
+    Plan,
+    best,
+    candidates,
+    configured,
+    front_of,
+    plan,
+)
+from fedjax_sl.theory.coverage import check_covered, left_out, said_of
+from fedjax_sl.theory.trajectory import Visits
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuggestByBound:
+    """Choose settings of FedSL by its convergence bound; no run need be finished.
+
+    Every combination of the values below is tried, over the channel and the device
+    classes of the configuration.
+    """
+
+    run: Annotated[FedSLRun, tyro.conf.arg(name="")]
+
+    bound: float
+    """Mean squared gradient that the bound is to come down to, > 0."""
+
+    by: Literal["seconds", "joules"] = "seconds"
+    """What is to be least: simulated time, or energy of the devices."""
+
+    cuts: tuple[int, ...] = ()
+    """L_c to choose among; the ends of the network's blocks if not given."""
+
+    ratios: tuple[float, ...] = (0.0, 0.2, 0.35, 0.5)
+    """rho, pruned in every round, without a ramp."""
+
+    bits: tuple[int, ...] = (4, 8, 32)
+    """b, of gradients and updates."""
+
+    rates: tuple[float, ...] = (0.0, 0.2, 0.5)
+    """p, share of the activations dropped at the cut."""
+
+    intervals: tuple[int, ...] = (1, 2, 5, 10, 20)
+    """I, rounds between two aggregations."""
+
+    visits: Annotated[Visits, tyro.conf.arg(name="")] = Visits()
+
+    def __post_init__(self):
+        """Checks the ranges, but for those that the method itself checks."""
+        if not 0 < self.bound < np.inf:
+            raise InputError(f"bound={self.bound}: expected a number > 0.")
+        for name in ("ratios", "bits", "rates", "intervals"):
+            if not getattr(self, name):
+                raise InputError(f"{name}: expected at least one value.")
+
+
+def _choices(asked: SuggestByBound) -> list[Choice]:
+    cuts = asked.cuts or tuple(itertools.accumulate(BLOCKS[asked.run.model.depth]))
+    values = (asked.ratios, asked.bits, asked.rates, asked.intervals)
+    return [Choice(*one) for one in itertools.product(cuts, *values)]
+
+
+def _table(plans: Sequence[Plan], title: str) -> Table:
+    shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    heads = ("cut", "pruned", "bits", "dropped", "interval")
+    for head in (*heads, "rounds", "seconds", "joules", "floor"):
+        shown.add_column(head, justify="right", no_wrap=True)
+    for choice, floor, rounds, spent in plans:
+        cells = (f"{value:g}" for value in choice)
+        shown.add_row(
+            *cells,
+            f"{rounds:.0f}",
+            *(f"{value:.4g}" for value in spent),
+            f"{floor:.3g}",
+        )
+    return shown
+
+
+def _out_of_reach(plans: Sequence[Plan]) -> str:
+    """The values with which no choice reaches the target."""
+    able, lost = best(plans, "seconds"), []
+    for name in Choice._fields:
+        every, found = (
+            {getattr(one.choice, name) for one in some} for some in (plans, able)
+        )
+        if missing := sorted(every - found):
+            lost.append(f"{name} {', '.join(f'{value:g}' for value in missing)}")
+    return "; ".join(lost)
+
+
+def _about_pruning(every: Sequence[Candidate], target: float) -> str | None:
+    """That the bound says nothing of pruned models, if it does not."""
+    pruned = [one for one in every if one.choice.ratio > 0]
+    if not pruned:
+        return None
+    terms = [bound(one.constants, one.setting) for one in pruned]
+    least = min(one.pruning + one.masking for one in terms)
+    if least < target:
+        return None
+    return (
+        f"Pruning is out of reach of the bound, whatever it is worth: it adds at least "
+        f"{least:.3g} (3 beta^2 rho D^2 + 3 kappa G^2, with beta "
+        f"{pruned[0].constants.smoothness:.3g})."
+    )
+
+
+def suggest_by_bound(arguments: list[str], console: Console) -> None:
+    """Prints the front of time and energy, the choice, and what it rests on.
+
+    Raises:
+      ValueError: if no choice reaches the target, or something asked for is out of
+        range.
+    """
+    usual = SuggestByBound(run=FedSLRun(), bound=1.0)
+    asked = parse(SuggestByBound, arguments, command="suggest", default=usual)
+    choices = _choices(asked)
+    for choice in choices:
+        check_covered(configured(asked.run, choice))
+    job = prepare(asked.run)
+    assert isinstance(job.config, FedSLRun)
+    console.print(
+        f"{len(choices)} choices; constants from a short run on {job.train.name}"
+    )
+    every = list(candidates(job, choices, asked.visits))
+    plans = [plan(one, job.config, asked.bound) for one in every]
+    able = best(plans, asked.by)
+    if not able:
+        lowest = min(plans, key=lambda one: one.floor)
+        raise InputError(
+            f"bound={asked.bound:g}: no choice comes that low, after however many "
+            f"rounds; the lowest floor is {lowest.floor:.3g} ({lowest.choice})."
+        )
+    title = f"Time against energy until the bound is at {asked.bound:g}, by rising time"
+    console.print(_table(front_of(plans), title))
+    console.print(f"least {asked.by}: {able[0].choice}", soft_wrap=True)
+    if said := _about_pruning(every, asked.bound):
+        console.print(said, soft_wrap=True)
+    if lost := _out_of_reach(plans):
+        console.print(f"Reached by no choice with: {lost}.", soft_wrap=True)
+    console.print(
+        f"This rests on the bound, not on measurement: {len(able)} of {len(plans)} "
+        f"choices reach the target by it, at rate {job.config.method.learning_rate:g}. "
+        f"{said_of(left_out(job.config))} Its constants are estimated at "
+        f"{asked.visits.points} models of one short run, from which a proof does not "
+        "follow. Bits and multiplications are what the method counts; seconds and "
+        "joules are the channel's model of them.",
+        soft_wrap=True,
+    )

@@ -1,0 +1,160 @@
+"""`fedjax-sl sweep [METHOD]`: a grid of runs, compiled together, point by point."""
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Generic
+
+import jax
+import tyro
+from rich.console import Console
+
+from fedjax_sl.cli.compare import show
+from fedjax_sl.cli.grid import combinations
+from fedjax_sl.cli.options import parse
+from fedjax_sl.cli.presets import start_of
+from fedjax_sl.cli.run import OneRun
+from fedjax_sl.configs.run_config import FedLPQRun, FedSLRun, Run
+from fedjax_sl.errors import InputError
+from fedjax_sl.records import run_folder as folders
+from fedjax_sl.records.finished_run import find, read
+from fedjax_sl.records.sweep_folder import SweepFolder
+from fedjax_sl.reports.groups import grouped, usual_target
+from fedjax_sl.reports.labels import titles
+from fedjax_sl.runs.learning import unlearned
+from fedjax_sl.runs.progress import bar, seconds_left
+from fedjax_sl.runs.signals import Stopped, stop_requests
+from fedjax_sl.runs.sweep import jobs_of
+from fedjax_sl.runs.sweep_loop import train_all
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepCommand(Generic[OneRun]):
+    """Train a grid of runs, and leave a folder with a run for each point."""
+
+    run: Annotated[OneRun, tyro.conf.arg(name="")]
+
+    grid: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """FIELD=VALUE,VALUE,... such as method.bits=4,8; may be given several times."""
+
+    seeds: int = 1
+    """Runs of each combination, seeds rising from the one given, >= 1."""
+
+    folder: Path | None = None
+    """Where the sweep is kept, and gone on with; runs/sweep-METHOD-TIME by default."""
+
+    at_a_time: int | None = None
+    """Runs in a call of a program, >= 1; as many as there are devices if not given."""
+
+    checkpoint_seconds: float = 30.0
+    """Least time between two checkpoints of runs that have not ended, >= 0."""
+
+    config: Path | None = None
+    """A config.json to start from; options given beside it change it."""
+
+    def __post_init__(self):
+        """Checks the ranges."""
+        if self.seeds < 1:
+            raise InputError(f"seeds={self.seeds}: expected at least 1.")
+        if self.at_a_time is not None and self.at_a_time < 1:
+            raise InputError(f"at_a_time={self.at_a_time}: expected at least 1.")
+        if not 0 <= self.checkpoint_seconds < float("inf"):
+            raise InputError(
+                f"checkpoint_seconds={self.checkpoint_seconds}: expected a number >= 0."
+            )
+        if self.run.init_from is not None:
+            raise InputError("init_from: expected none in a sweep.")
+        if self.run.rounds % self.run.eval_every:
+            raise InputError(
+                f"eval_every={self.run.eval_every}: expected a divisor of "
+                f"rounds={self.run.rounds}, in a sweep."
+            )
+
+
+def _points(kind, command, arguments: list[str], name: str, default) -> list[Run]:
+    """The configuration of every point."""
+    points = []
+    for options in combinations(command.run, command.grid):
+        one = parse(kind, arguments + options, command=f"sweep {name}", default=default)
+        points += [
+            dataclasses.replace(one.run, seed=one.run.seed + n)
+            for n in range(command.seeds)
+        ]
+    return points
+
+
+def _run_missing(
+    folder: SweepFolder,
+    points: Sequence[Run],
+    missing: Sequence[int],
+    found: Iterator[int],
+    console: Console,
+    at_once: int,
+    classes: dict[int, int],
+) -> None:
+    """Shows the runs that the folder lacks as they come, and how far it is."""
+    console.print(f"{len(points)} runs of {titles(points)}; {folder.path}")
+    times: list[float] = []
+    with bar(console, "runs") as progress:
+        task = progress.add_task("", total=len(points))
+        progress.state = "time left: known after the second call of a program"
+        progress.update(task, completed=len(points) - len(missing))
+        for number in found:
+            progress.advance(task)
+            times.append(time.monotonic())
+            left = seconds_left(times, min(at_once, len(missing)), len(missing))
+            if left is not None:
+                progress.state = f"about {timedelta(seconds=round(left))} left"
+            lines = folder.lines(number)
+            console.print(
+                f"run {number + 1}/{len(points)}: loss {lines[-1]['train_loss']:.3f}, "
+                f"accuracy {lines[-1]['test_accuracy']:.4f}; {progress.state}"
+            )
+            if sentence := unlearned(lines, classes[number]):
+                console.print(f"warning: {sentence}", soft_wrap=True)
+
+
+def sweep_command(arguments: list[str], console: Console) -> None:
+    """Runs what was asked for; what a folder holds already is not run again.
+
+    Raises:
+      ValueError: if something asked for is out of range or cannot be had.
+      OSError: if something cannot be read or written.
+      Stopped: if a signal asked for it.
+    """
+    name, rest, start = start_of(arguments)
+    if isinstance(start, FedSLRun):
+        kind, default = SweepCommand[FedSLRun], SweepCommand(run=start)
+    else:
+        kind, default = SweepCommand[FedLPQRun], SweepCommand(run=start)
+    command = parse(kind, rest, command=f"sweep {name}", default=default)
+    points = _points(kind, command, rest, name, default)
+    now = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = SweepFolder(command.folder or Path("runs") / f"sweep-{name}-{now}", points)
+    folder.check()
+    folders.check_free(folder.path)
+    # Whatever is wrong with a point is found before the folder is made.
+    missing = folder.missing()
+    jobs = jobs_of({n: points[n] for n in missing})
+    classes = {n: job.test.num_classes for group in jobs for n, job in group.items()}
+    at_once = command.at_a_time or jax.device_count()
+    with folder.open():
+        try:
+            with stop_requests(console.print) as asked:
+                found = train_all(
+                    jobs, folder, at_once, command.checkpoint_seconds, asked
+                )
+                _run_missing(folder, points, missing, found, console, at_once, classes)
+        except Stopped:
+            console.print(
+                f"stopped; the same with --folder {folder.path} goes on", soft_wrap=True
+            )
+            raise
+        folder.write_table()
+    runs = [read(one) for one in find([folder.path])]
+    groups = grouped(runs, points[0].channel)
+    show(groups, usual_target(groups), console)
+    console.print(f"{folder.path}/sweep.parquet, and a folder for each run")

@@ -1,0 +1,187 @@
+"""The convolution whose lowering can be chosen.
+
+Every lowering computes the same 'same'-padded convolution of stride 1. They differ in
+the program that XLA is handed, and so in speed, by a factor of twenty on a CPU: inside
+the body of a loop, the gradients that autodiff derives from a convolution fall to a
+naive path there, while the same gradients written as ordinary operations do not.
+
+    xla        lax.conv, with the gradients of autodiff
+    canonical  lax.conv forward and for the input gradient
+    matmul     patches times kernel (im2col), forward and for the input gradient
+    winograd   tiles in another basis, with fewer multiplications; 3x3 kernels only
+    auto       chosen by backend and shape
+
+In canonical and matmul the kernel gradient is a sum of matrix products over parts of
+the batch that stay in a core's cache, or with few input channels a convolution.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from fedjax_sl.checks import check_choice
+from fedjax_sl.layers.im2col import FEW_CHANNELS, im2col, kernel_gradient
+from fedjax_sl.layers.initializers import Init, conv_initializers
+from fedjax_sl.layers.winograd import winograd
+from fedjax_sl.layers.winograd_tiles import TILE
+
+
+Lowering = Literal["auto", "xla", "canonical", "matmul", "winograd"]
+
+Precision = Literal["float32", "tf32", "bf16"]
+"""Of the products in a convolution; its output has the dtype of its arguments."""
+
+_PRECISIONS: dict[Precision, tuple[Any, str]] = {
+    "float32": (None, "highest"),
+    "tf32": (None, "high"),
+    "bf16": (jnp.bfloat16, "default"),
+}
+"""The factors' dtype, None for the arguments', and what the hardware is asked for:
+`high` is tf32 on a GPU, and as good on a TPU; `default` would be tf32 for float32 on a
+GPU, and bf16 on a TPU."""
+
+SLOW_CHANNELS = 16
+"""Up to so many on both sides XLA leaves a convolution to a slower library on a CPU."""
+
+MANY_PRODUCTS = 4096
+"""Input times output channels from which Winograd's transformations pay."""
+
+
+def _transpose(kernel: jax.Array) -> jax.Array:
+    """The kernel of the input gradient: flipped in space, channels exchanged."""
+    return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
+def _xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _canonical(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`lax.conv`, with an output more than asked where XLA would take a slower path."""
+    inputs, outputs = kernel.shape[2:]
+    if max(inputs, outputs) > SLOW_CHANNELS:
+        return _xla(x, kernel)
+    more = [(0, 0)] * 3 + [(0, SLOW_CHANNELS + 1 - outputs)]
+    return _xla(x, jnp.pad(kernel, more))[..., :outputs]
+
+
+def _with_gradients(convolve: Callable, asked: str) -> Callable:
+    """Gives a convolution gradients made of itself and of a matrix product."""
+
+    @jax.custom_vjp
+    def differentiable(x, kernel):
+        with jax.default_matmul_precision(asked):
+            return convolve(x, kernel)
+
+    def forward(x, kernel):
+        return differentiable(x, kernel), (x, kernel)
+
+    def backward(residual, dy):
+        x, kernel = residual
+        dx = differentiable(dy, _transpose(kernel))
+        with jax.default_matmul_precision(asked):
+            return dx, kernel_gradient(x, dy, kernel.shape)
+
+    differentiable.defvjp(forward, backward)
+    return differentiable
+
+
+LOWERINGS: tuple[Lowering, ...] = ("xla", "canonical", "matmul", "winograd")
+
+
+@cache
+def _lowered(lowering: Lowering, precision: Precision) -> Callable:
+    """`(x, kernel) -> y`, one function for each choice."""
+    _, asked = _PRECISIONS[precision]
+    if lowering in ("xla", "winograd"):
+        whole = {"xla": _xla, "winograd": winograd}[lowering]
+        return jax.default_matmul_precision(asked)(whole)
+    convolve = {"canonical": _canonical, "matmul": im2col}[lowering]
+    return _with_gradients(convolve, asked)
+
+
+def choose(
+    x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], backend: str
+) -> Lowering:
+    """The lowering found fastest for `[B, H, W, Cin]` and `[kh, kw, Cin, Cout]`.
+
+    As `benchmarks/conv.py` measures it, see docs/convolutions.md: on a CPU, Winograd's
+    tiles pay where there are channels enough, or where a map is one tile; else
+    `lax.conv` is fast except on maps smaller than the kernel, and products are faster
+    where there are only a few input channels.
+    """
+    side, (*size, inputs, outputs) = min(x_shape[1:3]), kernel_shape
+    if backend != "cpu":
+        return "xla"
+    if inputs < FEW_CHANNELS:
+        return "matmul"
+    if size == [3, 3] and (inputs * outputs >= MANY_PRODUCTS or side == TILE):
+        return "winograd"
+    return "matmul" if side < 3 else "canonical"
+
+
+def conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    lowering: Lowering = "auto",
+    precision: Precision = "float32",
+) -> jax.Array:
+    """The 'same'-padded convolution of stride 1.
+
+    Args:
+      x: `[B, H, W, Cin]`.
+      kernel: `[kh, kw, Cin, Cout]`, kh and kw odd.
+      lowering: how it is computed, see the module's docstring.
+      precision: of its products, forward and backward.
+
+    Returns:
+      `[B, H, W, Cout]`, of the wider dtype of the two.
+
+    Raises:
+      ValueError: if the lowering or the precision is unknown.
+    """
+    check_choice("lowering", lowering, Lowering)
+    check_choice("precision", precision, Precision)
+    chex.assert_rank([x, kernel], 4)
+    chex.assert_equal(x.shape[-1], kernel.shape[2])
+    if lowering == "auto":
+        lowering = choose(x.shape, kernel.shape, jax.default_backend())
+    wide, (narrow, _) = jnp.result_type(x, kernel), _PRECISIONS[precision]
+    factor = wide if narrow is None else narrow
+    lowered = _lowered(lowering, precision)
+    return lowered(x.astype(factor), kernel.astype(factor)).astype(wide)
+
+
+class Conv(nn.Module):
+    """A convolution with bias, `size` x `size`."""
+
+    features: int
+    size: int = 3
+    lowering: Lowering = "auto"
+    precision: Precision = "float32"
+    initial: Init = "he"
+
+    @nn.compact
+    def parts(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns `[B, H, W, features]` without the bias, and the bias."""
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        fan_in = self.size**2 * x.shape[-1]
+        kernel_init, bias_init = conv_initializers(self.initial, fan_in)
+        kernel = self.param("kernel", kernel_init, shape)
+        bias = self.param("bias", bias_init, (self.features,))
+        y = conv(x, kernel, lowering=self.lowering, precision=self.precision)
+        return y, bias
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns `[B, H, W, features]`."""
+        y, bias = self.parts(x)
+        return y + bias.reshape(1, 1, 1, -1)

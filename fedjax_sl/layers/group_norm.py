@@ -1,0 +1,129 @@
+"""Group normalisation, pooling and ReLU as one operation with one gradient.
+
+On a CPU everything between two convolutions is bound by memory, so what counts is how
+often the activations are passed over. Written as one operation, a bias before the norm
+changes only the sums per channel, pooling comes before the normalisation, which is
+monotone in each channel, and the ReLU needs no mask of its own. The forward pass reads
+the activations twice, the backward pass twice; the rest are arrays `[B, Ch]`.
+"""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from fedjax_sl.layers.pool import pooled, unpooled
+
+
+EPSILON = 1e-5
+
+
+def num_groups(channels: int) -> int:
+    """The largest number of equal groups of at least 16 channels, else one group."""
+    most = max(1, channels // 16)
+    return next(g for g in range(most, 0, -1) if channels % g == 0)
+
+
+def _over_groups(per_channel, groups):
+    """Means within each group of channels, repeated for each of its channels."""
+    batch, channels = per_channel.shape
+    means = per_channel.reshape(batch, groups, -1).mean(axis=2)
+    return jnp.repeat(means, channels // groups, axis=1)
+
+
+def _spread(per_channel):
+    """[B, Ch] -> a shape that broadcasts over [B, H, W, Ch]."""
+    return per_channel[:, None, None, :]
+
+
+def _statistics(x, offset, groups):
+    """Means of x + offset per channel, and per group the mean and 1 / deviation."""
+    offset = offset[None]
+    sums = x.mean(axis=(1, 2))
+    squares = (x * x).mean(axis=(1, 2)) + offset * (2 * sums + offset)
+    centre = sums + offset
+    mean, square = _over_groups(centre, groups), _over_groups(squares, groups)
+    inverse = jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + EPSILON)
+    return centre, mean, inverse
+
+
+def _affine(offset, scale, bias, mean, inverse):
+    """The norm as gain * x + shift, both [B, Ch]."""
+    gain = inverse * scale[None]
+    return gain, bias[None] + gain * (offset[None] - mean)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def group_norm_relu(
+    x: jax.Array,
+    offset: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    groups: int,
+    pool: bool,
+) -> jax.Array:
+    """ReLU of the group norm of x + offset, of the maxima of 2x2 windows if pooled.
+
+    `y = max(scale * (x + offset - mean) / sqrt(variance + 1e-5) + bias, 0)`, mean and
+    variance over each group of channels of each example (Wu and He, 2018).
+
+    Args:
+      x: `[B, H, W, Ch]`.
+      offset: `[Ch]`, such as the bias of the convolution before.
+      scale: `[Ch]`.
+      bias: `[Ch]`.
+      groups: number of groups; divides Ch.
+      pool: take the maximum of each 2x2 window; an odd last row or column is dropped.
+
+    Returns:
+      `[B, H, W, Ch]`, or `[B, H // 2, W // 2, Ch]`. Of equal entries of a window each
+      receives its share of the gradient.
+    """
+    return _forward(x, offset, scale, bias, groups, pool)[0]
+
+
+def _forward(x, offset, scale, bias, groups, pool):
+    chex.assert_rank([x, offset, scale, bias], [4, 1, 1, 1])
+    statistics = _statistics(x, offset, groups)
+    gain, shift = _affine(offset, scale, bias, *statistics[1:])
+    extreme = pooled(x, _spread(gain >= 0)) if pool else x
+    y = nn.relu(extreme * _spread(gain) + _spread(shift))
+    return y, (x, offset, scale, bias, statistics)
+
+
+def _backward(groups, pool, residual, dy):
+    x, offset, scale, bias, (centre, mean, inverse) = residual
+    size = x.shape[1] * x.shape[2]
+    gain, shift = _affine(offset, scale, bias, mean, inverse)
+    extreme = pooled(x, _spread(gain >= 0)) if pool else x
+    dz = jnp.where(extreme * _spread(gain) + _spread(shift) > 0, dy, 0.0)
+    dz_sum = dz.sum(axis=(1, 2))
+    dot = (dz * extreme).sum(axis=(1, 2))
+    dscale = (dot + (offset[None] - mean) * dz_sum) * inverse
+    level = _over_groups(scale[None] * dz_sum, groups) / size
+    slope = _over_groups(scale[None] * dscale, groups) / size * inverse
+    if pool:
+        dz = unpooled(dz, x, extreme)
+    step = inverse * ((mean - offset[None]) * slope - level)
+    dx = dz * _spread(gain) - x * _spread(inverse * slope) + _spread(step)
+    doffset = gain * dz_sum - inverse * size * (slope * (centre - mean) + level)
+    return dx, doffset.sum(axis=0), dscale.sum(axis=0), dz_sum.sum(axis=0)
+
+
+group_norm_relu.defvjp(_forward, _backward)
+
+
+class GroupNormRelu(nn.Module):
+    """`group_norm_relu` with its two parameters, and `num_groups` groups."""
+
+    pool: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, offset: jax.Array) -> jax.Array:
+        """Returns the activations of x + offset, `[B, H, W, Ch]` or pooled."""
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        return group_norm_relu(x, offset, scale, bias, num_groups(channels), self.pool)

@@ -1,0 +1,131 @@
+"""Winograd's convolution: 3x3 kernels, with fewer products than there are taps.
+
+Each of a tile's points is a matrix product over channels, with all tiles of a part of
+the batch for rows. The parts are small enough to stay in a core's cache.
+"""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental.layout import Layout, with_layout_constraint
+
+from fedjax_sl.errors import InputError
+from fedjax_sl.layers.im2col import num_parts
+from fedjax_sl.layers.winograd_tiles import (
+    TILE,
+    filters_for,
+    flipped,
+    of_inputs,
+    of_kernel,
+    of_outputs,
+    to_outputs,
+)
+
+
+CACHE_BYTES = 2**21
+"""What a part's transformed inputs and its products may take."""
+
+
+def _parts(x: jax.Array, transformed: jax.Array) -> jax.Array:
+    """`[parts, B / parts, H, W, Ch]`, so that a cache holds a part's points.
+
+    A part is larger where reading the transformed kernel would take longer than that.
+    """
+    batch, height, width, channels = x.shape
+    points, inputs, outputs = transformed.shape
+    example = 4 * points * height * width // TILE**2 * (inputs + outputs)
+    most = max(1, max(CACHE_BYTES, 8 * transformed.size) // example)
+    return x.reshape(num_parts(batch, most), -1, height, width, channels)
+
+
+def _convolved(x, transformed, filters, *, axis: int) -> jax.Array:
+    """Convolved with a kernel whose given axis has the channels of x."""
+
+    def convolved(part):
+        along = (((2,), (axis,)), ((0,), (0,)))
+        products = lax.dot_general(of_inputs(part, filters), transformed, along)
+        return to_outputs(products, part.shape[:3], filters)
+
+    y = lax.map(convolved, _parts(x, transformed))
+    return y.reshape(*x.shape[:3], -1)
+
+
+@jax.custom_vjp
+def _convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Of maps with an even number of rows and columns."""
+    return _forward(x, kernel)[0]
+
+
+def _forward(x, kernel):
+    filters = filters_for(x.shape[1:3])
+    transformed = of_kernel(kernel, filters)
+    return _convolved(x, transformed, filters, axis=1), (x, transformed)
+
+
+def _input_gradient(dy, transformed, filters):
+    """The gradient convolved with the kernel flipped in space, channels exchanged."""
+    return _convolved(dy, transformed, flipped(filters), axis=2)
+
+
+def _turned(points: jax.Array) -> jax.Array:
+    """`[points, tiles, Cin]` -> `[points, Cin, tiles]`, copied.
+
+    XLA's fast product wants channels for rows in memory. Without the barrier XLA takes
+    the copy back; without the layout it makes it one element at a time, from the sums.
+    """
+    points = with_layout_constraint(points, Layout((0, 1, 2)))
+    return lax.optimization_barrier(points.swapaxes(1, 2))
+
+
+def _kernel_gradient(x, dy, transformed, filters):
+    """`G^T [(B d B^T) * (A^T dy A)] G`, summed over parts of the batch."""
+
+    def add_part(total, pair):
+        part, dpart = pair
+        turned = _turned(of_inputs(part, filters))
+        return total + lax.batch_matmul(turned, of_outputs(dpart, filters)), None
+
+    parts = _parts(x, transformed), _parts(dy, transformed)
+    total, _ = lax.scan(add_part, jnp.zeros_like(transformed), parts)
+    kernel = jax.ShapeDtypeStruct((3, 3, *transformed.shape[1:]), x.dtype)
+    back = jax.linear_transpose(partial(of_kernel, filters=filters), kernel)
+    return back(total)[0]
+
+
+def _backward(residual, dy):
+    x, transformed = residual
+    filters = filters_for(x.shape[1:3])
+    return (
+        _input_gradient(dy, transformed, filters),
+        _kernel_gradient(x, dy, transformed, filters),
+    )
+
+
+_convolution.defvjp(_forward, _backward)
+
+
+def winograd(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The 'same'-padded convolution of stride 1 with a 3x3 kernel.
+
+    `Y = A [(G k G^T) * (B d B^T)] A^T` for every tile, `*` between points and a matrix
+    product over channels (Lavin and Gray, 2016).
+
+    Args:
+      x: `[B, H, W, Cin]`.
+      kernel: `[3, 3, Cin, Cout]`.
+
+    Returns:
+      `[B, H, W, Cout]`.
+
+    Raises:
+      ValueError: if the kernel is not 3x3.
+    """
+    chex.assert_rank([x, kernel], 4)
+    if kernel.shape[:2] != (3, 3):
+        raise InputError(f"kernel of {kernel.shape[:2]}: winograd expects (3, 3).")
+    height, width = x.shape[1:3]
+    x = jnp.pad(x, [(0, 0), (0, height % TILE), (0, width % TILE), (0, 0)])
+    return _convolution(x, kernel)[:, :height, :width]

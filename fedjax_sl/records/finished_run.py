@@ -1,0 +1,181 @@
+"""Runs as read back from their folders, and what they took over a channel."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.analysis.latency import spent
+from fedjax_sl.configs.run_config import Run, from_json
+from fedjax_sl.errors import InputError
+from fedjax_sl.records import run_folder as folders
+from fedjax_sl.records.metrics import read_record
+from fedjax_sl.traffic import Record
+
+
+class Finished(NamedTuple):
+    """A run, or as much of it as has been written.
+
+    Attributes:
+      folder: where it lies.
+      config: that it was started with.
+      lines: of metrics.jsonl, one for each evaluation.
+      record: of rounds.jsonl, of the rounds up to the last evaluation.
+    """
+
+    folder: Path
+    config: Run
+    lines: list[dict[str, Any]]
+    record: Record
+
+
+class Course(NamedTuple):
+    """A run evaluation by evaluation, each `[V]`, what was spent being sums so far.
+
+    Attributes:
+      rounds, epochs, bits, seconds, joules: passes over the training examples, NaN if
+        the record does not tell; bits sent up; joules of all devices.
+      accuracy: on the test split.
+    """
+
+    rounds: np.ndarray
+    epochs: np.ndarray
+    bits: np.ndarray
+    seconds: np.ndarray
+    joules: np.ndarray
+    accuracy: np.ndarray
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl.
+
+    Raises:
+      ValueError: if a line lacks what every version of it has.
+    """
+    lines, last = folders.read_lines(path), 0
+    for number, line in enumerate(lines, start=1):
+        done, accuracy = line.get("round"), line.get("test_accuracy")
+        known = isinstance(accuracy, int | float) and 0 <= accuracy <= 1
+        if type(done) is not int or done <= last or not known:
+            raise InputError(
+                f"{path}: line {number}: expected a round after {last} and its "
+                "test_accuracy in [0, 1]; it is of another version, or damaged."
+            )
+        last = done
+    return lines
+
+
+def _read_record(path: Path, done: int, num_clients: int) -> Record:
+    """The record of so many rounds from rounds.jsonl.
+
+    Raises:
+      ValueError: if it is not that of a run of N clients.
+    """
+    rounds = folders.read_lines(path)[:done]
+    if done != len(rounds):
+        raise InputError(f"{path}: expected {done} rounds, found {len(rounds)}.")
+    try:
+        record = read_record(rounds)
+    except KeyError as missing:
+        raise InputError(
+            f"{path}: expected a column {missing}; it is of another version."
+        ) from missing
+    except (TypeError, ValueError, OverflowError):
+        record = None
+    columns = [] if record is None else jax.tree.leaves(record)
+    shape = columns[0].shape if columns else ()
+    alike = len(shape) == 2 and all(column.shape == shape for column in columns)
+    if record is None or not alike or not _known(record.client_id, num_clients):
+        raise InputError(
+            f"{path}: expected numbers of the same clients, 0 to {num_clients - 1}, in "
+            "every column; it is damaged."
+        )
+    return record
+
+
+def _known(client_id: np.ndarray, num_clients: int) -> bool:
+    return client_id.min() >= 0 and client_id.max() < num_clients
+
+
+def read(folder: Path) -> Finished:
+    """Reads a run's folder.
+
+    Raises:
+      ValueError: if something in it cannot be understood.
+      OSError: if something cannot be read.
+    """
+    config = from_json(folder / folders.CONFIG)
+    lines = _read_lines(folder / folders.METRICS)
+    record = _read_record(
+        folder / folders.ROUNDS, lines[-1]["round"], config.data.num_clients
+    )
+    return Finished(folder, config, lines, record)
+
+
+def find(paths: Sequence[Path]) -> list[Path]:
+    """The folders of runs: those given, and those in a sweep's.
+
+    Raises:
+      ValueError: if one is not, and holds no run.
+    """
+    found: list[Path] = []
+    for path in paths:
+        configs = path.glob(f"[!.]*/{folders.CONFIG}")  # hidden ones are not finished
+        inside = sorted(config.parent for config in configs)
+        here = [path] if (path / folders.CONFIG).exists() else inside
+        if not here and (path / folders.SWEEP).exists():
+            raise InputError(f"{path}: no run of this sweep has finished yet.")
+        if not here:
+            raise InputError(f"{path}: expected the folder of a run or of a sweep.")
+        found += here
+    return found
+
+
+def course(run: Finished, channel: Channel) -> Course:
+    """What the run had spent at each evaluation, over a channel."""
+    took = spent(channel, run.record, in_turn=run.config.in_turn)
+    done = np.array([line["round"] for line in run.lines])
+
+    def so_far(per_round: np.ndarray) -> np.ndarray:
+        return np.cumsum(per_round)[done - 1]
+
+    return Course(
+        rounds=done,
+        epochs=np.array([line.get("epoch", np.nan) for line in run.lines]),
+        bits=so_far(run.record.traffic.uplink.sum(axis=1)),
+        seconds=so_far(took.seconds),
+        joules=so_far(took.joules.sum(axis=1)),
+        accuracy=np.array([line["test_accuracy"] for line in run.lines]),
+    )
+
+
+def settings(config: Run) -> dict[str, Any]:
+    """All fields of a configuration by dotted name."""
+
+    def flat(value: Any, name: str) -> dict[str, Any]:
+        if not dataclasses.is_dataclass(value):
+            return {name: value}
+        fields = dataclasses.fields(value)
+        parts = [
+            flat(getattr(value, f.name), f"{name}.{f.name}".lstrip(".")) for f in fields
+        ]
+        return {key: value for part in parts for key, value in part.items()}
+
+    return {"algorithm": config.algorithm, **flat(config, "")}
+
+
+def differing(configs: Sequence[Run]) -> list[str]:
+    """Names of the fields that are not the same in all, but for seed and channel."""
+    each = [settings(config) for config in configs]
+    names = dict.fromkeys(name for one in each for name in one)
+    return [
+        name
+        for name in names
+        if name != "seed"
+        and not name.startswith("channel.")
+        and len({repr(one.get(name)) for one in each}) > 1
+    ]

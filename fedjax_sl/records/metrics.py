@@ -1,0 +1,183 @@
+"""The lines of a run's record: one for each evaluation, one for each round."""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fedjax_sl.algorithm import RoundMetrics
+from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.analysis.latency import spent
+from fedjax_sl.analysis.phases import InTurn
+from fedjax_sl.data.sources import Dataset
+from fedjax_sl.traffic import Record, Traffic, record_of
+
+
+NOTHING = {
+    "uplink_bits": 0,
+    "downlink_bits": 0,
+    "left_out": 0,
+    "sim_seconds": 0.0,
+    "sim_joules": 0.0,
+    "wall_seconds": 0.0,
+}
+
+
+def _mean_loss(loss: np.ndarray, answered: np.ndarray) -> float:
+    """Over the clients that answered with something finite."""
+    counted = loss[answered & np.isfinite(loss)]
+    return float(counted.mean()) if len(counted) else math.nan
+
+
+def _mean_kept(kept_ratio: np.ndarray, answered: np.ndarray) -> float:
+    """Over the clients that answered, if any did; the others had nothing to prune."""
+    return float(np.mean(kept_ratio, where=answered | ~answered.any()))
+
+
+class Totals:
+    """Sums over the rounds so far, and the lines of metrics that they give."""
+
+    def __init__(
+        self,
+        test: Dataset,
+        *,
+        steps: int,
+        epochs: float,
+        channel: Channel,
+        in_turn: InTurn,
+        so_far: dict[str, Any] | None = None,
+        pending: Sequence[dict[str, Any]] = (),
+    ):
+        """Goes on from earlier sums, if there are any, or starts at nothing.
+
+        Args:
+          test: examples that accuracies are of.
+          steps: in a round.
+          epochs: passes over the training examples in a round, on average.
+          channel: that time and energy are of.
+          in_turn: what clients do one after another rather than at once.
+          so_far: what `so_far()` returned.
+          pending: lines of the rounds since the last evaluation.
+        """
+        self.pending = list(pending)
+        self.steps, self.epochs = steps, epochs
+        self.channel = channel
+        self.in_turn: InTurn = in_turn
+        counts = np.bincount(test.label, minlength=test.num_classes)
+        self.majority_rate = float(counts.max() / counts.sum())
+        self.sums = dict(NOTHING if not so_far else so_far)
+        self.started = time.monotonic() - self.sums.pop("wall_seconds")
+
+    def _wall_seconds(self) -> float:
+        return round(time.monotonic() - self.started, 3)
+
+    def so_far(self) -> dict[str, Any]:
+        """The sums up to the last evaluation, as JSON keeps them exactly."""
+        return {**self.sums, "wall_seconds": self._wall_seconds()}
+
+    def add(self, first: int, rounds: RoundMetrics) -> list[dict[str, Any]]:
+        """Some more rounds, as for `round_lines`; returns their lines."""
+        lines = round_lines(first, rounds)
+        self.pending += lines
+        return lines
+
+    def line(self, done: int, views: Any) -> dict[str, Any]:
+        """Sums up the rounds since the last evaluation.
+
+        Args:
+          done: rounds so far, these included.
+          views: `Evaluation` by name of the view.
+
+        Returns:
+          A line of metrics.jsonl.
+        """
+        rounds, self.pending = self.pending, []
+        record = read_record(rounds)
+        first = done - len(record.client_id)
+        took = spent(self.channel, record, first_round=first, in_turn=self.in_turn)
+        new = {
+            "uplink_bits": int(record.traffic.uplink.sum()),
+            "downlink_bits": int(record.traffic.downlink.sum()),
+            "left_out": int(np.sum(_column(rounds, "left_out", bool))),
+            "sim_seconds": float(took.seconds.sum()),
+            "sim_joules": float(took.joules.sum()),
+        }
+        self.sums = {name: self.sums[name] + value for name, value in new.items()}
+        line = {
+            "round": done,
+            "step": done * self.steps,
+            "epoch": done * self.epochs,
+            "train_loss": _mean_loss(
+                _column(rounds, "loss", np.float32), record.traffic.uplink > 0
+            ),
+            "test_accuracy": float(views[""].accuracy),
+            "test_balanced_accuracy": float(views[""].balanced_accuracy),
+            "test_loss": float(views[""].loss),
+        }
+        for name in filter(None, views):
+            line[f"{name}_test_accuracy"] = float(views[name].accuracy)
+        return line | {
+            "majority_rate": self.majority_rate,
+            "kept_ratio": _mean_kept(
+                _column(rounds[-1:], "kept_ratio", np.float32)[0],
+                record.traffic.uplink[-1] > 0,
+            ),
+            **self.so_far(),
+        }
+
+
+def round_lines(first: int, rounds: RoundMetrics) -> list[dict[str, Any]]:
+    """Lines of rounds.jsonl: what each client computed and sent.
+
+    `LINK_bits` are all that crossed a link, `LINK_side_bits` those of them that are
+    side information.
+
+    Args:
+      first: number of the first of these rounds.
+      rounds: their metrics, leaves `[T, K]`.
+
+    Returns:
+      A line for each round, lists of K values.
+    """
+    record = record_of(rounds)
+    columns = {
+        "client_id": record.client_id,
+        "loss": np.asarray(rounds.loss, np.float64),
+        "left_out": np.asarray(rounds.left_out),
+        "kept_ratio": np.asarray(rounds.kept_ratio, np.float64),
+        **{f"{link}_bits": v for link, v in record.traffic._asdict().items()},
+        **{f"{link}_side_bits": v for link, v in record.side._asdict().items()},
+        "client_macs": record.client_macs,
+        "server_macs": record.server_macs,
+    }
+    return [
+        {"round": first + t, **{name: v[t].tolist() for name, v in columns.items()}}
+        for t in range(len(record.client_id))
+    ]
+
+
+def _column(lines: Sequence[dict[str, Any]], name: str, dtype: type) -> np.ndarray:
+    """`[T, K]`."""
+    return np.array([line[name] for line in lines], dtype)
+
+
+def read_record(lines: Sequence[dict[str, Any]]) -> Record:
+    """The record of a run from its rounds.jsonl.
+
+    Raises:
+      KeyError: if a line lacks a column.
+    """
+
+    def links(kind: str) -> Traffic:
+        names = (link + kind for link in Traffic._fields)
+        return Traffic(*(_column(lines, name, np.int64) for name in names))
+
+    return Record(
+        client_id=_column(lines, "client_id", np.int64),
+        traffic=links("_bits"),
+        side=links("_side_bits"),
+        client_macs=_column(lines, "client_macs", np.float64),
+        server_macs=_column(lines, "server_macs", np.float64),
+    )

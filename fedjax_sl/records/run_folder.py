@@ -1,0 +1,144 @@
+"""The folder of a run: its files, its lock, and the lines of its record."""
+
+import fcntl
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fedjax_sl import reading
+from fedjax_sl.errors import InputError
+from fedjax_sl.records import disk
+
+
+CONFIG, METRICS, ROUNDS, SUMMARY, PLOTS = (
+    "config.json",
+    "metrics.jsonl",
+    "rounds.jsonl",
+    "summary.json",
+    "plots",
+)
+CHECKPOINTS, EVENTS, BOUND, LOCK = "checkpoints", "events", "bound.json", ".lock"
+SWEEP, PART = "sweep.json", ".part"
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps a folder from other processes while the block runs.
+
+    The lock is the operating system's and ends with the process, however that ends.
+
+    Args:
+      folder: of a run or a sweep, which is there.
+
+    Raises:
+      ValueError: if another process has it.
+      DiskError: if it cannot be written to.
+    """
+    with disk.writing(folder / LOCK):
+        file = (folder / LOCK).open("a")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as taken:
+            raise InputError(
+                f"{folder} is in use: expected no other process that writes to it."
+            ) from taken
+        except OSError as unknown:
+            warnings.warn(f"{folder} cannot be locked: {unknown}", stacklevel=3)
+        yield
+
+
+def check_free(folder: Path) -> None:
+    """Refuses a folder that another process writes to.
+
+    Raises:
+      ValueError: if one does.
+      OSError: if it cannot be written to.
+    """
+    if (folder / LOCK).exists():
+        with held(folder):
+            pass
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole file, or leaves the one before, a loss of power included.
+
+    Raises:
+      DiskError: if it cannot be written.
+    """
+    temporary = path.with_suffix(path.suffix + PART)
+    with disk.writing(path):
+        temporary.write_text(text)
+        disk.sync(temporary)
+        os.replace(temporary, path)
+        disk.sync(path.parent)
+
+
+def append_lines(path: Path, lines: list[dict[str, Any]]) -> None:
+    """Adds JSON objects, a line each.
+
+    Raises:
+      DiskError: if they cannot be written.
+    """
+    with disk.writing(path), path.open("a") as file:
+        file.write("".join(json.dumps(values) + "\n" for values in lines))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """All objects of a file of lines; a last one half written is left out, and said.
+
+    Raises:
+      ValueError: if a line is no JSON object, or there is none.
+      OSError: if the file cannot be read.
+    """
+    *whole, rest = reading.read_text(path, most=reading.RECORD).split("\n")
+    if rest:
+        warnings.warn(f"{path}: the last line is half written, left out.", stacklevel=2)
+    lines = []
+    for number, text in enumerate(whole, start=1):
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict):
+            raise InputError(f"{path}: line {number} is not a JSON object.")
+        lines.append(values)
+    if not lines:
+        raise InputError(f"{path} holds no line yet.")
+    return lines
+
+
+def keep_lines(path: Path, count: int) -> None:
+    """Cuts a file of lines off after so many, as they were written.
+
+    Raises:
+      DiskError: if it cannot be written.
+    """
+    text = reading.read_text(path, most=reading.RECORD) if path.exists() else ""
+    lines = text.split("\n")[:-1]
+    if len(lines) > count:
+        write_text(path, "".join(f"{line}\n" for line in lines[:count]))
+
+
+def resume_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines so far, if there is a file; a half-written last one is cut off.
+
+    So is what a loss of power leaves of lines that had not reached the disk: zeros.
+
+    Raises:
+      ValueError: if a line is no JSON object.
+      OSError: if the file cannot be read or written.
+    """
+    if not path.exists():
+        return []
+    reading.check(path, most=reading.RECORD)
+    with disk.writing(path), path.open("rb+") as file:
+        content = file.read()
+        size = content.partition(b"\0")[0].rfind(b"\n") + 1
+        if size < len(content):
+            file.truncate(size)
+    return read_lines(path) if size else []

@@ -1,0 +1,156 @@
+"""The folder of a sweep: a run's folder for each point, and one table of them all."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fedjax_sl import reading
+from fedjax_sl.configs.run_config import Run, to_json
+from fedjax_sl.errors import InputError
+from fedjax_sl.records import disk, opening
+from fedjax_sl.records import run_folder as folders
+from fedjax_sl.records.finished_run import differing, settings
+
+
+TABLE, UNFINISHED = "sweep.parquet", "unfinished"
+
+
+class SweepFolder:
+    """Where the runs of a sweep lie; a run is there whole or not at all."""
+
+    def __init__(self, path: Path, points: Sequence[Run]):
+        """The folder at a path, of runs with these configurations."""
+        self.path, self.points = path, points
+
+    def _description(self) -> list[dict[str, Any]]:
+        return json.loads(json.dumps([settings(point) for point in self.points]))
+
+    def _is_described_by(self, stored: Any) -> bool:
+        """Whether these are the runs; fields newer than the file had their defaults."""
+        kinds = [settings(type(point)()) for point in self.points]
+        usual = json.loads(json.dumps(kinds))
+        if not isinstance(stored, list) or len(stored) != len(usual):
+            return False
+        filled = [was | one for was, one in zip(usual, stored, strict=True)]
+        return filled == self._description()
+
+    def check(self) -> None:
+        """Refuses a folder that holds something else, or cannot be written to.
+
+        Raises:
+          ValueError: if it holds something else.
+          OSError: if it cannot be written to.
+        """
+        known = self.path / folders.SWEEP
+        if not (self.path.is_dir() and known.exists()):
+            opening.check(self.path, overwrite=False)
+            return
+        try:
+            same = self._is_described_by(reading.read_json(known))
+        except (ValueError, TypeError):
+            same = False
+        if not same:
+            raise InputError(
+                f"{self.path} holds another sweep: give the options that it was "
+                "started with, or another --folder."
+            )
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Has the folder while the block runs; it is made if it is not there yet.
+
+        Raises:
+          ValueError: if another process has it, or has put something else there.
+          OSError: if it cannot be written to.
+        """
+        with disk.writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with folders.held(self.path):
+            self.check()
+            description = json.dumps(self._description()) + "\n"
+            folders.write_text(self.path / folders.SWEEP, description)
+            yield
+
+    def _point(self, number: int) -> Path:
+        return self.path / f"run-{number:04d}"
+
+    def missing(self) -> list[int]:
+        """Numbers of the points that have not run yet."""
+        return [n for n in range(len(self.points)) if not self._point(n).exists()]
+
+    def _unfinished(self, number: int) -> Path:
+        return self.path / UNFINISHED / f"run-{number:04d}"
+
+    def has_begun(self, number: int) -> bool:
+        """Whether there is something on record of a point that has not ended."""
+        return (self._unfinished(number) / folders.ROUNDS).exists()
+
+    def begin(self, number: int, config: Run) -> Path:
+        """The folder of a point while it runs.
+
+        Args:
+          number: of the point.
+          config: its, with nothing left open.
+
+        Returns:
+          The folder, with a config.json.
+
+        Raises:
+          DiskError: if it cannot be written to.
+        """
+        path = self._unfinished(number)
+        with disk.writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+        folders.write_text(path / folders.CONFIG, to_json(config))
+        return path
+
+    def is_complete(self, number: int) -> bool:
+        """Whether all of a point is on record, though it is not in its place yet."""
+        path, rounds = self._unfinished(number), self.points[number].rounds
+        if not self.has_begun(number):
+            return False
+        metrics, lines = (
+            folders.resume_lines(path / name)
+            for name in (folders.METRICS, folders.ROUNDS)
+        )
+        return bool(metrics) and metrics[-1].get("round") == rounds == len(lines)
+
+    def finish(self, number: int) -> None:
+        """Removes the checkpoints of a point, and puts its record in its place.
+
+        Raises:
+          DiskError: if that cannot be done.
+        """
+        path, final = self._unfinished(number), self._point(number)
+        with disk.writing(final):
+            # Its lines alone tell that it is complete, should this be interrupted.
+            disk.sync_tree(path)
+            shutil.rmtree(path / folders.CHECKPOINTS, ignore_errors=True)
+            path.rename(final)
+            disk.sync(self.path)
+
+    def lines(self, number: int) -> list[dict[str, Any]]:
+        """The evaluations of a point that has ended."""
+        return folders.read_lines(self._point(number) / folders.METRICS)
+
+    def write_table(self) -> None:
+        """sweep.parquet: a line for each run and evaluation."""
+        names = differing(self.points)
+        rows = []
+        for number, point in enumerate(self.points):
+            every = settings(point)
+            label = {name: every.get(name) for name in names}
+            lines = folders.read_lines(self._point(number) / folders.METRICS)
+            rows += [{"run": number, "seed": point.seed, **label, **x} for x in lines]
+        part = self.path / f"{TABLE}{folders.PART}"
+        with disk.writing(part):
+            pq.write_table(pa.Table.from_pylist(rows), part)
+            disk.sync(part)
+            part.replace(self.path / TABLE)
+        shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)

@@ -1,0 +1,278 @@
+"""Figures of finished runs: what they reach, and where bits and time go."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+
+matplotlib.use("Agg")
+
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: E402
+from matplotlib.transforms import ScaledTranslation  # noqa: E402
+
+from fedjax_sl.analysis.channel import Channel  # noqa: E402
+from fedjax_sl.analysis.latency import spent  # noqa: E402
+from fedjax_sl.analysis.pareto import front  # noqa: E402
+from fedjax_sl.reports.groups import Group, progress_axis  # noqa: E402
+from fedjax_sl.reports.labels import words  # noqa: E402
+from fedjax_sl.theory.bound_curve import Theory  # noqa: E402
+from fedjax_sl.traffic import Record  # noqa: E402
+
+
+AXES = {
+    "rounds": ("round", 1.0),
+    "epochs": ("passes over the training examples", 1.0),
+    "bits": ("sent up, Mbit", 1e-6),
+    "seconds": ("simulated time, s", 1.0),
+    "joules": ("energy of all devices, J", 1.0),
+}
+"""What accuracy is drawn against: the axis' label, and the factor of its unit."""
+
+COSTS = ("bits", "seconds", "joules")
+"""Of these, what is spent; it means the same in all runs."""
+
+SPANS = {
+    "up": ("client forward, activations up", "C0"),
+    "server": ("server", "C1"),
+    "down": ("gradients down, client backward", "C2"),
+    "updates": ("updates up", "C3"),
+    "models": ("models down", "C4"),
+}
+"""What a round's seconds go into: label and colour."""
+
+LINKS = {
+    "activations_up": ("activations up", "C0"),
+    "labels_up": ("labels up", "C5"),
+    "gradients_down": ("gradients down", "C2"),
+    "updates_up": ("updates up", "C3"),
+    "model_down": ("models down", "C4"),
+}
+"""The same for the bits of the links, side information apart."""
+
+MOST_NAMED = 4
+"""Settings that still fit into a name beside a picture."""
+
+SIDE = ("side information", "0.5")
+
+Parts = dict[tuple[str, str], np.ndarray]
+"""Values of each group by label and colour."""
+
+
+def _figure(columns: int = 1, rows: int = 1, height: float = 3.4) -> tuple[Figure, Any]:
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    figure = Figure(figsize=(4.6 * columns, height * rows), layout=layout)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _legend_below(figure: Figure, axis: Any, columns: int) -> None:
+    """One legend for all axes, of what is on one of them."""
+    handles, labels = axis.get_legend_handles_labels()
+    # Names of settings are as long as an axis is wide.
+    place = "outside lower center"
+    figure.legend(handles, labels, loc=place, ncols=columns, frameon=False)
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as SVG, its text as text."""
+    written = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 10}):
+        figure.savefig(
+            written, format="svg", bbox_inches="tight", metadata={"Date": None}
+        )
+    return written.getvalue()
+
+
+def name_of(group: Group) -> str:
+    """A group's settings as one short text; its folder if they are many."""
+    if len(group.label) > MOST_NAMED:
+        return f"{group.name} ({group.title})"
+    return words(group.label) or group.title
+
+
+def names_of(groups: Sequence[Group]) -> list[str]:
+    """Of each group what it is called in a picture, and no other is."""
+    names = [name_of(group) for group in groups]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{group.name} ({group.title})" for group in groups]
+
+
+def accuracy(groups: Sequence[Group], *, columns: int = 2) -> Figure:
+    """Accuracy against rounds or epochs, bits, seconds and joules; a band spans the
+    seeds, as far as all of them have come.
+    """
+    progress = progress_axis(groups)
+    shown = [progress, *COSTS] if progress else COSTS
+    figure, axes = _figure(columns, -(-len(shown) // columns))
+    for unused in axes.flat[len(shown) :]:
+        unused.set_visible(False)
+    for place, name in zip(axes.flat, shown, strict=False):
+        label, factor = AXES[name]
+        for number, (group, called) in enumerate(
+            zip(groups, names_of(groups), strict=True)
+        ):
+            colour = f"C{number % 10}"
+            both = min(len(one.accuracy) for one in group.courses)
+            costs = [getattr(one, name)[:both] for one in group.courses]
+            x = factor * np.mean(costs, axis=0)
+            y = np.array([one.accuracy[:both] for one in group.courses])
+            style = "-" if number < 10 else "--"
+            # A single evaluation is a point, not a line.
+            marker = "o" if both == 1 else ""
+            place.plot(
+                x, y.mean(axis=0), style, color=colour, label=called, marker=marker
+            )
+            if len(y) > 1:
+                low, high = y.min(axis=0), y.max(axis=0)
+                place.fill_between(x, low, high, color=colour, alpha=0.15)
+        place.set(xlabel=label, ylabel="test accuracy")
+        place.grid(alpha=0.3)
+    _legend_below(figure, axes[0, 0], columns)
+    return figure
+
+
+def _stacked(axis: Any, groups: Sequence[Group], parts: Parts) -> None:
+    """Horizontal bars, a part after another."""
+    names = names_of(groups)
+    left = np.zeros(len(groups))
+    for (label, colour), values in parts.items():
+        axis.barh(names, values, left=left, label=label, color=colour, height=0.7)
+        left = left + values
+    axis.set_xlim(0, 1.05 * max(left.max(), 1e-12))
+    axis.invert_yaxis()
+    axis.grid(axis="x", alpha=0.3)
+    # Below the label of the axis, however low the axes are.
+    below = axis.transAxes + ScaledTranslation(0, -0.5, axis.figure.dpi_scale_trans)
+    axis.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=below,
+        frameon=False,
+    )
+
+
+def _payload(record: Record, link: str) -> np.ndarray:
+    """`[T, K]` bits of a link that are no side information."""
+    return getattr(record.traffic, link) - getattr(record.side, link)
+
+
+def where_time_goes(
+    groups: Sequence[Group], channel: Channel, *, columns: int = 2
+) -> Figure:
+    """Seconds of a run by what they were spent on, of each group's first run."""
+    figure, axes = _figure(columns, 2 // columns, height=2.9 + 0.28 * len(groups))
+    seconds, traffic = axes.flat
+    took = [
+        spent(channel, group.runs[0].record, in_turn=group.runs[0].config.in_turn)
+        for group in groups
+    ]
+    parts = {
+        shown: np.array([getattr(one, name).sum() for one in took])
+        for name, shown in SPANS.items()
+    }
+    _stacked(seconds, groups, parts)
+    seconds.set(xlabel="seconds of the whole run")
+    records = [group.runs[0].record for group in groups]
+    bits = {
+        shown: np.array([1e-6 * _payload(one, name).sum() for one in records])
+        for name, shown in LINKS.items()
+    }
+    bits[SIDE] = np.array([1e-6 * sum(x.sum() for x in one.side) for one in records])
+    _stacked(traffic, groups, bits)
+    traffic.set(xlabel="Mbit of the whole run")
+    traffic.tick_params(axis="y", labelleft=columns == 1)
+    return figure
+
+
+def pareto(groups: Sequence[Group], *, columns: int = 2) -> Figure:
+    """Final accuracy against the whole run's seconds and joules, with the fronts."""
+    figure, axes = _figure(columns, 2 // columns, height=3.6)
+    gain = np.array([np.mean(group.final) for group in groups])
+    for place, name in zip(axes.flat, ("seconds", "joules"), strict=True):
+        cost = np.array(
+            [np.mean([getattr(c, name)[-1] for c in g.courses]) for g in groups]
+        )
+        for number, called in enumerate(names_of(groups)):
+            marker = "o" if number < 10 else "s"
+            place.plot(
+                cost[number],
+                gain[number],
+                marker,
+                color=f"C{number % 10}",
+                label=called,
+            )
+        best = front(cost, gain)
+        place.step(cost[best], gain[best], "k:", where="post", lw=1, label="best")
+        place.set(xlabel=AXES[name][0], ylabel="final test accuracy")
+        place.grid(alpha=0.3)
+    _legend_below(figure, axes[0, 0], columns)
+    return figure
+
+
+def mean_and_range(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of `[K, U]` values the means over K, `[U]`, and how far they reach, `[2, U]`."""
+    mean = values.mean(axis=0)
+    # The mean of equal numbers may lie outside them, by rounding.
+    reach = [mean - values.min(axis=0), values.max(axis=0) - mean]
+    return mean, np.maximum(reach, 0.0)
+
+
+def kept_of_layers(arrays: dict[str, np.ndarray]) -> Figure | None:
+    """Share of each client kernel that is kept, mean and range over the clients.
+
+    Args:
+      arrays: of a checkpoint, by name.
+
+    Returns:
+      The figure; None if the method prunes no kernels.
+    """
+    kept = {
+        name.split("/")[1]: array.reshape(len(array), -1).mean(axis=1)
+        for name, array in sorted(arrays.items())
+        if name.startswith("mask/") and name.endswith("/kernel")
+    }
+    if not kept:
+        return None
+    figure, axes = _figure(1)
+    mean, spread = mean_and_range(np.array(list(kept.values())).T)
+    axis = axes[0, 0]
+    axis.bar(list(kept), mean, yerr=spread, color="C0", ecolor="0.3", capsize=3)
+    axis.set(ylim=(0, 1), xlabel="layer of the client", ylabel="share of kernel kept")
+    axis.tick_params(axis="x", rotation=30)
+    axis.grid(axis="y", alpha=0.3)
+    return figure
+
+
+def labels(histogram: np.ndarray) -> Figure:
+    """How many examples of each class every client owns, `[N, C]`."""
+    figure, axes = _figure(1)
+    axis = axes[0, 0]
+    image = axis.imshow(histogram, cmap="Blues", aspect="auto", interpolation="nearest")
+    axis.set(xlabel="class", ylabel="client")
+    figure.colorbar(image, label="training examples")
+    return figure
+
+
+def theory(found: Theory) -> Figure:
+    """The bound against rounds, beside the mean of what was measured until then."""
+    figure, axes = _figure(1, height=3.8)
+    axis = axes[0, 0]
+    axis.plot(found.rounds, found.bound, color="C3", label="bound, constants estimated")
+    if found.unpruned != found.bound:
+        label = "the same without its terms for pruning"
+        axis.plot(found.rounds, found.unpruned, "--", color="C3", label=label)
+    axis.plot(
+        found.points[1:],
+        found.running_mean,
+        "o-",
+        color="C0",
+        label="measured, mean so far",
+    )
+    axis.set(xlabel="round", ylabel="mean squared gradient", yscale="log")
+    axis.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", frameon=False)
+    return figure

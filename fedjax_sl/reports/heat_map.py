@@ -1,0 +1,84 @@
+"""Accuracy over two settings, a map for each combination of the others."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fedjax_sl.reports.groups import Group
+from fedjax_sl.reports.labels import words
+
+
+MOST_MAPS = 6
+
+
+class HeatMap(NamedTuple):
+    """Means over seeds, and over nothing else.
+
+    Attributes:
+      names: of the settings that rows and columns are of.
+      rows, columns: their values.
+      maps: by the values of the other settings in words, `[R, C]` accuracies, NaN
+        where there is no run.
+    """
+
+    names: tuple[str, str]
+    rows: list[str]
+    columns: list[str]
+    maps: dict[str, np.ndarray]
+
+
+def heat_map(groups: Sequence[Group]) -> HeatMap | None:
+    """Final accuracies as maps over the first two settings that differ.
+
+    None if fewer differ, or if the groups are no grid of values: a cell is of one
+    group, and at least half of the cells have one.
+    """
+    names = list(groups[0].label)
+    if len(names) < 2:
+        return None
+    row, column, *others = names
+    rows, columns = (
+        list(dict.fromkeys(group.label[name] for group in groups))
+        for name in (row, column)
+    )
+    maps: dict[str, np.ndarray] = {}
+    for group in groups:
+        other = words({name: group.label[name] for name in others})
+        cells = maps.setdefault(other, np.full((len(rows), len(columns)), np.nan))
+        place = rows.index(group.label[row]), columns.index(group.label[column])
+        if not np.isnan(cells[place]):
+            return None
+        cells[place] = np.mean(group.final)
+    cells = len(maps) * len(rows) * len(columns)
+    if len(maps) > MOST_MAPS or 2 * len(groups) < cells:
+        return None
+    return HeatMap((row, column), rows, columns, maps)
+
+
+def _draw(axis: Any, found: HeatMap, title: str, low: float, high: float) -> Any:
+    """One map, a number in each cell that has one."""
+    cells = found.maps[title]
+    image = axis.imshow(cells, cmap="viridis", aspect="auto", vmin=low, vmax=high)
+    for (r, c), value in np.ndenumerate(cells):
+        if not np.isnan(value):
+            colour = "white" if value < (low + high) / 2 else "black"
+            axis.text(c, r, f"{value:.3f}", ha="center", va="center", color=colour)
+    axis.set(title=title, ylabel=found.names[0], xlabel=found.names[1])
+    axis.set_xticks(range(len(found.columns)), found.columns)
+    axis.set_yticks(range(len(found.rows)), found.rows)
+    return image
+
+
+def draw(found: HeatMap) -> Figure:
+    """The maps below one another, in the same colours."""
+    count, height = len(found.maps), 1.2 + 0.45 * len(found.rows)
+    figure = Figure(figsize=(4.6, max(3.4, count * height)), layout="constrained")
+    axes = figure.subplots(count, 1, squeeze=False)
+    every = np.concatenate([cells.ravel() for cells in found.maps.values()])
+    low, high = np.nanmin(every), np.nanmax(every)
+    for axis, title in zip(axes.flat, found.maps, strict=True):
+        image = _draw(axis, found, title, low, high)
+    figure.colorbar(image, ax=axes.ravel().tolist(), label="final test accuracy")
+    return figure

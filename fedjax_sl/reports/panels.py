@@ -1,0 +1,191 @@
+"""The pictures of a report, and what they show in words."""
+
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fedjax_sl import reading
+from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.errors import InputError
+from fedjax_sl.records import run_folder as folders
+from fedjax_sl.records.checkpoint import Arrays, Checkpoints
+from fedjax_sl.records.finished_run import Finished
+from fedjax_sl.reports import comparison_figures, layer_figures, messages, updates
+from fedjax_sl.reports.groups import Group, progress_axis
+from fedjax_sl.reports.heat_map import draw, heat_map
+from fedjax_sl.theory import bound_curve
+from fedjax_sl.theory.coverage import said_of
+
+
+class Picture(NamedTuple):
+    """A figure with its heading, what it shows in words, and what to know of it.
+
+    A figure of several columns has another one of a single column for narrow screens.
+    """
+
+    name: str
+    heading: str
+    alt: str
+    figure: Figure
+    caption: str = ""
+    narrow: Figure | None = None
+
+
+def best(groups: list[Group]) -> tuple[str, float]:
+    """The group of the highest mean accuracy at the end, and that accuracy."""
+    means = [float(np.mean(group.final)) for group in groups]
+    return comparison_figures.names_of(groups)[int(np.argmax(means))], max(means)
+
+
+def _last_arrays(folder: Path) -> Arrays:
+    """Those of the run's last checkpoint; none if it has none."""
+    path = folder / folders.CHECKPOINTS
+    if not path.is_dir():
+        return {}
+    checkpoints = Checkpoints(path)
+    try:
+        return checkpoints.arrays()
+    finally:
+        checkpoints.close()
+
+
+def _of_layers(run: Finished) -> list[Picture]:
+    """What the run's last checkpoint tells of a client's layers."""
+    found, arrays = [], _last_arrays(run.folder)
+    if figure := comparison_figures.kept_of_layers(arrays):
+        alt = "Bars: share of each client kernel that is kept at the end, by layer."
+        found.append(Picture("kept", "What is kept of each layer", alt, figure))
+    if sent := updates.update_bits(arrays, run.config):
+        total, widths = 1e-3 * sent.bits.sum(axis=1).mean(), np.unique(sent.widths)
+        alt = (
+            "Bars: bits of the numbers in a client's update, by layer; all together "
+            f"{total:.4g} kbit, the mean over clients."
+        )
+        caption = (
+            f"Entries kept, of {' or '.join(map(str, widths))} bits each, as sent with "
+            f"the masks of the last checkpoint (round {arrays['round']}); norms and "
+            "masks come on top. Lines span the clients."
+        )
+        figure = layer_figures.update_bits(sent)
+        found.append(Picture("update", "Bits of an update", alt, figure, caption))
+    return found
+
+
+def _theory(folder: Path) -> Picture | None:
+    """The bound beside what was measured, if `bound` was asked about the run."""
+    found = bound_curve.read(folder)
+    if found is None:
+        return None
+    last, most = found.running_mean[-1], found.bound[-1]
+    alt = (
+        "Mean squared gradient against rounds on a logarithmic axis: measured, "
+        f"{last:.3g} over {found.points[-1]} rounds, and the bound, {most:.3g}, whose "
+        "constants are estimated."
+    )
+    # A run's bound kept by an earlier version names its momentum only.
+    left_out = found.left_out or [f"momentum={found.momentum:g}"] * bool(found.momentum)
+    caption = (
+        f"The bound is FedSL's theorem for these settings. {said_of(left_out)} Its "
+        f"constants are estimates from the {len(found.points)} models at which "
+        "gradients were taken: no proof that the bound holds."
+    )
+    figure = comparison_figures.theory(found)
+    return Picture("bound", "Theory and measurement", alt, figure, caption)
+
+
+def _histogram(path: Path) -> np.ndarray:
+    """`[N, C]` examples of each class that each client owns.
+
+    Raises:
+      ValueError: if the summary does not tell.
+    """
+    try:
+        found = np.array(reading.read_json(path)["label_histogram"], np.float64)
+    except (ValueError, KeyError, TypeError):
+        found = np.zeros(0)
+    if found.ndim != 2 or not found.size:
+        raise InputError(
+            f"{path}: expected a label_histogram, a row for each client; it is of "
+            "another version, or damaged."
+        )
+    return found
+
+
+def _code_lengths(run: Finished) -> Picture | None:
+    """Code length against entropy of each layer, if the run has a checkpoint."""
+    try:
+        sent = messages.sent_next(run.folder, run.config)
+    except (ValueError, OSError) as error:
+        warnings.warn(f"no picture of messages: {error}", stacklevel=2)
+        return None
+    if sent is None:
+        return None
+    found = messages.code_lengths(sent)
+    sizes = [levels.size for levels in sent.levels.values()]
+    whole = np.average(found.message, weights=sizes)
+    least = np.average(found.entropy, weights=sizes)
+    alt = (
+        "Bars: bits per element of each layer's message, with the entropy of its "
+        f"indices; {whole:.3g} and {least:.3g} over all elements."
+    )
+    caption = (
+        f"The update of client {sent.client} as it would be sent after round "
+        f"{sent.rounds}, were every layer sent: computed for this page from the last "
+        f"checkpoint and the run's data. b = {sent.bits}, Elias {sent.code}; the "
+        "entropy is that of single indices with their signs."
+    )
+    figure = layer_figures.code_lengths(found)
+    return Picture("code_length", "Code length and entropy", alt, figure, caption)
+
+
+def _of_run(run: Finished) -> list[Picture]:
+    """What only a single run's folder tells."""
+    found = [*_of_layers(run), _code_lengths(run), _theory(run.folder)]
+    return [picture for picture in (*found, _owners(run.folder)) if picture]
+
+
+def _owners(folder: Path) -> Picture | None:
+    """Who owns which labels, if the run has ended."""
+    summary = folder / folders.SUMMARY
+    if not summary.exists():
+        return None
+    alt = "Heat map: how many training examples of each class each client owns."
+    figure = comparison_figures.labels(_histogram(summary))
+    return Picture("labels", "Who owns which labels", alt, figure)
+
+
+def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
+    """Every picture that these runs allow."""
+    first, value = best(groups)
+    progress = progress_axis(groups)
+    against = f"{progress}, " if progress else ""
+    found = [
+        Picture(
+            "accuracy",
+            "Accuracy",
+            f"Test accuracy against {against}bits sent up, simulated seconds and "
+            f"joules. Highest at the end: {first}, {value:.3f}.",
+            comparison_figures.accuracy(groups),
+            narrow=comparison_figures.accuracy(groups, columns=1),
+        ),
+        Picture(
+            "spent",
+            "Where time and bits go",
+            "Stacked bars: seconds of a run by phase; bits by link, and of side "
+            "information.",
+            comparison_figures.where_time_goes(groups, channel),
+            narrow=comparison_figures.where_time_goes(groups, channel, columns=1),
+        ),
+    ]
+    if len(groups) > 1:
+        alt = "Final accuracy against seconds and joules of each run, with the front."
+        figure, narrow = (comparison_figures.pareto(groups, columns=n) for n in (2, 1))
+        found.append(Picture("pareto", "What pays", alt, figure, narrow=narrow))
+    if cells := heat_map(groups):
+        over = " and ".join(cells.names)
+        alt = f"Heat map of the final accuracy over {over}, means over seeds."
+        found.append(Picture("heat_map", f"Accuracy over {over}", alt, draw(cells)))
+    return found + (_of_run(groups[0].runs[0]) if len(groups) == 1 else [])

@@ -1,0 +1,81 @@
+"""The table of a report: what each group of runs reaches and spends."""
+
+import html
+from collections.abc import Sequence
+
+import numpy as np
+
+from fedjax_sl.reports.groups import (
+    Group,
+    at_target,
+    interval,
+    progress_axis,
+    usual_target,
+)
+from fedjax_sl.reports.labels import METHOD, NONE, words
+
+
+MOST_COLUMNS = 4
+"""Settings that have a column each; more of them have a table of their own."""
+
+
+def _measured(group: Group, target: float, axis: str | None) -> dict[str, str]:
+    """Cells by their heads."""
+    mean, half = interval(group.final)
+    spread = "" if np.isnan(half) else f" ± {half:.4f}"
+    spent = at_target(group, target)
+
+    def cost(name: str, factor: float = 1.0) -> str:
+        return f"{factor * np.mean(spent[name]):.4g}" if spent[name] else NONE
+
+    return {
+        "seeds": str(len(group.runs)),
+        "final accuracy": f"{mean:.4f}{spread}",
+        "reached": f"{len(spent['bits'])} of {len(group.runs)}",
+        **({axis: cost(axis)} if axis else {}),
+        "Mbit up": cost("bits", 1e-6),
+        "seconds": cost("seconds"),
+        "joules": cost("joules"),
+    }
+
+
+def _table(rows: Sequence[dict[str, str]]) -> str:
+    """Lines of cells by their heads; on a narrow screen each cell says what it is."""
+    head = "".join(
+        f'<th data-head="{html.escape(name)}">{html.escape(name)}</th>'
+        for name in rows[0]
+    )
+    lines = "".join(
+        "<tr>"
+        + "".join(
+            f'<td data-head="{html.escape(name)}">{html.escape(cell)}</td>'
+            for name, cell in row.items()
+        )
+        + "</tr>\n"
+        for row in rows
+    )
+    return (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n'
+        f"<tbody>{lines}</tbody></table></div>\n"
+    )
+
+
+def results(groups: Sequence[Group]) -> str:
+    """The table as HTML, what its columns mean, and the settings that have none."""
+    target, axis = usual_target(groups), progress_axis(groups)
+    names = list(groups[0].label)
+    shown = [name for name in names if name == METHOD or len(names) <= MOST_COLUMNS]
+    below = [name for name in names if name not in shown]
+    rows, apart = [], []
+    for group in groups:
+        label = {name: group.label[name] for name in shown}
+        measured = _measured(group, target.accuracy, axis)
+        rows.append({"run": group.name, **label, **measured})
+        rest = words({name: group.label[name] for name in below})
+        apart.append({"run": group.name, "settings that differ": rest})
+    what = f"{axis.capitalize()}, bits" if axis else "Bits"
+    return (
+        f"<h2>Results</h2>\n{_table(rows)}<p>{what}, seconds and joules are what had "
+        f"been spent when an accuracy of {target.accuracy:.4f} was first reached. "
+        f"{html.escape(target.note)}</p>\n{_table(apart) if below else ''}"
+    )

@@ -1,0 +1,151 @@
+"""A job from one evaluation to the next, in calls of compiled programs."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from fedjax_sl.algorithm import RoundMetrics, State
+from fedjax_sl.runs import distributed
+from fedjax_sl.runs.build import Job
+from fedjax_sl.federation import clients
+from fedjax_sl.federation.faults import punctual
+from fedjax_sl.simulation import evaluate_views, run_some_rounds, start
+
+
+CALL_SECONDS = 1.0
+"""How long a call of a program may take, unless a round takes longer: a run can be
+stopped between two calls."""
+
+MOST_ROUNDS = 100
+"""Rounds in a call, at most."""
+
+
+class Programs(NamedTuple):
+    """What is called to train: one run, or several at once.
+
+    Attributes:
+      shape: the state's shapes and dtypes, of one run.
+      initial: `initial() -> state` before the first round.
+      place: `place(state)` puts one from the host where the others expect it.
+      advance: `advance(state, first, count) -> (state, RoundMetrics)`, of at most
+        `MOST_ROUNDS` rounds, the metrics on the host; the state that was given is gone.
+      views: `views(state) -> Evaluation` by name of the view.
+    """
+
+    shape: State
+    initial: Callable[[], State]
+    place: Callable[[State], State]
+    advance: Callable[[State, int, int], tuple[State, RoundMetrics]]
+    views: Callable[[State], dict[str, Any]]
+
+
+def programs_of(job: Job) -> Programs:
+    """The programs of a job, compiled when first called.
+
+    State is kept whole on every device between two calls, so that each program is
+    compiled once.
+    """
+    algorithm, key = job.method.algorithm, jax.random.key(job.config.seed)
+    everywhere = jax.sharding.NamedSharding(
+        clients.mesh(job.method.devices), jax.sharding.PartitionSpec()
+    )
+
+    def place(tree):
+        whole = partial(jax.make_array_from_process_local_data, everywhere)
+        return jax.tree.map(whole, tree)
+
+    def some_rounds(state, train, partition, in_time, first, count):
+        return run_some_rounds(
+            punctual(algorithm, in_time),
+            state,
+            train,
+            partition,
+            key,
+            first=first,
+            count=count,
+            most=MOST_ROUNDS,
+            batch_size=job.config.batch_size,
+        )
+
+    train, test, partition = place((job.train, job.test, job.partition))
+    in_time = place(job.in_time)
+    program = jax.jit(some_rounds, donate_argnames="state", out_shardings=everywhere)
+    views = jax.jit(
+        lambda state, test: evaluate_views(algorithm, state, test),
+        out_shardings=everywhere,
+    )
+    initial = partial(start, algorithm, key)
+
+    def advance(state, first, count):
+        state, metrics = program(
+            state, train, partition, in_time, np.int32(first), np.int32(count)
+        )
+        return state, jax.tree.map(lambda x: np.asarray(x)[:count], metrics)
+
+    return Programs(
+        shape=jax.eval_shape(initial),
+        initial=jax.jit(initial, out_shardings=everywhere),
+        place=place,
+        advance=advance,
+        views=lambda state: views(state, test),
+    )
+
+
+class Segment(NamedTuple):
+    """What a call of a program gave.
+
+    Attributes:
+      first: number of its first round.
+      done: rounds done after it.
+      rounds: metrics, on the host.
+      views: `Evaluation` by name of the view, if its last round is one after which
+        there is an evaluation.
+      state: after it, on the devices; it is gone when the next is asked for.
+    """
+
+    first: int
+    done: int
+    rounds: RoundMetrics
+    views: dict[str, Any] | None
+    state: State
+
+
+def segments(
+    programs: Programs,
+    state: State,
+    done: int,
+    rounds: int,
+    *,
+    eval_every: int,
+    stops: Sequence[int] = (),
+) -> Iterator[Segment]:
+    """Trains call by call, each as long as `CALL_SECONDS` as far as can be told.
+
+    How rounds are shared out to calls does not change what comes of them.
+
+    Args:
+      programs: of the run, or of several.
+      state: where it is.
+      done: rounds done.
+      rounds: in all.
+      eval_every: rounds between two evaluations.
+      stops: every so many rounds a call ends, too.
+
+    Yields:
+      A segment each.
+    """
+    pace = 1
+    while done < rounds:
+        ends = [done - done % every + every for every in (eval_every, *stops)]
+        first, count = done, min(distributed.largest(pace), min(rounds, *ends) - done)
+        started = time.monotonic()
+        state, metrics = programs.advance(state, first, count)
+        took, done = max(time.monotonic() - started, 1e-6), done + count
+        pace = max(1, min(int(count * CALL_SECONDS / took), 2 * pace, MOST_ROUNDS))
+        evaluated = done == rounds or done % eval_every == 0
+        views = jax.device_get(programs.views(state)) if evaluated else None
+        yield Segment(first, done, metrics, views, state)

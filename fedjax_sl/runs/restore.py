@@ -1,0 +1,171 @@
+"""Where a run begins: anew, from another run's models, or where it had come to."""
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from fedjax_sl.errors import InputError
+from fedjax_sl.records import run_folder as folders
+from fedjax_sl.runs import distributed
+from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints, Unusable
+from fedjax_sl.runs.build import Job
+from fedjax_sl.records.metrics import NOTHING
+from fedjax_sl.runs.loop import Programs
+
+
+def _evaluated(folder: Path) -> list[int]:
+    """The rounds after which there are lines of metrics.jsonl.
+
+    Raises:
+      ValueError: if a line has none.
+    """
+    path = folder / folders.METRICS
+    rounds = [line.get("round") for line in folders.resume_lines(path)]
+    if not all(type(done) is int for done in rounds):
+        raise InputError(f"{path}: expected a round in every line; it is damaged.")
+    return rounds  # type: ignore[return-value]
+
+
+def _known(totals: dict[str, Any]) -> bool:
+    """Whether these are the sums that this version goes on from."""
+    numbers = all(isinstance(value, int | float) for value in totals.values())
+    return numbers and totals.keys() == NOTHING.keys()
+
+
+def newest(folder: Path, shape: Any, *, most: float = math.inf) -> Checkpoint | None:
+    """The newest checkpoint of a run that its record reaches.
+
+    Args:
+      folder: of the run.
+      shape: its state's shapes and dtypes.
+      most: rounds that it may be of.
+
+    Returns:
+      The checkpoint; None if there is none, so that the run begins anew.
+
+    Raises:
+      ValueError: if those that there are cannot be used.
+    """
+    evaluated = [0, *_evaluated(folder)]
+    rounds = folders.resume_lines(folder / folders.ROUNDS)
+    most = min(most, len(rounds))
+    checkpoints = Checkpoints(folder / folders.CHECKPOINTS)
+    try:
+        while (found := checkpoints.newest(shape, most=most)) is not None:
+            if found.round and not _known(found.totals):
+                raise InputError(
+                    f"{checkpoints.folder / str(found.round)}: expected numbers for "
+                    f"{', '.join(NOTHING)}; it is of another version."
+                )
+            if found.evaluated in evaluated:
+                pending = rounds[found.evaluated : found.round]
+                return found._replace(pending=pending)
+            most = found.round - 1
+    finally:
+        checkpoints.close()
+    return None
+
+
+def cut_back(folder: Path, found: Checkpoint | None) -> None:
+    """Leaves of a record what a checkpoint is of; nothing if there is none.
+
+    Raises:
+      OSError: if it cannot be written.
+    """
+    done, evaluated = (found.round, found.evaluated) if found else (0, 0)
+    checkpoints = Checkpoints(folder / folders.CHECKPOINTS)
+    try:
+        checkpoints.forget_after(done)
+    finally:
+        checkpoints.close()
+    kept = sum(reached <= evaluated for reached in _evaluated(folder))
+    folders.keep_lines(folder / folders.METRICS, kept)
+    folders.keep_lines(folder / folders.ROUNDS, done)
+
+
+def _last_kept(folder: Path, programs: Programs) -> Checkpoint | None:
+    """The newest checkpoint that the record reaches; the record is cut off there.
+
+    Raises:
+      ValueError: if there is a record and no checkpoint at all.
+    """
+    found, path = newest(folder, programs.shape), folder / folders.CHECKPOINTS
+    lines = len(folders.resume_lines(folder / folders.ROUNDS))
+    complete = any(one.name.isdecimal() for one in path.iterdir())
+    if found is None and complete:
+        warnings.warn(
+            f"{folder}: its record ends before every checkpoint, as after a loss of "
+            "power; going on from round 0",
+            stacklevel=2,
+        )
+    elif found is None and lines:
+        raise InputError(
+            f"{path}: expected a checkpoint of a round up to {lines}, which is as far "
+            "as the record goes; --overwrite begins anew."
+        )
+    cut_back(folder, found)
+    return found
+
+
+def _models_of(job: Job, programs: Programs, source: Path) -> Checkpoint:
+    """The state before the first round, with another run's models.
+
+    Raises:
+      ValueError: if that run has none, or not of this structure.
+    """
+    path = source / folders.CHECKPOINTS
+    if not path.is_dir():
+        raise InputError(f"init_from={source}: expected a run with checkpoints.")
+    names = job.method.algorithm.models
+    wanted = {name: getattr(programs.shape, name) for name in names}
+    checkpoints = Checkpoints(path)
+    try:
+        found = checkpoints.newest(wanted)
+    except Unusable as error:
+        raise InputError(f"init_from={source}: {error}") from error
+    finally:
+        checkpoints.close()
+    if found is None:
+        raise InputError(f"init_from={source}: expected a run with checkpoints.")
+    fresh = jax.device_get(programs.initial())
+    return Checkpoint(0, fresh._replace(**found.state), {})
+
+
+def begin(job: Job, programs: Programs, folder: Path, *, resume: bool) -> Checkpoint:
+    """What a run starts with, its state on the devices of all processes.
+
+    Args:
+      job: the run.
+      programs: its.
+      folder: its record.
+      resume: go on where the record ends, if it has begun.
+
+    Returns:
+      The checkpoint; 0 rounds at the very start.
+
+    Raises:
+      ValueError: if there is no sound checkpoint where there should be one.
+      OSError: if something cannot be read or written.
+    """
+    found = None
+
+    def read():
+        nonlocal found
+        if resume:
+            found = _last_kept(folder, programs)
+        if found is None and job.config.init_from is not None:
+            found = _models_of(job, programs, Path(job.config.init_from))
+
+    distributed.on_first(read)
+    if not distributed.largest(found is not None):
+        return Checkpoint(0, programs.initial(), {})
+    host = jax.device_get(programs.initial()) if found is None else found.state
+    done = distributed.from_first(np.int32(found.round if found else 0))
+    state = programs.place(distributed.from_first(host))
+    if found is None:
+        return Checkpoint(int(done), state, {})
+    return found._replace(state=state)

@@ -1,0 +1,1 @@
+"""Bounds whose constants are estimated from runs."""

@@ -1,0 +1,74 @@
+"""The models that a run of FedSL visits, and batches to look at them with."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.algorithm import Cohort
+from fedjax_sl.checks import check_types
+from fedjax_sl.errors import InputError
+from fedjax_sl.fedsl.state import delivered
+from fedjax_sl.models.split import SplitParams
+from fedjax_sl.runs.build import Job
+from fedjax_sl.runs.loop import MOST_ROUNDS, programs_of
+from fedjax_sl.simulation import DRAW
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visits:
+    """A short run, and where in it gradients are taken."""
+
+    points: int = 4
+    """Models visited at which gradients are taken, the first before training, >= 2."""
+
+    spacing: int = 10
+    """Rounds between two of them, >= 1."""
+
+    batches: int = 8
+    """Mini-batches of each client at each of them, >= 2."""
+
+    def __post_init__(self):
+        """Checks types and ranges."""
+        check_types(self)
+        for name, least in (("points", 2), ("spacing", 1), ("batches", 2)):
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"{name}={getattr(self, name)}: expected at least {least}."
+                )
+
+    @property
+    def rounds(self) -> list[int]:
+        """Rounds done at each point."""
+        return [self.spacing * number for number in range(self.points)]
+
+
+def visited(job: Job, rounds: Iterable[int]) -> Iterator[SplitParams]:
+    """The delivered model of a run after so many rounds, rising from 0, on the host.
+
+    They are the models of the run itself, from its own programs.
+    """
+    programs, deliver = programs_of(job), jax.jit(delivered)
+    state = programs.initial()
+    yield jax.device_get(deliver(state))
+    for now, then in pairwise(rounds):
+        for first in range(now, then, MOST_ROUNDS):
+            # A program at a time: two with sums over devices could wait for each other.
+            state, _ = programs.advance(state, first, min(MOST_ROUNDS, then - first))
+        yield jax.device_get(deliver(jax.block_until_ready(state)))
+
+
+def batches(job: Job, count: int) -> Cohort:
+    """So many mini-batches of each client of the first cohort."""
+    key = jax.random.fold_in(jax.random.key(job.config.seed), DRAW)
+    draw, data = job.method.algorithm.draw, (job.train, job.partition)
+    drawn = [
+        draw(key, *data, round=n, period=0, batch_size=job.config.batch_size)
+        for n in range(count)
+    ]
+    return drawn[0]._replace(
+        index=jnp.concatenate([one.index for one in drawn], axis=1),
+        weight=jnp.concatenate([one.weight for one in drawn], axis=1),
+    )

@@ -1,0 +1,292 @@
+"""The command line as its users meet it: real processes, real folders."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fedjax_sl.cli import main
+from fedjax_sl.cli.presets import METHODS
+from fedjax_sl.configs.run_config import FedLPQRun, FedSLRun, from_json, to_json
+from fedjax_sl.fedlpq import FedLPQConfig
+from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.records.run_folder import read_lines
+from tests.browser import assert_readable, pages_shown
+from tests.commands import PATIENCE
+
+
+QUICK = (
+    "--model.cut 1 --model.width 0.03 --rounds 3 --eval-every 2 --batch-size 4 "
+    "--data.num-clients 3 --method.cohort-size 2 --method.interval 2"
+).split()
+
+
+def call(*arguments, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "fedjax_sl.cli.main", "run", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A short run, and the folder it left."""
+    base = tmp_path_factory.mktemp("runs")
+    result = call("fedsl", *QUICK, "--folder", "first", cwd=base)
+    assert result.returncode == 0, result.stderr
+    return base / "first", result
+
+
+def test_a_run_leaves_its_record(finished):
+    folder, result = finished
+    lines = read_lines(folder / "metrics.jsonl")
+    assert [line["round"] for line in lines] == [2, 3]
+    assert 0 <= lines[-1]["test_accuracy"] <= 1
+    assert lines[1]["uplink_bits"] > lines[0]["uplink_bits"] > 0
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["final"] == lines[-1]
+    assert sum(map(sum, summary["label_histogram"])) == summary["train_examples"]
+    for plot in ("accuracy.svg", "loss.svg"):
+        assert (folder / "plots" / plot).read_text().rstrip().endswith("</svg>")
+    assert "round 2/3" in result.stdout and "majority class" in result.stdout
+
+
+def test_its_report_in_a_browser(finished, tmp_path):
+    """With its layers and labels, which a point of a sweep does not keep."""
+    folder, _ = finished
+    page = tmp_path / "page.html"
+    main.main(["report", str(folder), "--output", str(page)])
+    assert page.stat().st_size < 5e6
+    for seen in pages_shown(page, (1280, 390), tmp_path):
+        assert_readable(seen)
+        alts = [image["alt"] for image in seen["images"]]
+        for part in ("client kernel that is kept", "each client owns"):
+            assert any(part in alt for alt in alts)
+        head, row = seen["table"]
+        final = read_lines(folder / "metrics.jsonl")[-1]["test_accuracy"]
+        assert row[head.index("final accuracy")] == f"{final:.4f}"
+
+
+def test_its_configuration_repeats_it(finished):
+    folder, _ = finished
+    config = folder / "config.json"
+    result = call("--config", config, "--folder", "again", cwd=folder.parent)
+    assert result.returncode == 0, result.stderr
+    first, again = (
+        read_lines(f / "metrics.jsonl") for f in (folder, folder.parent / "again")
+    )
+    for a, b in zip(first, again, strict=True):
+        a.pop("wall_seconds"), b.pop("wall_seconds")
+    assert first == again
+
+
+def test_nothing_is_overwritten_unasked(finished):
+    folder, _ = finished
+    before = (folder / "metrics.jsonl").read_bytes()
+    result = call(*QUICK, "--folder", "first", cwd=folder.parent)
+    assert result.returncode == 2
+    assert "--overwrite" in result.stderr
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_diverged_run_names_round_and_client(tmp_path):
+    huge = ["--method.learning-rate", "1e30", "--folder", "bad"]
+    result = call(*QUICK, *huge, cwd=tmp_path)
+    assert result.returncode == 3
+    assert "round" in result.stderr and "client" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (["--data.name", "cifar1000"], "cifar1000"),
+        (["--data.name", "cifar10", "--data.dir", "nowhere"], "download_and_prepare"),
+        (["--model.cut", "9"], "cut=9"),
+        (["--method.prune-ratio", "1.5"], "prune_ratio=1.5"),
+        (["--method.dropout-rate", "1"], "dropout_rate=1.0"),
+        (["--method.bits", "1"], "bits=1"),
+        (["--data.num-clients", "5000"], "5000"),
+        (["--method.cohort-size", "11"], "cohort_size=11"),
+        (["--rounds", "0"], "rounds=0"),
+        (["--rounds", "nan"], "--rounds: invalid literal for int() with base 10"),
+        (["--chunk", "1.5"], "--chunk: no type matching {None}|INT"),
+        (["--data.num-clients", "0"], "num_clients=0: expected at least 1"),
+        (["--data.train-examples", "1"], "num_clients=10: expected 1 to 1"),
+        (["--data.test-examples", "0"], "test_examples=0: expected 1 to 355"),
+        (["--chunk", "0"], "chunk=0: expected at least 1"),
+        (["--chunk", "2", "--mapping", "scan"], "expected none with mapping='scan'"),
+        (["--data.image-size", "8"], "at least 32"),
+        (["--data.partition", "dirichlet", "--data.alpha", "-1"], "alpha=-1"),
+        (
+            ["--rounds", "2.5"],
+            "--rounds: invalid literal for int() with base 10: '2.5'",
+        ),
+        (["--method.bits", "few"], "--method.bits: no type matching"),
+        (["--data.partition", "odd"], "invalid choice 'odd' for argument '--data"),
+        (["--colour", "red"], "Unrecognized options: --colour, red"),
+        (["--model.widht", "1"], "did you mean --model.width"),
+        (["--rounds"], "Missing value for argument '--rounds'"),
+        (["--config", "missing.json"], "missing.json"),
+        (["--config", "."], "."),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    arguments, named, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(main, "_prepare_jax", lambda: None)
+    with pytest.raises(SystemExit) as stop:
+        main.main(["run", "fedsl", "--folder", "made", *arguments])
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and named in message
+    assert len(message.strip().splitlines()) == 1
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "command, named",
+    [
+        ("fedlpq --method.keep-probability 0", "keep_probability=0.0: expected"),
+        ("fedlpq --method.keep-probability 1.5", "(0, 1]"),
+        ("fedlpq --method.bits 17", "bits=17: expected 1 to 16 bits, or 32"),
+        ("fedlpq --method.bits 0", "bits=0"),
+        ("fedlpq --method.local-epochs 0", "local_epochs=0: expected at least 1"),
+        ("fedlpq --method.cohort-size 11", "cohort_size=11"),
+        ("fedlpq --data.num-clients 2000", "num_clients=2000: expected 1 to 1442"),
+        ("fedlpq --model.width 0", "width=0"),
+        ("fedprox", "unknown method 'fedprox'"),
+    ],
+)
+def test_bad_input_of_layer_wise_methods(command, named, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(main, "_prepare_jax", lambda: None)
+    with pytest.raises(SystemExit) as stop:
+        main.main(["run", *command.split(), "--folder", "made"])
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and named in message
+    assert len(message.strip().splitlines()) == 1
+    assert not (tmp_path / "made").exists()
+
+
+def test_an_unknown_complexity_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(main, "_prepare_jax", lambda: None)
+    with pytest.raises(SystemExit) as stop:
+        main.main(["run", "fedlpq", "--method.preference", "7", "--folder", "made"])
+    assert stop.value.code == 2
+    assert "preference" in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_layer_wise_run_leaves_its_record_and_another_method_refuses_it(tmp_path):
+    quick = "--model.width 0.05 --rounds 2 --eval-every 1 --data.num-clients 4"
+    result = call(
+        "fedlp",
+        *quick.split(),
+        *("--method.cohort-size", 2, "--method.preference", "u", "--folder", "one"),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    lines = read_lines(tmp_path / "one" / "metrics.jsonl")
+    assert [line["step"] for line in lines] == [37, 74]
+    config = from_json(tmp_path / "one" / "config.json")
+    assert (config.algorithm, config.method.bits) == ("fedlpq", 32)
+    result = call("fedsl", "--config", "one/config.json", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "is of a run of fedlpq" in result.stderr
+
+
+def test_cost_prints_the_published_table(monkeypatch, capsys):
+    monkeypatch.setattr(main, "_prepare_jax", lambda: None)
+    main.main(["cost", "fedlpq"])
+    shown = capsys.readouterr().out
+    for number in ("661.759", "84.6", "79.6", "71.1", "35.6", "51.2", "17.2", "39.356"):
+        assert number in shown
+    main.main(["cost", "fedsl", "--depth", "11"])
+    assert "MMACs" in capsys.readouterr().out
+
+
+def test_cost_explains_itself(monkeypatch, capsys):
+    monkeypatch.setattr(main, "_prepare_jax", lambda: None)
+    for flag in ("--help", "-h"):
+        main.main(["cost", flag])
+        said = capsys.readouterr().out
+        assert "fedsl" in said and "fedlpq" in said and "--help" in said
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(main, "_prepare_jax", lambda: None)
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(SystemExit) as stop:
+        main.main(["run", "--folder", str(tmp_path), "--overwrite"])
+    assert stop.value.code == 2
+    assert "holds no run" in capsys.readouterr().err
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    "text, named",
+    [
+        ("{", "not JSON"),
+        ("[]", "expected an object"),
+        ('{"rounds": 3}', "algorithm=None: expected one of"),
+        ('{"algorithm": "fedsl", "rouds": 3}', "unknown field 'rouds'"),
+        ('{"algorithm": "fedsl", "method": {"bits": 1}}', "bits=1"),
+        ('{"algorithm": "fedlpq", "method": 3}', "expected an object"),
+    ],
+)
+def test_a_broken_configuration(tmp_path, text, named):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=named):
+        from_json(path)
+
+
+@pytest.mark.parametrize("kind", [FedSLRun, FedLPQRun])
+def test_a_configuration_survives_its_file(tmp_path, kind):
+    config = kind().resolved()
+    path = tmp_path / "config.json"
+    path.write_text(to_json(config))
+    assert from_json(path) == config
+
+
+def test_a_run_is_called_what_it_is():
+    titles = [METHODS[name].title for name in ("fedsl", "fedlpq", "fedlp", "fedavg")]
+    assert titles == ["FedSL", "FedLP-Q", "FedLP", "FedAvg"]
+    coded = dataclasses.replace(METHODS["fedavg"], method=FedLPQConfig(bits=8))
+    assert coded.title == "FedLP-Q"
+
+
+@pytest.mark.parametrize(
+    ("options", "title"),
+    [
+        ({}, "SplitFed v1"),
+        ({"server_update": "sequential"}, "SplitFed v2"),
+        ({"client_update": "relay"}, "split learning (relay)"),
+        ({"grad_bits": (8, 32)}, "FedSL"),
+        ({"upload_bits": 8, "server_update": "sequential"}, "compressed SplitFed v2"),
+    ],
+)
+def test_a_split_run_is_called_by_its_division_of_labour(options, title):
+    method = FedSLConfig(prune_ratio=0.0, dropout_rate=0.0, bits=32, **options)
+    assert FedSLRun(method=method).title == title
+
+
+def test_what_was_left_open_is_resolved():
+    method = FedSLRun(rounds=60).resolved().method
+    assert method.prune_end == 30
+    assert (method.learning_rate, method.server_learning_rate) == (0.02, None)
+    assert FedLPQRun().resolved().method.keep_probability == 0.5
+    sub_models = FedLPQRun(method=FedLPQConfig(preference="u"))
+    assert sub_models.resolved().method.keep_probability == 1

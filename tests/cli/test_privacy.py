@@ -1,0 +1,63 @@
+"""Privacy as counted from a run's folder."""
+
+import json
+import sys
+
+import pytest
+
+from fedjax_sl.cli.main import main
+from fedjax_sl.configs.run_config import DataConfig, FedSLRun, to_json
+from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.records.run_folder import append_lines
+from fedjax_sl.traffic import Traffic
+from tests.commands import refused
+
+
+ROUND = {
+    "client_id": [0, 2],
+    **{f"{link}_bits": [8, 8] for link in Traffic._fields},
+    **{f"{link}_side_bits": [0, 0] for link in Traffic._fields},
+    "client_macs": [1.0, 1.0],
+    "server_macs": [1.0, 1.0],
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The record of four rounds, with updates after every second one."""
+    method = FedSLConfig(cohort_size=2, clip_norm=1.0, noise_multiplier=3.0)
+    config = FedSLRun(data=DataConfig(num_clients=20), method=method)
+    (tmp_path / "config.json").write_text(to_json(config))
+    append_lines(
+        tmp_path / "rounds.jsonl",
+        [{**ROUND, "round": t, "updates_up_bits": [9 * (t % 2)] * 2} for t in range(4)],
+    )
+    append_lines(tmp_path / "metrics.jsonl", [{"round": 4, "test_accuracy": 0.5}])
+    return tmp_path
+
+
+def test_it_is_counted_from_the_record(folder, capsys):
+    main(["privacy", str(folder)])
+    said = capsys.readouterr().out
+    (row,) = (line for line in said.splitlines() if line.split()[:1] == [folder.name])
+    assert row.split()[1:5] == ["3", "2/20", "2", "2"]
+    models, poisson, messages = map(float, row.split()[5:])
+    assert 0 < poisson < models <= messages
+    assert (
+        "activations, labels, gradients at the cut and masks cross as they are" in said
+    )
+
+
+def test_without_noise_nothing_is_promised(folder, capsys):
+    config = json.loads((folder / "config.json").read_text())
+    config["method"]["noise_multiplier"] = None
+    (folder / "config.json").write_text(json.dumps(config))
+    main(["privacy", str(folder)])
+    assert capsys.readouterr().out.count("∞") == 3
+
+
+def test_what_makes_no_sense_is_refused(folder, capsys, monkeypatch):
+    assert "delta=1.0" in refused(["privacy", folder, "--delta", "1"], capsys)
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)
+    said = refused(["privacy", folder], capsys)
+    assert "pip install 'fedjax-sl[privacy]'" in said

@@ -1,0 +1,133 @@
+"""Where calls end, and where a run is stopped between them, changes nothing."""
+
+import itertools
+import random
+import shutil
+import signal
+
+import numpy as np
+import pytest
+
+from fedjax_sl.runs import loop
+from fedjax_sl.cli.main import main
+from tests import dry
+from tests.records.test_opening import assert_same_record, lines_of
+
+
+RUN = ["run", *dry.OPTIONS, "--rounds", "23", "--eval-every", "5"]
+
+
+def ends_at(monkeypatch, rounds, stop_after=None):
+    """Calls of so many rounds at a time; SIGTERM while the n-th of them runs."""
+    calls = itertools.count(1)
+
+    def advance(state, first, count):
+        if next(calls) == stop_after:
+            signal.raise_signal(signal.SIGTERM)
+        return dry.advance(state, first, count)
+
+    dry.use(monkeypatch, dry.PROGRAMS._replace(advance=advance))
+    monkeypatch.setattr(training, "MOST_ROUNDS", rounds)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        ends_at(patch, 100)
+        main([*RUN, "--folder", str(folder)])
+    assert [x["round"] for x in lines_of(folder)] == [5, 10, 15, 20, 23]
+    return folder
+
+
+def test_lengths_of_calls_change_nothing(whole, tmp_path, monkeypatch):
+    for rounds in (1, 2, 3, 7):
+        ends_at(monkeypatch, rounds)
+        main([*RUN, "--folder", str(tmp_path / str(rounds))])
+        assert_same_record(tmp_path / str(rounds), whole)
+
+
+def test_it_stops_after_the_call_that_runs_and_goes_on(
+    whole, tmp_path, monkeypatch, capsys
+):
+    """Between evaluations, too, with sums of floats that depend on their order."""
+    folder, chance, seen = tmp_path / "run", random.Random(1), []
+    command = [*RUN, "--folder", str(folder), "--resume"]
+    command += ["--checkpoint-seconds", "1000"]
+    for _ in range(100):
+        ends_at(monkeypatch, chance.randint(1, 3), stop_after=chance.randint(1, 3))
+        try:
+            main(command)
+        except SystemExit as stop:
+            assert stop.code == 128 + signal.SIGTERM
+            newest = max(int(p.name) for p in (folder / "checkpoints").iterdir())
+            assert len(lines_of(folder, "rounds.jsonl")) == newest
+            assert f"stopped after round {newest}" in capsys.readouterr().out
+            seen.append(newest)
+            continue
+        break
+    assert any(done % 5 for done in seen) and seen == sorted(set(seen))
+    assert_same_record(folder, whole)
+
+
+def test_a_kill_at_any_call_costs_what_came_after_a_checkpoint(
+    whole, tmp_path, monkeypatch
+):
+    """Those between evaluations are gone on from, whatever the record holds more."""
+    full = tmp_path / "full"
+    ends_at(monkeypatch, 2)
+    main(
+        [*RUN, "--folder", str(full), "--checkpoint-seconds", "0"]
+        + ["--checkpoints", "50"]
+    )
+    kept = sorted(int(path.name) for path in (full / "checkpoints").iterdir())
+    assert {1, 2, 3, 4, 5} & {n for n in kept if n % 5} and 23 in kept
+    begun = []
+
+    def advance(state, first, count):
+        begun.append(first)
+        return dry.advance(state, first, count)
+
+    for done in kept[:-1]:
+        folder = tmp_path / str(done)
+        shutil.copytree(full, folder)
+        for later in kept:
+            if later > done:
+                shutil.rmtree(folder / "checkpoints" / str(later))
+        begun.clear()
+        dry.use(monkeypatch, dry.PROGRAMS._replace(advance=advance))
+        main([*RUN, "--folder", str(folder), "--resume"])
+        assert begun[0] == done
+        assert_same_record(folder, whole)
+
+
+@pytest.mark.parametrize("seconds", [0.001, 1.0, 30.0, 4000.0])
+def test_a_call_takes_about_a_second_or_a_round(monkeypatch, seconds):
+    """By a clock that says that each round takes so long, compiling a minute more."""
+    now, sizes = [0.0], []
+
+    def advance(state, first, count):
+        now[0] += seconds * count + 60 * (not sizes)
+        sizes.append(count)
+        return dry.advance(state, first, count)
+
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+    programs = dry.PROGRAMS._replace(advance=advance)
+    for _ in loop.segments(programs, dry.start(), 0, 1000, eval_every=500):
+        pass
+    assert sum(sizes) == 1000 and sizes[0] == 1
+    longest = max(sizes)
+    assert longest == 1 or longest * seconds <= 1.0
+    assert longest >= min(100, 0.5 / seconds)
+
+
+def test_a_checkpoint_every_so_many_rounds_and_the_best_stay(tmp_path, monkeypatch):
+    ends_at(monkeypatch, 100)
+    folder = tmp_path / "run"
+    command = [*RUN, "--folder", str(folder), "--keep-every", "4", "--keep-best"]
+    main([*command, "--checkpoint-seconds", "1000"])
+    lines = lines_of(folder)
+    best = lines[int(np.argmax([line["test_accuracy"] for line in lines]))]["round"]
+    kept = sorted(int(path.name) for path in (folder / "checkpoints").iterdir())
+    last = [20, 23]
+    assert kept == sorted({4, 8, 12, 16, 20, best, *last})

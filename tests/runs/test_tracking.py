@@ -1,0 +1,87 @@
+"""Other tools are told what metrics.jsonl says."""
+
+import struct
+import sys
+import types
+
+import pytest
+
+from fedjax_sl.cli.main import main
+from fedjax_sl.records.run_folder import read_lines
+from fedjax_sl.runs.tracking import Tracking
+
+
+QUICK = [
+    *("run", "fedlpq", "--data.num-clients", "3", "--method.cohort-size", "2"),
+    *("--model.width", "0.05", "--batch-size", "50", "--eval-every", "1"),
+    *("--data.train-examples", "200", "--data.test-examples", "50"),
+]
+
+
+def events_of(folder):
+    """`{(name, round): value}` of all event files, read without their writer."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = {}
+    for path in sorted(folder.glob("events.*")):
+        content = path.read_bytes()
+        while content:
+            (length,) = struct.unpack("<Q", content[:8])
+            event = Event.FromString(content[12 : 12 + length])
+            content = content[16 + length :]
+            for value in event.summary.value:
+                found[value.tag, event.step] = value.simple_value
+    return found
+
+
+def test_event_files_hold_every_figure(tmp_path):
+    folder = tmp_path / "run"
+    main([*QUICK, "--rounds", "1", "--folder", str(folder), "--tensorboard"])
+    main(
+        [
+            *QUICK[:2],
+            "--resume",
+            "--rounds",
+            "2",
+            "--folder",
+            str(folder),
+            "--tensorboard",
+        ]
+    )
+    lines, events = read_lines(folder / "metrics.jsonl"), events_of(folder / "events")
+    assert len(lines) == 2
+    for line in lines:
+        done = line.pop("round")
+        for name, value in line.items():
+            assert events.pop((name, done)) == pytest.approx(value, rel=1e-6)
+    assert not events
+
+
+def test_weights_and_biases_is_told(tmp_path, monkeypatch):
+    """Its own client needs an account; what it is called with is what can be seen."""
+    told = []
+    run = types.SimpleNamespace(
+        log=lambda line, step: told.append((step, line)),
+        finish=lambda: told.append("finished"),
+    )
+
+    def init(**options):
+        told.append(options)
+        return run
+
+    module = types.ModuleType("wandb")
+    module.__spec__ = types.SimpleNamespace()
+    module.init = init
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    folder = tmp_path / "run"
+    main([*QUICK, "--rounds", "1", "--folder", str(folder), "--wandb", "thesis"])
+    (line,) = read_lines(folder / "metrics.jsonl")
+    assert told[0]["project"] == "thesis"
+    assert told[0]["config"]["method"]["bits"] == 10
+    assert told[1:] == [(1, line), "finished"]
+
+
+def test_what_is_not_installed_is_said(monkeypatch):
+    monkeypatch.setattr("fedjax_sl.runs.tracking.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="pip install wandb"):
+        Tracking(wandb="thesis")

@@ -1,0 +1,168 @@
+"""Theory beside measurement: the bound up to each round, kept with the run."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from fedjax_sl.analysis.fedsl_bound import Constants, Setting, bound
+from fedjax_sl.configs.run_config import DataConfig, FedLPQRun, FedSLRun, to_json
+from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.quantizer import variance_factor
+from fedjax_sl.reports import comparison_figures, panels
+from fedjax_sl.theory import bound_curve
+from fedjax_sl.theory.bound_constants import Estimate
+from fedjax_sl.theory.bound_curve import setting_of
+from fedjax_sl.theory.coverage import check_covered, left_out, said_of
+from tests.commands import refused
+from tests.worlds import tiny_model
+
+
+CONSTANTS = Constants(2.0, 2.3, np.ones(8), 0.1 * np.ones(8), 0.1 * np.ones(8))
+SETTING = Setting(rounds=40, learning_rate=0.05, clients=10, interval=5, cut=2)
+FOUND = Estimate(CONSTANTS, np.array([8.0, 4.0, 3.0]))
+
+
+def run_with(ratio):
+    method = FedSLConfig(prune_ratio=ratio)
+    return FedSLRun(rounds=40, method=method).resolved()
+
+
+def test_each_round_has_the_bound_of_the_rounds_before_it():
+    """The ratio grows over half of the run, and so does its mean."""
+    config = run_with(0.4)
+    ratio = bound_curve.ratios(config)
+    assert len(ratio) == 40 and ratio[0] == 0 and ratio[-1] == pytest.approx(0.4)
+    found = bound_curve.theory_of(config, SETTING, [0, 20, 40], FOUND)
+    for place, rounds in enumerate(found.rounds):
+        mean = float(ratio[:rounds].mean())
+        here = SETTING._replace(rounds=rounds, pruned=mean, masked=mean)
+        terms = bound(CONSTANTS, here)
+        assert found.bound[place] == pytest.approx(terms.total)
+        rest = terms.total - terms.pruning - terms.masking
+        assert found.unpruned[place] == pytest.approx(rest)
+    np.testing.assert_allclose(found.running_mean, [8.0, 6.0])
+
+
+def test_without_pruning_the_bound_only_falls():
+    found = bound_curve.theory_of(run_with(0.0), SETTING, [0, 20, 40], FOUND)
+    assert (np.diff(found.bound) < 0).all()
+    assert found.bound == found.unpruned
+
+
+def test_it_is_kept_with_the_run_and_drawn(tmp_path):
+    found = bound_curve.theory_of(run_with(0.4), SETTING, [0, 20, 40], FOUND)
+    assert bound_curve.read(tmp_path) is None
+    bound_curve.write(found, tmp_path)
+    assert bound_curve.read(tmp_path) == found
+    drawn = comparison_figures.svg(comparison_figures.theory(found)).decode()
+    assert "constants estimated" in drawn and "mean squared gradient" in drawn
+    (tmp_path / "bound.json").write_text('{"points": []}')
+    with pytest.raises(ValueError, match=r"bound\.json: expected what `bound` writes"):
+        bound_curve.read(tmp_path)
+
+
+def test_a_folder_that_has_no_bound(tmp_path, capsys):
+    assert "config.json" in refused(["bound", "--folder", tmp_path], capsys)
+    config = dataclasses.replace(FedLPQRun(), rounds=2)
+    (tmp_path / "config.json").write_text(to_json(config))
+    assert "expected a run of fedsl" in refused(["bound", "--folder", tmp_path], capsys)
+
+
+def setting_with(clients=10, **method):
+    run = FedSLRun(
+        rounds=10, data=DataConfig(num_clients=clients), method=FedSLConfig(**method)
+    )
+    return setting_of(run.resolved(), tiny_model())
+
+
+def factor(bits):
+    return variance_factor(FedSLConfig(), [9 * 4 * 6], bits)
+
+
+@pytest.mark.parametrize(
+    ("interval", "grad", "upload", "expected"),
+    [(1, 32, 2, (2, 32)), (1, 4, 2, (4, 32)), (5, 32, 2, (32, 2)), (5, 4, 2, (4, 2))],
+)
+def test_what_is_quantised_makes_noise(interval, grad, upload, expected):
+    """With I = 1 once: the gradient, or where that is exact, the upload."""
+    found = setting_with(interval=interval, grad_bits=grad, upload_bits=upload)
+    assert (found.quantization, found.upload) == tuple(map(factor, expected))
+    exact = setting_with(interval=interval, grad_bits=32, upload_bits=32)
+    totals = [bound(CONSTANTS, one).total for one in (found, exact)]
+    assert totals[0] > totals[1]
+
+
+def test_every_class_of_devices_counts():
+    """The third of three classes is in no cohort of two, until the second is drawn."""
+    classes = {"grad_bits": (8, 8, 2), "upload_bits": (8, 8, 3)}
+    found = setting_with(clients=3, cohort_size=2, **classes)
+    assert (found.quantization, found.upload) == (factor(2), factor(3))
+    # Of two clients nobody belongs to it.
+    absent = setting_with(clients=2, cohort_size=2, **classes)
+    assert (absent.quantization, absent.upload) == (factor(8), factor(8))
+    ratio = {"prune_ratio": (0.1, 0.1, 0.7), "prune_shape": "constant"}
+    assert setting_with(clients=3, cohort_size=2, **ratio).pruned == pytest.approx(0.3)
+
+
+NOT_COVERED = [
+    ("optimizer", "adam"),
+    ("cosine_rounds", 10),
+    ("server_learning_rate", 0.5),
+    ("server_update", "sequential"),
+    ("client_update", "relay"),
+    ("average_over", "keepers"),
+    ("restore", False),
+    ("clip_norm", 1.0),
+    ("trim", 0.1),
+    ("max_update_norm", 1.0),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), NOT_COVERED)
+def test_another_method_has_no_bound(name, value):
+    run = dataclasses.replace(FedSLRun(), method=FedSLConfig(**{name: value}))
+    with pytest.raises(ValueError, match=f"^{name}={value!r}: the bound is not of it"):
+        check_covered(run)
+
+
+def test_what_is_not_covered_is_refused_before_anything_runs(tmp_path, capsys):
+    adam = ("--method.optimizer", "adam")
+    for command in (["bound"], ["suggest", "--bound", "1"]):
+        assert "optimizer='adam': the bound" in refused([*command, *adam], capsys)
+    method = FedSLConfig(client_update="relay")
+    (tmp_path / "config.json").write_text(to_json(FedSLRun(method=method)))
+    said = refused(["bound", "--folder", tmp_path], capsys)
+    assert "client_update='relay': the bound is not of it" in said
+
+
+def test_what_is_covered_is_not_refused():
+    plain = FedSLConfig(
+        momentum=0.0, server_learning_rate=0.02, restore=False, prune_ratio=0.0
+    )
+    run = FedSLRun(method=plain)
+    check_covered(run)
+    assert left_out(run) == [] and said_of([]) == ""
+
+
+def test_what_the_theorem_leaves_out_is_said(tmp_path):
+    """By the command, and in the report of a run; of an older one its momentum."""
+    some = FedSLRun(
+        rounds=40,
+        data=DataConfig(num_clients=12),
+        method=FedSLConfig(client_weight="examples", down_bits=8),
+    ).resolved()
+    expected = ["momentum=0.9", "cohort_size=10", "client_weight='examples'"]
+    assert left_out(some) == [*expected, "down_bits=8"]
+    bound_curve.write(
+        bound_curve.theory_of(some, SETTING, [0, 20, 40], FOUND), tmp_path
+    )
+    picture = panels._theory(tmp_path)
+    assert picture is not None and said_of(left_out(some)) in picture.caption
+    path = tmp_path / "bound.json"
+    kept = json.loads(path.read_text())
+    del kept["left_out"]
+    path.write_text(json.dumps(kept))
+    picture = panels._theory(tmp_path)
+    assert picture is not None and "ignores momentum=0.9." in picture.caption
