@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fedjax_sl.configs.run_config import DataConfig, Run
 from fedjax_sl.data import partition as partitions
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset, load
 from fedjax_sl.errors import InputError
-from fedjax_sl.configs.run_config import DataConfig, Run
-from fedjax_sl.runs.stragglers import in_time
 from fedjax_sl.runs.methods import Built, build
+from fedjax_sl.runs.stragglers import in_time
 
 
 class Job(NamedTuple):

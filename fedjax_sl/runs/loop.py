@@ -9,10 +9,10 @@ import jax
 import numpy as np
 
 from fedjax_sl.algorithm import RoundMetrics, State
-from fedjax_sl.runs import distributed
-from fedjax_sl.runs.build import Job
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.faults import punctual
+from fedjax_sl.runs import distributed
+from fedjax_sl.runs.build import Job
 from fedjax_sl.simulation import evaluate_views, run_some_rounds, start
 
 

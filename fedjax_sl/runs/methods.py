@@ -6,10 +6,10 @@ from typing import NamedTuple
 from flax import linen as nn
 
 from fedjax_sl.algorithm import Algorithm
+from fedjax_sl.configs.run_config import FedLPQRun, FedSLRun, ModelConfig, Run
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 from fedjax_sl.errors import InputError
-from fedjax_sl.configs.run_config import FedLPQRun, FedSLRun, ModelConfig, Run
 from fedjax_sl.federation.clients import ClientMap
 from fedjax_sl.federation.faults import corrupting, failing, patient
 from fedjax_sl.federation.memory import device_bytes, mapping_named

@@ -10,10 +10,10 @@ import numpy as np
 
 from fedjax_sl.errors import InputError
 from fedjax_sl.records import run_folder as folders
-from fedjax_sl.runs import distributed
 from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints, Unusable
-from fedjax_sl.runs.build import Job
 from fedjax_sl.records.metrics import NOTHING
+from fedjax_sl.runs import distributed
+from fedjax_sl.runs.build import Job
 from fedjax_sl.runs.loop import Programs
 
 

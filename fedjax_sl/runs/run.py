@@ -11,21 +11,21 @@ from typing import Any
 import jax
 from rich.console import Console
 
+from fedjax_sl.configs.run_config import to_json
 from fedjax_sl.data.partition import label_histogram, label_skew
 from fedjax_sl.records import disk, opening
-from fedjax_sl.runs import distributed
 from fedjax_sl.records import run_folder as folders
-from fedjax_sl.runs.restore import begin
 from fedjax_sl.records.checkpoint import Checkpoint
-from fedjax_sl.configs.run_config import to_json
+from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import Job
+from fedjax_sl.runs.loop import Programs, programs_of
 from fedjax_sl.runs.plots import draw as draw_plots
 from fedjax_sl.runs.progress import reporting
 from fedjax_sl.runs.recorder import Keeping, Record, clock
-from fedjax_sl.runs.signals import Stopped, stop_requests
+from fedjax_sl.runs.restore import begin
 from fedjax_sl.runs.segments import stretches
+from fedjax_sl.runs.signals import Stopped, stop_requests
 from fedjax_sl.runs.tracking import Track, Tracking, tracking
-from fedjax_sl.runs.loop import Programs, programs_of
 
 
 def _summary(job: Job, lines: list[dict[str, Any]]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fedjax_sl.records.checkpoint import Checkpoint
-from fedjax_sl.runs.build import Job
 from fedjax_sl.records.metrics import Totals, round_lines
+from fedjax_sl.runs.build import Job
 from fedjax_sl.runs.loop import Programs, Segment, segments
 
 

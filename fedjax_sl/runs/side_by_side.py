@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import jax
 
 from fedjax_sl.algorithm import State
-from fedjax_sl.runs.sweep import alike, jobs_of
-from fedjax_sl.records.checkpoint import Checkpoint
 from fedjax_sl.configs.run_config import Run
+from fedjax_sl.records.checkpoint import Checkpoint
 from fedjax_sl.runs.build import Job
-from fedjax_sl.runs.segments import Stretch, stretch_of, totals_of
 from fedjax_sl.runs.loop import Programs, segments
+from fedjax_sl.runs.segments import Stretch, stretch_of, totals_of
+from fedjax_sl.runs.sweep import alike, jobs_of
 
 
 class Stretches(NamedTuple):

@@ -11,25 +11,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_sl.compression.code_length import code_length_bound
 from fedjax_sl.analysis.phases import done_by, needs
-from fedjax_sl.traffic import Record, Traffic
+from fedjax_sl.compression.code_length import code_length_bound
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.configs.run_config import FedLPQRun, FedSLRun, Run
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 from fedjax_sl.errors import InputError
-from fedjax_sl.configs.run_config import FedLPQRun, FedSLRun, Run
-from fedjax_sl.runs.methods import networks, split_model
 from fedjax_sl.fedlpq.config import settings_of as fedlpq_settings
 from fedjax_sl.fedlpq.submodel import template
 from fedjax_sl.fedlpq.traffic import layers_of
+from fedjax_sl.fedsl.bit_allocation import WIDTH_BITS
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.config import settings_of as fedsl_settings
 from fedjax_sl.fedsl.mask_bits import mask_bits
 from fedjax_sl.fedsl.quantizer import coded_bits, scales
-from fedjax_sl.fedsl.bit_allocation import WIDTH_BITS
 from fedjax_sl.models.cost import layer_costs
 from fedjax_sl.models.split import SplitModel
+from fedjax_sl.runs.methods import networks, split_model
+from fedjax_sl.traffic import Record, Traffic
 
 
 AT_A_TIME = 1000

@@ -9,14 +9,14 @@ import jax
 import numpy as np
 
 from fedjax_sl.algorithm import Algorithm, State
+from fedjax_sl.configs.run_config import Run
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
-from fedjax_sl.configs.run_config import Run
-from fedjax_sl.runs.build import Job, on_data, prepare
-from fedjax_sl.runs.methods import build
-from fedjax_sl.runs.loop import MOST_ROUNDS, Programs
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.faults import punctual
+from fedjax_sl.runs.build import Job, on_data, prepare
+from fedjax_sl.runs.loop import MOST_ROUNDS, Programs
+from fedjax_sl.runs.methods import build
 from fedjax_sl.simulation import evaluate_views, run_some_rounds, start
 from fedjax_sl.sweep import groups, stack
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import jax
 
-from fedjax_sl.runs.sweep import alike
-from fedjax_sl.runs.restore import cut_back, newest
 from fedjax_sl.records.checkpoint import Checkpoint
+from fedjax_sl.records.sweep_folder import SweepFolder
 from fedjax_sl.runs.build import Job
+from fedjax_sl.runs.loop import Programs
 from fedjax_sl.runs.recorder import Record, clock
+from fedjax_sl.runs.restore import cut_back, newest
 from fedjax_sl.runs.side_by_side import row, side_by_side
 from fedjax_sl.runs.signals import Stopped
-from fedjax_sl.records.sweep_folder import SweepFolder
-from fedjax_sl.runs.loop import Programs
+from fedjax_sl.runs.sweep import alike
 
 
 def _common_start(paths: Sequence[Path], shape: Any) -> list[Checkpoint]:

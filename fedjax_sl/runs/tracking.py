@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fedjax_sl.errors import InputError
 from fedjax_sl.configs.run_config import Run
+from fedjax_sl.errors import InputError
 from fedjax_sl.records.run_folder import EVENTS
 
 

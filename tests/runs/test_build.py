@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fedjax_sl.data import load
-from fedjax_sl.runs.sweep import alike, jobs_of
 from fedjax_sl.configs.run_config import DataConfig, FedSLRun, from_json, to_json
-from fedjax_sl.runs.build import divide, prepare
+from fedjax_sl.data import load
 from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.runs.build import divide, prepare
+from fedjax_sl.runs.sweep import alike, jobs_of
 
 
 LABELS = load("digits", split="train").label

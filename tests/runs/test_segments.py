@@ -8,8 +8,8 @@ import signal
 import numpy as np
 import pytest
 
-from fedjax_sl.runs import loop
 from fedjax_sl.cli.main import main
+from fedjax_sl.runs import loop
 from tests import dry
 from tests.records.test_opening import assert_same_record, lines_of
 
@@ -27,7 +27,7 @@ def ends_at(monkeypatch, rounds, stop_after=None):
         return dry.advance(state, first, count)
 
     dry.use(monkeypatch, dry.PROGRAMS._replace(advance=advance))
-    monkeypatch.setattr(training, "MOST_ROUNDS", rounds)
+    monkeypatch.setattr(loop, "MOST_ROUNDS", rounds)
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,14 @@ import pytest
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.latency import spent
 from fedjax_sl.analysis.phases import Needs, done_by, needs
-from fedjax_sl.theory.round_cost import kinds_of_round
 from fedjax_sl.cli.main import main
 from fedjax_sl.configs.run_config import DataConfig, FedLPQRun, FedSLRun, ModelConfig
-from fedjax_sl.runs.stragglers import in_time, most_of_fedsl
-from fedjax_sl.records.finished_run import read
-from fedjax_sl.runs.build import divide
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.records.finished_run import read
+from fedjax_sl.runs.build import divide
+from fedjax_sl.runs.stragglers import in_time, most_of_fedsl
+from fedjax_sl.theory.round_cost import kinds_of_round
 from tests.commands import refused
 from tests.worlds import tiny_dataset, tiny_model
 

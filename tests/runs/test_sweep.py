@@ -6,12 +6,12 @@ from functools import partial
 import jax
 import numpy as np
 
-from fedjax_sl.runs import sweep, methods
-from fedjax_sl.records.checkpoint import Checkpoint
 from fedjax_sl.cli.presets import METHODS
-from fedjax_sl.runs.side_by_side import side_by_side
 from fedjax_sl.models.split import SplitModel, Stages
 from fedjax_sl.models.vgg import ConvStage, DenseStage
+from fedjax_sl.records.checkpoint import Checkpoint
+from fedjax_sl.runs import methods, sweep
+from fedjax_sl.runs.side_by_side import side_by_side
 
 
 def small(model, train):

@@ -14,10 +14,9 @@ from contextlib import suppress
 import pyarrow.parquet as pq
 import pytest
 
-from fedjax_sl.runs import sweep, loop
 from fedjax_sl.cli.main import main
-from tests.commands import refused
 from tests import dry
+from tests.commands import refused
 from tests.interruptions import Killed, full_disk, killed
 
 
@@ -45,8 +44,8 @@ def calls_of(monkeypatch, before):
         return programs
 
     dry.use(monkeypatch)
-    monkeypatch.setattr(batch, "_programs", side_by_side)
-    monkeypatch.setattr(training, "MOST_ROUNDS", 2)
+    monkeypatch.setattr(sweep, "_programs", side_by_side)
+    monkeypatch.setattr(loop, "MOST_ROUNDS", 2)
 
 
 @pytest.fixture(scope="module")
