@@ -14,7 +14,9 @@ import time
 from pathlib import Path
 from statistics import median
 
-from fedjax_sl.configs.run_config import FedLPQRun, FedSLRun, ModelConfig, Run
+from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.fedlpq.run_config import FedLPQRun
+from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
 from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints
 from fedjax_sl.runs.build import Job, prepare
 from fedjax_sl.runs.loop import programs_of
@@ -45,7 +47,7 @@ def seconds(job: Job, programs, folder: Path, *, store: bool) -> tuple[float, fl
     return time.perf_counter() - started, waited
 
 
-def measure(name: str, config: Run, turns: int) -> None:
+def measure(name: str, config: RunConfig, turns: int) -> None:
     """Prints a line of the table."""
     job = prepare(config)
     programs = programs_of(job)

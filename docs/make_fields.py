@@ -11,16 +11,11 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.configs.run_config import (
-    CNNConfig,
-    DataConfig,
-    FedLPQRun,
-    FedSLRun,
-    ModelConfig,
-    RunConfig,
-)
+from fedjax_sl.configs.run_config import DataConfig, RunConfig
 from fedjax_sl.fedlpq import FedLPQConfig
+from fedjax_sl.fedlpq.run_config import CNNConfig, FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
 
 
 PAGE = Path(__file__).with_name("fields.md")

@@ -79,7 +79,7 @@ def run_row(scale, data, scheme, bits, partition, seed):
         "partition": partition,
         "seed": seed,
         "accuracy": history.evaluation[""].accuracy.tolist(),
-        "uplink_bits": int(traffic(rounds).uplink.sum()),
+        "uplink_bits": int(traffic(rounds.links).uplink.sum()),
         "seconds": round(time.monotonic() - started, 1),
     }
 

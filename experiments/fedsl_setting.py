@@ -7,8 +7,9 @@ cut after as large a share of them as the 16 of the published VGG-19.
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fedjax_sl.configs.run_config import DataConfig, FedSLRun, ModelConfig
+from fedjax_sl.configs.run_config import DataConfig
 from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,24 @@ class Link(NamedTuple):
     side: jax.Array
 
 
+class Links(NamedTuple):
+    """What each client of a cohort sent and received in one round, link by link.
+
+    Attributes:
+      model_down: the model, from the server.
+      activations_up: at the cut, to the server.
+      labels_up: of their examples.
+      gradients_down: at the cut, from the server.
+      updates_up: of the client's model, to the server.
+    """
+
+    model_down: Link
+    activations_up: Link
+    labels_up: Link
+    gradients_down: Link
+    updates_up: Link
+
+
 class Work(NamedTuple):
     """Multiplications with additions in the forward passes of one round.
 
@@ -111,8 +129,7 @@ class RoundMetrics(NamedTuple):
       kept_ratio: `[K]` float32, share of the client model's entries not pruned.
       left_out: `[K]` bool, what it sent was not finite or too large, and not used.
       work: what was computed.
-      model_down, activations_up, labels_up, gradients_down, updates_up: the five
-        links.
+      links: what was sent.
     """
 
     client_id: jax.Array
@@ -120,11 +137,7 @@ class RoundMetrics(NamedTuple):
     kept_ratio: jax.Array
     left_out: jax.Array
     work: Work
-    model_down: Link
-    activations_up: Link
-    labels_up: Link
-    gradients_down: Link
-    updates_up: Link
+    links: Links
 
 
 Draw = Callable[..., Cohort]

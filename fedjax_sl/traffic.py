@@ -1,11 +1,12 @@
-"""Counts of what crossed -> bits, on the host, in 64 bits: the record of a run."""
+"""Counts of what was sent -> bits, on the host, in 64 bits: the record of a run."""
 
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
-from fedjax_sl.algorithm import Link, RoundMetrics
+from fedjax_sl.algorithm import Link, Links, RoundMetrics, Work
 
 
 class Traffic(NamedTuple):
@@ -28,10 +29,6 @@ class Traffic(NamedTuple):
         return self.model_down + self.gradients_down
 
 
-def _links(rounds: RoundMetrics) -> list[Link]:
-    return [getattr(rounds, name) for name in Traffic._fields]
-
-
 def bits(link: Link) -> np.ndarray:
     """`entries * bits + more + side`, int64, of the shape of the link's counts."""
     counts = (np.asarray(count, np.int64) for count in jax.device_get(link))
@@ -39,21 +36,21 @@ def bits(link: Link) -> np.ndarray:
     return entries * width + more + side
 
 
-def traffic(rounds: RoundMetrics) -> Traffic:
+def traffic(links: Links) -> Traffic:
     """Bits of each link, client and round, side information among them.
 
     Args:
-      rounds: metrics with leaves `[T, K]`.
+      links: of rounds, leaves `[T, K]`.
 
     Returns:
       `Traffic`.
     """
-    return Traffic(*map(bits, _links(rounds)))
+    return Traffic(*map(bits, links))
 
 
-def side_information(rounds: RoundMetrics) -> Traffic:
+def side_information(links: Links) -> Traffic:
     """The part of `traffic` that is side information, arguments and shapes as there."""
-    return Traffic(*(np.asarray(link.side, np.int64) for link in _links(rounds)))
+    return Traffic(*(np.asarray(link.side, np.int64) for link in links))
 
 
 class Record(NamedTuple):
@@ -61,9 +58,9 @@ class Record(NamedTuple):
 
     Attributes:
       client_id: `[T, K]`.
-      traffic: bits, of all that crossed.
+      traffic: bits, of all that was sent.
       side: those of them that are side information.
-      client_macs: `[T, K]` multiplications of each client's forward passes.
+      client_macs: `[T, K]` MACs of each client's forward passes.
       server_macs: `[T, K]` of the server's for it.
     """
 
@@ -74,15 +71,20 @@ class Record(NamedTuple):
     server_macs: np.ndarray
 
 
+def recorded(client_id: ArrayLike, links: Links, work: Work) -> Record:
+    """The record of rounds from their counts, leaves `[T, K]`."""
+    return Record(
+        client_id=np.asarray(client_id),
+        traffic=traffic(links),
+        side=side_information(links),
+        client_macs=np.asarray(work.client, np.float64),
+        server_macs=np.asarray(work.server, np.float64),
+    )
+
+
 def record_of(rounds: RoundMetrics) -> Record:
     """The record of rounds, metrics with leaves `[T, K]`."""
-    return Record(
-        client_id=np.asarray(rounds.client_id),
-        traffic=traffic(rounds),
-        side=side_information(rounds),
-        client_macs=np.asarray(rounds.work.client, np.float64),
-        server_macs=np.asarray(rounds.work.server, np.float64),
-    )
+    return recorded(rounds.client_id, rounds.links, rounds.work)
 
 
 def without_side(record: Record) -> Record:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from fedjax_sl.algorithm import Link, RoundMetrics, Work
+from fedjax_sl.algorithm import Link, Links, RoundMetrics, Work
 from fedjax_sl.cli import run as run_command
 from fedjax_sl.runs import run as running
 from fedjax_sl.runs import sweep
@@ -47,11 +47,7 @@ def _metrics(number: int) -> RoundMetrics:
         kept_ratio=part(),
         left_out=rng.random(CLIENTS) < 0.2,
         work=Work(part(), part()),
-        model_down=link(),
-        activations_up=link(),
-        labels_up=link(),
-        gradients_down=link(),
-        updates_up=link(),
+        links=Links(*(link() for _ in Links._fields)),
     )
 
 

@@ -60,6 +60,30 @@ class Setting(NamedTuple):
     dropout: float = 0.0
 
 
+class Choice(NamedTuple):
+    """Settings that the bound can choose among, in the order of tables.
+
+    Attributes:
+      cut: L_c.
+      ratio: rho.
+      bits: b.
+      rate: p, of dropout.
+      interval: I.
+    """
+
+    cut: int
+    ratio: float
+    bits: int
+    rate: float
+    interval: int
+
+    def __str__(self) -> str:
+        return (
+            f"cut {self.cut}, pruned {self.ratio:g}, {self.bits} bits, dropped "
+            f"{self.rate:g}, interval {self.interval}"
+        )
+
+
 class Terms(NamedTuple):
     """The bound's seven terms, T1 to T7.
 

@@ -1,8 +1,8 @@
-"""`fedjax-sl bound`: FedSL's convergence bound, its constants estimated from a run."""
+"""`fedjax-sl bound`: a convergence bound, its constants estimated from a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Generic
 
 import tyro
 from rich.console import Console
@@ -11,25 +11,26 @@ from rich.table import Table
 from fedjax_sl.analysis.fedsl_bound import Constants, Setting, bound, rounds_needed
 from fedjax_sl.cli.options import parse
 from fedjax_sl.cli.presets import option
+from fedjax_sl.cli.run import OneRun
 from fedjax_sl.configs.foreign_data import warn_of_data
-from fedjax_sl.configs.run_config import FedSLRun, from_json
+from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.errors import InputError
+from fedjax_sl.methods import presets, theory_of
 from fedjax_sl.records import run_folder as folders
 from fedjax_sl.reports import comparison_figures
 from fedjax_sl.runs.build import prepare
-from fedjax_sl.runs.methods import split_model
 from fedjax_sl.theory import bound_curve
 from fedjax_sl.theory.bound_constants import Estimate, estimate
-from fedjax_sl.theory.bound_curve import setting_of
-from fedjax_sl.theory.coverage import check_covered, left_out, said_of
+from fedjax_sl.theory.bound_curve import said_of
 from fedjax_sl.theory.trajectory import Visits, batches, visited
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bound:
-    """Bound the mean squared gradient of FedSL, term by term."""
+class Bound(Generic[OneRun]):
+    """Bound the mean squared gradient of a run, term by term."""
 
-    run: Annotated[FedSLRun, tyro.conf.arg(name="")]
+    run: Annotated[OneRun, tyro.conf.arg(name="")]
 
     visits: Annotated[Visits, tyro.conf.arg(name="")] = Visits()
 
@@ -80,7 +81,7 @@ def _print_bound(
     console.print(
         f"rounds to {target:.3g}: {needed:g}; squared gradient measured at the points: "
         f"{measured}. The bound's constants are estimates from these points alone. "
-        + said_of(left_out(asked.run))
+        + said_of(theory_of(asked.run).ignored(asked.run))
     )
 
 
@@ -88,16 +89,20 @@ def _usual(folder: Path | None) -> Bound:
     """What is not said otherwise: the run's settings, and some eleven points of it.
 
     Raises:
-      ValueError: if the folder is not that of a run of FedSL.
+      ValueError: if the folder is that of a run whose method has no bound.
     """
     if folder is None:
-        return Bound(run=FedSLRun())
+        return Bound(run=usual_run())
     config = from_json(folder / folders.CONFIG)
-    if not isinstance(config, FedSLRun):
-        raise InputError(f"{folder}: expected a run of fedsl, not {config.algorithm}.")
+    theory_of(config)
     spacing = max(1, config.rounds // 10)
     visits = Visits(points=config.rounds // spacing + 1, spacing=spacing)
     return Bound(run=config, visits=visits, folder=folder)
+
+
+def usual_run() -> RunConfig:
+    """Of the first method that has a convergence bound."""
+    return next(p.run for spec, p in presets().values() if spec.theory)
 
 
 def bound_command(arguments: list[str], console: Console) -> None:
@@ -109,16 +114,17 @@ def bound_command(arguments: list[str], console: Console) -> None:
     """
     folder = option(arguments, "--folder")
     usual = _usual(None if folder is None else Path(folder))
-    asked = parse(Bound, arguments, command="bound", default=usual)
-    check_covered(asked.run)
+    kind = Bound[type(usual.run)]  # type: ignore[misc]
+    asked = parse(kind, arguments, command="bound", default=usual)
+    theory = theory_of(asked.run)
+    theory.check_covered(asked.run)
     if asked.folder is not None:
         warn_of_data(asked.run, asked.folder)
     job = prepare(asked.run)
-    assert isinstance(job.config, FedSLRun)
-    model = split_model(job.config.model, job.train)
+    model = theory.model(job.config, job.train)
     points = list(visited(job, asked.visits.rounds))
     found = estimate(model, points, batches(job, asked.visits.batches))
-    setting = setting_of(job.config, model)
+    setting = theory.setting(job.config, model)
     _print_constants(found.constants, setting.cut, console)
     _print_bound(found, setting, asked, console)
     picture = asked.picture
@@ -126,7 +132,7 @@ def bound_command(arguments: list[str], console: Console) -> None:
         picture = picture or asked.folder / folders.PLOTS / "bound.svg"
     if picture is None:
         return
-    beside = bound_curve.theory_of(job.config, setting, asked.visits.rounds, found)
+    beside = bound_curve.curve_of(job.config, setting, asked.visits.rounds, found)
     if asked.folder is not None:
         bound_curve.write(beside, asked.folder)
     picture.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from fedjax_sl.configs.run_config import Run
+from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
 
 
@@ -24,7 +24,7 @@ def parse_axis(text: str) -> tuple[str, list[str]]:
     return name.replace("-", "_"), found
 
 
-def check_field(config: Run, name: str) -> None:
+def check_field(config: RunConfig, name: str) -> None:
     """Refuses the name of a field that the configuration lacks.
 
     Raises:
@@ -48,7 +48,7 @@ def check_field(config: Run, name: str) -> None:
         )
 
 
-def combinations(config: Run, axes: Sequence[str]) -> list[list[str]]:
+def combinations(config: RunConfig, axes: Sequence[str]) -> list[list[str]]:
     """The options that make each combination of the grid's values.
 
     Args:

@@ -17,6 +17,7 @@ from fedjax_sl.cli.report import report_command
 from fedjax_sl.cli.run import run_command
 from fedjax_sl.cli.suggest import suggest_command
 from fedjax_sl.cli.sweep import sweep_command
+from fedjax_sl.methods import methods, presets
 
 
 USAGE = """usage: fedjax-sl run [METHOD] [--help] [OPTIONS]
@@ -31,21 +32,15 @@ USAGE = """usage: fedjax-sl run [METHOD] [--help] [OPTIONS]
 
   run            train, evaluate, and leave a folder with the record; with no options,
                  on the embedded digits, offline, in about a minute
-    fedsl        lightweight federated split learning (the default)
-    fedlpq       layer-wise pruned, quantised and coded federated learning
-    fedlp        the same without quantisation
-    fedavg       the same with every layer sent
-  sweep          the same for every combination of values, compiled together
+{presets}  sweep          the same for every combination of values, compiled together
   compare        what finished runs reach, and the bits, seconds and joules it takes
                  over a channel, without training
   suggest        of these runs, the settings that reach an accuracy at least cost;
-                 or, with no runs, those of FedSL that do by its convergence bound
+                 or, with no runs, those that do by the convergence bound
   report         what they reach, as a page with pictures, in one file
   privacy        what differential privacy clients had whose updates had noise added
   cost           what clients compute and send, without training
-    fedsl        each cut of a VGG
-    fedlpq       each scheme of the published table
-  bound          FedSL's convergence bound, its constants estimated in a short run
+{costs}  bound          the convergence bound, its constants estimated in a short run
 """
 
 COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
@@ -70,14 +65,26 @@ def _prepare_jax() -> None:
         jax.config.update("jax_compilation_cache_dir", str(programs))
 
 
+def usage() -> str:
+    """What is shown without a command; methods of other packages are in it."""
+
+    def listed(helps: dict[str, str]) -> str:
+        return "".join(f"    {name:<12} {said}\n" for name, said in helps.items())
+
+    every = {name: preset.help for name, (_, preset) in presets().items()}
+    every[next(iter(every))] += " (the default)"
+    costs = {n: spec.costs.help for n, spec in methods().items() if spec.costs}
+    return USAGE.format(presets=listed(every), costs=listed(costs))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point; exits with 0, or as `exit_codes` says."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE, end="")
+        print(usage(), end="")
         sys.exit(0)
     if arguments[0] not in COMMANDS:
-        print(f"error: unknown command {arguments[0]!r}.\n{USAGE}", file=sys.stderr)
+        print(f"error: unknown command {arguments[0]!r}.\n{usage()}", file=sys.stderr)
         sys.exit(BAD_INPUT)
     _prepare_jax()
     try:

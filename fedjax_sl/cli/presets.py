@@ -2,20 +2,11 @@
 
 from pathlib import Path
 
-from fedjax_sl.compression.quantization import FLOAT_BITS
-from fedjax_sl.configs.run_config import FedLPQRun, FedSLRun, Run, from_json
+from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.errors import InputError
-from fedjax_sl.fedlpq import FedLPQConfig
+from fedjax_sl.methods import presets
 from fedjax_sl.records.run_folder import CONFIG
-
-
-METHODS: dict[str, Run] = {
-    "fedsl": FedSLRun(),
-    "fedlpq": FedLPQRun(),
-    "fedlp": FedLPQRun(method=FedLPQConfig(bits=FLOAT_BITS)),
-    "fedavg": FedLPQRun(method=FedLPQConfig(bits=FLOAT_BITS, keep_probability=1.0)),
-}
-"""What each name starts from."""
 
 
 def option(arguments: list[str], name: str) -> str | None:
@@ -38,7 +29,7 @@ def _file(arguments: list[str]) -> Path | None:
     return stored if stored.exists() else None
 
 
-def start_of(arguments: list[str]) -> tuple[str, list[str], Run]:
+def start_of(arguments: list[str]) -> tuple[str, list[str], RunConfig]:
     """The method's name, its options, and the configuration that they change.
 
     Args:
@@ -52,13 +43,16 @@ def start_of(arguments: list[str]) -> tuple[str, list[str], Run]:
       OSError: if the file cannot be read.
     """
     named = bool(arguments) and not arguments[0].startswith("-")
-    name, rest = (arguments[0], arguments[1:]) if named else ("fedsl", arguments)
-    if name not in METHODS:
-        raise InputError(f"unknown method {name!r}: expected one of {tuple(METHODS)}.")
-    path = _file(rest)
+    name, rest = (
+        (arguments[0], arguments[1:]) if named else (next(iter(presets())), arguments)
+    )
+    known = presets()
+    if name not in known:
+        raise InputError(f"unknown method {name!r}: expected one of {tuple(known)}.")
+    path, (_, preset) = _file(rest), known[name]
     if path is None:
-        return name, rest, METHODS[name]
+        return name, rest, preset.run
     config = from_json(path)
-    if named and config.algorithm != METHODS[name].algorithm:
+    if named and config.algorithm != preset.run.algorithm:
         raise InputError(f"{path} is of a run of {config.algorithm}, not of {name}.")
     return config.algorithm, rest, config

@@ -13,7 +13,6 @@ from rich.table import Table
 from fedjax_sl.analysis.privacy import epsilon, participation
 from fedjax_sl.cli.compare import show_whole
 from fedjax_sl.cli.options import parse
-from fedjax_sl.configs.run_config import FedSLRun
 from fedjax_sl.errors import InputError
 from fedjax_sl.records.finished_run import Finished, find, read
 
@@ -84,10 +83,6 @@ def privacy_command(arguments: list[str], console: Console) -> None:
         "whoever sees every update and whose it is.",
         soft_wrap=True,
     )
-    if any(isinstance(run.config, FedSLRun) for run in runs):
-        console.print(
-            "FedSL: of the clients' models where they are aggregated; activations, "
-            "labels, gradients at the cut and masks cross as they are, so that neither "
-            "they nor the server's half are protected.",
-            soft_wrap=True,
-        )
+    for said in dict.fromkeys(run.config.not_private for run in runs):
+        if said:
+            console.print(said, soft_wrap=True)

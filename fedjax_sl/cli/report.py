@@ -14,7 +14,7 @@ from rich.console import Console
 from fedjax_sl import reading
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.cli.run_selection import UNCHARGED, Selection, select
-from fedjax_sl.configs.run_config import to_json
+from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.errors import InputError
 from fedjax_sl.records import run_folder as folders
 from fedjax_sl.reports import comparison_figures

@@ -12,11 +12,12 @@ from rich.console import Console
 
 from fedjax_sl.cli.options import parse
 from fedjax_sl.cli.presets import start_of
-from fedjax_sl.configs.run_config import FedLPQRun, FedSLRun, Run, from_json
+from fedjax_sl.configs.fields import flattened
+from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.errors import InputError
 from fedjax_sl.records import opening
 from fedjax_sl.records import run_folder as folders
-from fedjax_sl.records.finished_run import settings
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import prepare
 from fedjax_sl.runs.recorder import Keeping
@@ -24,7 +25,7 @@ from fedjax_sl.runs.run import run
 from fedjax_sl.runs.tracking import Tracking
 
 
-OneRun = TypeVar("OneRun", FedSLRun, FedLPQRun)
+OneRun = TypeVar("OneRun", bound=RunConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +61,9 @@ MAY_CHANGE = ("rounds", "mapping", "chunk", "data.dir")
 """What a run that goes on may be given anew; rounds may only grow."""
 
 
-def _check_same(stored: Run, asked: Run) -> None:
+def _check_same(stored: RunConfig, asked: RunConfig) -> None:
     """Refuses to go on with a run as another one."""
-    was, now = settings(stored), settings(asked.resolved())
+    was, now = flattened(stored), flattened(asked.resolved())
     for name, value in was.items():
         if name not in MAY_CHANGE and now.get(name) != value:
             raise InputError(
@@ -97,10 +98,7 @@ def run_command(arguments: list[str], console: Console) -> None:
       Stopped: if a signal asked for it.
     """
     name, rest, default = start_of(arguments)
-    if isinstance(default, FedSLRun):
-        kind, usual = RunCommand[FedSLRun], RunCommand(run=default)
-    else:
-        kind, usual = RunCommand[FedLPQRun], RunCommand(run=default)
+    kind, usual = RunCommand[type(default)], RunCommand(run=default)  # type: ignore[misc]
     command = parse(kind, rest, command=f"run {name}", default=usual)
     config, now = command.run, datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = command.folder or Path("runs") / (

@@ -1,9 +1,9 @@
-"""`fedjax-sl suggest --bound TARGET`: settings by FedSL's bound, before any run."""
+"""`fedjax-sl suggest --bound`: settings by a convergence bound, before any run."""
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Generic, Literal
 
 import numpy as np
 import tyro
@@ -11,35 +11,35 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from fedjax_sl.analysis.fedsl_bound import bound
+from fedjax_sl.analysis.fedsl_bound import Choice, bound
+from fedjax_sl.cli.bound import usual_run
 from fedjax_sl.cli.options import parse
-from fedjax_sl.configs.run_config import FedSLRun
+from fedjax_sl.cli.run import OneRun
 from fedjax_sl.errors import InputError
+from fedjax_sl.methods import theory_of
 from fedjax_sl.models.vgg import BLOCKS
 from fedjax_sl.runs.build import prepare
+from fedjax_sl.theory.bound_curve import said_of
 from fedjax_sl.theory.bound_search import (
     Candidate,
-    Choice,
     Plan,
     best,
     candidates,
-    configured,
     front_of,
     plan,
 )
-from fedjax_sl.theory.coverage import check_covered, left_out, said_of
 from fedjax_sl.theory.trajectory import Visits
 
 
 @dataclass(frozen=True, kw_only=True)
-class SuggestByBound:
-    """Choose settings of FedSL by its convergence bound; no run need be finished.
+class SuggestByBound(Generic[OneRun]):
+    """Choose settings by the convergence bound; no run need be finished.
 
     Every combination of the values below is tried, over the channel and the device
     classes of the configuration.
     """
 
-    run: Annotated[FedSLRun, tyro.conf.arg(name="")]
+    run: Annotated[OneRun, tyro.conf.arg(name="")]
 
     bound: float
     """Mean squared gradient that the bound is to come down to, > 0."""
@@ -130,13 +130,13 @@ def suggest_by_bound(arguments: list[str], console: Console) -> None:
       ValueError: if no choice reaches the target, or something asked for is out of
         range.
     """
-    usual = SuggestByBound(run=FedSLRun(), bound=1.0)
-    asked = parse(SuggestByBound, arguments, command="suggest", default=usual)
-    choices = _choices(asked)
+    usual = SuggestByBound(run=usual_run(), bound=1.0)
+    kind = SuggestByBound[type(usual.run)]  # type: ignore[misc]
+    asked = parse(kind, arguments, command="suggest", default=usual)
+    choices, theory = _choices(asked), theory_of(asked.run)
     for choice in choices:
-        check_covered(configured(asked.run, choice))
+        theory.check_covered(theory.with_choice(asked.run, choice))
     job = prepare(asked.run)
-    assert isinstance(job.config, FedSLRun)
     console.print(
         f"{len(choices)} choices; constants from a short run on {job.train.name}"
     )
@@ -159,7 +159,7 @@ def suggest_by_bound(arguments: list[str], console: Console) -> None:
     console.print(
         f"This rests on the bound, not on measurement: {len(able)} of {len(plans)} "
         f"choices reach the target by it, at rate {job.config.method.learning_rate:g}. "
-        f"{said_of(left_out(job.config))} Its constants are estimated at "
+        f"{said_of(theory.ignored(job.config))} Its constants are estimated at "
         f"{asked.visits.points} models of one short run, from which a proof does not "
         "follow. Bits and multiplications are what the method counts; seconds and "
         "joules are the channel's model of them.",

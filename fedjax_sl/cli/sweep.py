@@ -17,7 +17,7 @@ from fedjax_sl.cli.grid import combinations
 from fedjax_sl.cli.options import parse
 from fedjax_sl.cli.presets import start_of
 from fedjax_sl.cli.run import OneRun
-from fedjax_sl.configs.run_config import FedLPQRun, FedSLRun, Run
+from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.records import run_folder as folders
 from fedjax_sl.records.finished_run import find, read
@@ -74,7 +74,7 @@ class SweepCommand(Generic[OneRun]):
             )
 
 
-def _points(kind, command, arguments: list[str], name: str, default) -> list[Run]:
+def _points(kind, command, arguments: list[str], name: str, default) -> list[RunConfig]:
     """The configuration of every point."""
     points = []
     for options in combinations(command.run, command.grid):
@@ -88,7 +88,7 @@ def _points(kind, command, arguments: list[str], name: str, default) -> list[Run
 
 def _run_missing(
     folder: SweepFolder,
-    points: Sequence[Run],
+    points: Sequence[RunConfig],
     missing: Sequence[int],
     found: Iterator[int],
     console: Console,
@@ -126,10 +126,7 @@ def sweep_command(arguments: list[str], console: Console) -> None:
       Stopped: if a signal asked for it.
     """
     name, rest, start = start_of(arguments)
-    if isinstance(start, FedSLRun):
-        kind, default = SweepCommand[FedSLRun], SweepCommand(run=start)
-    else:
-        kind, default = SweepCommand[FedLPQRun], SweepCommand(run=start)
+    kind, default = SweepCommand[type(start)], SweepCommand(run=start)  # type: ignore[misc]
     command = parse(kind, rest, command=f"sweep {name}", default=default)
     points = _points(kind, command, rest, name, default)
     now = datetime.now().strftime("%Y%m%d-%H%M%S")

@@ -3,10 +3,10 @@
 import warnings
 from pathlib import Path
 
-from fedjax_sl.configs.run_config import Run
+from fedjax_sl.configs.run_config import RunConfig
 
 
-def warn_of_data(config: Run, folder: Path) -> None:
+def warn_of_data(config: RunConfig, folder: Path) -> None:
     """Says which data will be opened, unless they lie where one expects them.
 
     That is in the run's folder, or where TensorFlow Datasets keeps its sets.

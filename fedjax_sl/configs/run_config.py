@@ -1,29 +1,17 @@
-"""The configuration of a run: what the command line shows and config.json keeps."""
+"""The configuration of a run: what the command line shows and config.json keeps.
 
-import dataclasses
-import json
+A method's own configuration of a run is a subclass, which adds model and method.
+"""
+
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar, Literal, get_type_hints
+from typing import Any, ClassVar, Literal, Self
 
-import numpy as np
-from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
-
-from fedjax_sl import reading
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.phases import InTurn
 from fedjax_sl.checks import check_integer, check_types
-from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.config_base import MappingName
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.faults import Corruption
-from fedjax_sl.fedlpq import FedLPQConfig
-from fedjax_sl.fedlpq.config import usual_keep_probability
-from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.config import usual_rates
-from fedjax_sl.layers.conv import Lowering, Precision
-from fedjax_sl.layers.initializers import Init
-from fedjax_sl.models.vgg import Depth, Norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,65 +67,17 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """The network and where it is cut."""
-
-    depth: Depth = 11
-    """Layers of the VGG."""
-
-    cut: int = 4
-    """L_c, convolutions on the client's side, from 1 to 8, 10, 13 or 16."""
-
-    width: float = 0.25
-    """Factor on every number of channels, > 0; 1 is the published network."""
-
-    norm: Norm = "group"
-    """Normalisation after each convolution."""
-
-    lowering: Lowering = "auto"
-    """How convolutions are computed; auto is what was measured to be fastest."""
-
-    precision: Precision = "float32"
-    """Of the products in convolutions; parameters and all else are float32. tf32 and
-    bf16 are fast on hardware that has them; a CPU takes float32 for tf32."""
-
-    init: Init = "he"
-    """What parameters start from: he is normal, with zero biases; torch is uniform
-    within 1 / sqrt(fan-in), biases too, as in PyTorch."""
-
-    def __post_init__(self):
-        """Checks types and choices; the network checks the ranges."""
-        check_types(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CNNConfig:
-    """The six-convolution network."""
-
-    width: float = 1.0
-    """Factor on every number of channels, > 0; 1 is the published network."""
-
-    lowering: Lowering = "auto"
-    """How convolutions are computed; auto is what was measured to be fastest."""
-
-    precision: Precision = "float32"
-    """Of the products in convolutions; parameters and all else are float32. tf32 and
-    bf16 are fast on hardware that has them; a CPU takes float32 for tf32."""
-
-    init: Init = "he"
-    """What parameters start from: he is normal, with zero biases; torch is uniform
-    within 1 / sqrt(fan-in), biases too, as in PyTorch."""
-
-    def __post_init__(self):
-        """Checks types and choices; the network checks the ranges."""
-        check_types(self)
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """A run of some method on one data set."""
 
     algorithm: ClassVar[str]
+    """Its method's name, as config.json has it."""
+
+    in_title: ClassVar[tuple[str, ...]] = ()
+    """Fields of the method that `title` stands for, so that tables need no column."""
+
+    not_private: ClassVar[str] = ""
+    """A sentence on what the noise of `noise_multiplier` does not protect."""
 
     data: DataConfig = field(default_factory=DataConfig)
     channel: Channel = field(default_factory=Channel)
@@ -229,160 +169,28 @@ class RunConfig:
         """What clients do one after another rather than at the same time."""
         return "nothing"
 
-
-@dataclass(frozen=True, kw_only=True)
-class FedSLRun(RunConfig):
-    """Lightweight federated split learning (FedSL) on one data set.
-
-    A round is one mini-batch step of every client in the cohort.
-    """
-
-    algorithm: ClassVar[str] = "fedsl"
-
-    model: ModelConfig = field(default_factory=ModelConfig)
-    method: FedSLConfig = field(default_factory=FedSLConfig)
-    rounds: int = 220
-    batch_size: int = 16
-    eval_every: int = 20
+    @property
+    def period(self) -> int:
+        """Rounds that a cohort stays together."""
+        return 1
 
     @property
     def title(self) -> str:
         """What the method is called, with these settings."""
-        method = self.method
-        dropped = np.any(method.prune_ratio) or np.any(method.dropout_rate)
-        whole = not (method.coded or dropped)
-        if not method.in_turn:
-            return "SplitFed v1" if whole else "FedSL"
-        relay = method.client_update == "relay"
-        name = "split learning (relay)" if relay else "SplitFed v2"
-        return name if whole else f"compressed {name}"
+        return self.algorithm
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Fields of the method that change nothing, as the others are."""
+        return ()
 
     def epochs_per_round(self, examples: int) -> float:
-        """Passes over so many training examples, all clients together."""
+        """Passes over so many training examples, all clients together.
+
+        That of a method whose clients take one mini-batch each; others say their own.
+        """
         return self.cohort_size * self.batch_size / examples
 
-    @property
-    def in_turn(self) -> InTurn:
-        """What clients do one after another rather than at the same time."""
-        if self.method.client_update == "relay":
-            return "visits"
-        return "exchanges" if self.method.in_turn else "nothing"
-
-    def resolved(self) -> "FedSLRun":
-        """With nothing left open: the learning rates, and the end of the ramp."""
-        method = self.method
-        if method.learning_rate is None:
-            client, server = usual_rates(method)
-            apart = None if server == client else server
-            method = dataclasses.replace(
-                method, learning_rate=client, server_learning_rate=apart
-            )
-        if method.prune_end is None:
-            method = dataclasses.replace(method, prune_end=self.rounds // 2)
-        return dataclasses.replace(self, method=method)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FedLPQRun(RunConfig):
-    """Layer-wise pruned, quantised and coded federated learning (FedLP-Q).
-
-    In a round every client of the cohort trains for its local epochs.
-    """
-
-    algorithm: ClassVar[str] = "fedlpq"
-
-    model: CNNConfig = field(default_factory=CNNConfig)
-    method: FedLPQConfig = field(default_factory=FedLPQConfig)
-    rounds: int = 12
-    batch_size: int = 10
-    eval_every: int = 2
-
-    @property
-    def title(self) -> str:
-        """What the method is called, with these settings."""
-        if self.method.bits != FLOAT_BITS:
-            return "FedLP-Q"
-        whole = self.method.preference is None
-        return "FedAvg" if whole and self.method.keep_probability == 1 else "FedLP"
-
-    def epochs_per_round(self, examples: int) -> float:
-        """Passes over the training examples, on average; it matters not how many."""
-        return self.method.local_epochs * self.cohort_size / self.data.num_clients
-
-    def resolved(self) -> "FedLPQRun":
-        """With nothing left open: the keep probability is known."""
-        keep = usual_keep_probability(self.method)
-        method = dataclasses.replace(self.method, keep_probability=keep)
-        return dataclasses.replace(self, method=method)
-
-
-Run = FedSLRun | FedLPQRun
-
-RUNS: dict[str, type[Run]] = {kind.algorithm: kind for kind in (FedSLRun, FedLPQRun)}
-
-
-def to_json(config: Run) -> str:
-    """config.json's text."""
-    values = {"algorithm": config.algorithm, **dataclasses.asdict(config)}
-    return json.dumps(values, indent=2) + "\n"
-
-
-def _read(kind: type, values: Any, where: str) -> Any:
-    """A configuration of one kind from parsed JSON."""
-    if not isinstance(values, dict):
-        raise InputError(f"{where}: expected an object, found {values!r:.40}.")
-    hints = get_type_hints(kind)
-    if unknown := sorted(set(values) - {f.name for f in dataclasses.fields(kind)}):
-        raise InputError(f"{where}: unknown field {unknown[0]!r:.40}.")
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    for name, value in given.items():
-        if not _suits(value, hints[name]):
-            raise InputError(
-                f"{where}: {name}={value!r:.40}: expected {_shown(hints[name])}."
-            )
-    try:
-        return kind(**given)
-    except ValueError as error:
-        raise InputError(f"{where}: {error}") from error
-
-
-def _suits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type; numbers are finite, and no more than 2^63."""
-    for one in value if isinstance(value, tuple) else (value,):
-        if isinstance(one, bool) and hint is not bool:
-            return False
-        if isinstance(one, int | float) and not abs(one) < 2**63:
-            return False
-    try:
-        every = CollectionCheckStrategy.ALL_ITEMS
-        check_type(value, hint, collection_check_strategy=every)
-    except TypeCheckError:
-        return False
-    return True
-
-
-def _shown(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
-
-
-def from_json(path: Path) -> Run:
-    """Reads a config.json.
-
-    Raises:
-      ValueError: if it is not one, naming the field.
-      OSError: if it cannot be read.
-    """
-    values = reading.read_json(path)
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected an object, found {values!r:.40}.")
-    name = values.pop("algorithm", None)
-    if not isinstance(name, str) or name not in RUNS:
-        raise InputError(
-            f"{path}: algorithm={name!r:.40}: expected one of {tuple(RUNS)}."
-        )
-    kind = RUNS[name]
-    for part in ("data", "channel", "model", "method"):
-        if part in values:
-            default = kind.__dataclass_fields__[part].default_factory
-            values[part] = _read(default, values[part], f"{path}: {part}")  # type: ignore[arg-type]
-    return _read(kind, values, str(path))
+    def resolved(self) -> Self:
+        """With nothing left open that a run decides."""
+        return self

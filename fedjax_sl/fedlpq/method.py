@@ -27,7 +27,7 @@ from fedjax_sl.fedlpq.compute import work
 from fedjax_sl.fedlpq.config import FedLPQConfig, settings_of
 from fedjax_sl.fedlpq.init import initial, templates
 from fedjax_sl.fedlpq.state import LAYERS, LEVELS, NOISE, FedLPQState, Setup
-from fedjax_sl.fedlpq.traffic import Layers, layers_of, links
+from fedjax_sl.fedlpq.traffic import Counts, Layers, layers_of, links
 from fedjax_sl.fedlpq.train import local_epochs
 from fedjax_sl.fedlpq.upload import (
     Messages,
@@ -158,17 +158,21 @@ def _round(
     none = jnp.zeros_like(each.bits)
     message_bits = jnp.stack([lengths.get(n, none) for n in layers.names], axis=1)
     present = (cohort.num_examples > 0).astype(jnp.int32)
-    counts = links(config, layers, owned, each.sent, each.bits, message_bits, present)
+    counts = Counts(present, each.bits, owned, each.sent, message_bits)
     kept_ratio = each.sent @ layers.params / layers.params.sum()
     new = state._replace(
         round=state.round + 1,
         variables=averaged,
         head=state.head.at[cohort.client_id].set(new_heads),
     )
-    done = work(setup, each.complexity, cohort.weight)
-    left_out = (present > 0) & ~good
+    examples = (cohort.weight > 0).sum(axis=(1, 2))
     return new, RoundMetrics(
-        cohort.client_id, loss, kept_ratio, left_out, done, *counts
+        client_id=cohort.client_id,
+        loss=loss,
+        kept_ratio=kept_ratio,
+        left_out=(present > 0) & ~good,
+        work=work(setup.models, setup.input_shape, each.complexity, examples),
+        links=links(config, layers, counts),
     )
 
 

@@ -1,4 +1,4 @@
-"""What crossed the two links of a round, counted where it was sent."""
+"""What clients send and receive in one round, layer by layer."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_sl.algorithm import Link
+from fedjax_sl.algorithm import Link, Links
 from fedjax_sl.checks import check_choice
 from fedjax_sl.compression.coding import NORM_BITS, elias_lengths
 from fedjax_sl.compression.layers import Unit, leaves_of, unit_names, unit_of
@@ -56,19 +56,29 @@ def layers_of(templates: list[Any], by: Unit) -> Layers:
     )
 
 
-def links(
-    config: FedLPQConfig,
-    layers: Layers,
-    owned: jax.Array,
-    sent: jax.Array,
-    bits: jax.Array,
-    message_bits: jax.Array,
-    present: jax.Array,
-) -> tuple[Link, Link, Link, Link, Link]:
-    """Counts of one round, per client of the cohort.
+class Counts(NamedTuple):
+    """What each client of a cohort does in one round, `[K]` and `[K, U]`.
+
+    Attributes:
+      present: `[K]` int32, 0 for a padded client.
+      bits: `[K]` b.
+      owned: `[K, U]` bool, the layers that its network has.
+      sent: `[K, U]` bool, those of them that it sends.
+      message_bits: `[K, U]` int32, of every layer's message, sent or not.
+    """
+
+    present: jax.Array
+    bits: jax.Array
+    owned: jax.Array
+    sent: jax.Array
+    message_bits: jax.Array
+
+
+def links(config: FedLPQConfig, layers: Layers, counts: Counts) -> Links:
+    """Links of one round, per client of the cohort.
 
     Every layer that a client has goes down as float32. Up go the messages of the layers
-    sent, or float32 numbers at 32 bits.
+    sent, or float32 values at 32 bits.
 
     Side information is the norm and the header of each message; one flag for each layer
     of the network; and the statistics of the layers' norms in float32, which the
@@ -77,17 +87,14 @@ def links(
     Args:
       config: whether statistics count.
       layers: the U layers.
-      owned: `[K, U]` bool.
-      sent: `[K, U]` bool.
-      bits: `[K]`.
-      message_bits: `[K, U]` int32, of every layer's message, sent or not.
-      present: `[K]` int32, 0 for a padded client.
+      counts: of this round.
 
     Returns:
-      Links model down, activations up, labels up, gradients down, updates up.
+      The five links, of which three carry nothing.
     """
+    present, bits, owned, sent, message_bits = counts
     exact = bits >= FLOAT_BITS
-    numbers = jnp.where(exact, sent @ layers.params, 0)
+    values = jnp.where(exact, sent @ layers.params, 0)
     coded = jnp.where(exact, 0, (sent * message_bits).sum(axis=1))
     header = NORM_BITS + elias_lengths(bits, code=config.code)
     messages = sent @ (layers.params > 0).astype(np.int32)
@@ -98,10 +105,14 @@ def links(
     statistics = FLOAT_BITS * (owned @ layers.statistics)
     full, none = jnp.full_like(present, FLOAT_BITS), jnp.zeros_like(present)
     nothing = Link(none, full, none, none)
-    return (
-        Link(owned @ layers.params * present, full, none, statistics * present),
-        nothing,
-        nothing,
-        nothing,
-        Link(numbers * present, full, (coded - headers) * present, side * present),
+    return Links(
+        model_down=Link(
+            owned @ layers.params * present, full, none, statistics * present
+        ),
+        activations_up=nothing,
+        labels_up=nothing,
+        gradients_down=nothing,
+        updates_up=Link(
+            values * present, full, (coded - headers) * present, side * present
+        ),
     )

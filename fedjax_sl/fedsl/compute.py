@@ -1,4 +1,4 @@
-"""What clients and server computed in one round."""
+"""MACs of clients and server in one round."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Work
 from fedjax_sl.fedsl.config import FedSLConfig, Settings
-from fedjax_sl.fedsl.state import FedSLState, Places, Setup
 from fedjax_sl.models.cost import layer_costs
+from fedjax_sl.models.split import SplitModel
 
 
 def kept_macs(macs: dict[str, int], mask: Any) -> jax.Array:
@@ -22,15 +22,14 @@ def kept_macs(macs: dict[str, int], mask: Any) -> jax.Array:
 
 
 def scored(
-    config: FedSLConfig, settings: Settings, places: Places, starts: jax.Array
+    config: FedSLConfig, settings: Settings, examples: jax.Array, starts: jax.Array
 ) -> jax.Array:
-    """`[K]` examples of the pass that scores weights.
+    """`[K]` examples of the scoring pass, of those `[K]` in each mini-batch.
 
     It takes place when a period starts, unless it is not to be charged, scores need no
     pass, or nothing is to be pruned by them; a common mask is made of the scores of
     those clients, too, that do not prune.
     """
-    examples = (places.weight > 0).sum(axis=1)
     charged = config.importance == "taylor" and config.charge_scoring
     prunes = settings.prune_ratio > 0
     if config.mask_scope == "common":
@@ -39,36 +38,31 @@ def scored(
 
 
 def work(
-    setup: Setup,
-    state: FedSLState,
-    places: Places,
-    settings: Settings,
-    starts: jax.Array,
+    model: SplitModel, examples: jax.Array, scored: jax.Array, masks: Any = None
 ) -> Work:
-    """Multiplications of one round, per client of the cohort.
+    """MACs of one round, per client of the cohort.
 
     A kernel costs in proportion to the entries it keeps: pruned filters cost nothing,
     nor do the inputs that they no longer give; single weights cost nothing either,
-    which takes hardware that skips them. The pass that scores weights, when a period
-    starts, is dense.
+    which takes hardware that skips them. The scoring pass, when a period starts, is
+    dense.
 
     Args:
-      setup: model and configuration.
-      state: the state, its masks those of this round.
-      places: the mini-batches.
-      settings: `[K]` each.
-      starts: [] bool, a period starts with this round.
+      model: the network, cut.
+      examples: `[K]`, of the step.
+      scored: `[K]`, of the scoring pass.
+      masks: m_k, leaves `[K, ...]`; nothing is pruned if not given.
 
     Returns:
       A `Work`.
     """
-    model = setup.model
     client = {c.name: c.macs for c in layer_costs(model.client, model.input_shape)}
     server = sum(c.macs for c in layer_costs(model.server, model.cut_shape()))
-    examples = (places.weight > 0).sum(axis=1).astype(jnp.float32)
-    once_more = scored(setup.config, settings, places, starts)
-    kept = jax.vmap(lambda mask: kept_macs(client, mask))(state.mask)
+    dense = jnp.float32(sum(client.values()))
+    kept = dense
+    if masks is not None:
+        kept = jax.vmap(lambda mask: kept_macs(client, mask))(masks)
+    examples = examples.astype(jnp.float32)
     return Work(
-        client=examples * kept + once_more * sum(client.values()),
-        server=(examples + once_more) * server,
+        client=examples * kept + scored * dense, server=(examples + scored) * server
     )

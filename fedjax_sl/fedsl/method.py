@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Algorithm, Cohort, RoundMetrics
-from fedjax_sl.compression.pruning import apply_mask, magnitude_scores
+from fedjax_sl.compression.pruning import apply_mask, kept, magnitude_scores
 from fedjax_sl.config_base import Optimizer, optimizer_named
 from fedjax_sl.data.cohort import check_images, draw_minibatches
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import broadcast, client_weights
-from fedjax_sl.fedsl.compute import work
+from fedjax_sl.fedsl.compute import scored, work
 from fedjax_sl.fedsl.config import FedSLConfig, settings_of
 from fedjax_sl.fedsl.period_end import aggregate
 from fedjax_sl.fedsl.period_start import begin_period, masks
@@ -25,7 +25,7 @@ from fedjax_sl.fedsl.state import (
     delivered,
 )
 from fedjax_sl.fedsl.step import step
-from fedjax_sl.fedsl.traffic import links
+from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
 from fedjax_sl.models.split import SplitModel
 
 
@@ -80,13 +80,24 @@ def _round(
             lambda same: (same, message, good),
             state,
         )
-    *counts, kept_ratio = links(
-        setup, state, places, settings, crossed, message, starts=starts, ends=ends
+    sizes, real = sizes_of(config, setup.model), (places.weight > 0).sum(axis=1)
+    num_kept = jax.vmap(kept)(state.mask, state.client["params"])
+    counts = Counts(
+        present=present,
+        examples=real,
+        scored=scored(config, settings, real, starts),
+        activations=crossed.activations,
+        kept=num_kept,
+        prunes=(num_kept < sizes.params) & present,
+        update=message,
     )
-    done = work(setup, state, places, settings, starts)
-    left_out = present & ~(good & crossed.finite)
     metrics = RoundMetrics(
-        cohort.client_id, crossed.loss, kept_ratio, left_out, done, *counts
+        client_id=cohort.client_id,
+        loss=crossed.loss,
+        kept_ratio=num_kept / sizes.params,
+        left_out=present & ~(good & crossed.finite),
+        work=work(setup.model, counts.examples, counts.scored, state.mask),
+        links=links(config, sizes, settings, counts, starts=starts, ends=ends),
     )
     # The weights are of the model delivered, which is still there if nobody answers.
     weights = jnp.where(present.any(), weights, before.weights)

@@ -1,25 +1,75 @@
-"""What crossed the four links in one round, counted where it was sent."""
+"""What clients send and receive in one round, from counts of what they did in it."""
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fedjax_sl.algorithm import Link
-from fedjax_sl.compression.pruning import kept
+from fedjax_sl.algorithm import Link, Links
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.fedsl.bit_allocation import WIDTH_BITS, Widths
-from fedjax_sl.fedsl.compute import scored
-from fedjax_sl.fedsl.config import Settings
-from fedjax_sl.fedsl.mask_bits import mask_bits
+from fedjax_sl.fedsl.config import FedSLConfig, Settings
+from fedjax_sl.fedsl.mask_bits import MaskBits, mask_bits
 from fedjax_sl.fedsl.quantizer import coded_bits, scales
-from fedjax_sl.fedsl.state import FedSLState, Places, Setup
-from fedjax_sl.fedsl.step import Crossed
+from fedjax_sl.models.split import SplitModel
 
 
-def _size(tree) -> int:
-    """Entries of one client's copy of stacked leaves `[K, ...]`."""
-    return sum(leaf[0].size for leaf in jax.tree.leaves(tree))
+class Sizes(NamedTuple):
+    """What does not change from round to round.
+
+    Attributes:
+      params: of a client's half.
+      tensors: that they are in.
+      statistics: of the norms of a client's half.
+      cut: values at the cut, of one example.
+      label_bits: of one label.
+      mask: bits that a mask takes.
+    """
+
+    params: int
+    tensors: int
+    statistics: int
+    cut: int
+    label_bits: int
+    mask: MaskBits
+
+
+def sizes_of(config: FedSLConfig, model: SplitModel) -> Sizes:
+    """Those of a network that is cut."""
+    client = jax.eval_shape(model.init, jax.random.key(0)).client
+    params = jax.tree.leaves(client["params"])
+    size = sum(leaf.size for leaf in params)
+    return Sizes(
+        params=size,
+        tensors=len(params),
+        statistics=sum(leaf.size for leaf in jax.tree.leaves(client)) - size,
+        cut=math.prod(model.cut_shape()),
+        label_bits=math.ceil(math.log2(model.num_classes)),
+        mask=mask_bits(config, client["params"]),
+    )
+
+
+class Counts(NamedTuple):
+    """What each client did in one round, `[K]`.
+
+    Attributes:
+      present: bool, whether it participates.
+      examples: in its mini-batch, without padding.
+      scored: examples of the scoring pass; 0 in rounds without one.
+      activations: values that it sent over the cut in its step.
+      kept: parameters that it keeps.
+      prunes: bool, whether there are others.
+      update: bits of the values in its update.
+    """
+
+    present: jax.Array
+    examples: jax.Array
+    scored: jax.Array
+    activations: jax.Array
+    kept: jax.Array
+    prunes: jax.Array
+    update: Widths
 
 
 def _norms(count: int, bits: jax.Array) -> jax.Array:
@@ -27,101 +77,88 @@ def _norms(count: int, bits: jax.Array) -> jax.Array:
     return jnp.where(bits < FLOAT_BITS, FLOAT_BITS * count, 0)
 
 
-def _update_side(
-    setup: Setup, state: FedSLState, bits: jax.Array, mask: jax.Array
-) -> jax.Array:
-    """`[K]` bits beside an update: norms, widths where they differ, and the mask."""
-    tensors = len(jax.tree.leaves(state.client["params"]))
-    side = _norms(tensors * scales(setup.config), bits)
-    if setup.config.quantizer_error is not None:
-        side += jnp.where(bits < FLOAT_BITS, WIDTH_BITS * tensors, 0)
-    return side + mask
+def _update(config: FedSLConfig, sizes: Sizes, counts: Counts, ends: jax.Array) -> Link:
+    """The update: entries kept, norms, widths where they differ, mask, statistics."""
+    bits = counts.update.least
+    side = _norms(sizes.tensors * scales(config), bits)
+    if config.quantizer_error is not None:
+        side += jnp.where(bits < FLOAT_BITS, WIDTH_BITS * sizes.tensors, 0)
+    side += sizes.mask.up * counts.prunes + FLOAT_BITS * sizes.statistics
+    sent = ends * counts.present
+    return Link(
+        counts.kept * sent,
+        coded_bits(config, bits),
+        counts.update.more * sent,
+        side * sent,
+    )
 
 
 def links(
-    setup: Setup,
-    state: FedSLState,
-    places: Places,
+    config: FedSLConfig,
+    sizes: Sizes,
     settings: Settings,
-    crossed: Crossed,
-    message: Widths,
+    counts: Counts,
     *,
     starts: jax.Array,
     ends: jax.Array,
-) -> tuple[Link, Link, Link, Link, Link, jax.Array]:
-    """Counts of one round, per client of the cohort.
+) -> Links:
+    """Links of one round, per client of the cohort.
 
     The dense model goes down when a period starts. Activations go up with their labels,
-    their gradients come back; the pass that scores weights sends all three once more,
-    with nothing dropped. Updates go up when a period ends, kept entries only. A relay
+    their gradients come back; the scoring pass sends all three another time, with
+    nothing dropped. Updates go up when a period ends, kept entries only. A relay
     instead hands the whole model on in every round.
 
     Side information is the bitmap of what is dropped at the cut, if one is sent; the
-    norms of quantised tensors, how wide their numbers are where that differs, and the
+    norms of quantised tensors, how wide their values are where that differs, and the
     mask; scores and masks of a period that starts, where they must be sent (they go
     with updates and models, of clients that prune, and scores of all clients if any of
     them does); and norm statistics, as float32, which go with every model and update.
 
     Args:
-      setup: model and configuration.
-      state: the state, its masks those of this round.
-      places: the mini-batches.
+      config: the configuration.
+      sizes: of the model.
       settings: `[K]` each.
-      crossed: what the step sent.
-      message: `[K]`, bits of the numbers of an update.
+      counts: `[K]` each, of this round.
       starts: [] bool, a period starts with this round.
       ends: [] bool, a period ends with it.
 
     Returns:
-      Links model down, activations up, labels up, gradients down and updates up; and
-      `[K]` kept share of the client model.
+      The five links, counts `[K]`.
     """
-    config = setup.config
-    present = (state.weights > 0).astype(jnp.int32)
-    examples = (places.weight > 0).sum(axis=1)
-    params = state.client["params"]
-    size, num_kept = _size(params), jax.vmap(kept)(state.mask, params)
-    stats = FLOAT_BITS * (_size(state.client) - size) * present
-
-    once_more = scored(config, settings, places, starts)
-    extra = once_more * math.prod(setup.model.cut_shape())
-    label_bits = math.ceil(math.log2(setup.model.num_classes))
-    dense = examples * math.prod(setup.model.cut_shape())
-    bitmap = dense * (config.dropout_mask == "bitmap")
-
+    present, pruned = counts.present.astype(jnp.int32), starts & counts.prunes
     full, none = jnp.full_like(present, FLOAT_BITS), jnp.zeros_like(present)
-    pruned = (num_kept < size) & (present > 0)
-    of_mask = mask_bits(config, state.anchor)
-    scores = of_mask.scores_up * (starts & pruned.any()) * present
-    handed_down = config.client_update == "relay"
-    loaded = starts | handed_down
-    if handed_down:
-        updates = Link(size * present, full, none, stats + scores)
+    statistics = FLOAT_BITS * sizes.statistics * present
+    scores = sizes.mask.scores_up * pruned.any() * present
+    relay = config.client_update == "relay"
+    if relay:
+        updates = Link(sizes.params * present, full, none, statistics)
     else:
-        side = _update_side(setup, state, message.least, of_mask.up * pruned) * present
-        updates = Link(
-            num_kept * ends * present,
-            coded_bits(config, message.least),
-            message.more * ends * present,
-            (side + stats) * ends + scores,
-        )
+        updates = _update(config, sizes, counts, ends)
+    bitmap = counts.examples * sizes.cut * (config.dropout_mask == "bitmap")
+    at_cut = counts.activations + counts.scored * sizes.cut
+    passes = 1 + (counts.scored > 0)
     down_norms = _norms(scales(config), settings.down_bits)
-    passes = 1 + (once_more > 0)
-    return (
-        Link(
-            size * present * loaded,
+    loaded = present * (starts | relay)
+    return Links(
+        model_down=Link(
+            sizes.params * loaded,
             full,
             none,
-            stats * loaded + of_mask.down * (starts & pruned),
+            FLOAT_BITS * sizes.statistics * loaded + sizes.mask.down * pruned,
         ),
-        Link(crossed.activations + extra, full, none, bitmap),
-        Link(examples + once_more, jnp.full_like(present, label_bits), none, none),
-        Link(
-            crossed.activations + extra,
+        activations_up=Link(at_cut, full, none, bitmap),
+        labels_up=Link(
+            counts.examples + counts.scored,
+            jnp.full_like(present, sizes.label_bits),
+            none,
+            none,
+        ),
+        gradients_down=Link(
+            at_cut,
             coded_bits(config, settings.down_bits),
             none,
             down_norms * passes * present,
         ),
-        updates,
-        num_kept / size,
+        updates_up=updates._replace(side=updates.side + scores),
     )

@@ -1,6 +1,5 @@
 """Runs as read back from their folders, and what they took over a channel."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +9,8 @@ import numpy as np
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.latency import spent
-from fedjax_sl.configs.run_config import Run, from_json
+from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.errors import InputError
 from fedjax_sl.records import run_folder as folders
 from fedjax_sl.records.metrics import read_record
@@ -28,7 +28,7 @@ class Finished(NamedTuple):
     """
 
     folder: Path
-    config: Run
+    config: RunConfig
     lines: list[dict[str, Any]]
     record: Record
 
@@ -151,31 +151,3 @@ def course(run: Finished, channel: Channel) -> Course:
         joules=so_far(took.joules.sum(axis=1)),
         accuracy=np.array([line["test_accuracy"] for line in run.lines]),
     )
-
-
-def settings(config: Run) -> dict[str, Any]:
-    """All fields of a configuration by dotted name."""
-
-    def flat(value: Any, name: str) -> dict[str, Any]:
-        if not dataclasses.is_dataclass(value):
-            return {name: value}
-        fields = dataclasses.fields(value)
-        parts = [
-            flat(getattr(value, f.name), f"{name}.{f.name}".lstrip(".")) for f in fields
-        ]
-        return {key: value for part in parts for key, value in part.items()}
-
-    return {"algorithm": config.algorithm, **flat(config, "")}
-
-
-def differing(configs: Sequence[Run]) -> list[str]:
-    """Names of the fields that are not the same in all, but for seed and channel."""
-    each = [settings(config) for config in configs]
-    names = dict.fromkeys(name for one in each for name in one)
-    return [
-        name
-        for name in names
-        if name != "seed"
-        and not name.startswith("channel.")
-        and len({repr(one.get(name)) for one in each}) > 1
-    ]

@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fedjax_sl import reading
-from fedjax_sl.configs.run_config import Run, to_json
+from fedjax_sl.configs.fields import differing, flattened
+from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.errors import InputError
+from fedjax_sl.methods import usual_of
 from fedjax_sl.records import disk, opening
 from fedjax_sl.records import run_folder as folders
-from fedjax_sl.records.finished_run import differing, settings
 
 
 TABLE, UNFINISHED = "sweep.parquet", "unfinished"
@@ -24,16 +26,16 @@ TABLE, UNFINISHED = "sweep.parquet", "unfinished"
 class SweepFolder:
     """Where the runs of a sweep lie; a run is there whole or not at all."""
 
-    def __init__(self, path: Path, points: Sequence[Run]):
+    def __init__(self, path: Path, points: Sequence[RunConfig]):
         """The folder at a path, of runs with these configurations."""
         self.path, self.points = path, points
 
     def _description(self) -> list[dict[str, Any]]:
-        return json.loads(json.dumps([settings(point) for point in self.points]))
+        return json.loads(json.dumps([flattened(point) for point in self.points]))
 
     def _is_described_by(self, stored: Any) -> bool:
         """Whether these are the runs; fields newer than the file had their defaults."""
-        kinds = [settings(type(point)()) for point in self.points]
+        kinds = [flattened(usual_of(point)) for point in self.points]
         usual = json.loads(json.dumps(kinds))
         if not isinstance(stored, list) or len(stored) != len(usual):
             return False
@@ -91,7 +93,7 @@ class SweepFolder:
         """Whether there is something on record of a point that has not ended."""
         return (self._unfinished(number) / folders.ROUNDS).exists()
 
-    def begin(self, number: int, config: Run) -> Path:
+    def begin(self, number: int, config: RunConfig) -> Path:
         """The folder of a point while it runs.
 
         Args:
@@ -144,7 +146,7 @@ class SweepFolder:
         names = differing(self.points)
         rows = []
         for number, point in enumerate(self.points):
-            every = settings(point)
+            every = flattened(point)
             label = {name: every.get(name) for name in names}
             lines = folders.read_lines(self._point(number) / folders.METRICS)
             rows += [{"run": number, "seed": point.seed, **label, **x} for x in lines]

@@ -19,7 +19,7 @@ from fedjax_sl.analysis.latency import spent  # noqa: E402
 from fedjax_sl.analysis.pareto import front  # noqa: E402
 from fedjax_sl.reports.groups import Group, progress_axis  # noqa: E402
 from fedjax_sl.reports.labels import words  # noqa: E402
-from fedjax_sl.theory.bound_curve import Theory  # noqa: E402
+from fedjax_sl.theory.bound_curve import BoundCurve  # noqa: E402
 from fedjax_sl.traffic import Record  # noqa: E402
 
 
@@ -221,32 +221,6 @@ def mean_and_range(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.maximum(reach, 0.0)
 
 
-def kept_of_layers(arrays: dict[str, np.ndarray]) -> Figure | None:
-    """Share of each client kernel that is kept, mean and range over the clients.
-
-    Args:
-      arrays: of a checkpoint, by name.
-
-    Returns:
-      The figure; None if the method prunes no kernels.
-    """
-    kept = {
-        name.split("/")[1]: array.reshape(len(array), -1).mean(axis=1)
-        for name, array in sorted(arrays.items())
-        if name.startswith("mask/") and name.endswith("/kernel")
-    }
-    if not kept:
-        return None
-    figure, axes = _figure(1)
-    mean, spread = mean_and_range(np.array(list(kept.values())).T)
-    axis = axes[0, 0]
-    axis.bar(list(kept), mean, yerr=spread, color="C0", ecolor="0.3", capsize=3)
-    axis.set(ylim=(0, 1), xlabel="layer of the client", ylabel="share of kernel kept")
-    axis.tick_params(axis="x", rotation=30)
-    axis.grid(axis="y", alpha=0.3)
-    return figure
-
-
 def labels(histogram: np.ndarray) -> Figure:
     """How many examples of each class every client owns, `[N, C]`."""
     figure, axes = _figure(1)
@@ -257,7 +231,7 @@ def labels(histogram: np.ndarray) -> Figure:
     return figure
 
 
-def theory(found: Theory) -> Figure:
+def theory(found: BoundCurve) -> Figure:
     """The bound against rounds, beside the mean of what was measured until then."""
     figure, axes = _figure(1, height=3.8)
     axis = axes[0, 0]

@@ -8,7 +8,8 @@ import numpy as np
 from scipy import special
 
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.records.finished_run import Course, Finished, course, settings
+from fedjax_sl.configs.fields import flattened
+from fedjax_sl.records.finished_run import Course, Finished, course
 from fedjax_sl.reports.labels import folder_names, labels
 
 
@@ -50,7 +51,7 @@ def _same(run: Finished) -> str:
 
     The channel they were counted over does not matter, unless it decided who took part.
     """
-    every = settings(run.config)
+    every = flattened(run.config)
     del every["seed"]
     return repr(
         {

@@ -5,12 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fedjax_sl.compression.quantization import FLOAT_BITS
-from fedjax_sl.configs.run_config import Run
-from fedjax_sl.fedsl.config import FedSLConfig
-from fedjax_sl.records.finished_run import settings
+from fedjax_sl.configs.fields import flattened
+from fedjax_sl.configs.run_config import RunConfig
 
 
 NONE = "–"
@@ -18,9 +14,6 @@ NONE = "–"
 
 METHOD = "method"
 """The label that tells what the method is called."""
-
-SAID_BY_IT = ("algorithm", "method.server_update", "method.client_update")
-"""Fields that the name of the method stands for."""
 
 OF_PARTITIONS = {
     "data.alpha": "dirichlet",
@@ -31,35 +24,19 @@ OF_PARTITIONS = {
 }
 """The partition that a field belongs to."""
 
-OF_PRUNING = (
-    *("prune_start", "prune_end", "prune_shape", "granularity", "importance"),
-    *("prune_scope", "mask_scope", "restore", "average_over", "charge_scoring"),
-)
-OF_DROPOUT = ("rescale", "dropout_per", "dropout_mask")
-OF_QUANTIZATION = ("quantizer_norm", "quantizer_levels", "quantizer_error")
 
-
-def _without_effect(config: Run) -> set[str]:
+def _without_effect(config: RunConfig) -> set[str]:
     """Names of the fields that change nothing, as the others are."""
-    method = config.method
     found = {n for n, kind in OF_PARTITIONS.items() if kind != config.data.partition}
     if config.corruption_probability == 0:
         found.add("corruption")
-    idle: list[str] = ["momentum"] if method.optimizer == "adam" else []
-    if isinstance(method, FedSLConfig):
-        idle += [] if np.any(method.prune_ratio) else OF_PRUNING
-        idle += [] if np.any(method.dropout_rate) else OF_DROPOUT
-        idle += [] if method.coded else OF_QUANTIZATION
-        idle += ["server_update"] if method.client_update == "relay" else []
-    elif np.min(method.bits) == FLOAT_BITS:
-        idle.append("code")
-    return found | {f"method.{name}" for name in idle}
+    return found | {f"method.{name}" for name in config.idle}
 
 
-def with_effect(config: Run) -> dict[str, Any]:
+def with_effect(config: RunConfig) -> dict[str, Any]:
     """The fields of a configuration that matter to it, by dotted name."""
     idle = _without_effect(config)
-    return {name: v for name, v in settings(config).items() if name not in idle}
+    return {name: v for name, v in flattened(config).items() if name not in idle}
 
 
 def shown(value: Any) -> str:
@@ -82,13 +59,13 @@ def words(label: dict[str, str]) -> str:
     )
 
 
-def titles(configs: Sequence[Run]) -> str:
+def titles(configs: Sequence[RunConfig]) -> str:
     """What the methods of runs are called, each once."""
     *most, last = dict.fromkeys(config.title for config in configs)
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def labels(configs: Sequence[Run]) -> list[dict[str, str]]:
+def labels(configs: Sequence[RunConfig]) -> list[dict[str, str]]:
     """Of each run what tells it from others, by the shortest name that is one field's.
 
     A field is shown if those runs that it matters to have different values of it; the
@@ -98,12 +75,14 @@ def labels(configs: Sequence[Run]) -> list[dict[str, str]]:
     titles = [config.title for config in configs]
     apart = len(set(titles)) > 1
     every = dict.fromkeys(name for one in each for name in one)
+    in_title = {"algorithm"}
+    in_title |= {f"method.{name}" for config in configs for name in config.in_title}
     names = [
         name
         for name in every
         if name != "seed"
         and not name.startswith("channel.")
-        and not (apart and name in SAID_BY_IT)
+        and not (apart and name in in_title)
         and len({repr(one[name]) for one in each if name in one}) > 1
     ]
     short = _shortened(names)

@@ -1,23 +1,32 @@
 """The pictures of a report, and what they show in words."""
 
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure
 
 from fedjax_sl import reading
 from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.configs.foreign_data import warn_of_data
 from fedjax_sl.errors import InputError
+from fedjax_sl.method_spec import LastCheckpoint, Restored
+from fedjax_sl.methods import spec_of
 from fedjax_sl.records import run_folder as folders
 from fedjax_sl.records.checkpoint import Arrays, Checkpoints
 from fedjax_sl.records.finished_run import Finished
-from fedjax_sl.reports import comparison_figures, layer_figures, messages, updates
+from fedjax_sl.records.named_arrays import as_like
+from fedjax_sl.reports import comparison_figures
 from fedjax_sl.reports.groups import Group, progress_axis
 from fedjax_sl.reports.heat_map import draw, heat_map
+from fedjax_sl.reports.layer_figures import layer_bars
+from fedjax_sl.runs.build import prepare
+from fedjax_sl.simulation import start
 from fedjax_sl.theory import bound_curve
-from fedjax_sl.theory.coverage import said_of
+from fedjax_sl.theory.bound_curve import said_of
 
 
 class Picture(NamedTuple):
@@ -40,37 +49,48 @@ def best(groups: list[Group]) -> tuple[str, float]:
     return comparison_figures.names_of(groups)[int(np.argmax(means))], max(means)
 
 
-def _last_arrays(folder: Path) -> Arrays:
-    """Those of the run's last checkpoint; none if it has none."""
-    path = folder / folders.CHECKPOINTS
+def last_checkpoint(run: Finished) -> LastCheckpoint | None:
+    """That of a run, for its method to show; None if it has none."""
+    path = run.folder / folders.CHECKPOINTS
     if not path.is_dir():
-        return {}
+        return None
     checkpoints = Checkpoints(path)
     try:
-        return checkpoints.arrays()
+        arrays = checkpoints.arrays()
     finally:
         checkpoints.close()
+    return LastCheckpoint(run.config, arrays, partial(_restored, run, arrays))
+
+
+def _restored(run: Finished, arrays: Arrays) -> Restored:
+    """With the run's data, which are opened now.
+
+    Raises:
+      ValueError: if they cannot be had, or are not those of the checkpoint.
+    """
+    warn_of_data(run.config, run.folder)
+    job = prepare(run.config)
+    algorithm = job.method.algorithm
+    shape = jax.eval_shape(partial(start, algorithm, jax.random.key(0)))
+    return Restored(algorithm, as_like(shape, arrays), job.train, job.partition)
 
 
 def _of_layers(run: Finished) -> list[Picture]:
-    """What the run's last checkpoint tells of a client's layers."""
-    found, arrays = [], _last_arrays(run.folder)
-    if figure := comparison_figures.kept_of_layers(arrays):
-        alt = "Bars: share of each client kernel that is kept at the end, by layer."
-        found.append(Picture("kept", "What is kept of each layer", alt, figure))
-    if sent := updates.update_bits(arrays, run.config):
-        total, widths = 1e-3 * sent.bits.sum(axis=1).mean(), np.unique(sent.widths)
-        alt = (
-            "Bars: bits of the numbers in a client's update, by layer; all together "
-            f"{total:.4g} kbit, the mean over clients."
-        )
-        caption = (
-            f"Entries kept, of {' or '.join(map(str, widths))} bits each, as sent with "
-            f"the masks of the last checkpoint (round {arrays['round']}); norms and "
-            "masks come on top. Lines span the clients."
-        )
-        figure = layer_figures.update_bits(sent)
-        found.append(Picture("update", "Bits of an update", alt, figure, caption))
+    """What the run's last checkpoint tells of a client's layers, as its method says."""
+    found, seen = [], last_checkpoint(run)
+    if seen is None:
+        return []
+    for panel in spec_of(run.config).panels:
+        try:
+            bars = panel(seen)
+        except (ValueError, OSError) as error:
+            warnings.warn(f"no picture of {panel.__name__}: {error}", stacklevel=2)
+            continue
+        if bars is not None:
+            figure = layer_bars(bars)
+            found.append(
+                Picture(bars.name, bars.heading, bars.alt, figure, bars.caption)
+            )
     return found
 
 
@@ -114,36 +134,9 @@ def _histogram(path: Path) -> np.ndarray:
     return found
 
 
-def _code_lengths(run: Finished) -> Picture | None:
-    """Code length against entropy of each layer, if the run has a checkpoint."""
-    try:
-        sent = messages.sent_next(run.folder, run.config)
-    except (ValueError, OSError) as error:
-        warnings.warn(f"no picture of messages: {error}", stacklevel=2)
-        return None
-    if sent is None:
-        return None
-    found = messages.code_lengths(sent)
-    sizes = [levels.size for levels in sent.levels.values()]
-    whole = np.average(found.message, weights=sizes)
-    least = np.average(found.entropy, weights=sizes)
-    alt = (
-        "Bars: bits per element of each layer's message, with the entropy of its "
-        f"indices; {whole:.3g} and {least:.3g} over all elements."
-    )
-    caption = (
-        f"The update of client {sent.client} as it would be sent after round "
-        f"{sent.rounds}, were every layer sent: computed for this page from the last "
-        f"checkpoint and the run's data. b = {sent.bits}, Elias {sent.code}; the "
-        "entropy is that of single indices with their signs."
-    )
-    figure = layer_figures.code_lengths(found)
-    return Picture("code_length", "Code length and entropy", alt, figure, caption)
-
-
 def _of_run(run: Finished) -> list[Picture]:
     """What only a single run's folder tells."""
-    found = [*_of_layers(run), _code_lengths(run), _theory(run.folder)]
+    found = [*_of_layers(run), _theory(run.folder)]
     return [picture for picture in (*found, _owners(run.folder)) if picture]
 
 

@@ -4,12 +4,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedjax_sl.configs.run_config import DataConfig, Run
+from fedjax_sl.algorithm import Algorithm
+from fedjax_sl.configs.run_config import DataConfig, RunConfig
 from fedjax_sl.data import partition as partitions
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset, load
 from fedjax_sl.errors import InputError
-from fedjax_sl.runs.methods import Built, build
+from fedjax_sl.federation.clients import ClientMap
+from fedjax_sl.federation.faults import corrupting, failing, patient
+from fedjax_sl.federation.memory import mapping_named
+from fedjax_sl.method_spec import Built
+from fedjax_sl.methods import spec_of
 from fedjax_sl.runs.stragglers import in_time
 
 
@@ -25,7 +30,7 @@ class Job(NamedTuple):
       in_time: `[T, N]` bool, who will be done in each round; None if all may take part.
     """
 
-    config: Run
+    config: RunConfig
     method: Built
     train: Dataset
     test: Dataset
@@ -62,7 +67,51 @@ def divide(config: DataConfig, labels: np.ndarray, seed: int) -> Partition:
     return partition
 
 
-def on_data(config: Run, train: Dataset, test: Dataset) -> Job:
+def build(
+    config: RunConfig, train: Dataset, partition: Partition, *, one_device: bool = False
+) -> Built:
+    """The method of a configuration, its clients mapped as configured.
+
+    Args:
+      config: the run; the numbers of its method may be traced.
+      train: training examples.
+      partition: who owns which, `[N, M]`; it may be traced.
+      one_device: keep the clients on one device, others being busy with other runs.
+
+    Returns:
+      The method.
+
+    Raises:
+      ValueError: if model and data do not suit each other.
+    """
+
+    def choose_map(client_bytes: int) -> ClientMap:
+        over = mapping_named(
+            config.mapping,
+            cohort_size=config.cohort_size,
+            client_bytes=client_bytes,
+            chunk=config.chunk,
+        )
+        return over.on_one_device() if one_device else over
+
+    built = spec_of(config).build(config, train, partition, choose_map)
+    return built._replace(algorithm=_with_faults(config, built.algorithm))
+
+
+def _with_faults(config: RunConfig, algorithm: Algorithm) -> Algorithm:
+    """The method with the faults that are asked for."""
+    if config.corruption_probability > 0:
+        algorithm = corrupting(
+            algorithm, config.corruption_probability, config.corruption
+        )
+    if config.failure_probability > 0:
+        algorithm = failing(algorithm, config.failure_probability)
+    if config.failure_probability > 0 or config.drop_late:
+        algorithm = patient(algorithm)
+    return algorithm
+
+
+def on_data(config: RunConfig, train: Dataset, test: Dataset) -> Job:
     """A run on data at hand.
 
     Args:
@@ -83,7 +132,7 @@ def on_data(config: Run, train: Dataset, test: Dataset) -> Job:
     return Job(config, method, train, test, partition, prompt)
 
 
-def prepare(config: Run) -> Job:
+def prepare(config: RunConfig) -> Job:
     """Loads the data, divides it, and builds model and method.
 
     Raises:

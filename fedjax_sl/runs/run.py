@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from fedjax_sl.configs.run_config import to_json
+from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.data.partition import label_histogram, label_skew
 from fedjax_sl.records import disk, opening
 from fedjax_sl.records import run_folder as folders

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from fedjax_sl.algorithm import State
-from fedjax_sl.configs.run_config import Run
+from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.records.checkpoint import Checkpoint
 from fedjax_sl.runs.build import Job
 from fedjax_sl.runs.loop import Programs, segments
@@ -77,13 +77,13 @@ class Outcome(NamedTuple):
       rounds: of rounds.jsonl.
     """
 
-    config: Run
+    config: RunConfig
     lines: list[dict[str, Any]]
     rounds: list[dict[str, Any]]
 
 
 def outcomes(
-    configs: Sequence[Run], *, at_a_time: int | None = None
+    configs: Sequence[RunConfig], *, at_a_time: int | None = None
 ) -> Iterator[tuple[int, Outcome]]:
     """Runs every configuration, those alike in one program, and keeps no folder.
 

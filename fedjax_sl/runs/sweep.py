@@ -9,14 +9,13 @@ import jax
 import numpy as np
 
 from fedjax_sl.algorithm import Algorithm, State
-from fedjax_sl.configs.run_config import Run
+from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.faults import punctual
-from fedjax_sl.runs.build import Job, on_data, prepare
+from fedjax_sl.runs.build import Job, build, on_data, prepare
 from fedjax_sl.runs.loop import MOST_ROUNDS, Programs
-from fedjax_sl.runs.methods import build
 from fedjax_sl.simulation import evaluate_views, run_some_rounds, start
 from fedjax_sl.sweep import groups, stack
 
@@ -63,7 +62,7 @@ OF_THE_IMAGES = (
 """Fields of the data that do not only say who owns which example."""
 
 
-def _static(config: Run) -> Any:
+def _static(config: RunConfig) -> Any:
     """What runs must share to be considered for one program.
 
     Of the data, the partition is an argument of the program, whatever it is drawn from.
@@ -75,13 +74,13 @@ def _static(config: Run) -> Any:
     return type(config), repr({**fields, "data": shared})
 
 
-def _jobs(configs: dict[int, Run]) -> dict[int, Job]:
+def _jobs(configs: dict[int, RunConfig]) -> dict[int, Job]:
     """Runs that share their data."""
     first = prepare(next(iter(configs.values())))
     return {n: on_data(c, first.train, first.test) for n, c in configs.items()}
 
 
-def jobs_of(configs: dict[int, Run]) -> list[dict[int, Job]]:
+def jobs_of(configs: dict[int, RunConfig]) -> list[dict[int, Job]]:
     """Every configuration as a job, those together that share data and more.
 
     Args:
@@ -93,7 +92,7 @@ def jobs_of(configs: dict[int, Run]) -> list[dict[int, Job]]:
     Raises:
       ValueError: if something asked for is out of range or cannot be had.
     """
-    alike: dict[Any, dict[int, Run]] = {}
+    alike: dict[Any, dict[int, RunConfig]] = {}
     for number, config in configs.items():
         alike.setdefault(_static(config), {})[number] = config
     return [_jobs(group) for group in alike.values()]
@@ -131,19 +130,19 @@ def alike(prepared: Sequence[dict[int, Job]], at_a_time: int) -> Iterator[Alike]
             yield Alike(here, _programs(next(iter(here.values())), size, most), size)
 
 
-def _method(config: Run, train: Dataset, point: Point) -> Algorithm:
+def _method(config: RunConfig, train: Dataset, point: Point) -> Algorithm:
     """The method of a point, its clients in time."""
     own = dataclasses.replace(config, method=point.method)
     built = build(own, train, point.partition, one_device=True)
     return punctual(built.algorithm, point.in_time)
 
 
-def _begin(config: Run, train: Dataset, point: Point) -> State:
+def _begin(config: RunConfig, train: Dataset, point: Point) -> State:
     """The state of a point before the first round."""
     return start(_method(config, train, point), jax.random.key(point.seed))
 
 
-def _some_rounds(config: Run, train, first, count, point: Point, state: State):
+def _some_rounds(config: RunConfig, train, first, count, point: Point, state: State):
     """Some rounds of a point, as `run_some_rounds`."""
     return run_some_rounds(
         _method(config, train, point),
@@ -158,7 +157,9 @@ def _some_rounds(config: Run, train, first, count, point: Point, state: State):
     )
 
 
-def _views(config: Run, train: Dataset, test: Dataset, point: Point, state: State):
+def _views(
+    config: RunConfig, train: Dataset, test: Dataset, point: Point, state: State
+):
     """A point's models on the test split."""
     return evaluate_views(_method(config, train, point), state, test)
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fedjax_sl.configs.run_config import Run
+from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.records.run_folder import EVENTS
 
@@ -51,7 +51,7 @@ def _events(folder: Path, first: int) -> Iterator[Track]:
 
 
 @contextmanager
-def _wandb(project: str, folder: Path, config: Run) -> Iterator[Track]:
+def _wandb(project: str, folder: Path, config: RunConfig) -> Iterator[Track]:
     import wandb  # type: ignore[import-not-found]
 
     name = str(folder.absolute())
@@ -72,7 +72,9 @@ def _wandb(project: str, folder: Path, config: Run) -> Iterator[Track]:
 
 
 @contextmanager
-def tracking(asked: Tracking, folder: Path, config: Run, done: int) -> Iterator[Track]:
+def tracking(
+    asked: Tracking, folder: Path, config: RunConfig, done: int
+) -> Iterator[Track]:
     """Tells those asked for while the block runs.
 
     Args:

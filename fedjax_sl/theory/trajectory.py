@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from fedjax_sl.algorithm import Cohort
 from fedjax_sl.checks import check_types
 from fedjax_sl.errors import InputError
-from fedjax_sl.fedsl.state import delivered
+from fedjax_sl.methods import theory_of
 from fedjax_sl.models.split import SplitParams
 from fedjax_sl.runs.build import Job
 from fedjax_sl.runs.loop import MOST_ROUNDS, programs_of
@@ -50,7 +50,8 @@ def visited(job: Job, rounds: Iterable[int]) -> Iterator[SplitParams]:
 
     They are the models of the run itself, from its own programs.
     """
-    programs, deliver = programs_of(job), jax.jit(delivered)
+    programs = programs_of(job)
+    deliver = jax.jit(theory_of(job.config).global_params)
     state = programs.initial()
     yield jax.device_get(deliver(state))
     for now, then in pairwise(rounds):

@@ -9,9 +9,12 @@ import pytest
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.cli.main import main
-from fedjax_sl.configs.run_config import DataConfig, FedLPQRun, FedSLRun, to_json
+from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.fedlpq import FedLPQConfig
+from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.traffic import Traffic
 from tests.browser import assert_readable, pages_shown
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from fedjax_sl.cli.main import main
 from fedjax_sl.compression.coding import Message, decode
-from fedjax_sl.configs.run_config import RUNS, from_json, to_json
-from fedjax_sl.records.finished_run import settings as flat
+from fedjax_sl.configs.fields import flattened as flat
+from fedjax_sl.configs.serialization import from_json, to_json
+from fedjax_sl.methods import methods
 from tests.draws import examples
 
 
@@ -42,8 +43,8 @@ def one_sentence(error):
 @st.composite
 def configurations(draw):
     """A valid one with a few fields set to anything, taken out, or added."""
-    kind = draw(st.sampled_from(sorted(RUNS)))
-    values = {"algorithm": kind, **dataclasses.asdict(RUNS[kind]())}
+    kind = draw(st.sampled_from(sorted(methods())))
+    values = {"algorithm": kind, **dataclasses.asdict(methods()[kind].config())}
     for _ in range(draw(st.integers(1, 3))):
         inner = [v for v in values.values() if isinstance(v, dict)]
         part = draw(st.sampled_from([values, *inner]))
@@ -87,7 +88,7 @@ def test_any_text_is_read_or_refused(tmp_path_factory, text):
 
 
 WORDS = st.one_of(
-    st.sampled_from(sorted(flat(RUNS["fedsl"]()))).map(
+    st.sampled_from(sorted(flat(methods()["fedsl"].config()))).map(
         lambda name: "--" + name.replace("_", "-")
     ),
     NUMBERS.map(str),

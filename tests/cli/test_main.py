@@ -10,9 +10,11 @@ import pytest
 
 from fedjax_sl.cli import main
 from fedjax_sl.cli.presets import METHODS
-from fedjax_sl.configs.run_config import FedLPQRun, FedSLRun, from_json, to_json
+from fedjax_sl.configs.serialization import from_json, to_json
 from fedjax_sl.fedlpq import FedLPQConfig
+from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.records.run_folder import read_lines
 from tests.browser import assert_readable, pages_shown
 from tests.commands import PATIENCE

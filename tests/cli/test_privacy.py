@@ -6,8 +6,10 @@ import sys
 import pytest
 
 from fedjax_sl.cli.main import main
-from fedjax_sl.configs.run_config import DataConfig, FedSLRun, to_json
+from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.records.run_folder import append_lines
 from fedjax_sl.traffic import Traffic
 from tests.commands import refused

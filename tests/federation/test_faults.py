@@ -148,7 +148,7 @@ def test_those_who_fail_cost_nothing_and_change_nothing(key, make):
         models_of(algorithm, one)[algorithm.models[0]],
         models_of(algorithm, two)[algorithm.models[0]],
     )
-    sent = traffic(jax.tree.map(lambda x: x[None], metrics))
+    sent = traffic(jax.tree.map(lambda x: x[None], metrics.links))
     assert (sent.uplink[0, 2], sent.downlink[0, 2]) == (0, 0)
     assert (np.delete(sent.uplink[0], 2) > 0).all()
 
@@ -164,7 +164,7 @@ def test_where_nobody_answers_all_stays(key, make):
     new, metrics = round(state, nobody, jax.random.fold_in(key, 1))
     assert new.round == state.round + 1
     assert_equal(new._replace(round=0), state._replace(round=0))
-    sent = traffic(jax.tree.map(lambda x: x[None], metrics))
+    sent = traffic(jax.tree.map(lambda x: x[None], metrics.links))
     assert not sent.uplink.any() and not sent.downlink.any()
     image = cohort.examples.image[:2]
     assert_equal(algorithm.predict(new, image), algorithm.predict(state, image))
@@ -195,7 +195,7 @@ def test_what_cannot_be_used_is_as_if_it_were_not_sent(key, make, kind):
     assert metrics.left_out.tolist() == [False, False, True, False]
     name = algorithm.models[0]
     assert_close(models_of(algorithm, bad)[name], models_of(algorithm, absent)[name])
-    sent = traffic(jax.tree.map(lambda x: x[None], metrics))
+    sent = traffic(jax.tree.map(lambda x: x[None], metrics.links))
     assert (sent.uplink > 0).all()
     _, after = round(bad, with_fault(cohort, 0, 1.0), key)
     assert not after.left_out.any() and np.isfinite(after.loss).all()

@@ -250,7 +250,8 @@ def test_uplink_is_what_the_encoder_emits(key, code, charged, monkeypatch):
     jax.effects_barrier()
     assert sorted(size for size, _ in messages) == sorted(layers.params.tolist() * N)
     rounds = jax.tree.map(lambda x: x[None], metrics)
-    uplink, side = traffic(rounds).uplink.sum(), side_information(rounds).uplink.sum()
+    up, beside = traffic(rounds.links), side_information(rounds.links)
+    uplink, side = up.uplink.sum(), beside.uplink.sum()
     statistics = 32 * N * int(layers.statistics.sum()) if charged else 0
     flags = N * len(layers.names)
     assert uplink == sum(m.num_bits for _, m in messages) + flags + statistics
@@ -269,18 +270,18 @@ def test_layers_left_out_cost_their_flag_alone(key, monkeypatch):
     for bits in (32, 7):
         config = dataclasses.replace(EXACT, bits=bits, keep_probability=keep)
         _, metrics = round_of(config, state, cohort_of(key), key)
-        up = traffic(jax.tree.map(lambda x: x[None], metrics)).uplink[0]
+        up = traffic(jax.tree.map(lambda x: x[None], metrics.links)).uplink[0]
         np.testing.assert_array_equal(np.delete(up, 2), len(names))
         message = up[2] - len(names) - 32 * layers.statistics[3]
         size = int(layers.params[3])
         if bits == 32:
             assert message == 32 * size
-            side = side_information(jax.tree.map(lambda x: x[None], metrics))
+            side = side_information(jax.tree.map(lambda x: x[None], metrics.links))
             assert up[2] - side.uplink[0, 2] == 32 * size
         else:
             assert 32 + 2 * size < message < 32 * size
         assert metrics.kept_ratio[2] == pytest.approx(size / layers.params.sum())
-    down = traffic(jax.tree.map(lambda x: x[None], metrics)).downlink[0]
+    down = traffic(jax.tree.map(lambda x: x[None], metrics.links)).downlink[0]
     assert (down == 32 * (layers.params.sum() + layers.statistics.sum())).all()
 
 
@@ -311,7 +312,7 @@ def test_clients_change_only_what_their_network_has(sub_models):
             assert (after.head[client] != state.head[client]).any()
         sizes = layers_of([state.variables], "block")
         own = [n in shared for n in sizes.names]
-        down = metrics.model_down
+        down = metrics.links.model_down
         assert down.entries[0] == sizes.params[own].sum()
         assert down.side[0] == 32 * sizes.statistics[own].sum()
 

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from fedjax_sl.configs.run_config import FedLPQRun
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedlpq.memory import head_bytes
+from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, cifar_cnn
 from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints
 from fedjax_sl.runs import methods

@@ -97,7 +97,7 @@ def test_the_limits_are_fixed_bits(key, error, bits, interval):
     fixed_state, fixed = played(key, replace(config, bits=bits))
     assert_equal(state, fixed_state)
     tensors = len(jax.tree.leaves(tiny_model().init(key).client["params"]))
-    extra = bits_of(adapted[-1].updates_up) - bits_of(fixed[-1].updates_up)
+    extra = bits_of(adapted[-1].links.updates_up) - bits_of(fixed[-1].links.updates_up)
     np.testing.assert_array_equal(extra, WIDTH_BITS * tensors)
 
 
@@ -105,7 +105,7 @@ def test_the_limits_are_fixed_bits(key, error, bits, interval):
 def test_bits_in_between_cost_what_lies_between(key, interval):
     config = replace(CONFIG, interval=interval)
     costs = [
-        bits_of(played(key, one)[1][-1].updates_up)
+        bits_of(played(key, one)[1][-1].links.updates_up)
         for one in (
             replace(config, bits=2),
             replace(config, quantizer_error=0.05),

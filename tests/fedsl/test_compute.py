@@ -42,14 +42,16 @@ def test_scoring_costs_a_dense_pass_when_a_period_starts(key):
     assert (second.work.client < 0.7 * dense).all()
     np.testing.assert_allclose(first.work.server, 2 * server)
     np.testing.assert_allclose(second.work.server, server)
-    assert (first.labels_up.entries == 2 * second.labels_up.entries).all()
+    assert (first.links.labels_up.entries == 2 * second.links.labels_up.entries).all()
 
 
 def test_nothing_is_scored_where_nothing_is_pruned(key):
     dense = dataclasses.replace(CONFIG, prune_ratio=0.0)
     _, (first, second) = played(key, dense)
     np.testing.assert_array_equal(first.work.client, second.work.client)
-    np.testing.assert_array_equal(first.labels_up.entries, second.labels_up.entries)
+    np.testing.assert_array_equal(
+        first.links.labels_up.entries, second.links.labels_up.entries
+    )
     assert first.work.client[0] == 5 * sum(
         c.macs for c in layer_costs(tiny_model().client, tiny_model().input_shape)
     )

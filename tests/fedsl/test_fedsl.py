@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fedjax_sl.compression import apply_mask, kept
-from fedjax_sl.configs.run_config import FedSLRun
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.fedsl.config import usual_rates
+from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.fedsl.state import delivered, rates
 from fedjax_sl.traffic import side_information, traffic
 from tests.worlds import (
@@ -212,7 +212,7 @@ def test_device_classes_have_their_own_ratio(key):
     states, metrics = play(config, key, 1)
     ratios = np.asarray(metrics[0].kept_ratio)
     assert (ratios[[0, 2]] > 0.99).all() and (ratios[[1, 3]] < 0.8).all()
-    ups = np.asarray(metrics[0].activations_up.entries)
+    ups = np.asarray(metrics[0].links.activations_up.entries)
     assert ups[0] == ups[2] > ups[1]
     del states
 
@@ -247,7 +247,7 @@ def test_bits_of_a_period(key, granularity):
     config = dataclasses.replace(ON, granularity=granularity, dropout_rate=0.0)
     states, metrics = play(config, key, 3)
     rounds = jax.tree.map(lambda *x: np.stack(x), *metrics)
-    bits, side = traffic(rounds), side_information(rounds)
+    bits, side = traffic(rounds.links), side_information(rounds.links)
     size = sum(leaf[0].size for leaf in jax.tree.leaves(states[0].client["params"]))
     np.testing.assert_array_equal(bits.model_down, [[32 * size] * 4, [0] * 4, [0] * 4])
     activations = 5 * 4 * 4 * 6 * 32

@@ -3,23 +3,18 @@
 import dataclasses
 import itertools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sl.compression.pruning import magnitude_scores
-from fedjax_sl.config_base import optimizer_named
-from fedjax_sl.federation import clients
-from fedjax_sl.fedsl import FedSLConfig, fedsl
+from fedjax_sl.compression.pruning import kept, magnitude_scores
+from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.bit_allocation import Widths
 from fedjax_sl.fedsl.compute import scored
 from fedjax_sl.fedsl.config import settings_of
 from fedjax_sl.fedsl.mask_bits import mask_bits
 from fedjax_sl.fedsl.period_start import masks
-from fedjax_sl.fedsl.state import Places, Setup
-from fedjax_sl.fedsl.step import Crossed
-from fedjax_sl.fedsl.traffic import links
+from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
 from fedjax_sl.traffic import bits as bits_of
 from tests.worlds import tiny_model
 
@@ -35,29 +30,25 @@ FILTERS, ENTRIES = 4 + 6, 9 * 2 * 4 + 9 * 4 * 6
 
 def sent(starts, ends, key, **change):
     """Side bits of models down and updates up: client 1 does not prune, 3 is absent."""
-    config = dataclasses.replace(CONFIG, **change)
-    usual = optimizer_named("sgd", 0.0)
-    setup = Setup(tiny_model(), config, usual, usual, clients.scan)
-    state, settings = fedsl(tiny_model(), config).init(key), settings_of(config, IDS)
-    scores = magnitude_scores(state.anchor)
-    each = [masks(config, scores, ratio) for ratio in settings.prune_ratio]
-    mask = jax.tree.map(lambda *x: jnp.stack(x), *each)
-    state = state._replace(mask=mask, weights=jnp.asarray(PRESENT) / 3)
-    weight = jnp.ones((4, 5)) * PRESENT[:, None]
-    places = Places(jnp.zeros((4, 5), jnp.int32), weight)
-    none = jnp.zeros(4, jnp.int32)
-    message = Widths(settings.upload_bits, none)
-    crossed = Crossed(none, none, message, none == 0)
-    down, *_, updates, _ = links(
-        setup,
-        state,
-        places,
-        settings,
-        crossed,
-        message,
-        starts=jnp.bool_(starts),
-        ends=jnp.bool_(ends),
+    config, model = dataclasses.replace(CONFIG, **change), tiny_model()
+    settings, params = settings_of(config, IDS), model.init(key).client["params"]
+    scores = magnitude_scores(params)
+    num_kept = jnp.stack(
+        [kept(masks(config, scores, one), params) for one in settings.prune_ratio]
     )
+    sizes, none = sizes_of(config, model), jnp.zeros(4, jnp.int32)
+    counts = Counts(
+        present=jnp.asarray(PRESENT > 0),
+        examples=5 * jnp.asarray(PRESENT),
+        scored=none,
+        activations=none,
+        kept=num_kept,
+        prunes=(num_kept < sizes.params) & (PRESENT > 0),
+        update=Widths(settings.upload_bits, none),
+    )
+    flags = {"starts": jnp.bool_(starts), "ends": jnp.bool_(ends)}
+    found = links(config, sizes, settings, counts, **flags)
+    down, updates = found.model_down, found.updates_up
     for link in (down, updates):  # side information is part of the bits
         assert (bits_of(link) >= link.side).all()
     return np.asarray(down.side), np.asarray(updates.side)
@@ -111,9 +102,8 @@ def test_a_relay_hands_on_whole_models_and_needs_no_mask_with_them(key):
 @pytest.mark.parametrize(("scope", "charged"), [("per_client", 0), ("common", 5)])
 def test_who_does_not_prune_scores_for_the_others(scope, charged):
     config = dataclasses.replace(CONFIG, mask_scope=scope)
-    weight = jnp.ones((4, 5)) * PRESENT[:, None]
-    places = Places(jnp.zeros((4, 5), jnp.int32), weight)
-    found = scored(config, settings_of(config, IDS), places, jnp.bool_(True))
+    examples = 5 * jnp.asarray(PRESENT)
+    found = scored(config, settings_of(config, IDS), examples, jnp.bool_(True))
     np.testing.assert_array_equal(found, [5, charged, 5, 0])
 
 

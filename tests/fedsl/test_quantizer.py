@@ -19,7 +19,7 @@ from fedjax_sl.fedsl.quantizer import (
     quantized,
     variance_factor,
 )
-from fedjax_sl.theory.round_cost import kinds_of_round
+from fedjax_sl.fedsl.round_kinds import expected
 from tests.draws import examples
 from tests.worlds import tiny_model
 
@@ -96,7 +96,7 @@ def test_updates_and_gradients_take_what_their_values_need(norm, levels, more, n
         bits=4,
         down_bits=3,
     )
-    sent = kinds_of_round(tiny_model(), config, batch_size=5).traffic
+    sent = expected(tiny_model(), config, batch_size=5).traffic
     entries, tensors = (9 * 2 * 4 + 3 * 4) + (9 * 4 * 6 + 3 * 6), 8
     update = (4 + more) * entries + 32 * norms * tensors
     np.testing.assert_array_equal(sent.updates_up[3], [update] * 2)

@@ -12,15 +12,19 @@ import pytest
 from fedjax_sl.cli.main import main
 from fedjax_sl.compression import encode, quantize
 from fedjax_sl.compression.coding import CODES, NORM_BITS, elias_lengths
-from fedjax_sl.configs.run_config import FedSLRun, from_json
+from fedjax_sl.fedlpq import panels
+from fedjax_sl.fedlpq.panels import Sent, code_lengths
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.config import settings_of
+from fedjax_sl.fedsl.panels import kept, update, update_bits
 from fedjax_sl.fedsl.period_end import number_bits
+from fedjax_sl.fedsl.run_config import FedSLRun
+from fedjax_sl.method_spec import LastCheckpoint
 from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints
+from fedjax_sl.records.finished_run import read
 from fedjax_sl.records.run_folder import read_lines
-from fedjax_sl.reports import comparison_figures, layer_figures
-from fedjax_sl.reports.messages import Sent, code_lengths, sent_next
-from fedjax_sl.reports.updates import update_bits
+from fedjax_sl.reports.layer_figures import layer_bars
+from fedjax_sl.reports.panels import last_checkpoint
 from tests.worlds import played
 
 
@@ -34,9 +38,11 @@ FEDSL = FedSLConfig(
     cohort_size=4, interval=2, learning_rate=0.05, prune_ratio=0.5, prune_end=0, bits=12
 )
 
+NOTHING = LastCheckpoint(FedSLRun(), {}, restored=dict)
+
 
 @pytest.mark.parametrize("code", CODES)
-def test_the_bars_are_the_encoder_s_messages(key, code):
+def test_the_bars_are_the_encoder_s_messages(key, code, monkeypatch):
     """Layers of any size and spread, one of zeros: bar and rest are num_bits / M."""
     layers = {
         f"layer{size}": quantize(
@@ -48,8 +54,10 @@ def test_the_bars_are_the_encoder_s_messages(key, code):
         for size, spread in ((1, 1.0), (10, 1.0), (300, 0.0), (4000, 1e-3))
     }
     levels = {name: np.asarray(one.level) for name, one in layers.items()}
-    found = code_lengths(Sent(1, 0, 7, code, levels))
-    axis = layer_figures.code_lengths(found).axes[0]
+    monkeypatch.setattr(panels, "sent_next", lambda _: Sent(1, 0, 7, code, levels))
+    bars = panels.messages(NOTHING)
+    assert bars is not None
+    axis = layer_bars(bars).axes[0]
     payload, rest = np.array([bar.get_width() for bar in axis.patches]).reshape(2, 4)
     entropy = np.asarray(axis.lines[0].get_xdata())
     header = NORM_BITS + int(elias_lengths(7, code=code))
@@ -76,7 +84,9 @@ def test_the_next_message_is_that_of_the_next_round(coded, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(coded, copy)
     shutil.rmtree(copy / "checkpoints" / "1")
-    sent = sent_next(copy, from_json(copy / "config.json"))
+    seen = last_checkpoint(read(copy))
+    assert seen is not None
+    sent = panels.sent_next(seen)
     assert sent is not None and sent.rounds == 0 and sent.bits == 6
     found = code_lengths(sent)
     sizes = np.array([levels.size for levels in sent.levels.values()])
@@ -117,9 +127,8 @@ def test_clients_that_keep_the_same_are_drawn():
     """Three times 7 of 10 have a mean that is less than each, by rounding."""
     mask = np.tile(np.arange(10) < 7, (3, 1))
     assert mask.mean(axis=1).mean() < mask.mean(axis=1).min()
-    assert (
-        comparison_figures.kept_of_layers({"mask/conv1/conv/kernel": mask}) is not None
-    )
+    bars = kept(NOTHING._replace(arrays={"mask/conv1/conv/kernel": mask}))
+    assert bars is not None and layer_bars(bars).axes[0].patches
 
 
 @pytest.mark.parametrize("interval", [1, 2])
@@ -133,12 +142,14 @@ def test_bits_of_an_update_are_those_of_the_round(key, tmp_path, interval):
     checkpoints.close()
     found = update_bits(arrays, FedSLRun(method=config))
     assert found is not None
-    link = metrics[-1].updates_up
+    link = metrics[-1].links.updates_up
     np.testing.assert_array_equal(
         found.bits.sum(axis=1), link.entries * link.bits + link.more
     )
     assert list(found.layers) == sorted(state.anchor)
-    bars = layer_figures.update_bits(found).axes[0].patches
+    shown = update(LastCheckpoint(FedSLRun(method=config), arrays, restored=dict))
+    assert shown is not None
+    bars = layer_bars(shown).axes[0].patches
     np.testing.assert_allclose(
         [bar.get_width() for bar in bars], 1e-3 * found.bits.mean(axis=0)
     )

@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fedjax_sl.configs.run_config import DataConfig, FedSLRun, from_json, to_json
+from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.configs.serialization import from_json, to_json
 from fedjax_sl.data import load
 from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.runs.build import divide, prepare
 from fedjax_sl.runs.sweep import alike, jobs_of
 

@@ -10,13 +10,15 @@ from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.latency import spent
 from fedjax_sl.analysis.phases import Needs, done_by, needs
 from fedjax_sl.cli.main import main
-from fedjax_sl.configs.run_config import DataConfig, FedLPQRun, FedSLRun, ModelConfig
+from fedjax_sl.configs.run_config import DataConfig
 from fedjax_sl.fedlpq import FedLPQConfig
+from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.round_kinds import at_rounds, expected, most
+from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
 from fedjax_sl.records.finished_run import read
 from fedjax_sl.runs.build import divide
-from fedjax_sl.runs.stragglers import in_time, most_of_fedsl
-from fedjax_sl.theory.round_cost import kinds_of_round
+from fedjax_sl.runs.stragglers import in_time
 from tests.commands import refused
 from tests.worlds import tiny_dataset, tiny_model
 
@@ -108,7 +110,7 @@ def test_no_cohort_of_those_in_time_is_late(change):
     rounds, cohort = np.arange(24), 3
     method = FedSLConfig(cohort_size=cohort, interval=4, **change)
     split, examples = tiny_model(), np.array([5, 5, 2, 5, 4, 5, 5, 1])
-    most = most_of_fedsl(method, split, examples, rounds)
+    bound = at_rounds(most(split, method, examples), rounds, 4)
     config = FedSLRun(
         data=DataConfig(num_clients=8),
         method=method,
@@ -116,11 +118,11 @@ def test_no_cohort_of_those_in_time_is_late(change):
         drop_late=True,
         channel=Channel(deadline_s=1.0),
     )
-    own, turn = needs(config.channel, most, cohort, in_turn=config.in_turn)
+    own, turn = needs(config.channel, bound, cohort, in_turn=config.in_turn)
     deadline = float(np.quantile(own + cohort * turn, 0.7))
     channel = dataclasses.replace(config.channel, deadline_s=deadline)
     done = done_by(deadline, Needs(own, turn), cohort)
-    whole = jax.tree.map(lambda x: np.broadcast_to(x, own.shape), most)
+    whole = jax.tree.map(lambda x: np.broadcast_to(x, own.shape), bound)
     assert 0.1 < done.mean() < 0.9
     for t in rounds:
         slowest_first = np.argsort(-(own + turn)[t])
@@ -147,12 +149,12 @@ CHARGED = [
 def test_no_round_takes_more_than_the_most(interval, change):
     """Bit by bit, of every kind of round, with 2 bits charged as what they take."""
     method = FedSLConfig(cohort_size=2, interval=interval, bits=12, **change)
-    kinds = kinds_of_round(tiny_model(), method, batch_size=5)
-    most = most_of_fedsl(method, tiny_model(), np.array([5, 5]), np.arange(interval))
+    kinds = expected(tiny_model(), method, batch_size=5)
+    bound = most(tiny_model(), method, np.array([5, 5]))
     places = [3] if interval == 1 else [2, 0, 1]
-    for name, link in most.traffic._asdict().items():
-        assert (getattr(kinds.traffic, name)[places] <= link).all(), name
-    assert (kinds.client_macs[places] <= most.client_macs).all()
+    for name, link in bound.traffic._asdict().items():
+        assert (getattr(kinds.traffic, name)[places] <= link[places]).all(), name
+    assert (kinds.client_macs[places] <= bound.client_macs[places]).all()
 
 
 def test_what_makes_no_sense_is_refused(tmp_path, capsys):

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fedjax_sl.cli.main import main
+from fedjax_sl.runs import loop, sweep
 from tests import dry
 from tests.commands import refused
 from tests.interruptions import Killed, full_disk, killed

@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 
 from fedjax_sl.analysis.fedsl_bound import Constants, Setting, bound
-from fedjax_sl.configs.run_config import DataConfig, FedLPQRun, FedSLRun, to_json
+from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.configs.serialization import to_json
+from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.quantizer import variance_factor
+from fedjax_sl.fedsl.run_config import FedSLRun
+from fedjax_sl.fedsl.theory import check_covered, ignored, ratios, setting_of
 from fedjax_sl.reports import comparison_figures, panels
 from fedjax_sl.theory import bound_curve
 from fedjax_sl.theory.bound_constants import Estimate
-from fedjax_sl.theory.bound_curve import setting_of
-from fedjax_sl.theory.coverage import check_covered, left_out, said_of
+from fedjax_sl.theory.bound_curve import said_of
 from tests.commands import refused
 from tests.worlds import tiny_model
 
@@ -32,9 +35,9 @@ def run_with(ratio):
 def test_each_round_has_the_bound_of_the_rounds_before_it():
     """The ratio grows over half of the run, and so does its mean."""
     config = run_with(0.4)
-    ratio = bound_curve.ratios(config)
+    ratio = ratios(config)
     assert len(ratio) == 40 and ratio[0] == 0 and ratio[-1] == pytest.approx(0.4)
-    found = bound_curve.theory_of(config, SETTING, [0, 20, 40], FOUND)
+    found = bound_curve.curve_of(config, SETTING, [0, 20, 40], FOUND)
     for place, rounds in enumerate(found.rounds):
         mean = float(ratio[:rounds].mean())
         here = SETTING._replace(rounds=rounds, pruned=mean, masked=mean)
@@ -46,13 +49,13 @@ def test_each_round_has_the_bound_of_the_rounds_before_it():
 
 
 def test_without_pruning_the_bound_only_falls():
-    found = bound_curve.theory_of(run_with(0.0), SETTING, [0, 20, 40], FOUND)
+    found = bound_curve.curve_of(run_with(0.0), SETTING, [0, 20, 40], FOUND)
     assert (np.diff(found.bound) < 0).all()
     assert found.bound == found.unpruned
 
 
 def test_it_is_kept_with_the_run_and_drawn(tmp_path):
-    found = bound_curve.theory_of(run_with(0.4), SETTING, [0, 20, 40], FOUND)
+    found = bound_curve.curve_of(run_with(0.4), SETTING, [0, 20, 40], FOUND)
     assert bound_curve.read(tmp_path) is None
     bound_curve.write(found, tmp_path)
     assert bound_curve.read(tmp_path) == found
@@ -143,7 +146,7 @@ def test_what_is_covered_is_not_refused():
     )
     run = FedSLRun(method=plain)
     check_covered(run)
-    assert left_out(run) == [] and said_of([]) == ""
+    assert ignored(run) == [] and said_of([]) == ""
 
 
 def test_what_the_theorem_leaves_out_is_said(tmp_path):
@@ -154,12 +157,10 @@ def test_what_the_theorem_leaves_out_is_said(tmp_path):
         method=FedSLConfig(client_weight="examples", down_bits=8),
     ).resolved()
     expected = ["momentum=0.9", "cohort_size=10", "client_weight='examples'"]
-    assert left_out(some) == [*expected, "down_bits=8"]
-    bound_curve.write(
-        bound_curve.theory_of(some, SETTING, [0, 20, 40], FOUND), tmp_path
-    )
+    assert ignored(some) == [*expected, "down_bits=8"]
+    bound_curve.write(bound_curve.curve_of(some, SETTING, [0, 20, 40], FOUND), tmp_path)
     picture = panels._theory(tmp_path)
-    assert picture is not None and said_of(left_out(some)) in picture.caption
+    assert picture is not None and said_of(ignored(some)) in picture.caption
     path = tmp_path / "bound.json"
     kept = json.loads(path.read_text())
     del kept["left_out"]

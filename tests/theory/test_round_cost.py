@@ -9,19 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.analysis.fedsl_bound import Constants, Setting
-from fedjax_sl.configs.run_config import DataConfig, FedSLRun
+from fedjax_sl.analysis.fedsl_bound import Choice, Constants, Setting
+from fedjax_sl.configs.run_config import DataConfig
 from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.round_kinds import expected
+from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.models.split import recut
 from fedjax_sl.theory.bound_constants import estimate, under_dropout
 from fedjax_sl.theory.bound_search import (
     Candidate,
-    Choice,
     best,
     front_of,
     plan,
 )
-from fedjax_sl.theory.round_cost import WINDOW, cost, kinds_of_round
+from fedjax_sl.theory.round_cost import WINDOW, cost
 from fedjax_sl.traffic import Record, Traffic, record_of
 from tests.draws import examples
 from tests.worlds import assert_equal, played, tiny_cohort, tiny_model
@@ -43,13 +44,13 @@ def test_what_is_planned_is_what_is_counted(key, granularity):
     config = dataclasses.replace(CONFIG, granularity=granularity)
     _, rounds = played(key, config)
     counted = record_of(jax.tree.map(lambda *x: np.stack(x), *rounds))
-    kinds = kinds_of_round(tiny_model(), config, batch_size=5)
+    kinds = expected(tiny_model(), config, batch_size=5)
     assert_equal(jax.tree.map(lambda x: x[[2, 1]], kinds), counted)
 
 
 def test_what_is_dropped_is_expected_not_to_be_sent():
     model, half = tiny_model(), dataclasses.replace(CONFIG, dropout_rate=0.5)
-    whole, rest = (kinds_of_round(model, c, batch_size=5) for c in (CONFIG, half))
+    whole, rest = (expected(model, c, batch_size=5) for c in (CONFIG, half))
     for link in ("activations_up", "gradients_down"):
         before, after = getattr(whole.traffic, link), getattr(rest.traffic, link)
         np.testing.assert_array_equal(after[0], before[0] / 2)  # no pass that scores

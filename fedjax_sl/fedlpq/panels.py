@@ -1,12 +1,10 @@
-"""What a client of a finished FedLP-Q run would send next, layer by layer.
+"""What a report shows of a run of FedLP-Q: the messages of a client, layer by layer.
 
 Runs keep no messages: one is computed from the last checkpoint, in one further round of
 one client, by the method itself.
 """
 
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -16,13 +14,10 @@ from fedjax_sl.algorithm import Cohort
 from fedjax_sl.compression.code_length import code_length, entropy
 from fedjax_sl.compression.coding import Code
 from fedjax_sl.compression.quantization import FLOAT_BITS
-from fedjax_sl.configs.foreign_data import warn_of_data
-from fedjax_sl.configs.run_config import FedLPQRun, Run
-from fedjax_sl.fedlpq.config import FedLPQConfig, settings_of
-from fedjax_sl.records import run_folder as folders
-from fedjax_sl.records.checkpoint import Checkpoints
-from fedjax_sl.runs.build import Job, prepare
-from fedjax_sl.simulation import drawn, start
+from fedjax_sl.fedlpq.config import settings_of
+from fedjax_sl.fedlpq.run_config import FedLPQRun
+from fedjax_sl.method_spec import LastCheckpoint, LayerBars, Restored
+from fedjax_sl.simulation import drawn
 
 
 class Sent(NamedTuple):
@@ -66,53 +61,41 @@ def _of_one(cohort: Cohort, place: jax.Array) -> Cohort:
     return one._replace(examples=cohort.examples)
 
 
-def _next(job: Job, method: FedLPQConfig, state: Any) -> tuple[Any, Any, Any]:
+def _next(restored: Restored, config: FedLPQRun) -> tuple[Any, Any, Any]:
     """Of the next cohort the client with most examples among those who code.
 
     Returns:
       Its id, how many these examples are, and its `Messages`, leaves `[1, ...]`.
     """
-    built = job.method
-    messages = built.algorithm.messages
+    algorithm, state, train, partition = restored
+    messages = algorithm.messages
     assert messages is not None
 
     @jax.jit
     def found(state, train, partition, key):
         cohort, round_key = drawn(
-            built.algorithm,
+            algorithm,
             state,
             train,
             partition,
             key,
             number=state.round,
-            batch_size=job.config.batch_size,
+            batch_size=config.batch_size,
         )
-        codes = settings_of(method, cohort.client_id).bits < FLOAT_BITS
+        codes = settings_of(config.method, cohort.client_id).bits < FLOAT_BITS
         examples = codes * cohort.num_examples
         one = _of_one(cohort, examples.argmax())
         return one.client_id[0], examples.max(), messages(state, one, round_key)
 
-    key = jax.random.key(job.config.seed)
-    return jax.device_get(found(state, job.train, job.partition, key))
+    key = jax.random.key(config.seed)
+    return jax.device_get(found(state, train, partition, key))
 
 
-def _state(job: Job, folder: Path) -> Any:
-    """That of the last checkpoint; None if there is none."""
-    initial = partial(start, job.method.algorithm, jax.random.key(0))
-    checkpoints = Checkpoints(folder / folders.CHECKPOINTS)
-    try:
-        found = checkpoints.newest(jax.eval_shape(initial))
-    finally:
-        checkpoints.close()
-    return found and found.state
-
-
-def sent_next(folder: Path, config: Run) -> Sent | None:
+def sent_next(seen: LastCheckpoint) -> Sent | None:
     """What a client would send after the last round that a checkpoint was kept of.
 
     Args:
-      folder: of a run.
-      config: its.
+      seen: the run's last checkpoint.
 
     Returns:
       The layers of one client of the next cohort; None if there is no checkpoint, or
@@ -121,16 +104,11 @@ def sent_next(folder: Path, config: Run) -> Sent | None:
     Raises:
       ValueError: if the run's data cannot be had, or the checkpoint is damaged.
     """
-    if not isinstance(config, FedLPQRun) or np.min(config.method.bits) >= FLOAT_BITS:
+    config = seen.config
+    if not seen.arrays or np.min(config.method.bits) >= FLOAT_BITS:
         return None
-    if not (folder / folders.CHECKPOINTS).is_dir():
-        return None
-    warn_of_data(config, folder)
-    job = prepare(config)
-    state = _state(job, folder)
-    if state is None:
-        return None
-    client, examples, messages = _next(job, config.method, state)
+    restored = seen.restored()
+    client, examples, messages = _next(restored, config)
     if not examples:
         return None
     levels = {
@@ -139,7 +117,7 @@ def sent_next(folder: Path, config: Run) -> Sent | None:
         if messages.owned[name][0]
     }
     bits, code = int(messages.bits[0]), config.method.code
-    return Sent(int(state.round), int(client), bits, code, levels)
+    return Sent(int(restored.state.round), int(client), bits, code, levels)
 
 
 def code_lengths(sent: Sent) -> CodeLengths:
@@ -156,4 +134,32 @@ def code_lengths(sent: Sent) -> CodeLengths:
         entropy=np.array([entropy(levels) for levels in sent.levels.values()]),
         payload=(message - header) / sizes,
         message=message / sizes,
+    )
+
+
+def messages(seen: LastCheckpoint) -> LayerBars | None:
+    """Bits per element of each layer's message, beside the entropy of its indices."""
+    sent = sent_next(seen)
+    if sent is None:
+        return None
+    found = code_lengths(sent)
+    sizes = [levels.size for levels in sent.levels.values()]
+    whole = np.average(found.message, weights=sizes)
+    least = np.average(found.entropy, weights=sizes)
+    return LayerBars(
+        name="code_length",
+        heading="Code length and entropy",
+        alt="Bars: bits per element of each layer's message, with the entropy of its "
+        f"indices; {whole:.3g} and {least:.3g} over all elements.",
+        axis="bits per element",
+        layers=found.layers,
+        parts={
+            "codewords and signs": found.payload,
+            "norm and header": found.message - found.payload,
+        },
+        marks={"entropy of indices": found.entropy},
+        caption=f"The update of client {sent.client} as it would be sent after round "
+        f"{sent.rounds}, were every layer sent: computed for this page from the last "
+        f"checkpoint and the run's data. b = {sent.bits}, Elias {sent.code}; the "
+        "entropy is that of single indices with their signs.",
     )

@@ -1,4 +1,4 @@
-"""What the numbers in an update of FedSL's clients take, layer by layer."""
+"""What a report shows of a run of FedSL, from its last checkpoint."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sl.compression.pruning import kept_in_each
-from fedjax_sl.configs.run_config import FedSLRun, Run
 from fedjax_sl.fedsl.config import settings_of
 from fedjax_sl.fedsl.period_end import number_bits
 from fedjax_sl.fedsl.quantizer import coded_bits
-from fedjax_sl.records.checkpoint import Arrays
+from fedjax_sl.fedsl.run_config import FedSLRun
+from fedjax_sl.method_spec import LastCheckpoint, LayerBars
 
 
 class UpdateBits(NamedTuple):
@@ -29,7 +29,7 @@ class UpdateBits(NamedTuple):
     widths: np.ndarray
 
 
-def _fields(arrays: Arrays, field: str) -> Arrays:
+def _fields(arrays: dict[str, np.ndarray], field: str) -> dict[str, np.ndarray]:
     start = f"{field}/"
     return {
         name.removeprefix(start): array
@@ -38,7 +38,7 @@ def _fields(arrays: Arrays, field: str) -> Arrays:
     }
 
 
-def update_bits(arrays: Arrays, config: Run) -> UpdateBits | None:
+def update_bits(arrays: dict[str, np.ndarray], config: FedSLRun) -> UpdateBits | None:
     """Bits of the update of the period that a checkpoint was kept in, or after.
 
     As many numbers are sent of a tensor as the client's mask keeps.
@@ -51,7 +51,7 @@ def update_bits(arrays: Arrays, config: Run) -> UpdateBits | None:
       The bits; None if no updates are sent, if none was yet, or if every tensor chooses
       a width of its own, which a checkpoint does not tell.
     """
-    if not isinstance(config, FedSLRun) or not arrays or arrays["round"] < 1:
+    if not arrays or arrays["round"] < 1:
         return None
     method = config.method
     if method.client_update == "relay" or method.quantizer_error is not None:
@@ -75,3 +75,42 @@ def update_bits(arrays: Arrays, config: Run) -> UpdateBits | None:
     ]
     bits = widths[:, None] * np.stack(entries, axis=1)
     return UpdateBits(layers, bits, widths)
+
+
+def kept(seen: LastCheckpoint) -> LayerBars | None:
+    """Share of each client kernel that is kept, `[K, U]`."""
+    shares = {
+        name.split("/")[0]: mask.reshape(len(mask), -1).mean(axis=1)
+        for name, mask in sorted(_fields(seen.arrays, "mask").items())
+        if name.endswith("/kernel")
+    }
+    if not shares:
+        return None
+    return LayerBars(
+        name="kept",
+        heading="What is kept of each layer",
+        alt="Bars: share of each client kernel that is kept at the end, by layer.",
+        axis="share of kernel kept",
+        layers=list(shares),
+        parts={"kept": np.array(list(shares.values())).T},
+    )
+
+
+def update(seen: LastCheckpoint) -> LayerBars | None:
+    """Bits of the values in an update by layer, `[K, U]`."""
+    sent = update_bits(seen.arrays, seen.config)
+    if sent is None:
+        return None
+    total, widths = 1e-3 * sent.bits.sum(axis=1).mean(), np.unique(sent.widths)
+    return LayerBars(
+        name="update",
+        heading="Bits of an update",
+        alt="Bars: bits of the values in a client's update, by layer; all together "
+        f"{total:.4g} kbit, the mean over clients.",
+        axis="values of an update, kbit",
+        layers=sent.layers,
+        parts={"values": 1e-3 * sent.bits},
+        caption=f"Entries kept, of {' or '.join(map(str, widths))} bits each, as sent "
+        f"with the masks of the last checkpoint (round {seen.arrays['round']}); norms "
+        "and masks come on top. Lines span the clients.",
+    )

@@ -1,0 +1,35 @@
+"""The fields of configurations by dotted name, and those in which some differ."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from fedjax_sl.configs.run_config import RunConfig
+
+
+def flattened(config: RunConfig) -> dict[str, Any]:
+    """All fields of a configuration by dotted name."""
+
+    def flat(value: Any, name: str) -> dict[str, Any]:
+        if not dataclasses.is_dataclass(value):
+            return {name: value}
+        fields = dataclasses.fields(value)
+        parts = [
+            flat(getattr(value, f.name), f"{name}.{f.name}".lstrip(".")) for f in fields
+        ]
+        return {key: value for part in parts for key, value in part.items()}
+
+    return {"algorithm": config.algorithm, **flat(config, "")}
+
+
+def differing(configs: Sequence[RunConfig]) -> list[str]:
+    """Names of the fields that are not the same in all, but for seed and channel."""
+    each = [flattened(config) for config in configs]
+    names = dict.fromkeys(name for one in each for name in one)
+    return [
+        name
+        for name in names
+        if name != "seed"
+        and not name.startswith("channel.")
+        and len({repr(one.get(name)) for one in each}) > 1
+    ]

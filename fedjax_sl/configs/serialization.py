@@ -1,0 +1,79 @@
+"""A configuration as config.json, and back."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+
+from fedjax_sl import reading
+from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.errors import InputError
+from fedjax_sl.methods import methods
+
+
+def to_json(config: RunConfig) -> str:
+    """config.json's text."""
+    values = {"algorithm": config.algorithm, **dataclasses.asdict(config)}
+    return json.dumps(values, indent=2) + "\n"
+
+
+def _read(kind: type, values: Any, where: str) -> Any:
+    """A configuration of one kind from parsed JSON."""
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: expected an object, found {values!r:.40}.")
+    hints = get_type_hints(kind)
+    if unknown := sorted(set(values) - {f.name for f in dataclasses.fields(kind)}):
+        raise InputError(f"{where}: unknown field {unknown[0]!r:.40}.")
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    for name, value in given.items():
+        if not _suits(value, hints[name]):
+            raise InputError(
+                f"{where}: {name}={value!r:.40}: expected {_shown(hints[name])}."
+            )
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _suits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type; numbers are finite, and no more than 2^63."""
+    for one in value if isinstance(value, tuple) else (value,):
+        if isinstance(one, bool) and hint is not bool:
+            return False
+        if isinstance(one, int | float) and not abs(one) < 2**63:
+            return False
+    try:
+        every = CollectionCheckStrategy.ALL_ITEMS
+        check_type(value, hint, collection_check_strategy=every)
+    except TypeCheckError:
+        return False
+    return True
+
+
+def _shown(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+
+
+def from_json(path: Path) -> RunConfig:
+    """Reads a config.json.
+
+    Raises:
+      ValueError: if it is not one, naming the field.
+      OSError: if it cannot be read.
+    """
+    values = reading.read_json(path)
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected an object, found {values!r:.40}.")
+    name, known = values.pop("algorithm", None), methods()
+    if not isinstance(name, str) or name not in known:
+        raise InputError(
+            f"{path}: algorithm={name!r:.40}: expected one of {tuple(known)}."
+        )
+    kind = known[name].config
+    for part, hint in get_type_hints(kind).items():
+        if part in values and dataclasses.is_dataclass(hint):
+            values[part] = _read(hint, values[part], f"{path}: {part}")  # type: ignore[arg-type]
+    return _read(kind, values, str(path))

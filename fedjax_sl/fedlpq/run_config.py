@@ -1,0 +1,80 @@
+"""The configuration of a run of FedLP-Q."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from fedjax_sl.checks import check_types
+from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.fedlpq.config import FedLPQConfig, usual_keep_probability
+from fedjax_sl.layers.conv import Lowering, Precision
+from fedjax_sl.layers.initializers import Init
+
+
+@dataclass(frozen=True, kw_only=True)
+class CNNConfig:
+    """The six-convolution network."""
+
+    width: float = 1.0
+    """Factor on every number of channels, > 0; 1 is the published network."""
+
+    lowering: Lowering = "auto"
+    """How convolutions are computed; auto is what was measured to be fastest."""
+
+    precision: Precision = "float32"
+    """Of the products in convolutions; parameters and all else are float32. tf32 and
+    bf16 are fast on hardware that has them; a CPU takes float32 for tf32."""
+
+    init: Init = "he"
+    """What parameters start from: he is normal, with zero biases; torch is uniform
+    within 1 / sqrt(fan-in), biases too, as in PyTorch."""
+
+    def __post_init__(self):
+        """Checks types and choices; the network checks the ranges."""
+        check_types(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedLPQRun(RunConfig):
+    """Layer-wise pruned, quantised and coded federated learning (FedLP-Q).
+
+    In a round every client of the cohort trains for its local epochs.
+    """
+
+    algorithm: ClassVar[str] = "fedlpq"
+
+    model: CNNConfig = field(default_factory=CNNConfig)
+    method: FedLPQConfig = field(default_factory=FedLPQConfig)
+    rounds: int = 12
+    batch_size: int = 10
+    eval_every: int = 2
+
+    @property
+    def title(self) -> str:
+        """What the method is called, with these settings."""
+        if self.method.bits != FLOAT_BITS:
+            return "FedLP-Q"
+        whole = self.method.preference is None
+        return "FedAvg" if whole and self.method.keep_probability == 1 else "FedLP"
+
+    def epochs_per_round(self, examples: int) -> float:
+        """Passes over the training examples, on average; it matters not how many."""
+        return self.method.local_epochs * self.cohort_size / self.data.num_clients
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Fields of the method that change nothing, as the others are."""
+        method = self.method
+        return (
+            *(("momentum",) if method.optimizer == "adam" else ()),
+            *(("code",) if np.min(method.bits) == FLOAT_BITS else ()),
+        )
+
+    def resolved(self) -> "FedLPQRun":
+        """With nothing left open: the keep probability is known."""
+        keep = usual_keep_probability(self.method)
+        method = dataclasses.replace(self.method, keep_probability=keep)
+        return dataclasses.replace(self, method=method)

@@ -1,0 +1,101 @@
+"""FedLP-Q as the rest of the package sees it, and what it is without some parts."""
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.data.partition import Partition
+from fedjax_sl.data.sources import Dataset
+from fedjax_sl.errors import InputError
+from fedjax_sl.federation.memory import device_bytes
+from fedjax_sl.fedlpq.config import FedLPQConfig
+from fedjax_sl.fedlpq.cost_table import COSTS
+from fedjax_sl.fedlpq.memory import client_bytes, head_bytes
+from fedjax_sl.fedlpq.method import fedlpq
+from fedjax_sl.fedlpq.panels import messages
+from fedjax_sl.fedlpq.run_config import FedLPQRun
+from fedjax_sl.fedlpq.traffic_bound import most
+from fedjax_sl.method_spec import Built, ChooseMap, MethodSpec, Preset
+from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, cifar_cnn
+from fedjax_sl.traffic import Record
+
+
+def networks(config: FedLPQRun, train: Dataset) -> list[nn.Module]:
+    """The five networks of FedLP-Q, of rising complexity, for these images."""
+    return [
+        cifar_cnn(
+            complexity=complexity,
+            num_classes=train.num_classes,
+            width=config.model.width,
+            lowering=config.model.lowering,
+            precision=config.model.precision,
+            init=config.model.init,
+        )
+        for complexity in COMPLEXITIES
+    ]
+
+
+def _check_heads(config: FedLPQRun, models: list[nn.Module], shape) -> None:
+    """Refuses private heads that no device of this process can keep."""
+    method, clients = config.method, config.data.num_clients
+    takes, has = head_bytes(models, shape, clients, method.head), device_bytes()
+    if takes > has:
+        raise InputError(
+            f"num_clients={clients} with preference={method.preference!r}: their "
+            f"private heads take {takes} bytes of each device's {has}: expected fewer "
+            "clients, a narrower network, or head='reset', which keeps none."
+        )
+
+
+def build(
+    config: FedLPQRun, train: Dataset, partition: Partition, choose_map: ChooseMap
+) -> Built:
+    """The method of a configuration; a client takes its local epochs in a round."""
+    method, models = config.method, networks(config, train)
+    shape = train.image.shape[1:]
+    over = choose_map(client_bytes(models[-1], shape, config.batch_size))
+    if method.preference is None:
+        models = models[-1:]
+    _check_heads(config, models, shape)
+    algorithm = fedlpq(
+        models,
+        method,
+        num_clients=config.data.num_clients,
+        input_shape=shape,
+        over_clients=over,
+    )
+    steps = method.local_epochs * -(-partition.index.shape[1] // config.batch_size)
+    return Built(algorithm, steps, over.devices)
+
+
+def traffic_bound(
+    config: FedLPQRun, train: Dataset, partition: Partition, rounds: np.ndarray
+) -> Record:
+    """The most of each round, of every client: every layer of the whole network."""
+    whole = networks(config, train)[-1]
+    shape = train.image.shape[1:]
+    once = most(whole, shape, config.method, partition.count)
+    return jax.tree.map(lambda x: np.broadcast_to(x, (len(rounds), len(x))), once)
+
+
+FEDLPQ = MethodSpec(
+    config=FedLPQRun,
+    presets={
+        "fedlpq": Preset(
+            FedLPQRun(), "layer-wise pruned, quantised and coded federated learning"
+        ),
+        "fedlp": Preset(
+            FedLPQRun(method=FedLPQConfig(bits=FLOAT_BITS)),
+            "the same without quantisation",
+        ),
+        "fedavg": Preset(
+            FedLPQRun(method=FedLPQConfig(bits=FLOAT_BITS, keep_probability=1.0)),
+            "the same with every layer sent",
+        ),
+    },
+    build=build,
+    traffic_bound=traffic_bound,
+    panels=(messages,),
+    costs=COSTS,
+)

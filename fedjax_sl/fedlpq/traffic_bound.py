@@ -1,0 +1,70 @@
+"""The most that a round of FedLP-Q takes of each client, known before a run."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from fedjax_sl.compression.code_length import code_length_bound
+from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.fedlpq.compute import work
+from fedjax_sl.fedlpq.config import FedLPQConfig, settings_of
+from fedjax_sl.fedlpq.submodel import template
+from fedjax_sl.fedlpq.traffic import Counts, Layers, layers_of, links
+from fedjax_sl.traffic import Record, recorded
+
+
+def _message_bits(config: FedLPQConfig, layers: Layers, bits: int) -> list[int]:
+    """Of each layer: rounding adds no more than 1 to an index on average."""
+    if bits >= FLOAT_BITS:
+        return [0] * len(layers.params)
+    lengths = [
+        code_length_bound(
+            int(size), 2**bits / math.sqrt(size) + 1, bits=bits, code=config.code
+        )
+        if size
+        else 0
+        for size in layers.params
+    ]
+    return [math.ceil(length) for length in lengths]
+
+
+def most(
+    model: nn.Module,
+    input_shape: tuple[int, ...],
+    config: FedLPQConfig,
+    num_examples: np.ndarray,
+) -> Record:
+    """The most that each client sends and computes in any round.
+
+    Args:
+      model: the whole network.
+      input_shape: `(H, W, Ch)`.
+      config: the settings.
+      num_examples: `[N]` that each client owns.
+
+    Returns:
+      A record of one round without its first axis, `[N]` each.
+    """
+    layers = layers_of([template(model, input_shape)], config.unit)
+    everyone = jnp.arange(len(num_examples))
+    bits = settings_of(config, everyone).bits
+    known = {
+        b: _message_bits(config, layers, b) for b in set(np.asarray(bits).tolist())
+    }
+    every_layer = jnp.ones((len(everyone), len(layers.names)), bool)
+    counts = Counts(
+        present=jnp.ones_like(everyone),
+        bits=bits,
+        owned=every_layer,
+        sent=every_layer,
+        message_bits=jnp.array(
+            [known[b] for b in np.asarray(bits).tolist()], jnp.int32
+        ),
+    )
+    examples = jnp.asarray(num_examples * config.local_epochs)
+    done = work([model], input_shape, jnp.zeros_like(everyone), examples)
+    counted, done = jax.device_get((links(config, layers, counts), done))
+    return recorded(everyone, counted, done)

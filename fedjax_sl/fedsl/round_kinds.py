@@ -1,0 +1,126 @@
+"""What the rounds of FedSL send and compute, known from its settings before a run.
+
+In a period a first round differs from the others, and a last one: that makes four kinds
+of rounds. They are counted by the method's own code, from what is expected of a round,
+or from the most that there can be.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_sl.algorithm import Links, Work
+from fedjax_sl.compression.pruning import kept, magnitude_scores
+from fedjax_sl.federation.aggregation import broadcast
+from fedjax_sl.fedsl.bit_allocation import Widths
+from fedjax_sl.fedsl.compute import scored, work
+from fedjax_sl.fedsl.config import FedSLConfig, settings_of
+from fedjax_sl.fedsl.period_start import masks
+from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
+from fedjax_sl.models.split import SplitModel
+from fedjax_sl.traffic import Record, recorded
+
+
+KINDS = np.array([[False, False], [False, True], [True, False], [True, True]])
+"""Whether a period starts with a round, and whether it ends with it."""
+
+
+def at_rounds(kinds: Record, rounds: np.ndarray, interval: int) -> Record:
+    """The record of rounds, each that of its kind.
+
+    Args:
+      kinds: of four rounds, in the order of `KINDS`.
+      rounds: `[T]`, their numbers.
+      interval: I.
+
+    Returns:
+      A record of T rounds.
+    """
+    kind = 2 * (rounds % interval == 0) + ((rounds + 1) % interval == 0)
+    return jax.tree.map(lambda x: x[kind], kinds)
+
+
+@partial(jax.jit, static_argnames=("model", "batch_size"))
+def _expected(
+    model: SplitModel, config: FedSLConfig, batch_size: int
+) -> tuple[Links, Work]:
+    sizes, everyone = sizes_of(config, model), jnp.arange(config.cohort_size)
+    settings = settings_of(config, everyone)
+    params = model.init(jax.random.key(0)).client["params"]
+    mask = masks(config, magnitude_scores(params), settings.prune_ratio[0])
+    examples = jnp.full_like(everyone, batch_size)
+    sent = batch_size * sizes.cut * (1 - settings.dropout_rate)
+    num_kept = jnp.broadcast_to(kept(mask, params), everyone.shape)
+
+    def one(kind):
+        starts, ends = kind
+        passes = scored(config, settings, examples, starts)
+        counts = Counts(
+            present=examples > 0,
+            examples=examples,
+            scored=passes,
+            activations=jnp.round(sent).astype(jnp.int32),
+            kept=num_kept,
+            prunes=num_kept < sizes.params,
+            update=Widths(settings.upload_bits, jnp.zeros_like(everyone)),
+        )
+        done = work(model, examples, passes, broadcast(mask, len(everyone)))
+        return links(config, sizes, settings, counts, starts=starts, ends=ends), done
+
+    return jax.vmap(one)(jnp.asarray(KINDS))
+
+
+def expected(model: SplitModel, config: FedSLConfig, batch_size: int) -> Record:
+    """What each kind of round computes and sends, every batch being full.
+
+    Args:
+      model: the network, cut.
+      config: the settings, the same for all clients; the ratio is that of every round,
+        and updates take all the bits allowed. What is drawn at random counts as its
+        expectation.
+      batch_size: B.
+
+    Returns:
+      A record of four rounds, in the order of `KINDS`, of clients 0 to K - 1.
+    """
+    counted, done = jax.device_get(_expected(model, config, batch_size))
+    ids = np.broadcast_to(np.arange(config.cohort_size), (4, config.cohort_size))
+    return recorded(ids, counted, done)
+
+
+def most(model: SplitModel, config: FedSLConfig, examples: np.ndarray) -> Record:
+    """The most that each kind of round takes of each client: nothing is left away.
+
+    Args:
+      model: the network, cut.
+      config: the settings.
+      examples: `[N]`, in a mini-batch of each client.
+
+    Returns:
+      A record of four rounds, in the order of `KINDS`, of all N clients.
+    """
+    sizes, everyone = sizes_of(config, model), jnp.arange(len(examples))
+    settings, real = settings_of(config, everyone), jnp.asarray(examples, jnp.int32)
+    bits = settings.upload_bits
+    if config.interval == 1:
+        bits = jnp.maximum(bits, settings.grad_bits)
+    passes = config.importance == "taylor" and config.charge_scoring
+
+    def one(kind):
+        starts, ends = kind
+        counts = Counts(
+            present=real > 0,
+            examples=real,
+            scored=real * (passes & starts),
+            activations=real * sizes.cut,
+            kept=jnp.full_like(real, sizes.params),
+            prunes=real > 0,
+            update=Widths(bits, jnp.zeros_like(real)),
+        )
+        done = work(model, real, counts.scored)
+        return links(config, sizes, settings, counts, starts=starts, ends=ends), done
+
+    counted, done = jax.device_get(jax.vmap(one)(jnp.asarray(KINDS)))
+    return recorded(np.broadcast_to(everyone, (4, len(examples))), counted, done)

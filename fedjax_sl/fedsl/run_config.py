@@ -1,0 +1,126 @@
+"""The configuration of a run of FedSL."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from fedjax_sl.analysis.phases import InTurn
+from fedjax_sl.checks import check_types
+from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.fedsl.config import FedSLConfig, usual_rates
+from fedjax_sl.layers.conv import Lowering, Precision
+from fedjax_sl.layers.initializers import Init
+from fedjax_sl.models.vgg import Depth, Norm
+
+
+OF_PRUNING = (
+    *("prune_start", "prune_end", "prune_shape", "granularity", "importance"),
+    *("prune_scope", "mask_scope", "restore", "average_over", "charge_scoring"),
+)
+OF_DROPOUT = ("rescale", "dropout_per", "dropout_mask")
+OF_QUANTIZATION = ("quantizer_norm", "quantizer_levels", "quantizer_error")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The network and where it is cut."""
+
+    depth: Depth = 11
+    """Layers of the VGG."""
+
+    cut: int = 4
+    """L_c, convolutions on the client's side, from 1 to 8, 10, 13 or 16."""
+
+    width: float = 0.25
+    """Factor on every number of channels, > 0; 1 is the published network."""
+
+    norm: Norm = "group"
+    """Normalisation after each convolution."""
+
+    lowering: Lowering = "auto"
+    """How convolutions are computed; auto is what was measured to be fastest."""
+
+    precision: Precision = "float32"
+    """Of the products in convolutions; parameters and all else are float32. tf32 and
+    bf16 are fast on hardware that has them; a CPU takes float32 for tf32."""
+
+    init: Init = "he"
+    """What parameters start from: he is normal, with zero biases; torch is uniform
+    within 1 / sqrt(fan-in), biases too, as in PyTorch."""
+
+    def __post_init__(self):
+        """Checks types and choices; the network checks the ranges."""
+        check_types(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedSLRun(RunConfig):
+    """Lightweight federated split learning (FedSL) on one data set.
+
+    A round is one mini-batch step of every client in the cohort.
+    """
+
+    algorithm: ClassVar[str] = "fedsl"
+    in_title: ClassVar[tuple[str, ...]] = ("server_update", "client_update")
+    not_private: ClassVar[str] = (
+        "FedSL: of the clients' models where they are aggregated; activations, labels, "
+        "gradients at the cut and masks cross as they are, so that neither they nor "
+        "the server's half are protected."
+    )
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    method: FedSLConfig = field(default_factory=FedSLConfig)
+    rounds: int = 220
+    batch_size: int = 16
+    eval_every: int = 20
+
+    @property
+    def title(self) -> str:
+        """What the method is called, with these settings."""
+        method = self.method
+        dropped = np.any(method.prune_ratio) or np.any(method.dropout_rate)
+        whole = not (method.coded or dropped)
+        if not method.in_turn:
+            return "SplitFed v1" if whole else "FedSL"
+        relay = method.client_update == "relay"
+        name = "split learning (relay)" if relay else "SplitFed v2"
+        return name if whole else f"compressed {name}"
+
+    @property
+    def in_turn(self) -> InTurn:
+        """What clients do one after another rather than at the same time."""
+        if self.method.client_update == "relay":
+            return "visits"
+        return "exchanges" if self.method.in_turn else "nothing"
+
+    @property
+    def period(self) -> int:
+        """I, rounds that a cohort stays together."""
+        return self.method.interval
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Fields of the method that change nothing, as the others are."""
+        method = self.method
+        return (
+            *(("momentum",) if method.optimizer == "adam" else ()),
+            *(() if np.any(method.prune_ratio) else OF_PRUNING),
+            *(() if np.any(method.dropout_rate) else OF_DROPOUT),
+            *(() if method.coded else OF_QUANTIZATION),
+            *(("server_update",) if method.client_update == "relay" else ()),
+        )
+
+    def resolved(self) -> "FedSLRun":
+        """With nothing left open: the learning rates, and the end of the ramp."""
+        method = self.method
+        if method.learning_rate is None:
+            client, server = usual_rates(method)
+            apart = None if server == client else server
+            method = dataclasses.replace(
+                method, learning_rate=client, server_learning_rate=apart
+            )
+        if method.prune_end is None:
+            method = dataclasses.replace(method, prune_end=self.rounds // 2)
+        return dataclasses.replace(self, method=method)

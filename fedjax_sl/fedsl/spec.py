@@ -1,0 +1,78 @@
+"""FedSL as the rest of the package sees it."""
+
+import numpy as np
+
+from fedjax_sl.data.partition import Partition
+from fedjax_sl.data.sources import Dataset
+from fedjax_sl.fedsl.cost_table import COSTS
+from fedjax_sl.fedsl.memory import client_bytes
+from fedjax_sl.fedsl.method import fedsl
+from fedjax_sl.fedsl.panels import kept, update
+from fedjax_sl.fedsl.round_kinds import at_rounds, expected, most
+from fedjax_sl.fedsl.run_config import FedSLRun
+from fedjax_sl.fedsl.state import delivered
+from fedjax_sl.fedsl.theory import (
+    check_covered,
+    ignored,
+    ratios,
+    setting_of,
+    with_choice,
+)
+from fedjax_sl.method_spec import Built, ChooseMap, MethodSpec, Preset, Theory
+from fedjax_sl.models.split import SplitModel
+from fedjax_sl.models.vgg import split_vgg
+from fedjax_sl.traffic import Record
+
+
+def network(config: FedSLRun, train: Dataset) -> SplitModel:
+    """The network of a configuration, for these images."""
+    model = config.model
+    return split_vgg(
+        model.depth,
+        cut=model.cut,
+        num_classes=train.num_classes,
+        width=model.width,
+        norm=model.norm,
+        input_shape=train.image.shape[1:],
+        lowering=model.lowering,
+        precision=model.precision,
+        init=model.init,
+    )
+
+
+def build(
+    config: FedSLRun, train: Dataset, partition: Partition, choose_map: ChooseMap
+) -> Built:
+    """The method of a configuration; a client takes one step in a round."""
+    model = network(config, train)
+    over = choose_map(client_bytes(model, config.batch_size))
+    return Built(fedsl(model, config.method, over_clients=over), 1, over.devices)
+
+
+def traffic_bound(
+    config: FedSLRun, train: Dataset, partition: Partition, rounds: np.ndarray
+) -> Record:
+    """The most of each round, of every client: dense, nothing dropped."""
+    examples = np.minimum(partition.count.astype(np.int64), config.batch_size)
+    kinds = most(network(config, train), config.method, examples)
+    return at_rounds(kinds, rounds, int(config.method.interval))
+
+
+FEDSL = MethodSpec(
+    config=FedSLRun,
+    presets={"fedsl": Preset(FedSLRun(), "lightweight federated split learning")},
+    build=build,
+    traffic_bound=traffic_bound,
+    panels=(kept, update),
+    theory=Theory(
+        check_covered=check_covered,
+        ignored=ignored,
+        model=network,
+        global_params=delivered,
+        setting=setting_of,
+        ratios=ratios,
+        with_choice=with_choice,
+        round_kinds=expected,
+    ),
+    costs=COSTS,
+)

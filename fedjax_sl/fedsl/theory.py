@@ -1,0 +1,143 @@
+"""How settings of FedSL enter its theorem, and what of them it leaves out."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_sl.analysis.fedsl_bound import Choice, Setting
+from fedjax_sl.compression.pruning import ratio_at
+from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.errors import InputError
+from fedjax_sl.fedsl.config import Settings, settings_of, usual_rates
+from fedjax_sl.fedsl.period_end import number_bits
+from fedjax_sl.fedsl.quantizer import variance_factor
+from fedjax_sl.fedsl.run_config import FedSLRun
+from fedjax_sl.models.split import SplitModel
+
+
+def _named(config: Any, found: dict[str, bool]) -> list[str]:
+    """Fields and their values, of those that were found."""
+    return [
+        f"{name}={getattr(config, name)!r}" for name, there in found.items() if there
+    ]
+
+
+def _another_method(config: FedSLRun) -> list[str]:
+    """Settings that make it another algorithm than the theorem's."""
+    method = config.method
+    pruned = bool(np.any(np.asarray(method.prune_ratio) > 0))
+    client, server = usual_rates(method)
+    another = {
+        "server_update": method.server_update != "merged",
+        "client_update": method.client_update != "parallel",
+        "optimizer": method.optimizer != "sgd",
+        "cosine_rounds": method.cosine_rounds > 0,
+        "server_learning_rate": server != client,
+        "restore": pruned and not method.restore,
+        "average_over": pruned and method.average_over != "all",
+        "clip_norm": method.clip_norm is not None,
+        "trim": method.trim is not None,
+        "max_update_norm": method.max_update_norm is not None,
+    }
+    return _named(method, another) + _named(
+        config, {"corruption_probability": config.corruption_probability > 0}
+    )
+
+
+def check_covered(config: FedSLRun) -> None:
+    """Refuses what the theorem says nothing of.
+
+    Raises:
+      ValueError: naming the first setting of which it does not hold.
+    """
+    for setting in _another_method(config):
+        raise InputError(
+            f"{setting}: the bound is not of it, but of SGD at one constant rate on "
+            "both sides of the cut, by all clients at the same time, pruned weights "
+            "restored and updates averaged as they are."
+        )
+
+
+def ignored(config: FedSLRun) -> list[str]:
+    """Settings of a run that the theorem leaves out of account, such as momentum."""
+    method = config.method
+    of_method = {
+        "momentum": bool(np.any(np.asarray(method.momentum) > 0)),
+        "cohort_size": method.cohort_size < config.data.num_clients,
+        "client_weight": method.client_weight == "examples",
+        "down_bits": bool(np.any(np.asarray(method.down_bits) < FLOAT_BITS)),
+    }
+    of_run = {
+        "failure_probability": config.failure_probability > 0,
+        "drop_late": config.drop_late,
+    }
+    return _named(method, of_method) + _named(config, of_run)
+
+
+def _of_everyone(config: FedSLRun) -> Settings:
+    """What holds for each of the N clients, of whatever class."""
+    everyone = jnp.arange(config.data.num_clients)
+    return jax.device_get(settings_of(config.method, everyone))
+
+
+def ratios(config: FedSLRun) -> np.ndarray:
+    """rho_t of every round, its mean over all clients, `[T]`."""
+    method, settings = config.method, _of_everyone(config)
+    interval = int(method.interval)
+    found = ratio_at(
+        np.arange(config.rounds) // interval * interval,
+        np.mean(settings.prune_ratio),
+        start=method.prune_start,
+        end=method.prune_end,
+        shape=method.prune_shape,
+    )
+    return np.broadcast_to(np.asarray(found, np.float64), (config.rounds,))
+
+
+def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
+    """What the theorem needs of a configuration; of device classes the worst bits.
+
+    With I = 1 an update is quantised once: as the gradient of the one local step, or
+    where that takes 32 bits, as what is uploaded.
+    """
+    method, settings = config.method, _of_everyone(config)
+    step = settings.grad_bits
+    if method.interval == 1:
+        step = np.asarray(number_bits(method, settings))
+    client = jax.eval_shape(model.init, jax.random.key(0)).client["params"]
+    sizes = [leaf.size for leaf in jax.tree.leaves(client)]
+    upload = FLOAT_BITS if method.interval == 1 else int(settings.upload_bits.min())
+    pruned = float(ratios(config).mean())
+    return Setting(
+        rounds=config.rounds,
+        learning_rate=float(usual_rates(method)[0]),
+        clients=config.cohort_size,
+        interval=int(method.interval),
+        cut=len(client),
+        quantization=variance_factor(method, sizes, int(step.min())),
+        pruned=pruned,
+        masked=pruned,
+        upload=variance_factor(method, sizes, upload),
+    )
+
+
+def with_choice(run: FedSLRun, choice: Choice) -> FedSLRun:
+    """The configuration with a choice in it, in all rounds and for all clients."""
+    method = dataclasses.replace(
+        run.method,
+        prune_ratio=choice.ratio,
+        prune_shape="constant",
+        prune_start=0,
+        prune_end=0,
+        bits=choice.bits,
+        grad_bits=None,
+        upload_bits=None,
+        quantizer_error=None,
+        dropout_rate=choice.rate,
+        interval=choice.interval,
+    )
+    model = dataclasses.replace(run.model, cut=choice.cut)
+    return dataclasses.replace(run, model=model, method=method)
