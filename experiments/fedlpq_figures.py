@@ -29,7 +29,7 @@ from fedjax_sl.compression.code_length import code_length, code_length_bound, en
 from fedjax_sl.compression.layers import to_units
 from fedjax_sl.config_base import optimizer_named
 from fedjax_sl.data import draw_epochs
-from fedjax_sl.fedlpq.train import local_epochs
+from fedjax_sl.federation.local_epochs import local_epochs
 from fedjax_sl.records.run_folder import append_lines, read_lines, resume_lines
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 
 State = Any
@@ -87,6 +88,12 @@ class Link(NamedTuple):
     more: jax.Array
     side: jax.Array
 
+    @classmethod
+    def float32(cls, entries: jax.Array, side: jax.Array | int = 0) -> "Link":
+        """So many values, `[K]` int32, as they are, with `[K]` bits beside them."""
+        none = jnp.zeros_like(entries)
+        return cls(entries, jnp.full_like(entries, 32), none, none + side)
+
 
 class Links(NamedTuple):
     """What each client of a cohort sent and received in one round, link by link.
@@ -104,6 +111,12 @@ class Links(NamedTuple):
     labels_up: Link
     gradients_down: Link
     updates_up: Link
+
+    @classmethod
+    def uncut(cls, model_down: Link, updates_up: Link) -> "Links":
+        """Those of a method whose network is not cut."""
+        nothing = Link.float32(jnp.zeros_like(model_down.entries))
+        return cls(model_down, nothing, nothing, nothing, updates_up)
 
 
 class Work(NamedTuple):

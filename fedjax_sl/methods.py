@@ -37,7 +37,7 @@ def register(spec: MethodSpec) -> None:
 
 
 @cache
-def _installed() -> tuple[MethodSpec, ...]:
+def installed() -> tuple[MethodSpec, ...]:
     """Those that other packages bring.
 
     Raises:
@@ -63,7 +63,7 @@ def _installed() -> tuple[MethodSpec, ...]:
 
 def methods() -> dict[str, MethodSpec]:
     """Every method by its name, the first one the usual one."""
-    known = {spec.config.algorithm: spec for spec in (FEDSL, FEDLPQ, *_installed())}
+    known = {spec.config.algorithm: spec for spec in (FEDSL, FEDLPQ, *installed())}
     return known | _registered
 
 

@@ -50,7 +50,8 @@ def table(options: FedLPQCost) -> CostTable:
         note="(p) homogeneous with keep probability p, (c) sub-models with preference "
         "c. Parameters move up and down; FedAvg moves "
         f"{2 * networks().shared[-1] / 1e3:.3f} k.\nThe published table "
-        f"follows from a base of {PUBLISHED_BASE:g} MFLOPs; counting gives {counted:.3f}. MFLOPs are those with the published base.\n"
+        f"follows from a base of {PUBLISHED_BASE:g} MFLOPs; counting gives "
+        f"{counted:.3f}. MFLOPs are those with the published base.\n"
         f"Sub-models keep a private head, {each:.1f} MB of memory for each client on "
         f"every device and in every checkpoint ({100 * each:.0f} MB for 100 clients), "
         "unless --method.head reset begins it anew in every round.",

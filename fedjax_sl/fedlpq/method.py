@@ -21,6 +21,7 @@ from fedjax_sl.federation.aggregation import client_weights
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.combine import Received, combine
 from fedjax_sl.federation.faults import arrived, sound
+from fedjax_sl.federation.local_epochs import local_epochs
 from fedjax_sl.fedlpq import heads, submodel
 from fedjax_sl.fedlpq.cohort import check_cohort, draw
 from fedjax_sl.fedlpq.compute import work
@@ -28,7 +29,6 @@ from fedjax_sl.fedlpq.config import FedLPQConfig, settings_of
 from fedjax_sl.fedlpq.init import initial, templates
 from fedjax_sl.fedlpq.state import LAYERS, LEVELS, NOISE, FedLPQState, Setup
 from fedjax_sl.fedlpq.traffic import Counts, Layers, layers_of, links
-from fedjax_sl.fedlpq.train import local_epochs
 from fedjax_sl.fedlpq.upload import (
     Messages,
     displacement,

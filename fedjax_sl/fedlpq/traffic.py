@@ -103,16 +103,6 @@ def links(config: FedLPQConfig, layers: Layers, counts: Counts) -> Links:
     if config.charge_statistics:
         side += FLOAT_BITS * (sent @ layers.statistics)
     statistics = FLOAT_BITS * (owned @ layers.statistics)
-    full, none = jnp.full_like(present, FLOAT_BITS), jnp.zeros_like(present)
-    nothing = Link(none, full, none, none)
-    return Links(
-        model_down=Link(
-            owned @ layers.params * present, full, none, statistics * present
-        ),
-        activations_up=nothing,
-        labels_up=nothing,
-        gradients_down=nothing,
-        updates_up=Link(
-            values * present, full, (coded - headers) * present, side * present
-        ),
-    )
+    down = Link.float32(owned @ layers.params * present, statistics * present)
+    up = Link.float32(values * present, side * present)
+    return Links.uncut(down, up._replace(more=(coded - headers) * present))

@@ -15,12 +15,12 @@ from fedjax_sl.compression.layers import leaves_of, unit_of
 from fedjax_sl.config_base import optimizer_named
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import weighted_mean
+from fedjax_sl.federation.local_epochs import local_epochs
 from fedjax_sl.fedlpq import FedLPQConfig, fedavg, fedlpq
 from fedjax_sl.fedlpq import method as method_module
 from fedjax_sl.fedlpq import upload as upload_module
 from fedjax_sl.fedlpq.config import PREFERENCES
 from fedjax_sl.fedlpq.traffic import layers_of
-from fedjax_sl.fedlpq.train import local_epochs
 from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, ConvBlock, cifar_cnn
 from fedjax_sl.traffic import side_information, traffic
 from tests.worlds import assert_close, batches_of, with_batches

@@ -1,0 +1,39 @@
+"""The folder of a run by an earlier version is resumed, compared and reported."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fedjax_sl.cli.main import main
+from fedjax_sl.records.finished_run import read
+
+
+EARLIER = Path(__file__).parents[1] / "earlier" / "fedsl"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Path(shutil.copytree(EARLIER, tmp_path / "run"))
+
+
+def test_it_is_read(folder, capsys):
+    main(["compare", str(folder)])
+    shown = capsys.readouterr().out
+    assert f"{read(folder).lines[-1]['test_accuracy']:.4f}" in shown
+
+
+def test_it_is_resumed(folder):
+    before = read(folder)
+    main(["run", "--folder", str(folder), "--resume", "--rounds", "6"])
+    after = read(folder)
+    assert [line["round"] for line in after.lines] == [2, 4, 6]
+    assert after.lines[:2] == before.lines
+    assert (after.record.traffic.uplink[:4] == before.record.traffic.uplink).all()
+    assert after.lines[-1]["uplink_bits"] == after.record.traffic.uplink.sum()
+
+
+def test_it_is_reported(folder):
+    main(["report", str(folder)])
+    page = (folder / "report.html").read_text()
+    assert "What is kept of each layer" in page and "Who owns which labels" in page

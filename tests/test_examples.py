@@ -1,0 +1,51 @@
+"""The programs that a newcomer copies run, and learn something."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def shown_by(name, rounds, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", [name, "--rounds", str(rounds)])
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    return capsys.readouterr().out
+
+
+def numbers(pattern, text):
+    return [float(found) for found in re.findall(pattern, text)]
+
+
+def test_there_is_a_test_of_each():
+    programs = {path.name for path in EXAMPLES.glob("*.py")}
+    assert programs == {"own_model.py", "layer_wise.py", "sweep_bits.py"}
+
+
+@pytest.mark.slow
+def test_a_model_of_one_s_own(monkeypatch, capsys):
+    shown = shown_by("own_model.py", 60, monkeypatch, capsys)
+    accuracies = numbers(r"test accuracy ([\d.]+)", shown)
+    assert len(accuracies) == 3 and accuracies[-1] > 0.5
+    assert 0.5 < numbers(r"half: ([\d.]+)", shown)[0] < 0.8
+
+
+@pytest.mark.slow
+def test_layer_wise(monkeypatch, capsys):
+    shown = shown_by("layer_wise.py", 6, monkeypatch, capsys)
+    accuracies, sent = (
+        numbers(r"accuracy ([\d.]+)", shown),
+        numbers(r"([\d.]+) M", shown),
+    )
+    assert min(accuracies) > 0.3
+    assert sent[0] < sent[1] / 4
+
+
+@pytest.mark.slow
+def test_a_sweep(monkeypatch, capsys):
+    shown = shown_by("sweep_bits.py", 40, monkeypatch, capsys)
+    means = numbers(r"bits: ([\d.]+)", shown)
+    assert len(means) == 3 and means[2] > 0.3
