@@ -9,8 +9,10 @@ folder tells what was going on:
     neither                     what a start has left that came to nothing
 """
 
+import errno
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,6 +35,9 @@ from fedjax_sl.records.run_folder import (
 
 
 REPLACED = ".replaced"
+TRIES = 20
+"""Within a second, of removing what is still being written to."""
+
 OWN = (CONFIG, SUMMARY, METRICS, ROUNDS, BOUND, PLOTS, EVENTS, CHECKPOINTS)
 """What a run writes, config.json first."""
 
@@ -86,10 +91,21 @@ def _has_something_to_show(folder: Path) -> bool:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
+    """Removes a file or a folder, though a write that failed may still add to it."""
+    if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
+        return
+    for _ in range(TRIES):
+        with suppress(FileNotFoundError, IsADirectoryError):
+            try:
+                shutil.rmtree(path)
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+        if not path.exists():
+            return
+        time.sleep(1 / TRIES)
+    shutil.rmtree(path)
 
 
 def _move(source: Path, target: Path, names: tuple[str, ...]) -> None:

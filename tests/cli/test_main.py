@@ -9,12 +9,12 @@ import sys
 import pytest
 
 from fedjax_sl.cli import main
-from fedjax_sl.cli.presets import METHODS
 from fedjax_sl.configs.serialization import from_json, to_json
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.run_config import FedSLRun
+from fedjax_sl.methods import presets
 from fedjax_sl.records.run_folder import read_lines
 from tests.browser import assert_readable, pages_shown
 from tests.commands import PATIENCE
@@ -264,9 +264,11 @@ def test_a_configuration_survives_its_file(tmp_path, kind):
 
 
 def test_a_run_is_called_what_it_is():
-    titles = [METHODS[name].title for name in ("fedsl", "fedlpq", "fedlp", "fedavg")]
+    titles = [
+        presets()[name][1].run.title for name in ("fedsl", "fedlpq", "fedlp", "fedavg")
+    ]
     assert titles == ["FedSL", "FedLP-Q", "FedLP", "FedAvg"]
-    coded = dataclasses.replace(METHODS["fedavg"], method=FedLPQConfig(bits=8))
+    coded = dataclasses.replace(presets()["fedavg"][1].run, method=FedLPQConfig(bits=8))
     assert coded.title == "FedLP-Q"
 
 

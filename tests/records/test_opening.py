@@ -1,5 +1,6 @@
 """However the start of a run ends, the same command works, and nothing else is lost."""
 
+import errno
 import itertools
 import json
 import os
@@ -12,6 +13,7 @@ import pytest
 
 from fedjax_sl.cli.exit_codes import DISK
 from fedjax_sl.cli.main import main
+from fedjax_sl.records import opening
 from fedjax_sl.records.run_folder import read_lines
 from tests import dry
 from tests.commands import refused
@@ -169,6 +171,23 @@ def test_a_full_disk_at_any_write(whole, earlier, tmp_path, capsys):
 def assert_said(said, folder):
     assert said.startswith("error: ") and said.count("\n") == 1, said
     assert str(folder) in said and "No space left on device" in said, said
+
+
+def test_what_is_still_being_written_is_removed(tmp_path):
+    """A thread of a checkpoint that failed goes on for a moment after it was told."""
+    folder, count = tmp_path / "checkpoints", itertools.count()
+    folder.mkdir()
+
+    def removed(path, *_, **__):
+        if next(count) < 2:
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+        rmtree(path)
+
+    rmtree = shutil.rmtree
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening.shutil, "rmtree", removed)
+        opening._remove(folder)
+    assert not folder.exists()
 
 
 @pytest.fixture

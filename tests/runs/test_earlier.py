@@ -20,7 +20,7 @@ def folder(tmp_path):
 def test_it_is_read(folder, capsys):
     main(["compare", str(folder)])
     shown = capsys.readouterr().out
-    assert f"{read(folder).lines[-1]['test_accuracy']:.4f}" in shown
+    assert f"{read(folder).lines[-1]['test_accuracy']:.3g}" in shown
 
 
 def test_it_is_resumed(folder):

@@ -70,7 +70,9 @@ def test_a_folder_that_has_no_bound(tmp_path, capsys):
     assert "config.json" in refused(["bound", "--folder", tmp_path], capsys)
     config = dataclasses.replace(FedLPQRun(), rounds=2)
     (tmp_path / "config.json").write_text(to_json(config))
-    assert "expected a run of fedsl" in refused(["bound", "--folder", tmp_path], capsys)
+    assert "a run of fedlpq: expected a method that has" in refused(
+        ["bound", "--folder", tmp_path], capsys
+    )
 
 
 def setting_with(clients=10, **method):
