@@ -61,7 +61,10 @@ def page() -> str:
         parts.append(
             f"## {heading}\n\n| field | default | meaning and range |\n|---|---|---|"
         )
+        fields = {field.name for field in dataclasses.fields(kind)}
         for name, meaning in meanings(kind).items():
+            if name not in fields:
+                continue
             default = getattr(usual, name)
             if dataclasses.is_dataclass(default):
                 continue

@@ -73,7 +73,7 @@ def verdicts(rows: Rows) -> str:
     return "\n".join(lines) + "\n"
 
 
-def courses(rows: Rows) -> Figure:
+def curves(rows: Rows) -> Figure:
     """Accuracy of each technique against rounds, bits sent up and simulated time."""
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     axes = figure.subplots(1, 3, sharey=True)
@@ -165,5 +165,5 @@ def write_reading(scale: Scale, rows: Rows, folder: Path, name: str) -> None:
         if complete(rows, *question.values()):
             parts += [f"## {heading}\n", table(rows, heads, question)]
     write_text(folder / f"{name}.md", "\n".join(parts))
-    courses(rows).savefig(folder / f"{name}_courses.svg")
+    curves(rows).savefig(folder / f"{name}_courses.svg")
     choices(scale, rows).savefig(folder / f"{name}_choices.svg")

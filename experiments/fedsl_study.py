@@ -27,19 +27,19 @@ NAME = "fedsl_study"
 def row_of(chosen: dict[str, Any], seed: int, outcome: Outcome) -> dict[str, Any]:
     """What is kept of a run: its settings, and its course evaluation by evaluation."""
 
-    def course(name: str) -> list:
+    def learning_curve(name: str) -> list:
         return [line[name] for line in outcome.lines]
 
     return {
         "settings": chosen,
         "seed": seed,
-        "rounds": course("round"),
-        "accuracy": course("test_accuracy"),
-        "pruned_accuracy": course("pruned_test_accuracy"),
-        "uplink_bits": course("uplink_bits"),
-        "downlink_bits": course("downlink_bits"),
-        "seconds": course("sim_seconds"),
-        "joules": course("sim_joules"),
+        "rounds": learning_curve("round"),
+        "accuracy": learning_curve("test_accuracy"),
+        "pruned_accuracy": learning_curve("pruned_test_accuracy"),
+        "uplink_bits": learning_curve("uplink_bits"),
+        "downlink_bits": learning_curve("downlink_bits"),
+        "seconds": learning_curve("sim_seconds"),
+        "joules": learning_curve("sim_joules"),
         "updates_up_bits": sum(sum(r["updates_up_bits"]) for r in outcome.rounds),
     }
 

@@ -140,7 +140,7 @@ class RoundMetrics(NamedTuple):
       client_id: `[K]` int32.
       loss: `[K]` float32, mean loss of each client's own batches before the update.
       kept_ratio: `[K]` float32, share of the client model's entries not pruned.
-      left_out: `[K]` bool, what it sent was not finite or too large, and not used.
+      rejected: `[K]` bool, what it sent was not finite or too large, and not used.
       work: what was computed.
       links: what was sent.
     """
@@ -148,7 +148,7 @@ class RoundMetrics(NamedTuple):
     client_id: jax.Array
     loss: jax.Array
     kept_ratio: jax.Array
-    left_out: jax.Array
+    rejected: jax.Array
     work: Work
     links: Links
 

@@ -156,7 +156,7 @@ class MethodSpec(NamedTuple):
       presets: names on the command line, the first one the method's own.
       build: from a configuration to the method.
       traffic_bound: the most that clients send; None if stragglers cannot be told
-        before a round (`drop_late`).
+        before a round (`drop_stragglers`).
       panels: pictures of a report, from the last checkpoint of a run.
       theory: its convergence bound, if there is one.
       costs: of its networks, if `fedjax-sl cost` has something to show.

@@ -45,7 +45,7 @@ def _metrics(number: int) -> RoundMetrics:
         client_id=rng.permutation(4)[:CLIENTS].astype(np.int32),
         loss=part(),
         kept_ratio=part(),
-        left_out=rng.random(CLIENTS) < 0.2,
+        rejected=rng.random(CLIENTS) < 0.2,
         work=Work(part(), part()),
         links=Links(*(link() for _ in Links._fields)),
     )

@@ -9,7 +9,7 @@ import pytest
 
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.state import ORDER, delivered
+from fedjax_sl.fedsl.state import ORDER, global_model
 from tests.worlds import (
     assert_close,
     batches_of,
@@ -66,7 +66,7 @@ def test_one_round_is_one_sgd_step_on_the_joined_network(key, cut):
     each = [gradients(model, *halves(before), batch_of(cohort, k)) for k in range(4)]
     grads = jax.tree.map(lambda *g: sum(g) / 4, *each)
     assert_close(halves(after), sgd(halves(before), grads))
-    assert_close(delivered(after).client["params"], halves(after)[0])
+    assert_close(global_model(after).client["params"], halves(after)[0])
 
 
 @pytest.mark.parametrize("cut", [1, 3])

@@ -10,7 +10,7 @@ import numpy as np
 from fedjax_sl.analysis.channel import Channel, gains, shared_rate, watts
 from fedjax_sl.analysis.phases import (
     BACKWARD,
-    InTurn,
+    Sequential,
     clock_of,
     needs_of,
     phases_of,
@@ -20,7 +20,7 @@ from fedjax_sl.checks import check_choice
 from fedjax_sl.traffic import Record
 
 
-class Spent(NamedTuple):
+class RoundCosts(NamedTuple):
     """What T rounds took.
 
     Attributes:
@@ -44,13 +44,13 @@ class Spent(NamedTuple):
     late: np.ndarray
 
 
-def spent(
+def round_costs(
     channel: Channel,
     record: Record,
     *,
     first_round: int = 0,
-    in_turn: InTurn = "nothing",
-) -> Spent:
+    sequential: Sequential = "nothing",
+) -> RoundCosts:
     """Seconds and joules of each round (reconstructed, after AdaptSFL).
 
     `T = max_k(T_k^F + Z_U / r_k^U) + T_s + max_k(Z_D / r_k^D + T_k^B)
@@ -67,33 +67,33 @@ def spent(
       channel: the cell.
       record: what happened.
       first_round: number of the first of these rounds, for the fading.
-      in_turn: what clients do one after another.
+      sequential: what clients do one after another.
 
     Returns:
-      A `Spent`. A deadline ends rounds, and marks who is late, waiting for the turns of
-      all others: nobody knows the order beforehand. The run's accuracy is that with
+      `RoundCosts`. A deadline ends rounds, and marks stragglers, who wait for the turns
+      of all others: nobody knows the order beforehand. The run's accuracy is that with
       everyone's updates.
     """
-    check_choice("in_turn", in_turn, InTurn)
+    check_choice("sequential", sequential, Sequential)
     active = record.client_macs > 0
     gain = gains(channel, record.client_id, first_round)
     rates = rates_of(channel, gain, lambda p: shared_rate(channel, p, gain, active))
-    phases = phases_of(channel, record, rates, in_turn)
+    phases = phases_of(channel, record, rates, sequential)
     forward, sent, served, returned, backward, updated, loaded = phases
-    last = np.sum if in_turn == "visits" else np.max
-    if in_turn == "exchanges":
+    last = np.sum if sequential == "visits" else np.max
+    if sequential == "exchanges":
         up = forward.max(axis=1) + sent.sum(axis=1)
         down = returned.sum(axis=1) + backward.max(axis=1)
     else:
         up, down = last(forward + sent, axis=1), last(returned + backward, axis=1)
     server = served.sum(axis=1)
     updates, models = last(updated, axis=1), last(loaded, axis=1)
-    own, turn = needs_of(phases, server[:, None], in_turn)
+    own, turn = needs_of(phases, server[:, None], sequential)
     deadline = np.inf if channel.deadline_s is None else channel.deadline_s
     clock = clock_of(channel, record)
     cycles = record.client_macs / channel.macs_per_cycle
     computing = (1 + BACKWARD) * cycles * channel.capacitance * clock**2
-    return Spent(
+    return RoundCosts(
         up=up,
         server=server,
         down=down,

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def front(cost: np.ndarray, gain: np.ndarray) -> np.ndarray:
+def pareto_front(cost: np.ndarray, gain: np.ndarray) -> np.ndarray:
     """The points that no other equals or beats in both.
 
     Args:

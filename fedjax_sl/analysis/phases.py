@@ -15,7 +15,7 @@ BACKWARD = 2
 ROUNDING = 1e-6
 """Of the float32 numbers that work is counted in."""
 
-InTurn = Literal["nothing", "exchanges", "visits"]
+Sequential = Literal["nothing", "exchanges", "visits"]
 """What clients do one after another, and with the whole band to themselves: nothing;
 what they exchange with a server that steps after each of them (SplitFed version 2);
 or all of their visits, the model handed on among it (a relay)."""
@@ -57,13 +57,13 @@ def rates_of(channel: Channel, gain: np.ndarray, shared) -> Rates:
 
 
 def phases_of(
-    channel: Channel, record: Record, rates: Rates, in_turn: InTurn
+    channel: Channel, record: Record, rates: Rates, sequential: Sequential
 ) -> Phases:
     """Phase by phase: whoever has the band to itself sends over all of it."""
-    check_choice("in_turn", in_turn, InTurn)
+    check_choice("sequential", sequential, Sequential)
     bits, clock = record.traffic, clock_of(channel, record)
-    up, down = rates[:2] if in_turn == "nothing" else rates[2:]
-    update = rates.all_up if in_turn == "visits" else rates.up
+    up, down = rates[:2] if sequential == "nothing" else rates[2:]
+    update = rates.all_up if sequential == "visits" else rates.up
     forward = record.client_macs / channel.macs_per_cycle / clock
     return Phases(
         forward=forward,
@@ -93,14 +93,14 @@ class Needs(NamedTuple):
     turn: np.ndarray
 
 
-def needs_of(phases: Phases, server: np.ndarray, in_turn: InTurn) -> Needs:
+def needs_of(phases: Phases, server: np.ndarray, sequential: Sequential) -> Needs:
     """From its phases, and the server's seconds for all clients, `[T, 1]`."""
-    check_choice("in_turn", in_turn, InTurn)
+    check_choice("sequential", sequential, Sequential)
     exchange = phases.sent + phases.returned
     rest = phases.forward + phases.backward + phases.updated + phases.loaded
-    if in_turn == "visits":
+    if sequential == "visits":
         return Needs(server + 0 * rest, exchange + rest)
-    if in_turn == "exchanges":
+    if sequential == "exchanges":
         return Needs(server + rest, exchange)
     return Needs(server + rest + exchange, 0 * rest)
 
@@ -111,7 +111,7 @@ def needs(
     cohort_size: int,
     first_round: int = 0,
     *,
-    in_turn: InTurn = "nothing",
+    sequential: Sequential = "nothing",
 ) -> Needs:
     """What a client needs at the most, whoever else is in its round.
 
@@ -120,18 +120,18 @@ def needs(
       most: the most that every client computes and sends in each round, `[T, N]`.
       cohort_size: K, who share the band if all of them take part.
       first_round: number of the first of these rounds, for the fading.
-      in_turn: what clients do one after another.
+      sequential: what clients do one after another.
 
     Returns:
       Its `Needs`, the server's time for K clients in its own.
     """
-    check_choice("in_turn", in_turn, InTurn)
+    check_choice("sequential", sequential, Sequential)
     gain = gains(channel, most.client_id, first_round)
     noise, share = watts(channel.noise_dbm_per_hz), channel.bandwidth_hz / cohort_size
     rates = rates_of(channel, gain, lambda p: rate(share, p, gain, noise))
-    phases = phases_of(channel, most, rates, in_turn)
+    phases = phases_of(channel, most, rates, sequential)
     server = cohort_size * phases.served.max(axis=1, keepdims=True)
-    return Needs(*(x * (1 + ROUNDING) for x in needs_of(phases, server, in_turn)))
+    return Needs(*(x * (1 + ROUNDING) for x in needs_of(phases, server, sequential)))
 
 
 def done_by(deadline_s: float, found: Needs, cohort_size: int) -> np.ndarray:

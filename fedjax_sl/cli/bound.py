@@ -23,7 +23,7 @@ from fedjax_sl.runs.build import prepare
 from fedjax_sl.theory import bound_curve
 from fedjax_sl.theory.bound_constants import Estimate, estimate
 from fedjax_sl.theory.bound_curve import said_of
-from fedjax_sl.theory.trajectory import Visits, batches, visited
+from fedjax_sl.theory.trajectory import Trajectory, batches, models_along
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Bound(Generic[OneRun]):
 
     run: Annotated[OneRun, tyro.conf.arg(name="")]
 
-    visits: Annotated[Visits, tyro.conf.arg(name="")] = Visits()
+    trajectory: Annotated[Trajectory, tyro.conf.arg(name="")] = Trajectory()
 
     folder: Path | None = None
     """A finished run: its settings, and its models from first to last. It is run again
@@ -65,7 +65,7 @@ def _print_constants(constants: Constants, cut: int, console: Console) -> None:
 
 
 def _print_bound(
-    found: Estimate, setting: Setting, asked: Bound, console: Console
+    found: Estimate, setting: Setting, options: Bound, console: Console
 ) -> None:
     terms = bound(found.constants, setting)
     table = Table(title="Bound on the mean squared gradient", title_justify="left")
@@ -75,13 +75,13 @@ def _print_bound(
         table.add_row(name, f"{value:.4g}")
     table.add_row("all", f"{terms.total:.4g}")
     console.print(table)
-    target = asked.target or 2 * (terms.total - terms.start)
+    target = options.target or 2 * (terms.total - terms.start)
     needed = rounds_needed(found.constants, setting, target)
     measured = ", ".join(f"{value:.3g}" for value in found.squared_gradient)
     console.print(
         f"rounds to {target:.3g}: {needed:g}; squared gradient measured at the points: "
         f"{measured}. The bound's constants are estimates from these points alone. "
-        + said_of(theory_of(asked.run).ignored(asked.run))
+        + said_of(theory_of(options.run).ignored(options.run))
     )
 
 
@@ -96,8 +96,8 @@ def _usual(folder: Path | None) -> Bound:
     config = from_json(folder / folders.CONFIG)
     theory_of(config)
     spacing = max(1, config.rounds // 10)
-    visits = Visits(points=config.rounds // spacing + 1, spacing=spacing)
-    return Bound(run=config, visits=visits, folder=folder)
+    trajectory = Trajectory(points=config.rounds // spacing + 1, spacing=spacing)
+    return Bound(run=config, trajectory=trajectory, folder=folder)
 
 
 def usual_run() -> RunConfig:
@@ -115,26 +115,26 @@ def bound_command(arguments: list[str], console: Console) -> None:
     folder = option(arguments, "--folder")
     usual = _usual(None if folder is None else Path(folder))
     kind = Bound[type(usual.run)]  # type: ignore[misc]
-    asked = parse(kind, arguments, command="bound", default=usual)
-    theory = theory_of(asked.run)
-    theory.check_covered(asked.run)
-    if asked.folder is not None:
-        warn_of_data(asked.run, asked.folder)
-    job = prepare(asked.run)
+    options = parse(kind, arguments, command="bound", default=usual)
+    theory = theory_of(options.run)
+    theory.check_covered(options.run)
+    if options.folder is not None:
+        warn_of_data(options.run, options.folder)
+    job = prepare(options.run)
     model = theory.model(job.config, job.train)
-    points = list(visited(job, asked.visits.rounds))
-    found = estimate(model, points, batches(job, asked.visits.batches))
+    points = list(models_along(job, options.trajectory.rounds))
+    found = estimate(model, points, batches(job, options.trajectory.batches))
     setting = theory.setting(job.config, model)
     _print_constants(found.constants, setting.cut, console)
-    _print_bound(found, setting, asked, console)
-    picture = asked.picture
-    if asked.folder is not None:
-        picture = picture or asked.folder / folders.PLOTS / "bound.svg"
+    _print_bound(found, setting, options, console)
+    picture = options.picture
+    if options.folder is not None:
+        picture = picture or options.folder / folders.PLOTS / "bound.svg"
     if picture is None:
         return
-    beside = bound_curve.curve_of(job.config, setting, asked.visits.rounds, found)
-    if asked.folder is not None:
-        bound_curve.write(beside, asked.folder)
+    beside = bound_curve.curve_of(job.config, setting, options.trajectory.rounds, found)
+    if options.folder is not None:
+        bound_curve.write(beside, options.folder)
     picture.parent.mkdir(parents=True, exist_ok=True)
     picture.write_bytes(comparison_figures.svg(comparison_figures.theory(beside)))
     console.print(f"theory beside measurement: {picture}", soft_wrap=True)

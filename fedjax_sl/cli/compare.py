@@ -156,12 +156,12 @@ def compare_command(arguments: list[str], console: Console) -> None:
       ValueError: if a folder or an option makes no sense.
       OSError: if something cannot be read.
     """
-    asked, runs = select(Compare, arguments, command="compare")
+    options, runs = select(Compare, arguments, command="compare")
     if len({run.config.channel for run in runs}) > 1:
-        one = dataclasses.asdict(asked.channel)
+        one = dataclasses.asdict(options.channel)
         console.print(f"all over the channel of the first: {one}", soft_wrap=True)
-    if not asked.charge_side:
+    if not options.charge_side:
         console.print(UNCHARGED)
-    groups = grouped(runs, asked.channel)
-    given = None if asked.target is None else Target(asked.target)
+    groups = grouped(runs, options.channel)
+    given = None if options.target is None else Target(options.target)
     show(groups, given or usual_target(groups), console)

@@ -63,10 +63,11 @@ def privacy_command(arguments: list[str], console: Console) -> None:
       ValueError: if a folder or an option makes no sense, or the library is missing.
       OSError: if something cannot be read.
     """
-    asked = parse(Privacy, arguments, command="privacy")
-    runs = [read(folder) for folder in find(asked.folders)]
+    options = parse(Privacy, arguments, command="privacy")
+    runs = [read(folder) for folder in find(options.folders)]
     shown = Table(
-        title=f"epsilon of client-level differential privacy at delta {asked.delta:g}",
+        title="epsilon of client-level differential privacy at delta "
+        f"{options.delta:g}",
         title_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -75,7 +76,7 @@ def privacy_command(arguments: list[str], console: Console) -> None:
     for column in (*columns, "models", "as Poisson", "messages"):
         shown.add_column(column, justify="right", no_wrap=True)
     for run in runs:
-        shown.add_row(*_row(run, asked.delta))
+        shown.add_row(*_row(run, options.delta))
     show_whole(shown, console)
     console.print(
         "models: for whoever sees every model and is not told who took part; as "

@@ -88,7 +88,7 @@ def _span(values: list[int]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _page(groups: list[Group], sections: list[str], asked: Report) -> str:
+def _page(groups: list[Group], sections: list[str], options: Report) -> str:
     runs = [run for group in groups for run in group.runs]
     configs = [run.config for run in runs]
     first, value = best(groups)
@@ -104,9 +104,9 @@ def _page(groups: list[Group], sections: list[str], asked: Report) -> str:
         title=html.escape(f"{titles(configs)} on {configs[0].data.name}"),
         lead=html.escape(lead),
         body=results(groups)
-        + f"<p>{html.escape(_charged(groups, asked.charge_side))}</p>\n"
+        + f"<p>{html.escape(_charged(groups, options.charge_side))}</p>\n"
         + "".join(sections)
-        + _details(groups, asked.channel),
+        + _details(groups, options.channel),
         version=metadata.version("fedjax-sl"),
     )
 
@@ -125,18 +125,18 @@ def report_command(arguments: list[str], console: Console) -> None:
       ValueError: if a folder or an option makes no sense.
       OSError: if something cannot be read or written.
     """
-    asked, runs = select(Report, arguments, command="report")
-    alone = asked.folders[0] if len(asked.folders) == 1 else Path()
-    output = asked.output or alone / "report.html"
+    options, runs = select(Report, arguments, command="report")
+    alone = options.folders[0] if len(options.folders) == 1 else Path()
+    output = options.output or alone / "report.html"
     if output.exists() and not _is_report(output):
         raise InputError(f"{output} is no report: expected another --output.")
-    groups = grouped(runs, asked.channel)
+    groups = grouped(runs, options.channel)
     drawn = [
         (one, comparison_figures.svg(one.figure))
-        for one in pictures(groups, asked.channel)
+        for one in pictures(groups, options.channel)
     ]
     sections = [_section(picture, svg) for picture, svg in drawn]
-    folders.write_text(output, _page(groups, sections, asked))
+    folders.write_text(output, _page(groups, sections, options))
     beside = output.with_suffix("")
     beside.mkdir(exist_ok=True)
     for picture, svg in drawn:

@@ -61,18 +61,18 @@ MAY_CHANGE = ("rounds", "mapping", "chunk", "data.dir")
 """What a run that goes on may be given anew; rounds may only grow."""
 
 
-def _check_same(stored: RunConfig, asked: RunConfig) -> None:
+def _check_same(stored: RunConfig, options: RunConfig) -> None:
     """Refuses to go on with a run as another one."""
-    was, now = flattened(stored), flattened(asked.resolved())
+    was, now = flattened(stored), flattened(options.resolved())
     for name, value in was.items():
         if name not in MAY_CHANGE and now.get(name) != value:
             raise InputError(
                 f"--resume: {name}={now.get(name)}: expected {value}, as the run was "
                 "started with."
             )
-    if asked.rounds < stored.rounds:
+    if options.rounds < stored.rounds:
         raise InputError(
-            f"--resume: rounds={asked.rounds}: expected at least {stored.rounds}."
+            f"--resume: rounds={options.rounds}: expected at least {stored.rounds}."
         )
 
 

@@ -33,12 +33,12 @@ class Selection:
 
 UNCHARGED = "Side information is not counted in bits, seconds and joules."
 
-Asked = TypeVar("Asked", bound=Selection)
+Options = TypeVar("Options", bound=Selection)
 
 
 def select(
-    kind: type[Asked], arguments: list[str], *, command: str
-) -> tuple[Asked, list[Finished]]:
+    kind: type[Options], arguments: list[str], *, command: str
+) -> tuple[Options, list[Finished]]:
     """Parses a command's options and reads its runs.
 
     Args:
@@ -55,13 +55,13 @@ def select(
         data sets, so that their accuracies cannot be compared.
       OSError: if something cannot be read.
     """
-    asked = parse(kind, arguments, command=command)
-    runs = [read(folder) for folder in find(asked.folders)]
+    options = parse(kind, arguments, command=command)
+    runs = [read(folder) for folder in find(options.folders)]
     names = sorted({run.config.data.name for run in runs})
     if len(names) > 1:
         raise InputError(f"runs on {' and '.join(names)}: expected one data set.")
-    usual = replace(asked, channel=runs[0].config.channel)
-    asked = parse(kind, arguments, command=command, default=usual)
-    if not asked.charge_side:
+    usual = replace(options, channel=runs[0].config.channel)
+    options = parse(kind, arguments, command=command, default=usual)
+    if not options.charge_side:
         runs = [run._replace(record=without_side(run.record)) for run in runs]
-    return asked, runs
+    return options, runs

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from rich.console import Console
 
-from fedjax_sl.analysis.pareto import front
+from fedjax_sl.analysis.pareto import pareto_front
 from fedjax_sl.cli.compare import show
 from fedjax_sl.cli.run_selection import UNCHARGED, Selection, select
 from fedjax_sl.cli.suggest_bound import suggest_by_bound
@@ -54,15 +54,15 @@ def best(groups: Sequence[Group], target: float, by: str) -> list[Group]:
 
 def cheapest_for_each_accuracy(groups: Sequence[Group], by: str) -> list[Group]:
     """The Pareto front of final accuracy over the cost of the whole run."""
-    cost = np.array([np.mean([getattr(c, by)[-1] for c in g.courses]) for g in groups])
+    cost = np.array([np.mean([getattr(c, by)[-1] for c in g.curves]) for g in groups])
     gain = np.array([np.mean(group.final) for group in groups])
-    return [groups[place] for place in front(cost, gain)]
+    return [groups[place] for place in pareto_front(cost, gain)]
 
 
 def suggest_command(arguments: list[str], console: Console) -> None:
     """Prints the choice, what else reaches the target, and the front.
 
-    With `--bound` there are no runs to choose from, and theory is asked instead.
+    With `--bound` there are no runs to choose from, and theory is options instead.
 
     Raises:
       ValueError: if nothing reaches the target, or an option makes no sense.
@@ -71,20 +71,20 @@ def suggest_command(arguments: list[str], console: Console) -> None:
     if any(word.partition("=")[0] == "--bound" for word in arguments):
         suggest_by_bound(arguments, console)
         return
-    asked, runs = select(Suggest, arguments, command="suggest")
-    groups = grouped(runs, asked.channel)
-    able = best(groups, asked.target, asked.by)
+    options, runs = select(Suggest, arguments, command="suggest")
+    groups = grouped(runs, options.channel)
+    able = best(groups, options.target, options.by)
     if not able:
-        highest = max(float(c.accuracy.max()) for g in groups for c in g.courses)
+        highest = max(float(c.accuracy.max()) for g in groups for c in g.curves)
         raise InputError(
-            f"target={asked.target}: no setting reaches it with every seed; the "
+            f"target={options.target}: no setting reaches it with every seed; the "
             f"highest accuracy of any run is {highest:.4f}."
         )
-    show(able, Target(asked.target), console)
-    console.print(f"least {asked.by}: {name_of(able[0])}", soft_wrap=True)
+    show(able, Target(options.target), console)
+    console.print(f"least {options.by}: {name_of(able[0])}", soft_wrap=True)
     console.print(
-        f"best for some final accuracy and {asked.by} of the whole run: "
-        + "; ".join(map(name_of, cheapest_for_each_accuracy(groups, asked.by))),
+        f"best for some final accuracy and {options.by} of the whole run: "
+        + "; ".join(map(name_of, cheapest_for_each_accuracy(groups, options.by))),
         soft_wrap=True,
     )
     console.print(
@@ -92,5 +92,5 @@ def suggest_command(arguments: list[str], console: Console) -> None:
         "joules are the channel's model applied to what was counted.",
         soft_wrap=True,
     )
-    if not asked.charge_side:
+    if not options.charge_side:
         console.print(UNCHARGED)

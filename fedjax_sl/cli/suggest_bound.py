@@ -25,10 +25,10 @@ from fedjax_sl.theory.bound_search import (
     Plan,
     best,
     candidates,
-    front_of,
+    on_pareto_front,
     plan,
 )
-from fedjax_sl.theory.trajectory import Visits
+from fedjax_sl.theory.trajectory import Trajectory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class SuggestByBound(Generic[OneRun]):
     intervals: tuple[int, ...] = (1, 2, 5, 10, 20)
     """I, rounds between two aggregations."""
 
-    visits: Annotated[Visits, tyro.conf.arg(name="")] = Visits()
+    trajectory: Annotated[Trajectory, tyro.conf.arg(name="")] = Trajectory()
 
     def __post_init__(self):
         """Checks the ranges, but for those that the method itself checks."""
@@ -73,9 +73,9 @@ class SuggestByBound(Generic[OneRun]):
                 raise InputError(f"{name}: expected at least one value.")
 
 
-def _choices(asked: SuggestByBound) -> list[Choice]:
-    cuts = asked.cuts or tuple(itertools.accumulate(BLOCKS[asked.run.model.depth]))
-    values = (asked.ratios, asked.bits, asked.rates, asked.intervals)
+def _choices(options: SuggestByBound) -> list[Choice]:
+    cuts = options.cuts or tuple(itertools.accumulate(BLOCKS[options.run.model.depth]))
+    values = (options.ratios, options.bits, options.rates, options.intervals)
     return [Choice(*one) for one in itertools.product(cuts, *values)]
 
 
@@ -132,27 +132,29 @@ def suggest_by_bound(arguments: list[str], console: Console) -> None:
     """
     usual = SuggestByBound(run=usual_run(), bound=1.0)
     kind = SuggestByBound[type(usual.run)]  # type: ignore[misc]
-    asked = parse(kind, arguments, command="suggest", default=usual)
-    choices, theory = _choices(asked), theory_of(asked.run)
+    options = parse(kind, arguments, command="suggest", default=usual)
+    choices, theory = _choices(options), theory_of(options.run)
     for choice in choices:
-        theory.check_covered(theory.with_choice(asked.run, choice))
-    job = prepare(asked.run)
+        theory.check_covered(theory.with_choice(options.run, choice))
+    job = prepare(options.run)
     console.print(
         f"{len(choices)} choices; constants from a short run on {job.train.name}"
     )
-    every = list(candidates(job, choices, asked.visits))
-    plans = [plan(one, job.config, asked.bound) for one in every]
-    able = best(plans, asked.by)
+    every = list(candidates(job, choices, options.trajectory))
+    plans = [plan(one, job.config, options.bound) for one in every]
+    able = best(plans, options.by)
     if not able:
         lowest = min(plans, key=lambda one: one.floor)
         raise InputError(
-            f"bound={asked.bound:g}: no choice comes that low, after however many "
+            f"bound={options.bound:g}: no choice comes that low, after however many "
             f"rounds; the lowest floor is {lowest.floor:.3g} ({lowest.choice})."
         )
-    title = f"Time against energy until the bound is at {asked.bound:g}, by rising time"
-    console.print(_table(front_of(plans), title))
-    console.print(f"least {asked.by}: {able[0].choice}", soft_wrap=True)
-    if said := _about_pruning(every, asked.bound):
+    title = (
+        f"Time against energy until the bound is at {options.bound:g}, by rising time"
+    )
+    console.print(_table(on_pareto_front(plans), title))
+    console.print(f"least {options.by}: {able[0].choice}", soft_wrap=True)
+    if said := _about_pruning(every, options.bound):
         console.print(said, soft_wrap=True)
     if lost := _out_of_reach(plans):
         console.print(f"Reached by no choice with: {lost}.", soft_wrap=True)
@@ -160,8 +162,8 @@ def suggest_by_bound(arguments: list[str], console: Console) -> None:
         f"This rests on the bound, not on measurement: {len(able)} of {len(plans)} "
         f"choices reach the target by it, at rate {job.config.method.learning_rate:g}. "
         f"{said_of(theory.ignored(job.config))} Its constants are estimated at "
-        f"{asked.visits.points} models of one short run, from which a proof does not "
-        "follow. Bits and multiplications are what the method counts; seconds and "
-        "joules are the channel's model of them.",
+        f"{options.trajectory.points} models of one short run, from which a proof does "
+        "not follow. Bits and MACs are what the method counts; seconds and joules are "
+        "the channel's model of them.",
         soft_wrap=True,
     )

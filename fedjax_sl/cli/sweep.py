@@ -140,9 +140,9 @@ def sweep_command(arguments: list[str], console: Console) -> None:
     at_once = command.at_a_time or jax.device_count()
     with folder.open():
         try:
-            with stop_requests(console.print) as asked:
+            with stop_requests(console.print) as stop_signal:
                 found = train_all(
-                    jobs, folder, at_once, command.checkpoint_seconds, asked
+                    jobs, folder, at_once, command.checkpoint_seconds, stop_signal
                 )
                 _run_missing(folder, points, missing, found, console, at_once, classes)
         except Stopped:

@@ -7,6 +7,15 @@ from typing import Any
 from fedjax_sl.configs.run_config import RunConfig
 
 
+RENAMED = {"drop_late": "drop_stragglers"}
+"""Fields that files of earlier versions have under another name."""
+
+
+def renamed(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a file under today's names."""
+    return {RENAMED.get(name, name): value for name, value in values.items()}
+
+
 def flattened(config: RunConfig) -> dict[str, Any]:
     """All fields of a configuration by dotted name."""
 

@@ -4,10 +4,12 @@ A method's own configuration of a run is a subclass, which adds model and method
 """
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import tyro
 
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.analysis.phases import InTurn
+from fedjax_sl.analysis.phases import Sequential
 from fedjax_sl.checks import check_integer, check_types
 from fedjax_sl.config_base import MappingName
 from fedjax_sl.errors import InputError
@@ -100,7 +102,7 @@ class RunConfig:
     """Probability that a client that is drawn fails to answer, until clients are drawn
     anew, in [0, 1)."""
 
-    drop_late: bool = False
+    drop_stragglers: Annotated[bool, tyro.conf.arg(aliases=["--drop-late"])] = False
     """Leave out of a round who might miss the channel's deadline: whoever would, with
     nothing pruned or dropped, and the band shared by the whole cohort."""
 
@@ -134,11 +136,14 @@ class RunConfig:
                 f"failure_probability={self.failure_probability}: expected a number in "
                 "[0, 1)."
             )
-        if self.drop_late and self.channel.deadline_s is None:
-            raise InputError("drop_late=True: expected deadline_s of the channel, too.")
-        if self.drop_late and self.channel.share != "equal":
+        if self.drop_stragglers and self.channel.deadline_s is None:
             raise InputError(
-                f"drop_late=True: expected share='equal', not {self.channel.share!r}."
+                "drop_stragglers=True: expected deadline_s of the channel, too."
+            )
+        if self.drop_stragglers and self.channel.share != "equal":
+            raise InputError(
+                "drop_stragglers=True: expected share='equal', not "
+                f"{self.channel.share!r}."
             )
         if not 0 <= self.corruption_probability <= 1:
             raise InputError(
@@ -165,7 +170,7 @@ class RunConfig:
         return self.method.cohort_size
 
     @property
-    def in_turn(self) -> InTurn:
+    def sequential(self) -> Sequential:
         """What clients do one after another rather than at the same time."""
         return "nothing"
 

@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from fedjax_sl import reading
+from fedjax_sl.configs.fields import renamed
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.methods import methods
@@ -67,7 +68,8 @@ def from_json(path: Path) -> RunConfig:
     values = reading.read_json(path)
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected an object, found {values!r:.40}.")
-    name, known = values.pop("algorithm", None), methods()
+    values, known = renamed(values), methods()
+    name = values.pop("algorithm", None)
     if not isinstance(name, str) or name not in known:
         raise InputError(
             f"{path}: algorithm={name!r:.40}: expected one of {tuple(known)}."

@@ -26,7 +26,7 @@ FAULTS: dict[Corruption, float] = {
 """How many times as large as they should be corrupted messages arrive."""
 
 
-def sound(update: Any, most: Any = None) -> jax.Array:
+def valid(update: Any, most: Any = None) -> jax.Array:
     """Whether an update can be used: all of it finite, and not too long.
 
     Args:
@@ -49,7 +49,7 @@ def _only(cohort: Cohort, present: jax.Array) -> Cohort:
     )
 
 
-def failing(algorithm: Algorithm, probability: Any) -> Algorithm:
+def client_dropout(algorithm: Algorithm, probability: Any) -> Algorithm:
     """The same method with clients that fail to answer with a probability.
 
     A client that fails is empty until the cohort is drawn anew: nothing is sent to it,
@@ -71,7 +71,7 @@ def failing(algorithm: Algorithm, probability: Any) -> Algorithm:
     return algorithm._replace(draw=draw)
 
 
-def punctual(algorithm: Algorithm, in_time: Any) -> Algorithm:
+def without_stragglers(algorithm: Algorithm, in_time: Any) -> Algorithm:
     """The same method without those who would be late.
 
     Args:
@@ -91,7 +91,9 @@ def punctual(algorithm: Algorithm, in_time: Any) -> Algorithm:
     return algorithm._replace(draw=draw)
 
 
-def corrupting(algorithm: Algorithm, probability: Any, kind: Corruption) -> Algorithm:
+def message_corruption(
+    algorithm: Algorithm, probability: Any, kind: Corruption
+) -> Algorithm:
     """The same method where some send what cannot be used, until drawn anew.
 
     Args:
@@ -138,7 +140,7 @@ def arrived(fault: jax.Array | None, start: Any, sent: Any) -> Any:
     return jax.tree.map(one, start, sent)
 
 
-def patient(algorithm: Algorithm) -> Algorithm:
+def skip_empty_rounds(algorithm: Algorithm) -> Algorithm:
     """The same method; where no client answers, all but the round stays as it was."""
 
     def round(state, cohort, key):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from fedjax_sl.federation.combine import clipped
 
 
-def noised(
+def gaussian_mechanism(
     key: jax.Array, update: Any, *, clip_norm: Any, noise_multiplier: Any
 ) -> Any:
     """A client's update as it may be sent: `u min(1, C / |u|) + N(0, (z C)^2)`.

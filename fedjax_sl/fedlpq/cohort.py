@@ -9,34 +9,38 @@ from fedjax_sl.data.cohort import check_images, draw_epochs
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 from fedjax_sl.errors import InputError
-from fedjax_sl.fedlpq.state import Setup
+from fedjax_sl.fedlpq.state import Context
 
 
 def draw(
-    setup: Setup, key: jax.Array, dataset: Dataset, partition: Partition, **rest: Any
+    context: Context,
+    key: jax.Array,
+    dataset: Dataset,
+    partition: Partition,
+    **rest: Any,
 ) -> Cohort:
     """E epochs over all that each client of the cohort owns."""
-    if len(partition.count) != setup.num_clients:
+    if len(partition.count) != context.num_clients:
         raise InputError(
             f"partition of {len(partition.count)} clients: expected "
-            f"num_clients={setup.num_clients}, each of whom has a private head."
+            f"num_clients={context.num_clients}, each of whom has a private head."
         )
     return draw_epochs(
         key,
         dataset,
         partition,
-        cohort_size=setup.config.cohort_size,
-        epochs=setup.config.local_epochs,
+        cohort_size=context.config.cohort_size,
+        epochs=context.config.local_epochs,
         **rest,
     )
 
 
-def check_cohort(setup: Setup, cohort: Cohort) -> None:
+def check_cohort(context: Context, cohort: Cohort) -> None:
     """Refuses a cohort whose steps are not E epochs of equal length."""
-    steps, epochs = cohort.index.shape[1], setup.config.local_epochs
+    steps, epochs = cohort.index.shape[1], context.config.local_epochs
     if steps % epochs:
         raise InputError(
             f"cohort of {steps} steps a client: expected a multiple of "
             f"local_epochs={epochs}."
         )
-    check_images(cohort.examples.image, setup.input_shape)
+    check_images(cohort.examples.image, context.input_shape)

@@ -105,7 +105,7 @@ PREFERENCES = {
 """Probabilities of the complexities 1 to 5."""
 
 
-class Settings(NamedTuple):
+class ClientConfigs(NamedTuple):
     """The numbers that may differ between clients, `[K]` each."""
 
     keep_probability: jax.Array
@@ -119,10 +119,10 @@ def usual_keep_probability(config: FedLPQConfig):
     return 0.5 if config.preference is None else 1.0
 
 
-def settings_of(config: FedLPQConfig, client_id: jax.Array) -> Settings:
+def client_configs(config: FedLPQConfig, client_id: jax.Array) -> ClientConfigs:
     """The numbers that hold for the clients of a cohort, `[K]`."""
     keep = usual_keep_probability(config)
-    return Settings(
+    return ClientConfigs(
         keep_probability=per_client(keep, client_id, jnp.float32),
         bits=per_client(config.bits, client_id, jnp.int32),
     )

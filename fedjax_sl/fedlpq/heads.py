@@ -10,7 +10,7 @@ from fedjax_sl.checks import check_choice
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.fedlpq import submodel
 from fedjax_sl.fedlpq.config import Head
-from fedjax_sl.fedlpq.state import HEAD, FedLPQState, Setup
+from fedjax_sl.fedlpq.state import HEAD, Context, FedLPQState
 
 
 def kept_size(
@@ -37,12 +37,12 @@ def kept_size(
 
 
 def first(
-    setup: Setup, model: nn.Module, whole: submodel.Variables, key: jax.Array
+    context: Context, model: nn.Module, whole: submodel.Variables, key: jax.Array
 ) -> jax.Array:
     """The head that a client of this network starts with, `[H]`, padded if it is kept.
 
     Args:
-      setup: the networks.
+      context: the networks.
       model: the client's.
       whole: variables, or shapes, of the whole network.
       key: the client's own.
@@ -50,19 +50,19 @@ def first(
     Returns:
       The head as one vector.
     """
-    image = jnp.zeros((1, *setup.input_shape))
+    image = jnp.zeros((1, *context.input_shape))
     mine = dict(model.init(key, image, False))
-    kept = kept_size(setup.models, setup.input_shape, setup.config.head)
+    kept = kept_size(context.models, context.input_shape, context.config.head)
     return submodel.pack_head(mine, whole, kept or submodel.head_size(mine, whole))
 
 
 def of_clients(
-    setup: Setup, state: FedLPQState, client_id: jax.Array, key: jax.Array
+    context: Context, state: FedLPQState, client_id: jax.Array, key: jax.Array
 ) -> jax.Array:
     """Heads of a cohort, `[K, H]`; or the keys `[K]` that they are drawn from.
 
     Args:
-      setup: whether they are kept.
+      context: whether they are kept.
       state: of the run.
       client_id: `[K]`.
       key: of the round, which says how keys are made.
@@ -78,9 +78,9 @@ def of_clients(
 
 
 def of_client(
-    setup: Setup, model: nn.Module, whole: submodel.Variables, given: jax.Array
+    context: Context, model: nn.Module, whole: submodel.Variables, given: jax.Array
 ) -> jax.Array:
     """The head that a client's round starts with, of what `of_clients` gives for it."""
-    if setup.config.head == "kept":
+    if context.config.head == "kept":
         return given
-    return first(setup, model, whole, given)
+    return first(context, model, whole, given)

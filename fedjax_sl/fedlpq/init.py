@@ -9,39 +9,39 @@ from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.fedlpq import submodel
 from fedjax_sl.fedlpq.config import PREFERENCES
 from fedjax_sl.fedlpq.heads import first
-from fedjax_sl.fedlpq.state import COMPLEXITY, HEAD, FedLPQState, Setup
+from fedjax_sl.fedlpq.state import COMPLEXITY, HEAD, Context, FedLPQState
 
 
-def templates(setup: Setup) -> list[submodel.Variables]:
+def templates(context: Context) -> list[submodel.Variables]:
     """The shapes of each network's variables."""
-    return [submodel.template(model, setup.input_shape) for model in setup.models]
+    return [submodel.template(model, context.input_shape) for model in context.models]
 
 
-def _complexities(setup: Setup, key: jax.Array) -> jax.Array:
+def _complexities(context: Context, key: jax.Array) -> jax.Array:
     """`[N]`, drawn once for each client."""
-    everyone = jnp.arange(setup.num_clients)
-    if setup.config.preference is None:
+    everyone = jnp.arange(context.num_clients)
+    if context.config.preference is None:
         return jnp.zeros_like(everyone)
-    chances = jnp.log(jnp.array(PREFERENCES[setup.config.preference]))
+    chances = jnp.log(jnp.array(PREFERENCES[context.config.preference]))
     keys = client_keys(key, everyone, COMPLEXITY)
     return jax.vmap(lambda one: jax.random.categorical(one, chances))(keys)
 
 
-def initial(setup: Setup, key: jax.Array) -> FedLPQState:
+def initial(context: Context, key: jax.Array) -> FedLPQState:
     """The whole network, and for each client its complexity and a head of its own."""
-    image = jnp.zeros((1, *setup.input_shape))
-    whole = dict(setup.models[-1].init(key, image, False))
-    complexity = _complexities(setup, key)
-    if setup.config.head == "reset":
-        nothing = jnp.zeros((setup.num_clients, 0))
+    image = jnp.zeros((1, *context.input_shape))
+    whole = dict(context.models[-1].init(key, image, False))
+    complexity = _complexities(context, key)
+    if context.config.head == "reset":
+        nothing = jnp.zeros((context.num_clients, 0))
         own = jax.random.key_data(key)
         return FedLPQState(jnp.int32(0), whole, complexity, nothing, own)
-    branches = [partial(first, setup, model, whole) for model in setup.models]
+    branches = [partial(first, context, model, whole) for model in context.models]
 
     def head(arguments):
         number, key = arguments
         return jax.lax.switch(number, branches, key)
 
-    keys = client_keys(key, jnp.arange(setup.num_clients), HEAD)
+    keys = client_keys(key, jnp.arange(context.num_clients), HEAD)
     heads = jax.lax.map(head, (complexity, keys))
     return FedLPQState(jnp.int32(0), whole, complexity, heads)

@@ -20,19 +20,19 @@ from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import client_weights
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.combine import Received, combine
-from fedjax_sl.federation.faults import arrived, sound
+from fedjax_sl.federation.faults import arrived, valid
 from fedjax_sl.federation.local_epochs import local_epochs
 from fedjax_sl.fedlpq import heads, submodel
 from fedjax_sl.fedlpq.cohort import check_cohort, draw
 from fedjax_sl.fedlpq.compute import work
-from fedjax_sl.fedlpq.config import FedLPQConfig, settings_of
+from fedjax_sl.fedlpq.config import FedLPQConfig, client_configs
 from fedjax_sl.fedlpq.init import initial, templates
-from fedjax_sl.fedlpq.state import LAYERS, LEVELS, NOISE, FedLPQState, Setup
+from fedjax_sl.fedlpq.state import LAYERS, LEVELS, NOISE, Context, FedLPQState
 from fedjax_sl.fedlpq.traffic import Counts, Layers, layers_of, links
 from fedjax_sl.fedlpq.upload import (
     Messages,
     displacement,
-    protected,
+    privatized,
     quantized_layers,
     upload,
 )
@@ -54,10 +54,10 @@ class _Client(NamedTuple):
 
 
 def _clients(
-    setup: Setup, layers: Layers, state: FedLPQState, cohort: Cohort, key: jax.Array
+    context: Context, layers: Layers, state: FedLPQState, cohort: Cohort, key: jax.Array
 ) -> _Client:
     """What belongs to the clients of this cohort, with the layers that they send."""
-    settings = settings_of(setup.config, cohort.client_id)
+    settings = client_configs(context.config, cohort.client_id)
     complexity = state.complexity[cohort.client_id]
     drawn = jax.vmap(draw_layers, in_axes=(0, None, 0))(
         client_keys(key, cohort.client_id, LAYERS),
@@ -69,28 +69,28 @@ def _clients(
         client_keys(key, cohort.client_id, NOISE),
         settings.bits,
         complexity,
-        heads.of_clients(setup, state, cohort.client_id, key),
+        heads.of_clients(context, state, cohort.client_id, key),
         cohort.index,
         cohort.weight,
         jnp.asarray(layers.owned)[complexity] & drawn,
-        client_weights(cohort.num_examples, by=setup.config.client_weight),
+        client_weights(cohort.num_examples, by=context.config.client_weight),
         cohort.fault,
     )
 
 
-def _train(setup: Setup, whole, examples, client: _Client):
+def _train(context: Context, whole, examples, client: _Client):
     """One client's local epochs on its own network.
 
     Returns:
       The whole network with its layers in place, its head, `[0]` if that is reset, and
       its loss.
     """
-    config = setup.config
-    optimizer = setup.optimizer(config.learning_rate)
+    config = context.config
+    optimizer = context.optimizer(config.learning_rate)
 
     def on(model, shapes):
         def run(whole, examples, client):
-            head = heads.of_client(setup, model, whole, client.head)
+            head = heads.of_client(context, model, whole, client.head)
             mine = submodel.take(whole, head, shapes)
             trained, loss = local_epochs(
                 model,
@@ -108,28 +108,28 @@ def _train(setup: Setup, whole, examples, client: _Client):
 
         return run
 
-    pairs = zip(setup.models, templates(setup), strict=True)
+    pairs = zip(context.models, templates(context), strict=True)
     branches = [on(model, shapes) for model, shapes in pairs]
     return jax.lax.switch(client.complexity, branches, whole, examples, client)
 
 
-def _client(setup: Setup, names, whole, examples, client: _Client):
+def _client(context: Context, names, whole, examples, client: _Client):
     """Steps 2, 4 and 5 for one client.
 
     Returns:
-      What the server receives, no part of it if the update is not sound; and `{layer:
+      What the server receives, no part of it if the update is not valid; and `{layer:
       []}` bits of its messages, were they all sent, its private head, its loss, and
-      whether its update is sound.
+      whether its update is valid.
     """
-    config = setup.config
-    trained, head, loss = _train(setup, whole, examples, client)
-    trained = protected(config, client.noise_key, whole, trained)
+    config = context.config
+    trained, head, loss = _train(context, whole, examples, client)
+    trained = privatized(config, client.noise_key, whole, trained)
     rebuilt = upload(
         config, client.key, whole["params"], trained["params"], client.bits
     )
     model = arrived(client.fault, whole, {**trained, "params": rebuilt.params})
     update = jax.tree.map(jnp.subtract, model, whole)
-    good = sound(update, config.max_update_norm)
+    good = valid(update, config.max_update_norm)
     flags = dict(zip(names, client.sent, strict=True))
     sent = {name: per_leaf(flags, old, by=config.unit) for name, old in whole.items()}
     received = Received(model, sent, jnp.where(good, client.share, 0.0))
@@ -139,17 +139,17 @@ def _client(setup: Setup, names, whole, examples, client: _Client):
 
 
 def _round(
-    setup: Setup, state: FedLPQState, cohort: Cohort, key: jax.Array
+    context: Context, state: FedLPQState, cohort: Cohort, key: jax.Array
 ) -> tuple[FedLPQState, RoundMetrics]:
     """A global epoch t, of Algorithm 3."""
-    config = setup.config
-    check_cohort(setup, cohort)
-    layers = layers_of(templates(setup), config.unit)
-    each = _clients(setup, layers, state, cohort, key)
+    config = context.config
+    check_cohort(context, cohort)
+    layers = layers_of(templates(context), config.unit)
+    each = _clients(context, layers, state, cohort, key)
     owned = jnp.asarray(layers.owned)[each.complexity]
     averaged, (lengths, new_heads, loss, good) = combine(
-        setup.over_clients,
-        partial(_client, setup, layers.names),
+        context.over_clients,
+        partial(_client, context, layers.names),
         (state.variables, cohort.examples),
         (each,),
         state.variables,
@@ -170,24 +170,24 @@ def _round(
         client_id=cohort.client_id,
         loss=loss,
         kept_ratio=kept_ratio,
-        left_out=(present > 0) & ~good,
-        work=work(setup.models, setup.input_shape, each.complexity, examples),
+        rejected=(present > 0) & ~good,
+        work=work(context.models, context.input_shape, each.complexity, examples),
         links=links(config, layers, counts),
     )
 
 
 def _messages(
-    setup: Setup, state: FedLPQState, cohort: Cohort, key: jax.Array
+    context: Context, state: FedLPQState, cohort: Cohort, key: jax.Array
 ) -> Messages:
     """Steps 2 and 4 alone: what each client of the cohort would send in this round."""
-    check_cohort(setup, cohort)
-    layers = layers_of(templates(setup), setup.config.unit)
-    each = _clients(setup, layers, state, cohort, key)
+    check_cohort(context, cohort)
+    layers = layers_of(templates(context), context.config.unit)
+    each = _clients(context, layers, state, cohort, key)
 
     def one(whole, examples, client):
-        trained, _, _ = _train(setup, whole, examples, client)
-        trained = protected(setup.config, client.noise_key, whole, trained)
-        gap = displacement(setup.config, whole["params"], trained["params"])
+        trained, _, _ = _train(context, whole, examples, client)
+        trained = privatized(context.config, client.noise_key, whole, trained)
+        gap = displacement(context.config, whole["params"], trained["params"])
         return quantized_layers(client.key, gap, client.bits)
 
     quantized = clients.scan.map(one, state.variables, cohort.examples)(each)
@@ -230,7 +230,7 @@ def fedlpq(
             f"{len(models)} networks: preference={config.preference!r} expects "
             f"{expected}."
         )
-    setup = Setup(
+    context = Context(
         models=models,
         input_shape=input_shape,
         num_clients=num_clients,
@@ -240,15 +240,15 @@ def fedlpq(
     )
     whole = models[-1]
     return Algorithm(
-        init=lambda key: initial(setup, key),
-        draw=partial(draw, setup),
-        round=lambda state, cohort, key: _round(setup, state, cohort, key),
+        init=lambda key: initial(context, key),
+        draw=partial(draw, context),
+        round=lambda state, cohort, key: _round(context, state, cohort, key),
         predict=lambda state, images: jnp.asarray(
             whole.apply(state.variables, images, False)
         ),
         period=lambda state: state.round,
         models=("variables", "head"),
-        messages=lambda state, cohort, key: _messages(setup, state, cohort, key),
+        messages=lambda state, cohort, key: _messages(context, state, cohort, key),
     )
 
 

@@ -14,7 +14,7 @@ from fedjax_sl.algorithm import Cohort
 from fedjax_sl.compression.code_length import code_length, entropy
 from fedjax_sl.compression.coding import Code
 from fedjax_sl.compression.quantization import FLOAT_BITS
-from fedjax_sl.fedlpq.config import settings_of
+from fedjax_sl.fedlpq.config import client_configs
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.method_spec import LastCheckpoint, LayerBars, Restored
 from fedjax_sl.simulation import drawn
@@ -82,7 +82,7 @@ def _next(restored: Restored, config: FedLPQRun) -> tuple[Any, Any, Any]:
             number=state.round,
             batch_size=config.batch_size,
         )
-        codes = settings_of(config.method, cohort.client_id).bits < FLOAT_BITS
+        codes = client_configs(config.method, cohort.client_id).bits < FLOAT_BITS
         examples = codes * cohort.num_examples
         one = _of_one(cohort, examples.argmax())
         return one.client_id[0], examples.max(), messages(state, one, round_key)

@@ -33,7 +33,7 @@ class FedLPQState(NamedTuple):
     head_key: jax.Array | None = None
 
 
-class Setup(NamedTuple):
+class Context(NamedTuple):
     """What stays the same: models, settings, optimiser, how clients are mapped.
 
     The models are of rising complexity, the last one being the whole network.

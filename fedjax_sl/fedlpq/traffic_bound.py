@@ -10,7 +10,7 @@ from flax import linen as nn
 from fedjax_sl.compression.code_length import code_length_bound
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.fedlpq.compute import work
-from fedjax_sl.fedlpq.config import FedLPQConfig, settings_of
+from fedjax_sl.fedlpq.config import FedLPQConfig, client_configs
 from fedjax_sl.fedlpq.submodel import template
 from fedjax_sl.fedlpq.traffic import Counts, Layers, layers_of, links
 from fedjax_sl.traffic import Record, recorded
@@ -50,7 +50,7 @@ def most(
     """
     layers = layers_of([template(model, input_shape)], config.unit)
     everyone = jnp.arange(len(num_examples))
-    bits = settings_of(config, everyone).bits
+    bits = client_configs(config, everyone).bits
     known = {
         b: _message_bits(config, layers, b) for b in set(np.asarray(bits).tolist())
     }

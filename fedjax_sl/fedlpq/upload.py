@@ -15,7 +15,7 @@ from fedjax_sl.compression.quantization import (
     quantize_tree,
 )
 from fedjax_sl.federation.combine import clipped
-from fedjax_sl.federation.privacy import noised
+from fedjax_sl.federation.privacy import gaussian_mechanism
 from fedjax_sl.fedlpq.config import FedLPQConfig
 
 
@@ -45,7 +45,7 @@ class Messages(NamedTuple):
     bits: jax.Array
 
 
-def protected(config: FedLPQConfig, key: jax.Array, whole: Any, trained: Any) -> Any:
+def privatized(config: FedLPQConfig, key: jax.Array, whole: Any, trained: Any) -> Any:
     """A client's variables, noise added to all that it sends of them.
 
     Statistics of norms are part of the update: they are sent, and depend on the data.
@@ -62,7 +62,7 @@ def protected(config: FedLPQConfig, key: jax.Array, whole: Any, trained: Any) ->
     if config.noise_multiplier is None:
         return trained
     noise = jnp.asarray(config.noise_multiplier)
-    update = noised(
+    update = gaussian_mechanism(
         key,
         jax.tree.map(jnp.subtract, trained, whole),
         clip_norm=config.clip_norm,

@@ -12,11 +12,11 @@ from fedjax_sl.fedsl.quantizer import MOST_BITS, levels_of, span
 
 
 FEWEST = 2
-WIDTH_BITS = 5
+ALLOCATION_BITS = 5
 """Bits that say how wide a tensor's numbers are, from 2 to 32."""
 
 
-class Widths(NamedTuple):
+class BitAllocation(NamedTuple):
     """Of the numbers in one client's message.
 
     Attributes:
@@ -59,7 +59,7 @@ def tensor_bits(config: FedSLConfig, tree: Any, bits: jax.Array) -> Any:
     return jax.tree.map(one, tree)
 
 
-def widths(bits: Any, mask: Any, tree: Any) -> Widths:
+def allocated(bits: Any, mask: Any, tree: Any) -> BitAllocation:
     """What the kept entries of a tree take.
 
     Args:
@@ -68,11 +68,11 @@ def widths(bits: Any, mask: Any, tree: Any) -> Widths:
       tree: leaves `[...]`.
 
     Returns:
-      The client's `Widths`.
+      The client's `BitAllocation`.
     """
     if isinstance(bits, jax.Array):
-        return Widths(bits, jnp.zeros_like(bits))
+        return BitAllocation(bits, jnp.zeros_like(bits))
     each = jnp.stack(jax.tree.leaves(bits))
     entries = jnp.stack(jax.tree.leaves(kept_in_each(mask, tree)))
     least = each.min()
-    return Widths(least, ((each - least) * entries).sum())
+    return BitAllocation(least, ((each - least) * entries).sum())

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Work
-from fedjax_sl.fedsl.config import FedSLConfig, Settings
+from fedjax_sl.fedsl.config import ClientConfigs, FedSLConfig
 from fedjax_sl.models.cost import layer_costs
 from fedjax_sl.models.split import SplitModel
 
@@ -22,7 +22,10 @@ def kept_macs(macs: dict[str, int], mask: Any) -> jax.Array:
 
 
 def scored(
-    config: FedSLConfig, settings: Settings, examples: jax.Array, starts: jax.Array
+    config: FedSLConfig,
+    per_client: ClientConfigs,
+    examples: jax.Array,
+    starts: jax.Array,
 ) -> jax.Array:
     """`[K]` examples of the scoring pass, of those `[K]` in each mini-batch.
 
@@ -31,7 +34,7 @@ def scored(
     those clients, too, that do not prune.
     """
     charged = config.importance == "taylor" and config.charge_scoring
-    prunes = settings.prune_ratio > 0
+    prunes = per_client.prune_ratio > 0
     if config.mask_scope == "common":
         prunes = (prunes & (examples > 0)).any()
     return examples * (charged & starts & prunes)

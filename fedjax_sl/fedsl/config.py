@@ -141,7 +141,7 @@ class FedSLConfig(UpdateConfig):
     """Clients act side by side, or hand one client model from each to the next."""
 
     @property
-    def in_turn(self) -> bool:
+    def sequential(self) -> bool:
         """Whether clients step one after another rather than at the same time."""
         return (self.server_update, self.client_update) != ("merged", "parallel")
 
@@ -198,11 +198,11 @@ def usual_rates(config: FedSLConfig) -> tuple[Any, Any]:
     if client is None:
         client = many if config.client_update == "relay" else one
         if server is None:
-            server = many if config.in_turn else one
+            server = many if config.sequential else one
     return client, client if server is None else server
 
 
-class Settings(NamedTuple):
+class ClientConfigs(NamedTuple):
     """What may differ between clients, one of each per client, `[K]`.
 
     `fault` says what is wrong with what a client sends, as in `Cohort`.
@@ -216,9 +216,9 @@ class Settings(NamedTuple):
     fault: jax.Array | None = None
 
 
-def settings_of(
+def client_configs(
     config: FedSLConfig, client_id: jax.Array, fault: jax.Array | None = None
-) -> Settings:
+) -> ClientConfigs:
     """The numbers that hold for the clients of a cohort.
 
     Args:
@@ -227,7 +227,7 @@ def settings_of(
       fault: `[K]`, or None.
 
     Returns:
-      Settings, each `[K]`; bits as int32.
+      ClientConfigs, each `[K]`; bits as int32.
     """
 
     def number(value):
@@ -236,7 +236,7 @@ def settings_of(
     def bits(value):
         return per_client(config.bits if value is None else value, client_id, jnp.int32)
 
-    return Settings(
+    return ClientConfigs(
         prune_ratio=number(config.prune_ratio),
         grad_bits=bits(config.grad_bits),
         upload_bits=bits(config.upload_bits),

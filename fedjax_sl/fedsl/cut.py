@@ -10,7 +10,7 @@ from fedjax_sl.compression.dropout import drop_activations
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.faults import arrived
 from fedjax_sl.federation.split_grad import Cut
-from fedjax_sl.fedsl.config import FedSLConfig, Settings
+from fedjax_sl.fedsl.config import ClientConfigs, FedSLConfig
 from fedjax_sl.fedsl.quantizer import quantized
 from fedjax_sl.fedsl.state import DOWNLINK, DROPOUT
 
@@ -44,13 +44,13 @@ def send_back(
 
 
 def cut_with_dropout(
-    config: FedSLConfig, settings: Settings, client_id: jax.Array, key: jax.Array
+    config: FedSLConfig, per_client: ClientConfigs, client_id: jax.Array, key: jax.Array
 ) -> Cut:
     """Activation dropout on the way up; only what was sent has a gradient to return.
 
     Args:
       config: granularity and rescaling of the dropout.
-      settings: `[K]` each.
+      per_client: `[K]` each.
       client_id: `[K]`.
       key: of this round.
 
@@ -71,9 +71,9 @@ def cut_with_dropout(
 
     return Cut(
         up=lambda activations: jax.vmap(drop)(
-            keys, activations, settings.dropout_rate, settings.fault
+            keys, activations, per_client.dropout_rate, per_client.fault
         ),
         down=lambda grad, mask: send_back(
-            config, key, client_id, grad, mask, settings.down_bits
+            config, key, client_id, grad, mask, per_client.down_bits
         ),
     )

@@ -14,36 +14,36 @@ from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import broadcast, client_weights
 from fedjax_sl.fedsl.compute import scored, work
-from fedjax_sl.fedsl.config import FedSLConfig, settings_of
+from fedjax_sl.fedsl.config import FedSLConfig, client_configs
 from fedjax_sl.fedsl.period_end import aggregate
 from fedjax_sl.fedsl.period_start import begin_period, masks
 from fedjax_sl.fedsl.sequential import sequential_step
 from fedjax_sl.fedsl.state import (
+    Context,
     FedSLState,
-    Places,
-    Setup,
-    delivered,
+    MinibatchIndices,
+    global_model,
 )
 from fedjax_sl.fedsl.step import step
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
 from fedjax_sl.models.split import SplitModel
 
 
-def _init(setup: Setup, key: jax.Array) -> FedSLState:
+def _init(context: Context, key: jax.Array) -> FedSLState:
     """All K client models equal, nothing pruned, nobody drawn yet."""
-    cohort = setup.config.cohort_size
-    params = setup.model.init(key)
+    cohort = context.config.cohort_size
+    params = context.model.init(key)
     scores = magnitude_scores(params.client["params"])
     client = broadcast(params.client, cohort)
-    opt = jax.vmap(setup.client_optimizer(0.0).init)(client["params"])
+    opt = jax.vmap(context.client_optimizer(0.0).init)(client["params"])
     return FedSLState(
         round=jnp.int32(0),
         client=client,
         client_opt=opt,
         server=params.server,
-        server_opt=setup.server_optimizer(0.0).init(params.server["params"]),
+        server_opt=context.server_optimizer(0.0).init(params.server["params"]),
         anchor=params.client["params"],
-        mask=broadcast(masks(setup.config, scores, 0.0), cohort),
+        mask=broadcast(masks(context.config, scores, 0.0), cohort),
         importance=jax.tree.map(jnp.zeros_like, scores),
         client_id=jnp.full((cohort,), -1, jnp.int32),
         weights=jnp.full((cohort,), 1 / cohort, jnp.float32),
@@ -51,14 +51,16 @@ def _init(setup: Setup, key: jax.Array) -> FedSLState:
 
 
 def _round(
-    setup: Setup, state: FedSLState, cohort: Cohort, key: jax.Array
+    context: Context, state: FedSLState, cohort: Cohort, key: jax.Array
 ) -> tuple[FedSLState, RoundMetrics]:
     """Steps 1 to 9 of a round t; the first and the last only every I rounds."""
-    _check_cohort(setup, cohort)
-    config, examples = setup.config, cohort.examples
+    _check_cohort(context, cohort)
+    config, examples = context.config, cohort.examples
     present = cohort.num_examples > 0
-    places = Places(cohort.index[:, 0], cohort.weight[:, 0] * present[:, None])
-    settings = settings_of(config, cohort.client_id, cohort.fault)
+    minibatch = MinibatchIndices(
+        cohort.index[:, 0], cohort.weight[:, 0] * present[:, None]
+    )
+    per_client = client_configs(config, cohort.client_id, cohort.fault)
     starts = state.round % config.interval == 0
     ends = (state.round + 1) % config.interval == 0
     weights = client_weights(cohort.num_examples, by=config.client_weight)
@@ -66,53 +68,53 @@ def _round(
 
     def begin(state):
         return begin_period(
-            setup, state, examples, places, settings, cohort.client_id, key
+            context, state, examples, minibatch, per_client, cohort.client_id, key
         )
 
     state = jax.lax.cond(starts, begin, lambda same: same, state)
-    take_step = sequential_step if config.in_turn else step
-    state, crossed = take_step(setup, state, examples, places, settings, key)
-    message, good = crossed.gradient, crossed.finite
+    take_step = sequential_step if config.sequential else step
+    state, report = take_step(context, state, examples, minibatch, per_client, key)
+    message, good = report.gradient, report.finite
     if config.client_update == "parallel":
         state, message, good = jax.lax.cond(
             ends,
-            lambda state: aggregate(setup, state, settings, message, good, key),
+            lambda state: aggregate(context, state, per_client, message, good, key),
             lambda same: (same, message, good),
             state,
         )
-    sizes, real = sizes_of(config, setup.model), (places.weight > 0).sum(axis=1)
+    sizes, real = sizes_of(config, context.model), (minibatch.weight > 0).sum(axis=1)
     num_kept = jax.vmap(kept)(state.mask, state.client["params"])
     counts = Counts(
         present=present,
         examples=real,
-        scored=scored(config, settings, real, starts),
-        activations=crossed.activations,
+        scored=scored(config, per_client, real, starts),
+        activations=report.activations,
         kept=num_kept,
         prunes=(num_kept < sizes.params) & present,
         update=message,
     )
     metrics = RoundMetrics(
         client_id=cohort.client_id,
-        loss=crossed.loss,
+        loss=report.loss,
         kept_ratio=num_kept / sizes.params,
-        left_out=present & ~(good & crossed.finite),
-        work=work(setup.model, counts.examples, counts.scored, state.mask),
-        links=links(config, sizes, settings, counts, starts=starts, ends=ends),
+        rejected=present & ~(good & report.finite),
+        work=work(context.model, counts.examples, counts.scored, state.mask),
+        links=links(config, sizes, per_client, counts, starts=starts, ends=ends),
     )
     # The weights are of the model delivered, which is still there if nobody answers.
     weights = jnp.where(present.any(), weights, before.weights)
     return state._replace(round=state.round + 1, weights=weights), metrics
 
 
-def _check_cohort(setup: Setup, cohort: Cohort) -> None:
+def _check_cohort(context: Context, cohort: Cohort) -> None:
     """Refuses a cohort that is not one mini-batch of each of the K clients."""
-    expected = (setup.config.cohort_size, 1)
+    expected = (context.config.cohort_size, 1)
     if cohort.index.shape[:2] != expected:
         raise InputError(
             f"cohort of (clients, steps) = {cohort.index.shape[:2]}: expected "
             f"{expected}, one mini-batch of each of cohort_size clients."
         )
-    check_images(cohort.examples.image, setup.model.input_shape)
+    check_images(cohort.examples.image, context.model.input_shape)
 
 
 def _suited(
@@ -125,7 +127,7 @@ def _suited(
     server = jax.eval_shape(model.init, jax.random.key(0)).server
     if set(server) == {"params"}:
         return over_clients
-    if config.in_turn:
+    if config.sequential:
         return replace(over_clients, group=1)
     return clients.ClientMap(over_clients.each)
 
@@ -140,24 +142,26 @@ def _check_noise(config: FedSLConfig, model: SplitModel) -> None:
         )
 
 
-def _predict(setup: Setup, state: FedSLState, images: jax.Array) -> jax.Array:
+def _predict(context: Context, state: FedSLState, images: jax.Array) -> jax.Array:
     """Logits of the dense averaged model, nothing dropped."""
-    return setup.model.predict(delivered(state), images)
+    return context.model.predict(global_model(state), images)
 
 
-def _predict_pruned(setup: Setup, state: FedSLState, images: jax.Array) -> jax.Array:
+def _predict_pruned(
+    context: Context, state: FedSLState, images: jax.Array
+) -> jax.Array:
     """Logits of the averaged model under one mask, at the final ratio.
 
     The mask ranks the scores of the last synchronisation, averaged over clients
     (reconstructed).
     """
-    ratio = jnp.mean(jnp.asarray(setup.config.prune_ratio, jnp.float32))
-    params = delivered(state)
+    ratio = jnp.mean(jnp.asarray(context.config.prune_ratio, jnp.float32))
+    params = global_model(state)
     dense = params.client["params"]
-    mask = masks(setup.config, state.importance, ratio, dense)
+    mask = masks(context.config, state.importance, ratio, dense)
     pruned = apply_mask(dense, mask)
     params = params._replace(client={**params.client, "params": pruned})
-    return setup.model.predict(params, images)
+    return context.model.predict(params, images)
 
 
 def fedsl(
@@ -191,7 +195,7 @@ def fedsl(
     """
     _check_noise(config, model)
     usual = optimizer_named(config.optimizer, config.momentum)
-    setup = Setup(
+    context = Context(
         model=model,
         config=config,
         client_optimizer=client_optimizer or usual,
@@ -199,11 +203,11 @@ def fedsl(
         over_clients=_suited(over_clients, model, config),
     )
     return Algorithm(
-        init=lambda key: _init(setup, key),
+        init=lambda key: _init(context, key),
         draw=partial(draw_minibatches, cohort_size=config.cohort_size),
-        round=lambda state, cohort, key: _round(setup, state, cohort, key),
-        predict=lambda state, images: _predict(setup, state, images),
+        round=lambda state, cohort, key: _round(context, state, cohort, key),
+        predict=lambda state, images: _predict(context, state, images),
         period=lambda state: state.round // config.interval,
-        views={"pruned": lambda state, images: _predict_pruned(setup, state, images)},
+        views={"pruned": lambda state, images: _predict_pruned(context, state, images)},
         models=("client", "server", "anchor"),
     )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sl.compression.pruning import kept_in_each
-from fedjax_sl.fedsl.config import settings_of
+from fedjax_sl.fedsl.config import client_configs
 from fedjax_sl.fedsl.period_end import number_bits
 from fedjax_sl.fedsl.quantizer import coded_bits
 from fedjax_sl.fedsl.run_config import FedSLRun
@@ -57,8 +57,8 @@ def update_bits(arrays: dict[str, np.ndarray], config: FedSLRun) -> UpdateBits |
     if method.client_update == "relay" or method.quantizer_error is not None:
         return None
     takes_part = arrays["weights"] > 0
-    settings = settings_of(method, jnp.asarray(arrays["client_id"][takes_part]))
-    widths = np.asarray(coded_bits(method, number_bits(method, settings)), np.int64)
+    per_client = client_configs(method, jnp.asarray(arrays["client_id"][takes_part]))
+    widths = np.asarray(coded_bits(method, number_bits(method, per_client)), np.int64)
     masks, tensors = _fields(arrays, "mask"), _fields(arrays, "anchor")
     mask = {
         name: masks[name][takes_part] if name in masks else None for name in tensors

@@ -19,11 +19,11 @@ from fedjax_sl.compression.pruning import (
 from fedjax_sl.data.cohort import take
 from fedjax_sl.federation.aggregation import broadcast, weighted_mean
 from fedjax_sl.federation.clients import client_keys
-from fedjax_sl.federation.faults import arrived, sound
+from fedjax_sl.federation.faults import arrived, valid
 from fedjax_sl.federation.split_grad import Cut, split_grad
-from fedjax_sl.fedsl.config import FedSLConfig, Settings
+from fedjax_sl.fedsl.config import ClientConfigs, FedSLConfig
 from fedjax_sl.fedsl.cut import send_back
-from fedjax_sl.fedsl.state import SCORES, FedSLState, Places, Setup
+from fedjax_sl.fedsl.state import SCORES, Context, FedSLState, MinibatchIndices
 
 
 def masks(
@@ -54,25 +54,27 @@ def masks(
     return without_zeros(mask, params) if hard else mask
 
 
-def _taylor(setup: Setup, state: FedSLState, examples, places, settings, key) -> Any:
+def _taylor(
+    context: Context, state: FedSLState, examples, minibatch, per_client, key
+) -> Any:
     """Scores from the gradients of dense models, nothing dropped at the cut.
 
     Returns:
       The scores, and `[K]` whether the server could use what a client sent for them.
     """
 
-    def group(each, server, examples, key, real, client, weights, ids, places, own):
+    def group(each, server, examples, key, real, client, weights, ids, minibatch, own):
         def up(sent):
             return jax.vmap(_as_it_arrives)(own.fault, sent), None
 
         def down(grad, _):
-            return send_back(setup.config, key, ids, grad, None, own.down_bits)
+            return send_back(context.config, key, ids, grad, None, own.down_bits)
 
         gradients = split_grad(
-            setup.model,
+            context.model,
             client,
             server,
-            take(examples, *places),
+            take(examples, *minibatch),
             jnp.where(real, weights, 0.0),
             cut=Cut(up=up, down=down),
             each=each,
@@ -80,8 +82,8 @@ def _taylor(setup: Setup, state: FedSLState, examples, places, settings, key) ->
         scores = each(taylor_scores)(client["params"], gradients.client)
         return (), (scores, gradients.finite)
 
-    return setup.over_clients.fold(group, state.server, examples, key)(
-        state.client, state.weights, state.client_id, places, settings
+    return context.over_clients.fold(group, state.server, examples, key)(
+        state.client, state.weights, state.client_id, minibatch, per_client
     )[1]
 
 
@@ -92,37 +94,39 @@ def _as_it_arrives(fault: jax.Array | None, sent: Any) -> Any:
 def _averaged(scores: Any, good: jax.Array, weights: jax.Array, before: Any) -> Any:
     """The mean over the clients whose scores can be used, `[K]`; or as before."""
     given = jnp.where(good, weights, 0.0)
-    left_out = ((weights > 0) & ~good).any()
-    whole = jnp.where(left_out & good.any(), given.sum(), 1.0)
+    rejected = ((weights > 0) & ~good).any()
+    whole = jnp.where(rejected & good.any(), given.sum(), 1.0)
     mean = weighted_mean(scores, given / jnp.maximum(whole, 1e-9))
     return jax.tree.map(partial(jnp.where, good.any()), mean, before)
 
 
-def _scores(setup: Setup, state: FedSLState, examples, places, settings, key) -> Any:
+def _scores(
+    context: Context, state: FedSLState, examples, minibatch, per_client, key
+) -> Any:
     """Every client's scores, leaves `[K, ...]`; `[K]` who has any; and their mean."""
     params, good = state.client["params"], state.weights > 0
-    if setup.config.importance == "magnitude":
+    if context.config.importance == "magnitude":
         scores = jax.vmap(magnitude_scores)(params)
-    elif setup.config.importance == "random":
+    elif context.config.importance == "random":
         keys = client_keys(key, state.client_id, SCORES)
         scores = jax.vmap(random_scores)(keys, params)
     else:
-        scores, finite = _taylor(setup, state, examples, places, settings, key)
+        scores, finite = _taylor(context, state, examples, minibatch, per_client, key)
         good &= finite
-    sent = jax.vmap(_as_it_arrives)(settings.fault, scores)
-    good &= jax.vmap(sound)(sent)
+    sent = jax.vmap(_as_it_arrives)(per_client.fault, scores)
+    good &= jax.vmap(valid)(sent)
     mean = _averaged(sent, good, state.weights, state.importance)
-    if setup.config.mask_scope == "common":
+    if context.config.mask_scope == "common":
         scores = broadcast(mean, len(good))
         good = jnp.broadcast_to(good.any(), good.shape)
     return scores, good, mean
 
 
-def _follow_clients(setup: Setup, state: FedSLState, client_id: jax.Array) -> Any:
+def _follow_clients(context: Context, state: FedSLState, client_id: jax.Array) -> Any:
     """Optimiser states of the new cohort: one's own if one stays, else a fresh one."""
     same = client_id[:, None] == state.client_id[None, :]
     stays, slot = same.any(axis=1), same.argmax(axis=1)
-    fresh = jax.vmap(setup.client_optimizer(0.0).init)(state.client["params"])
+    fresh = jax.vmap(context.client_optimizer(0.0).init)(state.client["params"])
 
     def choose(old, new):
         where = stays.reshape(-1, *[1] * (old.ndim - 1))
@@ -132,11 +136,11 @@ def _follow_clients(setup: Setup, state: FedSLState, client_id: jax.Array) -> An
 
 
 def begin_period(
-    setup: Setup,
+    context: Context,
     state: FedSLState,
     examples: Examples,
-    places: Places,
-    settings: Settings,
+    minibatch: MinibatchIndices,
+    per_client: ClientConfigs,
     client_id: jax.Array,
     key: jax.Array,
 ) -> FedSLState:
@@ -145,25 +149,25 @@ def begin_period(
     Who has no scores, because it is absent or they cannot be used, prunes nothing.
 
     Args:
-      setup: model, configuration and mapping.
+      context: model, configuration and mapping.
       state: all client models equal; `weights` already those of the new cohort.
       examples: of all clients.
-      places: one mini-batch of each client to score on.
-      settings: `[K]` each.
+      minibatch: one mini-batch of each client to score on.
+      per_client: `[K]` each.
       client_id: `[K]`, the new cohort.
       key: of this round.
 
     Returns:
       The state with new masks, kept until the next period.
     """
-    config = setup.config
-    opt = _follow_clients(setup, state, client_id)
+    config = context.config
+    opt = _follow_clients(context, state, client_id)
     state = state._replace(client_opt=opt, client_id=client_id)
-    scores, good, mean = _scores(setup, state, examples, places, settings, key)
+    scores, good, mean = _scores(context, state, examples, minibatch, per_client, key)
     end = config.prune_start if config.prune_end is None else config.prune_end
     ratio = ratio_at(
         state.round,
-        settings.prune_ratio,
+        per_client.prune_ratio,
         start=config.prune_start,
         end=end,
         shape=config.prune_shape,
@@ -174,5 +178,5 @@ def begin_period(
         return masks(config, scores, ratio, anchor)
 
     ratio = jnp.where(good, ratio, 0.0)
-    mask = setup.over_clients.map(one, anchor)(scores, ratio)
+    mask = context.over_clients.map(one, anchor)(scores, ratio)
     return state._replace(anchor=anchor, mask=mask, importance=mean)

@@ -14,9 +14,9 @@ import numpy as np
 from fedjax_sl.algorithm import Links, Work
 from fedjax_sl.compression.pruning import kept, magnitude_scores
 from fedjax_sl.federation.aggregation import broadcast
-from fedjax_sl.fedsl.bit_allocation import Widths
+from fedjax_sl.fedsl.bit_allocation import BitAllocation
 from fedjax_sl.fedsl.compute import scored, work
-from fedjax_sl.fedsl.config import FedSLConfig, settings_of
+from fedjax_sl.fedsl.config import FedSLConfig, client_configs
 from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
 from fedjax_sl.models.split import SplitModel
@@ -47,16 +47,16 @@ def _expected(
     model: SplitModel, config: FedSLConfig, batch_size: int
 ) -> tuple[Links, Work]:
     sizes, everyone = sizes_of(config, model), jnp.arange(config.cohort_size)
-    settings = settings_of(config, everyone)
+    per_client = client_configs(config, everyone)
     params = model.init(jax.random.key(0)).client["params"]
-    mask = masks(config, magnitude_scores(params), settings.prune_ratio[0])
+    mask = masks(config, magnitude_scores(params), per_client.prune_ratio[0])
     examples = jnp.full_like(everyone, batch_size)
-    sent = batch_size * sizes.cut * (1 - settings.dropout_rate)
+    sent = batch_size * sizes.cut * (1 - per_client.dropout_rate)
     num_kept = jnp.broadcast_to(kept(mask, params), everyone.shape)
 
     def one(kind):
         starts, ends = kind
-        passes = scored(config, settings, examples, starts)
+        passes = scored(config, per_client, examples, starts)
         counts = Counts(
             present=examples > 0,
             examples=examples,
@@ -64,10 +64,10 @@ def _expected(
             activations=jnp.round(sent).astype(jnp.int32),
             kept=num_kept,
             prunes=num_kept < sizes.params,
-            update=Widths(settings.upload_bits, jnp.zeros_like(everyone)),
+            update=BitAllocation(per_client.upload_bits, jnp.zeros_like(everyone)),
         )
         done = work(model, examples, passes, broadcast(mask, len(everyone)))
-        return links(config, sizes, settings, counts, starts=starts, ends=ends), done
+        return links(config, sizes, per_client, counts, starts=starts, ends=ends), done
 
     return jax.vmap(one)(jnp.asarray(KINDS))
 
@@ -77,8 +77,8 @@ def expected(model: SplitModel, config: FedSLConfig, batch_size: int) -> Record:
 
     Args:
       model: the network, cut.
-      config: the settings, the same for all clients; the ratio is that of every round,
-        and updates take all the bits allowed. What is drawn at random counts as its
+      config: the same for all clients; the ratio is that of every round, and updates
+        take all the bits allowed. What is drawn at random counts as its
         expectation.
       batch_size: B.
 
@@ -102,10 +102,13 @@ def most(model: SplitModel, config: FedSLConfig, examples: np.ndarray) -> Record
       A record of four rounds, in the order of `KINDS`, of all N clients.
     """
     sizes, everyone = sizes_of(config, model), jnp.arange(len(examples))
-    settings, real = settings_of(config, everyone), jnp.asarray(examples, jnp.int32)
-    bits = settings.upload_bits
+    per_client, real = (
+        client_configs(config, everyone),
+        jnp.asarray(examples, jnp.int32),
+    )
+    bits = per_client.upload_bits
     if config.interval == 1:
-        bits = jnp.maximum(bits, settings.grad_bits)
+        bits = jnp.maximum(bits, per_client.grad_bits)
     passes = config.importance == "taylor" and config.charge_scoring
 
     def one(kind):
@@ -117,10 +120,10 @@ def most(model: SplitModel, config: FedSLConfig, examples: np.ndarray) -> Record
             activations=real * sizes.cut,
             kept=jnp.full_like(real, sizes.params),
             prunes=real > 0,
-            update=Widths(bits, jnp.zeros_like(real)),
+            update=BitAllocation(bits, jnp.zeros_like(real)),
         )
         done = work(model, real, counts.scored)
-        return links(config, sizes, settings, counts, starts=starts, ends=ends), done
+        return links(config, sizes, per_client, counts, starts=starts, ends=ends), done
 
     counted, done = jax.device_get(jax.vmap(one)(jnp.asarray(KINDS)))
     return recorded(np.broadcast_to(everyone, (4, len(examples))), counted, done)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fedjax_sl.analysis.phases import InTurn
+from fedjax_sl.analysis.phases import Sequential
 from fedjax_sl.checks import check_types
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.fedsl.config import FedSLConfig, usual_rates
@@ -82,18 +82,18 @@ class FedSLRun(RunConfig):
         method = self.method
         dropped = np.any(method.prune_ratio) or np.any(method.dropout_rate)
         whole = not (method.coded or dropped)
-        if not method.in_turn:
+        if not method.sequential:
             return "SplitFed v1" if whole else "FedSL"
         relay = method.client_update == "relay"
         name = "split learning (relay)" if relay else "SplitFed v2"
         return name if whole else f"compressed {name}"
 
     @property
-    def in_turn(self) -> InTurn:
+    def sequential(self) -> Sequential:
         """What clients do one after another rather than at the same time."""
         if self.method.client_update == "relay":
             return "visits"
-        return "exchanges" if self.method.in_turn else "nothing"
+        return "exchanges" if self.method.sequential else "nothing"
 
     @property
     def period(self) -> int:

@@ -13,10 +13,17 @@ from fedjax_sl.algorithm import Examples
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.federation.clients import client_keys
-from fedjax_sl.federation.faults import arrived, sound
-from fedjax_sl.fedsl.config import Settings
-from fedjax_sl.fedsl.state import ORDER, FedSLState, Places, Setup, choose, start_of
-from fedjax_sl.fedsl.step import Crossed, step
+from fedjax_sl.federation.faults import arrived, valid
+from fedjax_sl.fedsl.config import ClientConfigs
+from fedjax_sl.fedsl.state import (
+    ORDER,
+    Context,
+    FedSLState,
+    MinibatchIndices,
+    choose,
+    start_of,
+)
+from fedjax_sl.fedsl.step import StepReport, step
 
 
 def _visiting_order(state: FedSLState, key: jax.Array) -> jax.Array:
@@ -36,25 +43,25 @@ def _put(tree: Any, k: jax.Array, one: Any) -> Any:
 
 
 def _handed_on(
-    setup: Setup, before: FedSLState, stepped: FedSLState, fault: jax.Array | None
+    context: Context, before: FedSLState, stepped: FedSLState, fault: jax.Array | None
 ) -> tuple[FedSLState, jax.Array]:
-    """The state of a client's visit with the model as it arrives; [] if it is sound."""
-    start = start_of(setup.config, before.client["params"], before.mask)
+    """The state of a client's visit with the model as it arrives; [] if it is valid."""
+    start = start_of(context.config, before.client["params"], before.mask)
     start = {**before.client, "params": start}
     client = arrived(None if fault is None else fault[0], start, stepped.client)
     update = jax.tree.map(jnp.subtract, client["params"], start["params"])
-    good = sound(update, setup.config.max_update_norm) & sound(client)
+    good = valid(update, context.config.max_update_norm) & valid(client)
     return stepped._replace(client=client), good
 
 
 def sequential_step(
-    setup: Setup,
+    context: Context,
     state: FedSLState,
     examples: Examples,
-    places: Places,
-    settings: Settings,
+    minibatch: MinibatchIndices,
+    per_client: ClientConfigs,
     key: jax.Array,
-) -> tuple[FedSLState, Crossed]:
+) -> tuple[FedSLState, StepReport]:
     """Each client in turn steps with the server; arguments and result as in `step`.
 
     A client sees the server as the one before left it and, in a relay, the client model
@@ -62,8 +69,8 @@ def sequential_step(
     cannot be used: the next has the model that it had. A relay whose weights are not
     restored hands on zeros for what its last client pruned.
     """
-    relay = setup.config.client_update == "relay"
-    alone = setup._replace(over_clients=clients.scan)
+    relay = context.config.client_update == "relay"
+    alone = context._replace(over_clients=clients.scan)
 
     def visit(state, k):
         one = state._replace(
@@ -73,13 +80,13 @@ def sequential_step(
             client_id=_slot(state.client_id, k),
             weights=jnp.ones((1,)),
         )
-        mine = _slot(places, k), _slot(settings, k)
-        stepped, crossed = step(alone, one, examples, *mine, key)
+        mine = _slot(minibatch, k), _slot(per_client, k)
+        stepped, report = step(alone, one, examples, *mine, key)
         if relay:
             present = (mine[0].weight > 0).any()
-            arriving, good = _handed_on(setup, one, stepped, mine[1].fault)
-            good &= crossed.finite[0]
-            crossed = crossed._replace(finite=(good | ~present)[None])
+            arriving, good = _handed_on(context, one, stepped, mine[1].fault)
+            good &= report.finite[0]
+            report = report._replace(finite=(good | ~present)[None])
             stepped = choose(present & good, arriving, one)
             handed = jax.tree.map(lambda x: x[0], stepped.client)
             client = broadcast(handed, state.weights.shape[0])
@@ -91,9 +98,9 @@ def sequential_step(
             server=stepped.server,
             server_opt=stepped.server_opt,
         )
-        return state, crossed
+        return state, report
 
     order = _visiting_order(state, key)
-    state, crossed = jax.lax.scan(visit, state, order)
+    state, report = jax.lax.scan(visit, state, order)
     back = jnp.argsort(order)
-    return state, jax.tree.map(lambda x: x[:, 0][back], crossed)
+    return state, jax.tree.map(lambda x: x[:, 0][back], report)

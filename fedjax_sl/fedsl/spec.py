@@ -10,7 +10,7 @@ from fedjax_sl.fedsl.method import fedsl
 from fedjax_sl.fedsl.panels import kept, update
 from fedjax_sl.fedsl.round_kinds import at_rounds, expected, most
 from fedjax_sl.fedsl.run_config import FedSLRun
-from fedjax_sl.fedsl.state import delivered
+from fedjax_sl.fedsl.state import global_model
 from fedjax_sl.fedsl.theory import (
     check_covered,
     ignored,
@@ -68,7 +68,7 @@ FEDSL = MethodSpec(
         check_covered=check_covered,
         ignored=ignored,
         model=network,
-        global_params=delivered,
+        global_params=global_model,
         setting=setting_of,
         ratios=ratios,
         with_choice=with_choice,

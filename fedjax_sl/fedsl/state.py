@@ -45,8 +45,8 @@ class FedSLState(NamedTuple):
     weights: jax.Array
 
 
-class Places(NamedTuple):
-    """The mini-batch of each client of a cohort, as places among the examples.
+class MinibatchIndices(NamedTuple):
+    """The mini-batch of each client of a cohort, as minibatch among the examples.
 
     Attributes:
       index: `[K, B]` int32.
@@ -57,8 +57,8 @@ class Places(NamedTuple):
     weight: jax.Array
 
 
-class Setup(NamedTuple):
-    """What stays the same: model, settings, optimisers, how clients are mapped."""
+class Context(NamedTuple):
+    """What stays the same: model, configuration, optimisers, how clients are mapped."""
 
     model: SplitModel
     config: FedSLConfig
@@ -90,6 +90,6 @@ def rates(config: FedSLConfig, round: jax.Array) -> tuple[jax.Array, jax.Array]:
     return client * factor, server * factor
 
 
-def delivered(state: FedSLState) -> SplitParams:
+def global_model(state: FedSLState) -> SplitParams:
     """The dense model [mean_k w_{c,k}; w_s]."""
     return SplitParams(weighted_mean(state.client, state.weights), state.server)

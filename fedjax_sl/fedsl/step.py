@@ -11,15 +11,15 @@ from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.data.cohort import take
 from fedjax_sl.federation.clients import Each, client_keys
 from fedjax_sl.federation.split_grad import SplitGrad, split_grad
-from fedjax_sl.fedsl.bit_allocation import Widths, tensor_bits, widths
-from fedjax_sl.fedsl.config import Settings
+from fedjax_sl.fedsl.bit_allocation import BitAllocation, allocated, tensor_bits
+from fedjax_sl.fedsl.config import ClientConfigs
 from fedjax_sl.fedsl.cut import cut_with_dropout
 from fedjax_sl.fedsl.quantizer import quantized
 from fedjax_sl.fedsl.state import (
     GRADIENT,
+    Context,
     FedSLState,
-    Places,
-    Setup,
+    MinibatchIndices,
     choose,
     rates,
     start_of,
@@ -28,7 +28,7 @@ from fedjax_sl.fedsl.statistics import channels_kept, learnt, statistics_of
 from fedjax_sl.models.split import Variables
 
 
-class Crossed(NamedTuple):
+class StepReport(NamedTuple):
     """What a step reports of each client.
 
     Attributes:
@@ -40,7 +40,7 @@ class Crossed(NamedTuple):
 
     loss: jax.Array
     activations: jax.Array
-    gradient: Widths
+    gradient: BitAllocation
     finite: jax.Array
 
 
@@ -68,18 +68,18 @@ class _Group(NamedTuple):
     mask: Any
     client_id: jax.Array
     weights: jax.Array
-    places: Places
-    settings: Settings
+    minibatch: MinibatchIndices
+    per_client: ClientConfigs
 
 
 def _update_clients(
-    setup: Setup, each: Each, group: _Group, result: SplitGrad, heard, rate, key
-) -> tuple[Variables, Any, Widths]:
+    context: Context, each: Each, group: _Group, result: SplitGrad, heard, rate, key
+) -> tuple[Variables, Any, BitAllocation]:
     """w_k <- w_k - gamma Q_b(m_k * g_k), by the optimiser; pruned entries stay.
 
     Whom the server did not hear has no gradient to go by, and stays as it was.
     """
-    config, optimizer = setup.config, setup.client_optimizer(rate)
+    config, optimizer = context.config, context.client_optimizer(rate)
 
     def one(key, heard, grad, mask, bits, opt, client, statistics):
         start = start_of(config, client["params"], mask)
@@ -91,61 +91,63 @@ def _update_clients(
         kept = channels_kept(config, mask, client)
         new = learnt(kept, statistics, statistics_of(client))
         after = choose(heard, ({**new, "params": params}, new_opt), (client, opt))
-        return *after, widths(bits, mask, grad)
+        return *after, allocated(bits, mask, grad)
 
     return each(one)(
         client_keys(key, group.client_id, GRADIENT),
         heard,
         result.client,
         group.mask,
-        group.settings.grad_bits,
+        group.per_client.grad_bits,
         group.client_opt,
         group.client,
         statistics_of(result.client_stats),
     )
 
 
-def _activations_sent(setup: Setup, mask: jax.Array, weight: jax.Array) -> jax.Array:
+def _activations_sent(
+    context: Context, mask: jax.Array, weight: jax.Array
+) -> jax.Array:
     """`[G]` activations kept, of those examples that are not padding."""
-    shape = (*weight.shape, *setup.model.cut_shape())
+    shape = (*weight.shape, *context.model.cut_shape())
     real = (weight > 0).reshape(*weight.shape, *[1] * (len(shape) - 2))
     sent = jnp.broadcast_to(mask & real, shape)
     return sent.sum(axis=tuple(range(1, sent.ndim)))
 
 
-def _group_step(setup: Setup, each: Each, server, examples, rate, key, real, group):
+def _group_step(context: Context, each: Each, server, examples, rate, key, real, group):
     """The step of a group: what the server has of it, and its clients after."""
-    present = real & (group.places.weight > 0).any(axis=1)
+    present = real & (group.minibatch.weight > 0).any(axis=1)
     pruned = each(apply_mask)(group.client["params"], group.mask)
     result = split_grad(
-        setup.model,
+        context.model,
         {**group.client, "params": pruned},
         server,
-        take(examples, *group.places),
+        take(examples, *group.minibatch),
         jnp.where(present, group.weights, 0.0),
-        cut=cut_with_dropout(setup.config, group.settings, group.client_id, key),
+        cut=cut_with_dropout(context.config, group.per_client, group.client_id, key),
         each=each,
     )
     heard = present & result.finite
     client, opt, gradient = _update_clients(
-        setup, each, group, result, heard, rate, key
+        context, each, group, result, heard, rate, key
     )
-    sent = _activations_sent(setup, result.at_cut, group.places.weight)
-    crossed = Crossed(result.loss, sent, gradient, result.finite)
+    sent = _activations_sent(context, result.at_cut, group.minibatch.weight)
+    report = StepReport(result.loss, sent, gradient, result.finite)
     missing = jnp.where(real & ~heard, group.weights, 0.0).sum()
     received = _Received(
         result.server, statistics_of(result.server_stats), missing, heard.sum()
     )
-    return received, (client, opt, crossed)
+    return received, (client, opt, report)
 
 
-def _update_server(setup: Setup, state: FedSLState, received: _Received, rate):
+def _update_server(context: Context, state: FedSLState, received: _Received, rate):
     """w_s <- w_s - gamma sum_k omega_k g_{s,k}, by the optimiser.
 
     The weights of those that it heard make up for the missing ones. Where it heard
     nobody there is no step, not even one of momentum.
     """
-    optimizer = setup.server_optimizer(rate)
+    optimizer = context.server_optimizer(rate)
     params, opt = state.server["params"], state.server_opt
     present = jnp.where(received.missing < 1.0, 1.0 - received.missing, 1.0)
     grad = jax.tree.map(lambda g: g / present, received.gradient)
@@ -156,13 +158,13 @@ def _update_server(setup: Setup, state: FedSLState, received: _Received, rate):
 
 
 def step(
-    setup: Setup,
+    context: Context,
     state: FedSLState,
     examples: Examples,
-    places: Places,
-    settings: Settings,
+    minibatch: MinibatchIndices,
+    per_client: ClientConfigs,
     key: jax.Array,
-) -> tuple[FedSLState, Crossed]:
+) -> tuple[FedSLState, StepReport]:
     """Every client steps; the server steps once, on all their activations.
 
     Both use gradients at the weights before the step, from one backward pass. A client
@@ -171,31 +173,31 @@ def step(
     nothing else depends on it. So it is for one whose activations are not finite.
 
     Args:
-      setup: model, configuration and mapping.
+      context: model, configuration and mapping.
       state: the state, its masks set.
       examples: of all clients.
-      places: the clients' mini-batches.
-      settings: `[K]` each.
+      minibatch: the clients' mini-batches.
+      per_client: `[K]` each.
       key: of this round.
 
     Returns:
-      The state after the step, and what crossed.
+      The state after the step, and what each client reports.
     """
-    client_rate, server_rate = rates(setup.config, state.round)
+    client_rate, server_rate = rates(context.config, state.round)
     group = _Group(
         state.client,
         state.client_opt,
         state.mask,
         state.client_id,
         state.weights,
-        places,
-        settings,
+        minibatch,
+        per_client,
     )
 
     def one(each, *rest):
-        return _group_step(setup, each, *rest)
+        return _group_step(context, each, *rest)
 
     shared = (state.server, examples, client_rate, key)
-    received, (client, opt, crossed) = setup.over_clients.fold(one, *shared)(group)
-    state = _update_server(setup, state, received, server_rate)
-    return state._replace(client=client, client_opt=opt), crossed
+    received, (client, opt, report) = context.over_clients.fold(one, *shared)(group)
+    state = _update_server(context, state, received, server_rate)
+    return state._replace(client=client, client_opt=opt), report

@@ -11,7 +11,7 @@ from fedjax_sl.analysis.fedsl_bound import Choice, Setting
 from fedjax_sl.compression.pruning import ratio_at
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.errors import InputError
-from fedjax_sl.fedsl.config import Settings, settings_of, usual_rates
+from fedjax_sl.fedsl.config import ClientConfigs, client_configs, usual_rates
 from fedjax_sl.fedsl.period_end import number_bits
 from fedjax_sl.fedsl.quantizer import variance_factor
 from fedjax_sl.fedsl.run_config import FedSLRun
@@ -26,7 +26,7 @@ def _named(config: Any, found: dict[str, bool]) -> list[str]:
 
 
 def _another_method(config: FedSLRun) -> list[str]:
-    """Settings that make it another algorithm than the theorem's."""
+    """ClientConfigs that make it another algorithm than the theorem's."""
     method = config.method
     pruned = bool(np.any(np.asarray(method.prune_ratio) > 0))
     client, server = usual_rates(method)
@@ -72,24 +72,24 @@ def ignored(config: FedSLRun) -> list[str]:
     }
     of_run = {
         "failure_probability": config.failure_probability > 0,
-        "drop_late": config.drop_late,
+        "drop_stragglers": config.drop_stragglers,
     }
     return _named(method, of_method) + _named(config, of_run)
 
 
-def _of_everyone(config: FedSLRun) -> Settings:
+def _of_everyone(config: FedSLRun) -> ClientConfigs:
     """What holds for each of the N clients, of whatever class."""
     everyone = jnp.arange(config.data.num_clients)
-    return jax.device_get(settings_of(config.method, everyone))
+    return jax.device_get(client_configs(config.method, everyone))
 
 
 def ratios(config: FedSLRun) -> np.ndarray:
     """rho_t of every round, its mean over all clients, `[T]`."""
-    method, settings = config.method, _of_everyone(config)
+    method, per_client = config.method, _of_everyone(config)
     interval = int(method.interval)
     found = ratio_at(
         np.arange(config.rounds) // interval * interval,
-        np.mean(settings.prune_ratio),
+        np.mean(per_client.prune_ratio),
         start=method.prune_start,
         end=method.prune_end,
         shape=method.prune_shape,
@@ -103,13 +103,13 @@ def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
     With I = 1 an update is quantised once: as the gradient of the one local step, or
     where that takes 32 bits, as what is uploaded.
     """
-    method, settings = config.method, _of_everyone(config)
-    step = settings.grad_bits
+    method, per_client = config.method, _of_everyone(config)
+    step = per_client.grad_bits
     if method.interval == 1:
-        step = np.asarray(number_bits(method, settings))
+        step = np.asarray(number_bits(method, per_client))
     client = jax.eval_shape(model.init, jax.random.key(0)).client["params"]
     sizes = [leaf.size for leaf in jax.tree.leaves(client)]
-    upload = FLOAT_BITS if method.interval == 1 else int(settings.upload_bits.min())
+    upload = FLOAT_BITS if method.interval == 1 else int(per_client.upload_bits.min())
     pruned = float(ratios(config).mean())
     return Setting(
         rounds=config.rounds,

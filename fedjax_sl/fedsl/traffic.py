@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Link, Links
 from fedjax_sl.compression.quantization import FLOAT_BITS
-from fedjax_sl.fedsl.bit_allocation import WIDTH_BITS, Widths
-from fedjax_sl.fedsl.config import FedSLConfig, Settings
+from fedjax_sl.fedsl.bit_allocation import ALLOCATION_BITS, BitAllocation
+from fedjax_sl.fedsl.config import ClientConfigs, FedSLConfig
 from fedjax_sl.fedsl.mask_bits import MaskBits, mask_bits
 from fedjax_sl.fedsl.quantizer import coded_bits, scales
 from fedjax_sl.models.split import SplitModel
@@ -69,7 +69,7 @@ class Counts(NamedTuple):
     activations: jax.Array
     kept: jax.Array
     prunes: jax.Array
-    update: Widths
+    update: BitAllocation
 
 
 def _norms(count: int, bits: jax.Array) -> jax.Array:
@@ -82,7 +82,7 @@ def _update(config: FedSLConfig, sizes: Sizes, counts: Counts, ends: jax.Array) 
     bits = counts.update.least
     side = _norms(sizes.tensors * scales(config), bits)
     if config.quantizer_error is not None:
-        side += jnp.where(bits < FLOAT_BITS, WIDTH_BITS * sizes.tensors, 0)
+        side += jnp.where(bits < FLOAT_BITS, ALLOCATION_BITS * sizes.tensors, 0)
     side += sizes.mask.up * counts.prunes + FLOAT_BITS * sizes.statistics
     sent = ends * counts.present
     return Link(
@@ -96,7 +96,7 @@ def _update(config: FedSLConfig, sizes: Sizes, counts: Counts, ends: jax.Array) 
 def links(
     config: FedSLConfig,
     sizes: Sizes,
-    settings: Settings,
+    per_client: ClientConfigs,
     counts: Counts,
     *,
     starts: jax.Array,
@@ -118,7 +118,7 @@ def links(
     Args:
       config: the configuration.
       sizes: of the model.
-      settings: `[K]` each.
+      per_client: `[K]` each.
       counts: `[K]` each, of this round.
       starts: [] bool, a period starts with this round.
       ends: [] bool, a period ends with it.
@@ -138,7 +138,7 @@ def links(
     bitmap = counts.examples * sizes.cut * (config.dropout_mask == "bitmap")
     at_cut = counts.activations + counts.scored * sizes.cut
     passes = 1 + (counts.scored > 0)
-    down_norms = _norms(scales(config), settings.down_bits)
+    down_norms = _norms(scales(config), per_client.down_bits)
     loaded = present * (starts | relay)
     return Links(
         model_down=Link(
@@ -156,7 +156,7 @@ def links(
         ),
         gradients_down=Link(
             at_cut,
-            coded_bits(config, settings.down_bits),
+            coded_bits(config, per_client.down_bits),
             none,
             down_norms * passes * present,
         ),

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.analysis.latency import spent
+from fedjax_sl.analysis.latency import round_costs
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.errors import InputError
@@ -33,7 +33,7 @@ class Finished(NamedTuple):
     record: Record
 
 
-class Course(NamedTuple):
+class LearningCurve(NamedTuple):
     """A run evaluation by evaluation, each `[V]`, what was spent being sums so far.
 
     Attributes:
@@ -135,15 +135,15 @@ def find(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def course(run: Finished, channel: Channel) -> Course:
+def learning_curve(run: Finished, channel: Channel) -> LearningCurve:
     """What the run had spent at each evaluation, over a channel."""
-    took = spent(channel, run.record, in_turn=run.config.in_turn)
+    took = round_costs(channel, run.record, sequential=run.config.sequential)
     done = np.array([line["round"] for line in run.lines])
 
     def so_far(per_round: np.ndarray) -> np.ndarray:
         return np.cumsum(per_round)[done - 1]
 
-    return Course(
+    return LearningCurve(
         rounds=done,
         epochs=np.array([line.get("epoch", np.nan) for line in run.lines]),
         bits=so_far(run.record.traffic.uplink.sum(axis=1)),

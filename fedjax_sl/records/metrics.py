@@ -9,8 +9,8 @@ import numpy as np
 
 from fedjax_sl.algorithm import RoundMetrics
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.analysis.latency import spent
-from fedjax_sl.analysis.phases import InTurn
+from fedjax_sl.analysis.latency import round_costs
+from fedjax_sl.analysis.phases import Sequential
 from fedjax_sl.data.sources import Dataset
 from fedjax_sl.traffic import Record, Traffic, record_of
 
@@ -46,7 +46,7 @@ class Totals:
         steps: int,
         epochs: float,
         channel: Channel,
-        in_turn: InTurn,
+        sequential: Sequential,
         so_far: dict[str, Any] | None = None,
         pending: Sequence[dict[str, Any]] = (),
     ):
@@ -57,14 +57,14 @@ class Totals:
           steps: in a round.
           epochs: passes over the training examples in a round, on average.
           channel: that time and energy are of.
-          in_turn: what clients do one after another rather than at once.
+          sequential: what clients do one after another rather than at once.
           so_far: what `so_far()` returned.
           pending: lines of the rounds since the last evaluation.
         """
         self.pending = list(pending)
         self.steps, self.epochs = steps, epochs
         self.channel = channel
-        self.in_turn: InTurn = in_turn
+        self.sequential: Sequential = sequential
         counts = np.bincount(test.label, minlength=test.num_classes)
         self.majority_rate = float(counts.max() / counts.sum())
         self.sums = dict(NOTHING if not so_far else so_far)
@@ -96,7 +96,9 @@ class Totals:
         rounds, self.pending = self.pending, []
         record = read_record(rounds)
         first = done - len(record.client_id)
-        took = spent(self.channel, record, first_round=first, in_turn=self.in_turn)
+        took = round_costs(
+            self.channel, record, first_round=first, sequential=self.sequential
+        )
         new = {
             "uplink_bits": int(record.traffic.uplink.sum()),
             "downlink_bits": int(record.traffic.downlink.sum()),
@@ -145,7 +147,7 @@ def round_lines(first: int, rounds: RoundMetrics) -> list[dict[str, Any]]:
     columns = {
         "client_id": record.client_id,
         "loss": np.asarray(rounds.loss, np.float64),
-        "left_out": np.asarray(rounds.left_out),
+        "left_out": np.asarray(rounds.rejected),
         "kept_ratio": np.asarray(rounds.kept_ratio, np.float64),
         **{f"{link}_bits": v for link, v in record.traffic._asdict().items()},
         **{f"{link}_side_bits": v for link, v in record.side._asdict().items()},

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fedjax_sl import reading
-from fedjax_sl.configs.fields import differing, flattened
+from fedjax_sl.configs.fields import differing, flattened, renamed
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.errors import InputError
@@ -39,7 +39,7 @@ class SweepFolder:
         usual = json.loads(json.dumps(kinds))
         if not isinstance(stored, list) or len(stored) != len(usual):
             return False
-        filled = [was | one for was, one in zip(usual, stored, strict=True)]
+        filled = [was | renamed(one) for was, one in zip(usual, stored, strict=True)]
         return filled == self._description()
 
     def check(self) -> None:

@@ -15,8 +15,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: E402
 from matplotlib.transforms import ScaledTranslation  # noqa: E402
 
 from fedjax_sl.analysis.channel import Channel  # noqa: E402
-from fedjax_sl.analysis.latency import spent  # noqa: E402
-from fedjax_sl.analysis.pareto import front  # noqa: E402
+from fedjax_sl.analysis.latency import round_costs  # noqa: E402
+from fedjax_sl.analysis.pareto import pareto_front  # noqa: E402
 from fedjax_sl.reports.groups import Group, progress_axis  # noqa: E402
 from fedjax_sl.reports.labels import words  # noqa: E402
 from fedjax_sl.theory.bound_curve import BoundCurve  # noqa: E402
@@ -116,10 +116,10 @@ def accuracy(groups: Sequence[Group], *, columns: int = 2) -> Figure:
             zip(groups, names_of(groups), strict=True)
         ):
             colour = f"C{number % 10}"
-            both = min(len(one.accuracy) for one in group.courses)
-            costs = [getattr(one, name)[:both] for one in group.courses]
+            both = min(len(one.accuracy) for one in group.curves)
+            costs = [getattr(one, name)[:both] for one in group.curves]
             x = factor * np.mean(costs, axis=0)
-            y = np.array([one.accuracy[:both] for one in group.courses])
+            y = np.array([one.accuracy[:both] for one in group.curves])
             style = "-" if number < 10 else "--"
             # A single evaluation is a point, not a line.
             marker = "o" if both == 1 else ""
@@ -167,7 +167,9 @@ def where_time_goes(
     figure, axes = _figure(columns, 2 // columns, height=2.9 + 0.28 * len(groups))
     seconds, traffic = axes.flat
     took = [
-        spent(channel, group.runs[0].record, in_turn=group.runs[0].config.in_turn)
+        round_costs(
+            channel, group.runs[0].record, sequential=group.runs[0].config.sequential
+        )
         for group in groups
     ]
     parts = {
@@ -194,7 +196,7 @@ def pareto(groups: Sequence[Group], *, columns: int = 2) -> Figure:
     gain = np.array([np.mean(group.final) for group in groups])
     for place, name in zip(axes.flat, ("seconds", "joules"), strict=True):
         cost = np.array(
-            [np.mean([getattr(c, name)[-1] for c in g.courses]) for g in groups]
+            [np.mean([getattr(c, name)[-1] for c in g.curves]) for g in groups]
         )
         for number, called in enumerate(names_of(groups)):
             marker = "o" if number < 10 else "s"
@@ -205,7 +207,7 @@ def pareto(groups: Sequence[Group], *, columns: int = 2) -> Figure:
                 color=f"C{number % 10}",
                 label=called,
             )
-        best = front(cost, gain)
+        best = pareto_front(cost, gain)
         place.step(cost[best], gain[best], "k:", where="post", lw=1, label="best")
         place.set(xlabel=AXES[name][0], ylabel="final test accuracy")
         place.grid(alpha=0.3)

@@ -9,7 +9,7 @@ from scipy import special
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.configs.fields import flattened
-from fedjax_sl.records.finished_run import Course, Finished, course
+from fedjax_sl.records.finished_run import Finished, LearningCurve, learning_curve
 from fedjax_sl.reports.labels import folder_names, labels
 
 
@@ -26,13 +26,13 @@ class Group(NamedTuple):
       name: the folder of the first one, and how many there are besides.
       label: value of each setting that differs between groups.
       runs: them.
-      courses: of each.
+      curves: of each.
     """
 
     name: str
     label: dict[str, str]
     runs: list[Finished]
-    courses: list[Course]
+    curves: list[LearningCurve]
 
     @property
     def title(self) -> str:
@@ -42,8 +42,8 @@ class Group(NamedTuple):
     @property
     def final(self) -> list[float]:
         """Accuracy of each run where the one that has come least far has its last."""
-        least = min(len(one.accuracy) for one in self.courses)
-        return [float(one.accuracy[least - 1]) for one in self.courses]
+        least = min(len(one.accuracy) for one in self.curves)
+        return [float(one.accuracy[least - 1]) for one in self.curves]
 
 
 def _same(run: Finished) -> str:
@@ -57,7 +57,7 @@ def _same(run: Finished) -> str:
         {
             name: value
             for name, value in every.items()
-            if run.config.drop_late or not name.startswith("channel.")
+            if run.config.drop_stragglers or not name.startswith("channel.")
         }
     )
 
@@ -79,7 +79,7 @@ def grouped(runs: Sequence[Finished], channel: Channel) -> list[Group]:
             names[places[0]] + (f" +{len(places) - 1}" if len(places) > 1 else ""),
             label,
             [runs[n] for n in places],
-            [course(runs[n], channel) for n in places],
+            [learning_curve(runs[n], channel) for n in places],
         )
         for label, places in zip(told, groups.values(), strict=True)
     ]
@@ -98,7 +98,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 def at_target(group: Group, target: float) -> dict[str, list[float]]:
     """What each run that reaches the accuracy had spent when it first did."""
     spent: dict[str, list[float]] = {name: [] for name in COSTS}
-    for one in group.courses:
+    for one in group.curves:
         reached = np.flatnonzero(one.accuracy >= target)
         for name, values in spent.items():
             if len(reached):
@@ -119,10 +119,10 @@ def usual_target(groups: Sequence[Group]) -> Target:
     Chance is the share of the most frequent class among the test examples.
     """
     runs = [run for group in groups for run in group.runs]
-    courses = [one for group in groups for one in group.courses]
+    curves = [one for group in groups for one in group.curves]
     chance = max(float(run.lines[-1].get("majority_rate", 0.0)) for run in runs)
     above = chance + LEARNED * (1 - chance)
-    highest = [float(one.accuracy.max()) for one in courses]
+    highest = [float(one.accuracy.max()) for one in curves]
     learned = [accuracy for accuracy in highest if accuracy >= above]
     if not learned:
         return Target(above, f"No run is above chance, {chance:.4g}.")
@@ -144,5 +144,5 @@ def progress_axis(groups: Sequence[Group]) -> Literal["rounds", "epochs"] | None
     }
     if len(rounds) == 1:
         return "rounds"
-    told = all(np.isfinite(c.epochs).all() for g in groups for c in g.courses)
+    told = all(np.isfinite(c.epochs).all() for g in groups for c in g.curves)
     return "epochs" if told else None

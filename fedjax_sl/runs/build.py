@@ -11,7 +11,11 @@ from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset, load
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.clients import ClientMap
-from fedjax_sl.federation.faults import corrupting, failing, patient
+from fedjax_sl.federation.faults import (
+    client_dropout,
+    message_corruption,
+    skip_empty_rounds,
+)
 from fedjax_sl.federation.memory import mapping_named
 from fedjax_sl.method_spec import Built
 from fedjax_sl.methods import spec_of
@@ -101,13 +105,13 @@ def build(
 def _with_faults(config: RunConfig, algorithm: Algorithm) -> Algorithm:
     """The method with the faults that are asked for."""
     if config.corruption_probability > 0:
-        algorithm = corrupting(
+        algorithm = message_corruption(
             algorithm, config.corruption_probability, config.corruption
         )
     if config.failure_probability > 0:
-        algorithm = failing(algorithm, config.failure_probability)
-    if config.failure_probability > 0 or config.drop_late:
-        algorithm = patient(algorithm)
+        algorithm = client_dropout(algorithm, config.failure_probability)
+    if config.failure_probability > 0 or config.drop_stragglers:
+        algorithm = skip_empty_rounds(algorithm)
     return algorithm
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fedjax_sl.algorithm import RoundMetrics, State
 from fedjax_sl.federation import clients
-from fedjax_sl.federation.faults import punctual
+from fedjax_sl.federation.faults import without_stragglers
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import Job
 from fedjax_sl.simulation import evaluate_views, run_some_rounds, start
@@ -60,7 +60,7 @@ def programs_of(job: Job) -> Programs:
 
     def some_rounds(state, train, partition, in_time, first, count):
         return run_some_rounds(
-            punctual(algorithm, in_time),
+            without_stragglers(algorithm, in_time),
             state,
             train,
             partition,

@@ -60,9 +60,9 @@ def _train(
     """Trains to the end, or until asked to stop."""
     rounds, due = job.config.rounds, clock(keeping.checkpoint_seconds)
     shown = reporting(console, rounds, job.train.num_classes)
-    with stop_requests(console.print) as asked, shown as report:
+    with stop_requests(console.print) as stop_signal, shown as report:
         for stretch in stretches(job, programs, start, keeping.stops):
-            signal, done = distributed.largest(asked()), stretch.reached.round
+            signal, done = distributed.largest(stop_signal()), stretch.reached.round
             if record is not None:
                 record.add(stretch, keep=bool(signal) or done == rounds or due())
             if stretch.line is not None:

@@ -36,7 +36,7 @@ def totals_of(job: Job, begin: Checkpoint) -> Totals:
         steps=job.method.steps,
         epochs=job.config.epochs_per_round(len(job.train.label)),
         channel=job.config.channel,
-        in_turn=job.config.in_turn,
+        sequential=job.config.sequential,
         so_far=begin.totals,
         pending=begin.pending,
     )

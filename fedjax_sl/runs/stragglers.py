@@ -40,7 +40,7 @@ def in_time(
     Raises:
       ValueError: if nobody will ever be done.
     """
-    if not config.drop_late:
+    if not config.drop_stragglers:
         return None
     most, period, cohort = (
         spec_of(config).traffic_bound,
@@ -49,8 +49,8 @@ def in_time(
     )
     if most is None:
         raise InputError(
-            f"drop_late=True: {config.algorithm} does not bound what clients send, so "
-            "that nobody can be left out before a round."
+            f"drop_stragglers=True: {config.algorithm} does not bound what clients "
+            "send, so that nobody can be left out before a round."
         )
     deadline = config.channel.deadline_s or math.inf
     # A run that is made longer later has the same last period.
@@ -60,7 +60,9 @@ def in_time(
     for first in range(0, total, step):
         rounds = np.arange(first, min(first + step, total))
         record = most(config, train, partition, rounds)
-        found = needs(config.channel, record, cohort, first, in_turn=config.in_turn)
+        found = needs(
+            config.channel, record, cohort, first, sequential=config.sequential
+        )
         alone = found.own + cohort * found.turn
         done = done_by(deadline, found, cohort)
         in_period = (-1, period, done.shape[1])
@@ -70,6 +72,6 @@ def in_time(
     if least > deadline:
         raise InputError(
             f"deadline_s={deadline}: expected at least {least:.4g}, "
-            "or no client would ever take part (drop_late)."
+            "or no client would ever take part (drop_stragglers)."
         )
     return np.concatenate(parts)

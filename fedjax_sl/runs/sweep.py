@@ -13,7 +13,7 @@ from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 from fedjax_sl.federation import clients
-from fedjax_sl.federation.faults import punctual
+from fedjax_sl.federation.faults import without_stragglers
 from fedjax_sl.runs.build import Job, build, on_data, prepare
 from fedjax_sl.runs.loop import MOST_ROUNDS, Programs
 from fedjax_sl.simulation import evaluate_views, run_some_rounds, start
@@ -134,7 +134,7 @@ def _method(config: RunConfig, train: Dataset, point: Point) -> Algorithm:
     """The method of a point, its clients in time."""
     own = dataclasses.replace(config, method=point.method)
     built = build(own, train, point.partition, one_device=True)
-    return punctual(built.algorithm, point.in_time)
+    return without_stragglers(built.algorithm, point.in_time)
 
 
 def _begin(config: RunConfig, train: Dataset, point: Point) -> State:

@@ -37,7 +37,7 @@ def _train(
     jobs: Sequence[Job],
     paths: Sequence[Path],
     due: Callable[[], bool],
-    asked: Callable[[], int],
+    stop_signal: Callable[[], int],
 ) -> None:
     """Trains some runs at once to their end, from where their records end.
 
@@ -50,7 +50,7 @@ def _train(
     with ExitStack() as stack:
         records = [stack.enter_context(closing(Record(path))) for path in paths]
         for some in side_by_side(programs, jobs, starts):
-            signal, last = asked(), some.done == jobs[0].config.rounds
+            signal, last = stop_signal(), some.done == jobs[0].config.rounds
             keep = not last and (due() or bool(signal))
             state = jax.device_get(some.state) if keep else None
             for number, stretch in enumerate(some.of_each):
@@ -66,7 +66,7 @@ def train_all(
     folder: SweepFolder,
     at_a_time: int,
     checkpoint_seconds: float,
-    asked: Callable[[], int],
+    stop_signal: Callable[[], int],
 ) -> Iterator[int]:
     """Trains every run of a sweep that the folder lacks.
 
@@ -75,7 +75,7 @@ def train_all(
       folder: of the sweep, which this process has.
       at_a_time: runs in a call of a program, at most.
       checkpoint_seconds: least time between two checkpoints of runs.
-      asked: the number of the signal that asked to stop, or 0.
+      stop_signal: the number of the signal that asked to stop, or 0.
 
     Yields:
       The number of each run that has come to its end, when it is in its place.
@@ -94,11 +94,11 @@ def train_all(
         begun = [n for n in here.jobs if folder.has_begun(n)]
         fresh = [n for n in here.jobs if n not in begun]
         for numbers in (*here.blocks(begun), *here.blocks(fresh)):
-            if signal := asked():
+            if signal := stop_signal():
                 raise Stopped(signal)
             jobs = [here.jobs[number] for number in numbers]
             paths = [folder.begin(n, here.jobs[n].config) for n in numbers]
-            _train(here.programs(jobs), jobs, paths, due, asked)
+            _train(here.programs(jobs), jobs, paths, due, stop_signal)
             for number in numbers:
                 folder.finish(number)
                 yield number

@@ -13,14 +13,14 @@ from fedjax_sl.analysis.fedsl_bound import (
     bound,
     rounds_needed,
 )
-from fedjax_sl.analysis.pareto import front
+from fedjax_sl.analysis.pareto import pareto_front
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.methods import theory_of
 from fedjax_sl.models.split import recut
 from fedjax_sl.runs.build import Job
 from fedjax_sl.theory.bound_constants import estimate, under_dropout
 from fedjax_sl.theory.round_cost import Cost, cost
-from fedjax_sl.theory.trajectory import Visits, batches, visited
+from fedjax_sl.theory.trajectory import Trajectory, batches, models_along
 from fedjax_sl.traffic import Record
 
 
@@ -50,12 +50,12 @@ class Candidate(NamedTuple):
 
 
 def candidates(
-    job: Job, choices: Sequence[Choice], visits: Visits
+    job: Job, choices: Sequence[Choice], trajectory: Trajectory
 ) -> Iterator[Candidate]:
     """Every choice with its constants and counts, from one short run of the job."""
     config, theory = job.config, theory_of(job.config)
-    points = list(visited(job, visits.rounds))
-    cohort = batches(job, visits.batches)
+    points = list(models_along(job, trajectory.rounds))
+    cohort = batches(job, trajectory.batches)
     dense = estimate(theory.model(config, job.train), points, cohort).constants
     for _, of_cut in itertools.groupby(choices, key=lambda choice: choice.cut):
         of_cut = list(of_cut)
@@ -101,8 +101,8 @@ def best(plans: Sequence[Plan], by: str) -> list[Plan]:
     return sorted(able, key=lambda one: getattr(one.cost, by))
 
 
-def front_of(plans: Sequence[Plan]) -> list[Plan]:
+def on_pareto_front(plans: Sequence[Plan]) -> list[Plan]:
     """Of those that reach the target, the ones that no other beats in both costs."""
     able = best(plans, "seconds")
     seconds, joules = np.array([one.cost for one in able]).T
-    return [able[place] for place in front(seconds, -joules)]
+    return [able[place] for place in pareto_front(seconds, -joules)]

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.analysis.latency import spent
+from fedjax_sl.analysis.latency import round_costs
 from fedjax_sl.traffic import Record
 
 
@@ -48,6 +48,6 @@ def cost(
     record: Record = jax.tree.map(lambda x: x[kind], kinds)
     first = number // interval * kinds.client_id.shape[1]
     ids = (first[:, None] + kinds.client_id[:1]) % num_clients
-    took = spent(channel, record._replace(client_id=ids))
+    took = round_costs(channel, record._replace(client_id=ids))
     factor = rounds / seen
     return Cost(float(took.seconds.sum()) * factor, float(took.joules.sum()) * factor)

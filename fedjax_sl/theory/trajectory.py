@@ -1,4 +1,4 @@
-"""The models that a run of FedSL visits, and batches to look at them with."""
+"""The models that a run of FedSL trajectory, and batches to look at them with."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from fedjax_sl.simulation import DRAW
 
 
 @dataclass(frozen=True, kw_only=True)
-class Visits:
+class Trajectory:
     """A short run, and where in it gradients are taken."""
 
     points: int = 4
@@ -45,7 +45,7 @@ class Visits:
         return [self.spacing * number for number in range(self.points)]
 
 
-def visited(job: Job, rounds: Iterable[int]) -> Iterator[SplitParams]:
+def models_along(job: Job, rounds: Iterable[int]) -> Iterator[SplitParams]:
     """The delivered model of a run after so many rounds, rising from 0, on the host.
 
     They are the models of the run itself, from its own programs.

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedjax_sl.analysis.channel import Channel, gains, path_gain, rate, watts
-from fedjax_sl.analysis.latency import spent
+from fedjax_sl.analysis.latency import round_costs
 from fedjax_sl.analysis.phases import needs
 from fedjax_sl.traffic import Record, Traffic, without_side
 from tests.draws import examples
@@ -58,7 +58,7 @@ def test_the_worked_example():
     assert speed == pytest.approx(15.446998e6, rel=1e-7)
     activations, labels = 64 * 4096 * 32, 64 * 4
     assert activations + labels == 8_388_864
-    took = spent(STILL, record(activations=activations, labels=labels, macs=1e-9))
+    took = round_costs(STILL, record(activations=activations, labels=labels, macs=1e-9))
     np.testing.assert_allclose(took.up, 0.543074, rtol=1e-6)
     np.testing.assert_allclose(took.seconds, took.up, rtol=1e-6)
 
@@ -67,7 +67,7 @@ def test_computing_takes_what_clock_and_cycles_say():
     channel = dataclasses.replace(
         STILL, clock_hz=(1e9, 2e9), macs_per_cycle=10.0, server_macs_per_second=1e12
     )
-    took = spent(channel, record(macs=1e10))
+    took = round_costs(channel, record(macs=1e10))
     np.testing.assert_allclose(took.up, 1.0)  # the slower class
     np.testing.assert_allclose(took.down, 2.0)
     np.testing.assert_allclose(took.server, 3 * 10 * 2e10 / 1e12)
@@ -77,7 +77,7 @@ def test_computing_takes_what_clock_and_cycles_say():
 
 
 def test_sending_takes_power_and_time():
-    took = spent(STILL, record(updates=15_446_998, macs=1e-9))
+    took = round_costs(STILL, record(updates=15_446_998, macs=1e-9))
     np.testing.assert_allclose(took.updates, 1.0, rtol=1e-6)
     np.testing.assert_allclose(took.joules, watts(23), rtol=1e-6)
 
@@ -103,12 +103,12 @@ def test_whoever_sends_alone_has_all_of_the_band():
     np.testing.assert_allclose([10 / UP, 10 / THIRD_UP], [8.25e-8, 2.188e-7], rtol=1e-3)
     busy = record(clients=3, rounds=1, macs=1e10, **SENT)
 
-    at_once = spent(STILL, busy)
+    at_once = round_costs(STILL, busy)
     np.testing.assert_allclose(at_once.up, 0.01 + 1e7 / THIRD_UP, rtol=1e-6)
     np.testing.assert_allclose(at_once.down, 0.02 + 2e6 / THIRD_DOWN, rtol=1e-6)
 
     # A relay: three visits, each with compute, exchange and the model handed on.
-    relay = spent(STILL, busy, in_turn="visits")
+    relay = round_costs(STILL, busy, sequential="visits")
     np.testing.assert_allclose(relay.up, FORWARD.sum() + 3e7 / UP, rtol=1e-6)
     np.testing.assert_allclose(relay.down, 2 * FORWARD.sum() + 6e6 / DOWN, rtol=1e-6)
     np.testing.assert_allclose(relay.updates, 9e6 / UP, rtol=1e-6)
@@ -117,7 +117,7 @@ def test_whoever_sends_alone_has_all_of_the_band():
     np.testing.assert_allclose(relay.seconds, each.sum() + SERVER, rtol=1e-6)
 
     # SplitFed version 2: clients compute, load and upload at the same time.
-    turns = spent(STILL, busy, in_turn="exchanges")
+    turns = round_costs(STILL, busy, sequential="exchanges")
     np.testing.assert_allclose(turns.up, 0.01 + 3e7 / UP, rtol=1e-6)
     np.testing.assert_allclose(turns.down, 0.02 + 6e6 / DOWN, rtol=1e-6)
     np.testing.assert_allclose(turns.updates, 3e6 / THIRD_UP, rtol=1e-6)
@@ -137,7 +137,10 @@ def test_whoever_sends_alone_has_all_of_the_band():
 @pytest.mark.parametrize("in_turn", ["exchanges", "visits"])
 def test_one_client_is_always_alone(in_turn):
     only = record(clients=1, macs=1e9, **SENT)
-    before, after = spent(STILL, only), spent(STILL, only, in_turn=in_turn)
+    before, after = (
+        round_costs(STILL, only),
+        round_costs(STILL, only, sequential=in_turn),
+    )
     for name, found in after._asdict().items():
         np.testing.assert_allclose(found, getattr(before, name), err_msg=name)
 
@@ -150,20 +153,20 @@ def test_who_is_done_says_so_whatever_is_in_turn(in_turn, share):
     The bound known before holds: own time and the longest turn of every other client.
     """
     far, busy = Channel(share=share), record(clients=5, macs=1e9, **SENT)
-    free = spent(far, busy, in_turn=in_turn)
+    free = round_costs(far, busy, sequential=in_turn)
     kept = dataclasses.replace(far, deadline_s=float(free.seconds.max()) * 1.001)
-    assert not spent(kept, busy, in_turn=in_turn).late.any()
+    assert not round_costs(kept, busy, sequential=in_turn).late.any()
     short = dataclasses.replace(far, deadline_s=float(free.seconds.min()) * 0.999)
-    cut = spent(short, busy, in_turn=in_turn)
+    cut = round_costs(short, busy, sequential=in_turn)
     assert (cut.seconds <= short.deadline_s).all()
     if in_turn == "visits":
         assert cut.late.all()
     if share == "equal":
-        own, turn = needs(far, busy, 5, in_turn=in_turn)
+        own, turn = needs(far, busy, 5, sequential=in_turn)
         enough = (own + 5 * turn.max(axis=1, keepdims=True)).max(axis=1)
         for t, seconds in enumerate(enough):
             limit = dataclasses.replace(far, deadline_s=float(seconds))
-            assert not spent(limit, busy, in_turn=in_turn).late[t].any()
+            assert not round_costs(limit, busy, sequential=in_turn).late[t].any()
 
 
 def test_an_absent_client_takes_no_band_time_or_energy():
@@ -175,19 +178,19 @@ def test_an_absent_client_takes_no_band_time_or_energy():
         client_macs=np.where(absent, 0, some.client_macs),
         server_macs=np.where(absent, 0, some.server_macs),
     )
-    took = spent(STILL, less)
+    took = round_costs(STILL, less)
     assert (took.joules[:, 3:] == 0).all()
     at_once = dataclasses.replace(STILL, deadline_s=1e-9)
-    assert (spent(at_once, less).late == ~absent).all()
-    assert took.up[0] < spent(STILL, some).up[0]
+    assert (round_costs(at_once, less).late == ~absent).all()
+    assert took.up[0] < round_costs(STILL, some).up[0]
 
 
 def test_a_deadline_ends_rounds_and_names_the_late():
     far = Channel(distance_m=(50.0, 500.0))
     busy = record(updates=10**7, macs=1e9)
-    free = spent(far, busy)
+    free = round_costs(far, busy)
     limit = float(np.median(free.seconds)) / 2
-    took = spent(dataclasses.replace(far, deadline_s=limit), busy)
+    took = round_costs(dataclasses.replace(far, deadline_s=limit), busy)
     assert (took.seconds <= limit).all()
     assert 0 < took.late.mean() < 1
     assert (free.seconds > limit)[took.late.any(axis=1)].all()
@@ -210,9 +213,9 @@ def test_side_information_need_not_be_charged():
     for found, expected in zip(free.traffic, record(**BUSY).traffic, strict=True):
         np.testing.assert_array_equal(found, expected)
     assert not any(link.any() for link in free.side)
-    charged = spent(STILL, record(**BUSY, side=10**6))
-    assert (spent(STILL, free).seconds < charged.seconds).all()
-    assert (spent(STILL, free).joules < charged.joules).all()
+    charged = round_costs(STILL, record(**BUSY, side=10**6))
+    assert (round_costs(STILL, free).seconds < charged.seconds).all()
+    assert (round_costs(STILL, free).joules < charged.joules).all()
 
 
 BUSY = {
@@ -234,7 +237,7 @@ BUSY = {
 def test_more_of_what_helps_takes_no_longer(share, seed, band, factor):
     channel = Channel(share=share, channel_seed=seed, bandwidth_hz=band)
     busy = record(**BUSY, macs=1e8)
-    before = spent(channel, busy)
+    before = round_costs(channel, busy)
     better = {
         "bandwidth_hz": band * factor,
         "device_power_dbm": channel.device_power_dbm + factor,
@@ -245,7 +248,7 @@ def test_more_of_what_helps_takes_no_longer(share, seed, band, factor):
     for name, value in better.items():
         if share == "rate" and name in ("bandwidth_hz", "device_power_dbm"):
             continue  # shares move, and one client may lose by it
-        after = spent(dataclasses.replace(channel, **{name: value}), busy)
+        after = round_costs(dataclasses.replace(channel, **{name: value}), busy)
         assert (after.seconds <= before.seconds * (1 + 1e-12)).all(), name
 
 
@@ -255,9 +258,9 @@ def test_more_of_what_helps_takes_no_longer(share, seed, band, factor):
 )
 def test_fewer_bits_take_less_time_and_energy(link, seed, part):
     channel = Channel(channel_seed=seed)
-    before = spent(channel, record(**BUSY, macs=1e8))
+    before = round_costs(channel, record(**BUSY, macs=1e8))
     fewer = BUSY | {link: int(part * BUSY[link] * 0.99)}
-    after = spent(channel, record(**fewer, macs=1e8))
+    after = round_costs(channel, record(**fewer, macs=1e8))
     assert (after.seconds < before.seconds).all()
     assert (after.joules <= before.joules).all()
 

@@ -128,7 +128,8 @@ def test_seeds_alone_are_averaged(tmp_path, capsys, monkeypatch):
     assert re.search(r"^ *one +0\.5 ", said, re.MULTILINE)
     late = [
         changed(
-            FEDSL, run={"seed": s, "drop_late": True, "channel": Channel(deadline_s=d)}
+            FEDSL,
+            run={"seed": s, "drop_stragglers": True, "channel": Channel(deadline_s=d)},
         )
         for s, d in enumerate((1.0, 2.0))
     ]

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from fedjax_sl.analysis.pareto import front
+from fedjax_sl.analysis.pareto import pareto_front
 from fedjax_sl.cli.main import main
 from fedjax_sl.records.finished_run import read
 from fedjax_sl.records.run_folder import held, read_lines
@@ -321,4 +321,4 @@ def test_a_suggestion_is_the_cheapest_that_reaches_the_target(swept, capsys):
 def test_the_front_holds_what_nothing_beats():
     cost = np.array([1.0, 2.0, 3.0, 2.5, 1.0])
     gain = np.array([0.5, 0.7, 0.6, 0.9, 0.4])
-    assert front(cost, gain).tolist() == [0, 1, 3]
+    assert pareto_front(cost, gain).tolist() == [0, 1, 3]

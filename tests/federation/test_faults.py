@@ -11,10 +11,10 @@ import pytest
 from fedjax_sl.algorithm import Examples
 from fedjax_sl.federation.faults import (
     FAULTS,
-    corrupting,
-    failing,
-    patient,
-    sound,
+    client_dropout,
+    message_corruption,
+    skip_empty_rounds,
+    valid,
 )
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
@@ -82,7 +82,7 @@ def test_nonsense_is_as_if_its_client_were_not_there(key, make, value):
     state = init(key)
     bad, metrics = round(state, with_bad_images(cohort, 1, value), key)
     absent, _ = round(state, without(cohort, 1), key)
-    assert metrics.left_out.tolist() == [False, True, False, False]
+    assert metrics.rejected.tolist() == [False, True, False, False]
     assert not np.isfinite(metrics.loss[1])
     assert np.isfinite(np.delete(metrics.loss, 1)).all()
     models, others = models_of(algorithm, bad), models_of(algorithm, absent)
@@ -97,17 +97,17 @@ def test_an_update_too_large_is_left_out(key):
     algorithm = layers(max_update_norm=1e-9)
     state = programs_of(layers)[1](key)
     new, metrics = jax.jit(algorithm.round)(state, tiny_cohort(key), key)
-    assert metrics.left_out.all()
+    assert metrics.rejected.all()
     assert_equal(models_of(algorithm, new), models_of(algorithm, state))
 
 
 def test_what_is_sound():
-    assert sound({"a": jnp.ones(3), "b": jnp.zeros(())})
-    assert not sound({"a": jnp.ones(3), "b": jnp.array(jnp.nan)})
-    assert not sound({"a": jnp.array([1.0, -jnp.inf])})
+    assert valid({"a": jnp.ones(3), "b": jnp.zeros(())})
+    assert not valid({"a": jnp.ones(3), "b": jnp.array(jnp.nan)})
+    assert not valid({"a": jnp.array([1.0, -jnp.inf])})
     tree = {"a": jnp.full(9, 1.0), "b": jnp.full(16, 1.0)}
-    assert sound(tree, 5.01) and not sound(tree, 4.99)
-    assert not sound({"a": jnp.array(jnp.nan)}, 5.0)
+    assert valid(tree, 5.01) and not valid(tree, 4.99)
+    assert not valid({"a": jnp.array(jnp.nan)}, 5.0)
 
 
 @cache
@@ -122,7 +122,7 @@ def draw_of(fault, *how):
 
 
 def drawn(key, probability, period=0, round=0):
-    return draw_of(failing, probability)(key, round=round, period=period)
+    return draw_of(client_dropout, probability)(key, round=round, period=period)
 
 
 def test_who_fails_is_drawn_by_client_and_period(key):
@@ -155,7 +155,7 @@ def test_those_who_fail_cost_nothing_and_change_nothing(key, make):
 
 @pytest.mark.parametrize("make", [split, layers])
 def test_where_nobody_answers_all_stays(key, make):
-    algorithm, cohort = patient(make()), tiny_cohort(key)
+    algorithm, cohort = skip_empty_rounds(make()), tiny_cohort(key)
     round = jax.jit(algorithm.round)
     state, _ = round(programs_of(make)[1](key), cohort, key)
     nobody = cohort._replace(
@@ -192,7 +192,7 @@ def test_what_cannot_be_used_is_as_if_it_were_not_sent(key, make, kind):
     state = init(key)
     bad, metrics = round(state, with_fault(cohort, 2, FAULTS[kind]), key)
     absent, _ = round(state, without(cohort, 2), key)
-    assert metrics.left_out.tolist() == [False, False, True, False]
+    assert metrics.rejected.tolist() == [False, False, True, False]
     name = algorithm.models[0]
     assert_close(models_of(algorithm, bad)[name], models_of(algorithm, absent)[name])
     sent = traffic(jax.tree.map(lambda x: x[None], metrics.links))
@@ -213,7 +213,7 @@ def test_a_flipped_update_moves_the_mean_the_other_way(key):
 
     def moved(cohort):
         new, metrics = round(state, cohort, key)
-        assert not metrics.left_out.any()
+        assert not metrics.rejected.any()
         return jax.tree.map(jnp.subtract, new.variables["params"], before)
 
     plain, flipped = (moved(with_fault(cohort, 2, f)) for f in (1.0, FAULTS["flip"]))
@@ -238,18 +238,20 @@ def test_in_a_relay_the_next_has_the_last_model_that_can_be_used(key):
     for fault in (np.nan, np.inf):
         bad, metrics = round(state, with_fault(cohort, 1, fault), key)
         absent, _ = round(state, without(cohort, 1), key)
-        assert metrics.left_out.tolist() == [False, True, False, False]
+        assert metrics.rejected.tolist() == [False, True, False, False]
         assert_close((bad.client, bad.server), (absent.client, absent.server))
         _, after = round(bad, with_fault(cohort, 0, 1.0), key)
         assert not after.left_out.any() and np.isfinite(after.loss).all()
     broken, metrics = round(state, with_bad_images(cohort, 3, np.nan), key)
-    assert metrics.left_out.tolist() == [False, False, False, True]
+    assert metrics.rejected.tolist() == [False, False, False, True]
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(broken))
 
 
 def test_who_is_corrupted_is_drawn_by_client_and_period(key):
     def faults(probability, kind, period):
-        cohort = draw_of(corrupting, probability, kind)(key, round=0, period=period)
+        cohort = draw_of(message_corruption, probability, kind)(
+            key, round=0, period=period
+        )
         return np.array(cohort.fault)
 
     found = np.array([faults(0.3, "flip", n) for n in range(100)])

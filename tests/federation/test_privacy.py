@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fedjax_sl.federation.combine import clipped
-from fedjax_sl.federation.privacy import noised
+from fedjax_sl.federation.privacy import gaussian_mechanism
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.models import cifar_cnn
@@ -55,14 +55,15 @@ def moved(key, config, **change):
 
 def test_noise_is_that_of_the_clipped_norm(key):
     tree = {"a": jnp.full((100, 50), 3.0), "b": jnp.arange(2000.0)}
-    noisy = noised(key, tree, clip_norm=2.0, noise_multiplier=0.25)
+    noisy = gaussian_mechanism(key, tree, clip_norm=2.0, noise_multiplier=0.25)
     noise = jax.tree.map(jnp.subtract, noisy, clipped(tree, 2.0))
     for leaf in jax.tree.leaves(noise):
         size = leaf.size
         assert abs(leaf.mean()) < 5 * 0.5 / np.sqrt(size)
         assert abs(leaf.std() / 0.5 - 1) < 5 / np.sqrt(2 * size)
     assert_equal(
-        noised(key, tree, clip_norm=2.0, noise_multiplier=0.0), clipped(tree, 2.0)
+        gaussian_mechanism(key, tree, clip_norm=2.0, noise_multiplier=0.0),
+        clipped(tree, 2.0),
     )
 
 

@@ -121,7 +121,7 @@ def test_what_is_not_a_number_is_as_if_its_client_were_absent(key, config, kind)
         broken = cohort._replace(fault=jnp.ones(4).at[2].set(jnp.nan))
     bad, metrics = round(config, state, broken)
     absent, _ = round(config, state, without(cohort, 2))
-    assert metrics.left_out.tolist() == [False, False, True, False]
+    assert metrics.rejected.tolist() == [False, False, True, False]
     for name in ("client", "server", "client_opt", "server_opt", "importance"):
         assert_close(getattr(bad, name), getattr(absent, name), 1e-6)
 
@@ -142,9 +142,9 @@ def test_who_sends_nothing_sends_nothing_wrong(key, config):
     state, round, cohort = start(config, key)
     broken = cohort._replace(fault=jnp.ones(4).at[2].set(jnp.nan))
     _, metrics = round(config, state, broken)
-    assert metrics.left_out.tolist() == [False, False, True, False]
+    assert metrics.rejected.tolist() == [False, False, True, False]
     _, metrics = round(config, state, without(broken, 2))
-    assert not metrics.left_out.any()
+    assert not metrics.rejected.any()
 
 
 def test_an_absent_client_prunes_nothing(key):

@@ -9,7 +9,7 @@ import pytest
 
 from fedjax_sl.compression.quantization import exact_variance
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.bit_allocation import WIDTH_BITS, tensor_bits, widths
+from fedjax_sl.fedsl.bit_allocation import ALLOCATION_BITS, allocated, tensor_bits
 from fedjax_sl.fedsl.quantizer import levels_of, quantized
 from fedjax_sl.traffic import bits as bits_of
 from tests.worlds import assert_equal, played, tiny_model
@@ -84,7 +84,7 @@ def test_a_tree_of_bits_is_each_tensor_with_its_own(key):
 def test_widths_add_up():
     tree = {"a": jnp.ones((3, 4)), "b": jnp.ones(5)}
     mask = {"a": jnp.array([True, False, True, True]), "b": None}
-    least, more = widths({"a": jnp.int32(7), "b": jnp.int32(4)}, mask, tree)
+    least, more = allocated({"a": jnp.int32(7), "b": jnp.int32(4)}, mask, tree)
     assert least * (9 + 5) + more == 9 * 7 + 5 * 4
 
 
@@ -98,7 +98,7 @@ def test_the_limits_are_fixed_bits(key, error, bits, interval):
     assert_equal(state, fixed_state)
     tensors = len(jax.tree.leaves(tiny_model().init(key).client["params"]))
     extra = bits_of(adapted[-1].links.updates_up) - bits_of(fixed[-1].links.updates_up)
-    np.testing.assert_array_equal(extra, WIDTH_BITS * tensors)
+    np.testing.assert_array_equal(extra, ALLOCATION_BITS * tensors)
 
 
 @pytest.mark.parametrize("interval", [1, 2])

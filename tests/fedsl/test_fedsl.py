@@ -11,7 +11,7 @@ from fedjax_sl.compression import apply_mask, kept
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.fedsl.config import usual_rates
 from fedjax_sl.fedsl.run_config import FedSLRun
-from fedjax_sl.fedsl.state import delivered, rates
+from fedjax_sl.fedsl.state import global_model, rates
 from fedjax_sl.traffic import side_information, traffic
 from tests.worlds import (
     SHAPE,
@@ -121,7 +121,7 @@ def test_without_upload_quantisation_an_aggregation_keeps_the_mean(key):
     later = dataclasses.replace(config, interval=100)
     together, apart = play(config, key, 3)[0][-1], play(later, key, 3)[0][-1]
     assert spread(apart) > 0 == spread(together)
-    assert_close(delivered(apart).client, delivered(together).client, 1e-6)
+    assert_close(global_model(apart).client, global_model(together).client, 1e-6)
     assert_equal(apart.server, together.server)
 
 
@@ -177,7 +177,7 @@ def test_a_padded_client_has_no_influence(key):
     poison = batches_of(cohort).image.at[3].set(1e3)
     poisoned = with_batches(padded, batches_of(cohort)._replace(image=poison))
     ends = [play(ON, key, 3, cohort=c)[0][-1] for c in (padded, poisoned)]
-    assert_close(delivered(ends[0]), delivered(ends[1]))
+    assert_close(global_model(ends[0]), global_model(ends[1]))
 
 
 def test_results_depend_on_who_takes_part_not_on_their_order(key):
@@ -186,7 +186,7 @@ def test_results_depend_on_who_takes_part_not_on_their_order(key):
     ends = [
         play(config, key, 3, cohort=tiny_cohort(key, ids=ids))[0][-1] for ids in orders
     ]
-    assert_close(delivered(ends[0]), delivered(ends[1]), 1e-4)
+    assert_close(global_model(ends[0]), global_model(ends[1]), 1e-4)
 
 
 def test_momentum_stays_with_the_client(key):

@@ -84,9 +84,9 @@ def test_a_weight_that_becomes_0_is_no_update(key, relay):
         client_update="relay" if relay else "parallel",
     )
     states, metrics = play(config, key, 2)
-    assert not metrics[-1].left_out.any()
+    assert not metrics[-1].rejected.any()
     longer = dataclasses.replace(config, learning_rate=0.5)
-    assert play(longer, key, 1)[1][0].left_out.any()
+    assert play(longer, key, 1)[1][0].rejected.any()
     assert sum((x == 0).sum() for x in kernels(states[-1])) > 0
 
 
@@ -94,12 +94,12 @@ def test_an_absent_or_rejected_client_leaves_its_zeros_to_itself(key):
     """Its mask is nobody's business in a relay: the model is handed on as it was."""
     config = dataclasses.replace(HARD, client_update="relay", max_update_norm=1e-9)
     states, metrics = play(config, key, 1)
-    assert metrics[0].left_out.all()
+    assert metrics[0].rejected.all()
     assert_equal(states[1].client, states[0].client)
 
 
 def test_without_an_update_that_can_be_used_all_is_as_before(key):
     config = dataclasses.replace(HARD, average_over="keepers", max_update_norm=1e-9)
     states, metrics = play(config, key, 1)
-    assert metrics[0].left_out.all()
+    assert metrics[0].rejected.all()
     assert_equal(states[1].client, states[0].client)

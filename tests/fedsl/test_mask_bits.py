@@ -9,9 +9,9 @@ import pytest
 
 from fedjax_sl.compression.pruning import kept, magnitude_scores
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.bit_allocation import Widths
+from fedjax_sl.fedsl.bit_allocation import BitAllocation
 from fedjax_sl.fedsl.compute import scored
-from fedjax_sl.fedsl.config import settings_of
+from fedjax_sl.fedsl.config import client_configs
 from fedjax_sl.fedsl.mask_bits import mask_bits
 from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
@@ -31,7 +31,7 @@ FILTERS, ENTRIES = 4 + 6, 9 * 2 * 4 + 9 * 4 * 6
 def sent(starts, ends, key, **change):
     """Side bits of models down and updates up: client 1 does not prune, 3 is absent."""
     config, model = dataclasses.replace(CONFIG, **change), tiny_model()
-    settings, params = settings_of(config, IDS), model.init(key).client["params"]
+    settings, params = client_configs(config, IDS), model.init(key).client["params"]
     scores = magnitude_scores(params)
     num_kept = jnp.stack(
         [kept(masks(config, scores, one), params) for one in settings.prune_ratio]
@@ -44,7 +44,7 @@ def sent(starts, ends, key, **change):
         activations=none,
         kept=num_kept,
         prunes=(num_kept < sizes.params) & (PRESENT > 0),
-        update=Widths(settings.upload_bits, none),
+        update=BitAllocation(settings.upload_bits, none),
     )
     flags = {"starts": jnp.bool_(starts), "ends": jnp.bool_(ends)}
     found = links(config, sizes, settings, counts, **flags)
@@ -103,7 +103,7 @@ def test_a_relay_hands_on_whole_models_and_needs_no_mask_with_them(key):
 def test_who_does_not_prune_scores_for_the_others(scope, charged):
     config = dataclasses.replace(CONFIG, mask_scope=scope)
     examples = 5 * jnp.asarray(PRESENT)
-    found = scored(config, settings_of(config, IDS), examples, jnp.bool_(True))
+    found = scored(config, client_configs(config, IDS), examples, jnp.bool_(True))
     np.testing.assert_array_equal(found, [5, charged, 5, 0])
 
 

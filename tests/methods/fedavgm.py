@@ -15,7 +15,7 @@ from fedjax_sl.data.cohort import draw_epochs
 from fedjax_sl.federation.aggregation import client_weights
 from fedjax_sl.federation.clients import ClientMap, scan
 from fedjax_sl.federation.combine import Received, combine
-from fedjax_sl.federation.faults import arrived, sound
+from fedjax_sl.federation.faults import arrived, valid
 from fedjax_sl.federation.local_epochs import local_epochs
 from fedjax_sl.method_spec import Built, MethodSpec, Preset
 from fedjax_sl.models import cifar_cnn
@@ -64,7 +64,7 @@ def fedavgm(model, config: FedAvgMConfig, shape, over: ClientMap = scan) -> Algo
         local = optax.sgd(config.learning_rate)
         trained, loss = local_epochs(model, local, whole, examples, index, weight)
         trained = arrived(fault, whole, trained)
-        good = sound(jax.tree.map(jnp.subtract, trained, whole))
+        good = valid(jax.tree.map(jnp.subtract, trained, whole))
         every = jax.tree.map(lambda _: jnp.bool_(True), whole)
         return Received(trained, every, jnp.where(good, share, 0.0)), (loss, good)
 
@@ -84,7 +84,7 @@ def fedavgm(model, config: FedAvgMConfig, shape, over: ClientMap = scan) -> Algo
             client_id=cohort.client_id,
             loss=loss,
             kept_ratio=jnp.ones_like(loss),
-            left_out=present & ~good,
+            rejected=present & ~good,
             work=Work(client=1.0 * present, server=0.0 * present),
             links=Links.uncut(model_down=link, updates_up=link),
         )

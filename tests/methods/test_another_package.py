@@ -112,7 +112,7 @@ def test_its_folder_is_understood_only_where_it_is_installed(tmp_path, capsys):
 @pytest.mark.usefixtures("fedavgm")
 def test_what_it_does_not_have_is_said(tmp_path, capsys):
     late = ["--channel.deadline-s", "1", "--drop-late", "--folder", tmp_path / "x"]
-    assert "drop_late=True: fedavgm" in refused(["run", *RUN, *late], capsys)
+    assert "drop_stragglers=True: fedavgm" in refused(["run", *RUN, *late], capsys)
     run(tmp_path / "whole", rounds=2)
     said = refused(["bound", "--folder", tmp_path / "whole"], capsys)
     assert "a run of fedavgm: expected a method that has a convergence bound" in said

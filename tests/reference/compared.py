@@ -138,7 +138,7 @@ def compared(state, metrics, ours, cohort, losses, left_out):
     for name, x in flat(state.server.get("batch_stats", {})).items():
         yield f"server statistic {name}", x, ours.server.statistics[name]
     yield from states("server", state.server_opt, ours.server.optimizer)
-    yield "left out", metrics.left_out, left_out
+    yield "left out", metrics.rejected, left_out
     synchronised = ours.t % ours.config.interval == 0
     for k, visitor in enumerate(cohort):
         if visitor.takes_part:

@@ -194,7 +194,7 @@ def compared(state, metrics, ours, cohort, losses, left_out):
         mine = [head[n].ravel() for n in sorted(head)]
         mine = np.concatenate(mine) if mine else np.zeros(0)
         yield f"head of {i}", state.head[i][: mine.size], mine
-    yield "left out", metrics.left_out, left_out
+    yield "left out", metrics.rejected, left_out
     for k, trainee in enumerate(cohort):
         if trainee.examples:
             yield f"loss of {k}", metrics.loss[k], losses[k]

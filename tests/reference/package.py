@@ -9,7 +9,7 @@ import numpy as np
 from fedjax_sl.compression import draw_layers
 from fedjax_sl.compression.layers import leaves_of
 from fedjax_sl.federation.clients import client_keys
-from fedjax_sl.fedlpq.config import settings_of
+from fedjax_sl.fedlpq.config import client_configs
 from fedjax_sl.fedlpq.state import LAYERS
 from fedjax_sl.fedsl.state import ORDER
 
@@ -71,7 +71,7 @@ def optimizer_state(state, at=None):
 
 def flags_drawn(config, key, client_id, layers):
     """`[K, U]`, which layers each client of a FedLP-Q cohort sends if it has them."""
-    kept = settings_of(config, client_id).keep_probability
+    kept = client_configs(config, client_id).keep_probability
     keys = client_keys(key, client_id, LAYERS)
     draw = jax.vmap(lambda key, p: draw_layers(key, layers, p))
     return np.asarray(draw(keys, kept))

@@ -15,7 +15,7 @@ from fedjax_sl.compression.coding import CODES, NORM_BITS, elias_lengths
 from fedjax_sl.fedlpq import panels
 from fedjax_sl.fedlpq.panels import Sent, code_lengths
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.config import settings_of
+from fedjax_sl.fedsl.config import client_configs
 from fedjax_sl.fedsl.panels import kept, update, update_bits
 from fedjax_sl.fedsl.period_end import number_bits
 from fedjax_sl.fedsl.run_config import FedSLRun
@@ -170,4 +170,6 @@ def test_the_gradient_s_bits_are_those_of_a_message_that_is_one():
             noise_multiplier=noise,
             clip_norm=clip,
         )
-        assert (number_bits(config, settings_of(config, jnp.arange(4))) == bits).all()
+        assert (
+            number_bits(config, client_configs(config, jnp.arange(4))) == bits
+        ).all()

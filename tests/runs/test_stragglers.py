@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.analysis.latency import spent
+from fedjax_sl.analysis.latency import round_costs
 from fedjax_sl.analysis.phases import Needs, done_by, needs
 from fedjax_sl.cli.main import main
 from fedjax_sl.configs.run_config import DataConfig
@@ -42,7 +42,7 @@ def run(folder, method, *options):
 
 def late_by(finished, deadline):
     channel = dataclasses.replace(finished.config.channel, deadline_s=deadline)
-    return spent(channel, finished.record).late
+    return round_costs(channel, finished.record).late
 
 
 @pytest.mark.parametrize("method", [SPLIT, LAYERS], ids=["fedsl", "fedlpq"])
@@ -52,13 +52,13 @@ def test_who_would_be_late_is_not_there(tmp_path, method):
     deadline = next(t for t in candidates if late_by(all_of_them, t).sum() > 2)
     late = late_by(all_of_them, deadline)
     assert not late.all()
-    strict = ("--channel.deadline-s", str(deadline), "--drop-late")
+    strict = ("--channel.deadline-s", str(deadline), "--drop-stragglers")
     some = run(tmp_path / "some", method, *strict)
     record = some.record
     assert (record.client_id == all_of_them.record.client_id).all()
     here = record.client_macs > 0
     assert here.any() and not here.all()
-    assert not spent(some.config.channel, record).late.any()
+    assert not round_costs(some.config.channel, record).late.any()
     assert not here[late].any()  # the bound is one
     assert not record.traffic.uplink[~here].any()
     assert not record.traffic.downlink[~here].any()
@@ -76,7 +76,9 @@ def settings(kind, **change):
 
 def table(kind, rounds, deadline, monkeypatch=None):
     channel = Channel(deadline_s=deadline)
-    config = settings(kind, rounds=rounds, channel=channel, drop_late=True).resolved()
+    config = settings(
+        kind, rounds=rounds, channel=channel, drop_stragglers=True
+    ).resolved()
     data = tiny_dataset()
     image = np.zeros((len(data.label), 32, 32, 3), np.uint8)
     data = dataclasses.replace(data, image=image)
@@ -115,10 +117,10 @@ def test_no_cohort_of_those_in_time_is_late(change):
         data=DataConfig(num_clients=8),
         method=method,
         rounds=24,
-        drop_late=True,
+        drop_stragglers=True,
         channel=Channel(deadline_s=1.0),
     )
-    own, turn = needs(config.channel, bound, cohort, in_turn=config.in_turn)
+    own, turn = needs(config.channel, bound, cohort, sequential=config.sequential)
     deadline = float(np.quantile(own + cohort * turn, 0.7))
     channel = dataclasses.replace(config.channel, deadline_s=deadline)
     done = done_by(deadline, Needs(own, turn), cohort)
@@ -131,9 +133,11 @@ def test_no_cohort_of_those_in_time_is_late(change):
             if not some:
                 continue
             these = jax.tree.map(lambda x, t=t, some=some: x[t : t + 1, some], whole)
-            took = spent(channel, these, first_round=int(t), in_turn=config.in_turn)
+            took = round_costs(
+                channel, these, first_round=int(t), sequential=config.sequential
+            )
             assert not took.late.any()
-            if config.in_turn == "visits":
+            if config.sequential == "visits":
                 assert took.seconds[0] < deadline
 
 

@@ -19,7 +19,7 @@ from fedjax_sl.theory.bound_constants import estimate, under_dropout
 from fedjax_sl.theory.bound_search import (
     Candidate,
     best,
-    front_of,
+    on_pareto_front,
     plan,
 )
 from fedjax_sl.theory.round_cost import WINDOW, cost
@@ -158,7 +158,7 @@ def test_asking_less_or_choosing_among_more_takes_no_longer(target, factor, seed
 
 def test_nothing_on_the_front_is_beaten():
     plans = [plan(one, RUN, 1.0) for one in EVERY]
-    found = front_of(plans)
+    found = on_pareto_front(plans)
     assert found[0].cost.seconds == best(plans, "seconds")[0].cost.seconds
     assert found[-1].cost.joules == best(plans, "joules")[0].cost.joules
     for one in found:
