@@ -154,7 +154,7 @@ class MethodSpec(NamedTuple):
     Attributes:
       config: the configuration of a run; its `algorithm` is the method's name.
       presets: names on the command line, the first one the method's own.
-      build: from a configuration to the method.
+      build: from a configuration to the method; None if only a program can.
       traffic_bound: the most that clients send; None if stragglers cannot be told
         before a round (`drop_stragglers`).
       panels: pictures of a report, from the last checkpoint of a run.
@@ -164,7 +164,7 @@ class MethodSpec(NamedTuple):
 
     config: type[RunConfig]
     presets: Mapping[str, Preset]
-    build: Build
+    build: Build | None
     traffic_bound: TrafficBound | None = None
     panels: Sequence[Callable[[LastCheckpoint], LayerBars | None]] = ()
     theory: Theory | None = None

@@ -8,6 +8,7 @@ from functools import cache
 from importlib import metadata
 
 from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.custom import CUSTOM
 from fedjax_sl.errors import InputError
 from fedjax_sl.fedlpq.spec import FEDLPQ
 from fedjax_sl.fedsl.spec import FEDSL
@@ -63,7 +64,9 @@ def installed() -> tuple[MethodSpec, ...]:
 
 def methods() -> dict[str, MethodSpec]:
     """Every method by its name, the first one the usual one."""
-    known = {spec.config.algorithm: spec for spec in (FEDSL, FEDLPQ, *installed())}
+    known = {
+        spec.config.algorithm: spec for spec in (FEDSL, FEDLPQ, CUSTOM, *installed())
+    }
     return known | _registered
 
 

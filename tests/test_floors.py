@@ -34,6 +34,7 @@ FLOORS = {
     # What of a method the rest of the package sees, in the method's own folder.
     **{f"fedsl.{name}": 6 for name in SEEN},
     **{f"fedlpq.{name}": 6 for name in SEEN},
+    "custom": 6,
     "methods": 7,
     "configs.serialization": 8,
     "records": 9,

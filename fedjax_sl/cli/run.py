@@ -12,7 +12,6 @@ from rich.console import Console
 
 from fedjax_sl.cli.options import parse
 from fedjax_sl.cli.presets import start_of
-from fedjax_sl.configs.fields import flattened
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.errors import InputError
@@ -21,6 +20,7 @@ from fedjax_sl.records import run_folder as folders
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import prepare
 from fedjax_sl.runs.recorder import Keeping
+from fedjax_sl.runs.restore import check_same
 from fedjax_sl.runs.run import run
 from fedjax_sl.runs.tracking import Tracking
 
@@ -57,30 +57,11 @@ class RunCommand(Generic[OneRun]):
             raise InputError("--resume: expected --folder, and no --overwrite.")
 
 
-MAY_CHANGE = ("rounds", "mapping", "chunk", "data.dir")
-"""What a run that goes on may be given anew; rounds may only grow."""
-
-
-def _check_same(stored: RunConfig, options: RunConfig) -> None:
-    """Refuses to go on with a run as another one."""
-    was, now = flattened(stored), flattened(options.resolved())
-    for name, value in was.items():
-        if name not in MAY_CHANGE and now.get(name) != value:
-            raise InputError(
-                f"--resume: {name}={now.get(name)}: expected {value}, as the run was "
-                "started with."
-            )
-    if options.rounds < stored.rounds:
-        raise InputError(
-            f"--resume: rounds={options.rounds}: expected at least {stored.rounds}."
-        )
-
-
 def _check_folder(folder: Path, command: RunCommand) -> None:
     """Refuses a folder that the run may not have."""
     stored = folder / folders.CONFIG
     if command.keeping.resume and stored.exists():
-        _check_same(from_json(stored), command.run)
+        check_same(from_json(stored), command.run)
     else:
         opening.check(
             folder, overwrite=command.overwrite, resume=command.keeping.resume
@@ -116,9 +97,9 @@ def run_command(arguments: list[str], console: Console) -> None:
     summary = run(
         job,
         folder,
-        console,
-        command.keeping,
-        command.tracking,
+        console=console,
+        keeping=command.keeping,
+        tracked=command.tracking,
         overwrite=command.overwrite,
     )
     if summary is None:

@@ -20,12 +20,11 @@ def flattened(config: RunConfig) -> dict[str, Any]:
     """All fields of a configuration by dotted name."""
 
     def flat(value: Any, name: str) -> dict[str, Any]:
-        if not dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value):
+            value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        if not isinstance(value, dict):
             return {name: value}
-        fields = dataclasses.fields(value)
-        parts = [
-            flat(getattr(value, f.name), f"{name}.{f.name}".lstrip(".")) for f in fields
-        ]
+        parts = [flat(one, f"{name}.{key}".lstrip(".")) for key, one in value.items()]
         return {key: value for part in parts for key, value in part.items()}
 
     return {"algorithm": config.algorithm, **flat(config, "")}

@@ -185,6 +185,11 @@ class RunConfig:
         return self.algorithm
 
     @property
+    def on_data(self) -> str:
+        """Data set and partition, as titles name them."""
+        return f"{self.data.name}, {self.data.partition}"
+
+    @property
     def idle(self) -> tuple[str, ...]:
         """Fields of the method that change nothing, as the others are."""
         return ()

@@ -22,6 +22,12 @@ from fedjax_sl.methods import spec_of
 from fedjax_sl.runs.stragglers import in_time
 
 
+BROUGHT = (
+    "a run of a program's own algorithm: expected that program to start and to resume "
+    "it (fedjax_sl.runs.custom)."
+)
+
+
 class Job(NamedTuple):
     """A run ready to start, built and checked.
 
@@ -98,11 +104,13 @@ def build(
         )
         return over.on_one_device() if one_device else over
 
-    built = spec_of(config).build(config, train, partition, choose_map)
-    return built._replace(algorithm=_with_faults(config, built.algorithm))
+    make = spec_of(config).build
+    assert make is not None  # or else `prepare` has refused
+    built = make(config, train, partition, choose_map)
+    return built._replace(algorithm=with_faults(config, built.algorithm))
 
 
-def _with_faults(config: RunConfig, algorithm: Algorithm) -> Algorithm:
+def with_faults(config: RunConfig, algorithm: Algorithm) -> Algorithm:
     """The method with the faults that are asked for."""
     if config.corruption_probability > 0:
         algorithm = message_corruption(
@@ -142,6 +150,8 @@ def prepare(config: RunConfig) -> Job:
     Raises:
       ValueError: if something asked for is out of range or cannot be had.
     """
+    if spec_of(config).build is None:  # before data are looked for
+        raise InputError(BROUGHT)
     data = config.data
     source = {"data_dir": data.dir, "image_size": data.image_size}
     train, test = (load(data.name, split=s, **source) for s in ("train", "test"))

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from fedjax_sl.configs.fields import flattened
+from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.records import run_folder as folders
 from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints, Unusable
@@ -135,6 +137,29 @@ def _models_of(job: Job, programs: Programs, source: Path) -> Checkpoint:
     return Checkpoint(0, fresh._replace(**found.state), {})
 
 
+MAY_CHANGE = ("rounds", "mapping", "chunk", "data.dir")
+"""Fields that a resumed run may change; rounds may only grow."""
+
+
+def check_same(stored: RunConfig, options: RunConfig) -> None:
+    """Refuses to resume a run as another one.
+
+    Raises:
+      ValueError: naming the first field that differs.
+    """
+    was, now = flattened(stored), flattened(options.resolved())
+    for name, value in was.items():
+        if name not in MAY_CHANGE and now.get(name) != value:
+            raise InputError(
+                f"--resume: {name}={now.get(name)}: expected {value}, as the run was "
+                "started with."
+            )
+    if options.rounds < stored.rounds:
+        raise InputError(
+            f"--resume: rounds={options.rounds}: expected at least {stored.rounds}."
+        )
+
+
 def begin(job: Job, programs: Programs, folder: Path, *, resume: bool) -> Checkpoint:
     """What a run starts with, its state on the devices of all processes.
 
@@ -151,16 +176,14 @@ def begin(job: Job, programs: Programs, folder: Path, *, resume: bool) -> Checkp
       ValueError: if there is no sound checkpoint where there should be one.
       OSError: if something cannot be read or written.
     """
-    found = None
 
-    def read():
-        nonlocal found
-        if resume:
-            found = _last_kept(folder, programs)
+    def read() -> Checkpoint | None:
+        found = _last_kept(folder, programs) if resume else None
         if found is None and job.config.init_from is not None:
-            found = _models_of(job, programs, Path(job.config.init_from))
+            return _models_of(job, programs, Path(job.config.init_from))
+        return found
 
-    distributed.on_first(read)
+    found = distributed.on_first(read)
     if not distributed.largest(found is not None):
         return Checkpoint(0, programs.initial(), {})
     host = jax.device_get(programs.initial()) if found is None else found.state

@@ -1,12 +1,12 @@
-"""One run, from a job to its finished folder."""
+"""One run, from a job to its finished folder: open, restore, train, record, finish."""
 
 import json
 import platform
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 from rich.console import Console
@@ -28,6 +28,152 @@ from fedjax_sl.runs.signals import Stopped, stop_requests
 from fedjax_sl.runs.tracking import Track, Tracking, tracking
 
 
+def run(
+    job: Job,
+    folder: Path,
+    *,
+    console: Console,
+    keeping: Keeping,
+    tracked: Tracking,
+    overwrite: bool = False,
+) -> dict[str, Any] | None:
+    """Runs a job and fills its folder; of several processes the first one writes.
+
+    Args:
+      job: as from `build.prepare`.
+      folder: of the run, as allowed by `opening.check`; of one to resume, as it is.
+      console: where progress is shown.
+      keeping: whether to resume, and how often checkpoints are taken.
+      tracked: other tools that receive the metrics.
+      overwrite: replace an earlier run in the folder.
+
+    Returns:
+      The summary, of the first process.
+
+    Raises:
+      ValueError: if there is no valid checkpoint to resume from, or to start from; or
+        if another process has the folder.
+      OSError: if something cannot be written; what was written stays.
+      Diverged: if a loss is no longer finite; what was written stays.
+      Stopped: if a signal requested it; the run can be resumed later.
+    """
+    programs, rounds = programs_of(job), job.config.rounds
+    with ExitStack() as stack:
+        start, record = _open(
+            stack, job, programs, folder, keeping=keeping, overwrite=overwrite
+        )
+        if start.round:
+            console.print(f"going on after round {start.round}")
+        track = stack.enter_context(_tracked(record, tracked, job, start.round))
+        signal_of = stack.enter_context(stop_requests(console.print))
+        report = stack.enter_context(reporting(console, rounds, job.train.num_classes))
+        due = clock(keeping.checkpoint_seconds)
+        for stretch in stretches(job, programs, start, keeping.stops):
+            # A process alone that stopped would leave the others waiting for it.
+            signal = distributed.largest(signal_of())
+            last = stretch.reached.round == rounds
+            if record is not None:
+                record.add(stretch, keep=bool(signal) or last or due())
+            if stretch.line is not None:
+                track(stretch.line)
+                report(stretch.line)
+            if signal and not last:
+                _stop(record, console, signal)
+        if record is None:
+            return None
+        record.checkpoints.wait()
+        return _finish(job, folder)
+
+
+def _open(
+    stack: ExitStack,
+    job: Job,
+    programs: Programs,
+    folder: Path,
+    *,
+    keeping: Keeping,
+    overwrite: bool,
+) -> tuple[Checkpoint, Record | None]:
+    """Locks the folder, and finds where the run starts.
+
+    Returns:
+      The checkpoint that it starts from; and its record, of the first process.
+    """
+    begun = keeping.resume and (folder / folders.CONFIG).exists()
+    begun = bool(distributed.largest(begun and distributed.is_first()))
+    if begun:  # before it is read, so that nobody adds to it meanwhile
+        distributed.on_first(partial(_lock, stack, folder))
+    start = begin(job, programs, folder, resume=begun)
+
+    def make_record() -> Record:
+        if begun:
+            return _begin_record(job, folder, keeping, start)
+        _lock(stack, folder)
+        # Another process may have come and gone in the meantime.
+        opening.check(folder, overwrite=overwrite, resume=keeping.resume)
+        with opening.replacing(folder):
+            return _begin_record(job, folder, keeping, start)
+
+    record = distributed.on_first(make_record)
+    if record is not None:
+        stack.callback(record.close)
+    return start, record
+
+
+def _lock(stack: ExitStack, folder: Path) -> None:
+    """Keeps the folder, made if need be, until the stack is closed."""
+    with disk.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    stack.enter_context(folders.held(folder))
+
+
+def _begin_record(
+    job: Job, folder: Path, keeping: Keeping, start: Checkpoint
+) -> Record:
+    """The record of a run, with its configuration and a checkpoint to resume from."""
+    folders.write_text(folder / folders.CONFIG, to_json(job.config))
+    record = Record(folder, keeping, folders.resume_lines(folder / folders.METRICS))
+    try:
+        record.open(start)
+    except BaseException:
+        record.close()
+        raise
+    return record
+
+
+def _tracked(
+    record: Record | None, tracked: Tracking, job: Job, done: int
+) -> AbstractContextManager[Track]:
+    """Tracking by the first process alone."""
+    if record is None:
+        return nullcontext(lambda line: None)
+    return tracking(tracked, record.folder, job.config, done)
+
+
+def _stop(record: Record | None, console: Console, signal: int) -> NoReturn:
+    """Ends the run, its last checkpoint on disk, and says how it is resumed."""
+    if record is not None:
+        record.checkpoints.wait()
+        console.print(
+            f"stopped after round {record.checkpoints.rounds()[-1]}; the same with "
+            f"--folder {record.folder} --resume goes on",
+            soft_wrap=True,
+        )
+    raise Stopped(signal)
+
+
+def _finish(job: Job, folder: Path) -> dict[str, Any]:
+    """Draws the pictures, and sums up the whole record."""
+    config, lines = job.config, folders.read_lines(folder / folders.METRICS)
+    title = f"{config.title} on {config.on_data}"
+    with disk.writing(folder / folders.PLOTS):
+        (folder / folders.PLOTS).mkdir(exist_ok=True)
+        draw_plots(folder / folders.PLOTS, title, lines)
+    summary = _summary(job, lines)
+    folders.write_text(folder / folders.SUMMARY, json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
 def _summary(job: Job, lines: list[dict[str, Any]]) -> dict[str, Any]:
     histogram = label_histogram(job.partition, job.train.label, job.train.num_classes)
     device = jax.devices()[0]
@@ -46,139 +192,3 @@ def _summary(job: Job, lines: list[dict[str, Any]]) -> dict[str, Any]:
             **{name: metadata.version(name) for name in packages},
         },
     }
-
-
-def _train(
-    job: Job,
-    programs: Programs,
-    start: Checkpoint,
-    record: Record | None,
-    keeping: Keeping,
-    track: Track,
-    console: Console,
-) -> None:
-    """Trains to the end, or until asked to stop."""
-    rounds, due = job.config.rounds, clock(keeping.checkpoint_seconds)
-    shown = reporting(console, rounds, job.train.num_classes)
-    with stop_requests(console.print) as stop_signal, shown as report:
-        for stretch in stretches(job, programs, start, keeping.stops):
-            signal, done = distributed.largest(stop_signal()), stretch.reached.round
-            if record is not None:
-                record.add(stretch, keep=bool(signal) or done == rounds or due())
-            if stretch.line is not None:
-                track(stretch.line)
-                report(stretch.line)
-            if signal and done < rounds:
-                raise Stopped(signal)
-
-
-def _finish(job: Job, folder: Path) -> dict[str, Any]:
-    """Pictures and summary of the whole record."""
-    config, lines = job.config, folders.read_lines(folder / folders.METRICS)
-    title = f"{config.title} on {config.data.name}, {config.data.partition}"
-    with disk.writing(folder / folders.PLOTS):
-        (folder / folders.PLOTS).mkdir(exist_ok=True)
-        draw_plots(folder / folders.PLOTS, title, lines)
-    summary = _summary(job, lines)
-    folders.write_text(folder / folders.SUMMARY, json.dumps(summary, indent=2) + "\n")
-    return summary
-
-
-def run(
-    job: Job,
-    folder: Path,
-    console: Console,
-    keeping: Keeping,
-    tracked: Tracking,
-    *,
-    overwrite: bool = False,
-) -> dict[str, Any] | None:
-    """Runs a job and fills its folder; of several processes the first one writes.
-
-    Args:
-      job: as from `job.prepare`.
-      folder: of the run, as allowed by `opening.check`; of one to go on with, as it is.
-      console: where progress is shown.
-      keeping: whether to go on, and how often checkpoints are taken.
-      tracked: who else is told of the metrics.
-      overwrite: replace an earlier run in the folder.
-
-    Returns:
-      The summary, of the first process.
-
-    Raises:
-      ValueError: if there is nothing sound to go on from, or to start from; or if
-        another process has the folder.
-      OSError: if something cannot be written; what was written stays.
-      Diverged: if a loss is no longer finite; what was written stays.
-      Stopped: if a signal asked for it; the run can go on later.
-    """
-    programs = programs_of(job)
-    begun = keeping.resume and (folder / folders.CONFIG).exists()
-    begun = bool(distributed.largest(begun and distributed.is_first()))
-    with ExitStack() as stack:
-        if begun:
-            distributed.on_first(partial(_hold, stack, folder))
-        start = begin(job, programs, folder, resume=begun)
-
-        def make_record() -> Record:
-            if begun:
-                return _opened(job, folder, keeping, start)
-            _hold(stack, folder)
-            # Another process may have come and gone in the meantime.
-            opening.check(folder, overwrite=overwrite, resume=keeping.resume)
-            with opening.replacing(folder):
-                return _opened(job, folder, keeping, start)
-
-        record = distributed.on_first(make_record)
-        if record is None:
-            _train(job, programs, start, None, keeping, lambda line: None, console)
-            return None
-        stack.callback(record.close)
-        _train_on_record(job, programs, start, record, tracked, console)
-        return _finish(job, folder)
-
-
-def _train_on_record(
-    job: Job,
-    programs: Programs,
-    start: Checkpoint,
-    record: Record,
-    tracked: Tracking,
-    console: Console,
-) -> None:
-    """Trains, tells those who track, and says where it stopped if it was asked to."""
-    folder, keeping = record.folder, record.keeping
-    if start.round:
-        console.print(f"going on after round {start.round}")
-    try:
-        with tracking(tracked, folder, job.config, start.round) as track:
-            _train(job, programs, start, record, keeping, track, console)
-        record.checkpoints.wait()
-    except Stopped:
-        record.checkpoints.wait()
-        console.print(
-            f"stopped after round {record.checkpoints.rounds()[-1]}; the same with "
-            f"--folder {folder} --resume goes on",
-            soft_wrap=True,
-        )
-        raise
-
-
-def _hold(stack: ExitStack, folder: Path) -> None:
-    """Has the folder until the stack is closed, made if need be."""
-    with disk.writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    stack.enter_context(folders.held(folder))
-
-
-def _opened(job: Job, folder: Path, keeping: Keeping, start: Checkpoint) -> Record:
-    """The record of a run, with its configuration and a checkpoint to go on from."""
-    folders.write_text(folder / folders.CONFIG, to_json(job.config))
-    record = Record(folder, keeping, folders.resume_lines(folder / folders.METRICS))
-    try:
-        record.open(start)
-    except BaseException:
-        record.close()
-        raise
-    return record

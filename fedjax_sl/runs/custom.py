@@ -1,0 +1,111 @@
+"""A program's own algorithm, run into a folder that every command understands."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from fedjax_sl.algorithm import Algorithm
+from fedjax_sl.checks import check_integer
+from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.configs.serialization import from_json
+from fedjax_sl.custom import CustomConfig, CustomRun, Parameter
+from fedjax_sl.data.partition import Partition
+from fedjax_sl.data.sources import Dataset
+from fedjax_sl.method_spec import Built
+from fedjax_sl.records import opening, run_folder
+from fedjax_sl.runs.build import Job, with_faults
+from fedjax_sl.runs.recorder import Keeping
+from fedjax_sl.runs.restore import check_same
+from fedjax_sl.runs.run import run
+from fedjax_sl.runs.tracking import Tracking
+
+
+def run_algorithm(
+    algorithm: Algorithm,
+    folder: str | Path,
+    *,
+    name: str,
+    train: Dataset,
+    test: Dataset,
+    partition: Partition,
+    cohort_size: int,
+    rounds: int,
+    batch_size: int,
+    eval_every: int,
+    parameters: Mapping[str, Parameter] | None = None,
+    steps: int = 1,
+    devices: int = 1,
+    overwrite: bool = False,
+    keeping: Keeping | None = None,
+    tracking: Tracking | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Runs an algorithm into a folder, or resumes it there.
+
+    `compare`, `report` and `privacy` read the folder like that of any run, and
+    checkpoints are taken as for one. What they know of the algorithm is its name and
+    its parameters.
+
+    Args:
+      algorithm: any `Algorithm`, such as `fedsl(...)` with a network of your own.
+      folder: of the run.
+      name: what tables and figures call it.
+      train: n training examples.
+      test: examples to evaluate on.
+      partition: which client owns which of them, `[N, M]`.
+      cohort_size: K, clients that `algorithm.draw` draws for a round.
+      rounds: T.
+      batch_size: B.
+      eval_every: rounds between two evaluations.
+      parameters: its settings by name, by which tables tell runs apart.
+      steps: optimiser steps in a round, of the client with most examples.
+      devices: that the algorithm spreads its clients over, 1 if it maps none.
+      overwrite: replace an earlier run in the folder.
+      keeping: `Keeping(resume=True)` resumes, or starts if there is nothing yet; and
+        how often checkpoints are taken.
+      tracking: other tools that receive the metrics.
+      quiet: show no progress.
+      **options: further fields of `RunConfig`, such as `seed`, `channel` or
+        `failure_probability`.
+
+    Returns:
+      What summary.json holds.
+
+    Raises:
+      ValueError: if an argument is out of its range, or the folder holds another run.
+      OSError: if something cannot be written.
+      Diverged: if a loss is no longer finite.
+      Stopped: if a signal requested it; the run can be resumed.
+    """
+    check_integer("steps", steps, 1)
+    check_integer("devices", devices, 1)
+    config = CustomRun(
+        data=DataConfig(name=train.name, num_clients=len(partition.count)),
+        method=CustomConfig(
+            name=name, cohort_size=cohort_size, parameters=dict(parameters or {})
+        ),
+        rounds=rounds,
+        batch_size=batch_size,
+        eval_every=eval_every,
+        **options,
+    )
+    folder, keeping = Path(folder), keeping or Keeping()
+    stored = folder / run_folder.CONFIG
+    if keeping.resume and stored.exists():
+        check_same(from_json(stored), config)
+    else:
+        opening.check(folder, overwrite=overwrite, resume=keeping.resume)
+    built = Built(with_faults(config, algorithm), steps, devices)
+    summary = run(
+        Job(config, built, train, test, partition, in_time=None),
+        folder,
+        console=Console(quiet=quiet, highlight=False),
+        keeping=keeping,
+        tracked=tracking or Tracking(),
+        overwrite=overwrite,
+    )
+    assert summary is not None  # of one process, which is the first
+    return summary

@@ -1,0 +1,85 @@
+"""A program's own algorithm, model and data have a run folder like any other run."""
+
+import numpy as np
+import pytest
+
+from fedjax_sl.cli.main import main
+from fedjax_sl.errors import InputError
+from fedjax_sl.fedsl import FedSLConfig, fedsl
+from fedjax_sl.records.finished_run import read
+from fedjax_sl.runs.custom import run_algorithm
+from fedjax_sl.runs.recorder import Keeping
+from tests.commands import refused
+from tests.worlds import tiny_dataset, tiny_model, tiny_partition
+
+
+def ran(folder, bits=8, rounds=4, **options):
+    data = tiny_dataset()
+    partition = tiny_partition(data)
+    config = FedSLConfig(cohort_size=2, interval=2, bits=bits, prune_end=2)
+    return run_algorithm(
+        fedsl(tiny_model(), config),
+        folder,
+        name="mine",
+        train=data,
+        test=data,
+        partition=partition,
+        cohort_size=2,
+        rounds=rounds,
+        batch_size=4,
+        eval_every=2,
+        parameters={"bits": bits},
+        quiet=True,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Of two runs that differ in a parameter."""
+    base = tmp_path_factory.mktemp("custom")
+    for bits in (4, 8):
+        ran(base / str(bits), bits)
+    return base
+
+
+def test_it_is_compared_and_reported(folders, capsys):
+    main(["compare", str(folders / "4"), str(folders / "8")])
+    shown = capsys.readouterr().out
+    assert "mine on" in shown and "bits" in shown
+    main(["report", str(folders), "--output", str(folders / "page.html")])
+    assert "mine" in (folders / "page.html").read_text()
+
+
+def test_it_is_resumed_as_if_it_had_not_stopped(folders, tmp_path):
+    ran(tmp_path / "run", rounds=2)
+    summary = ran(tmp_path / "run", rounds=4, keeping=Keeping(resume=True))
+    whole, parts = read(folders / "8"), read(tmp_path / "run")
+    assert summary["final"]["round"] == 4
+    np.testing.assert_array_equal(whole.record.traffic, parts.record.traffic)
+    for one, other in zip(whole.lines, parts.lines, strict=True):
+        one.pop("wall_seconds"), other.pop("wall_seconds")
+        assert one == other
+
+
+def test_another_one_is_not_resumed_nor_replaced(folders):
+    before = (folders / "8" / "rounds.jsonl").read_bytes()
+    with pytest.raises(InputError, match=r"method.parameters.bits=4: expected 8"):
+        ran(folders / "8", bits=4, keeping=Keeping(resume=True))
+    with pytest.raises(InputError, match="holds a run already"):
+        ran(folders / "8")
+    with pytest.raises(InputError, match="failure_probability=2: expected a number"):
+        ran(folders / "9", failure_probability=2)
+    assert (folders / "8" / "rounds.jsonl").read_bytes() == before
+    assert not (folders / "9").exists()
+
+
+def test_faults_are_those_of_any_run(tmp_path):
+    ran(tmp_path / "run", failure_probability=0.6, seed=1)
+    sent = read(tmp_path / "run").record.traffic.uplink > 0
+    assert sent.any() and not sent.all()
+
+
+def test_the_command_line_says_who_starts_it(folders, capsys):
+    said = refused(["run", "--folder", folders / "8", "--resume"], capsys)
+    assert "expected that program to start and to resume it" in said
