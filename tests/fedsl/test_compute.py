@@ -10,7 +10,7 @@ import pytest
 from fedjax_sl.compression.pruning import magnitude_scores
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.compute import kept_macs
+from fedjax_sl.fedsl.compute import kept_macs, work
 from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.models import cifar_cnn, split_vgg
 from fedjax_sl.models.cost import layer_costs
@@ -43,6 +43,15 @@ def test_scoring_costs_a_dense_pass_when_a_period_starts(key):
     np.testing.assert_allclose(first.work.server, 2 * server)
     np.testing.assert_allclose(second.work.server, server)
     assert (first.links.labels_up.entries == 2 * second.links.labels_up.entries).all()
+
+
+def test_large_batches_through_large_networks_are_counted():
+    """More MACs than 31 bits can tell, in the scoring pass as in the step."""
+    model, examples = split_vgg(19, cut=16), jnp.array([10, 0])
+    macs = sum(c.macs for c in layer_costs(model.client, model.input_shape))
+    assert 10 * macs > 2**31
+    done = work(model, examples, examples)
+    np.testing.assert_allclose(done.client, [20 * macs, 0], rtol=1e-6)
 
 
 def test_nothing_is_scored_where_nothing_is_pruned(key):
