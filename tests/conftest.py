@@ -17,8 +17,12 @@ pytest_terminal_summary = footprint.pytest_terminal_summary
 pytest_xdist_auto_num_workers = footprint.pytest_xdist_auto_num_workers
 
 
-# Nearly all the time of these tests goes into compiling programs that run once.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Nearly all the time of these tests goes into compiling programs that run once; without
+# fusion emitters that takes 40 % less.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
+)
 # What one test has compiled another one, or a run in a process of its own, need not.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="fedjax_sl-")
