@@ -37,8 +37,8 @@ Build = Callable[[Any, Dataset, Partition, ChooseMap], Built]
 partition may be traced."""
 
 TrafficBound = Callable[[Any, Dataset, Partition, np.ndarray], Record]
-"""`bound(config, train, partition, rounds) -> Record`, an upper bound of traffic and work
-of each of the N clients in each of these rounds, `[T, N]`."""
+"""`bound(config, train, partition, rounds) -> Record`: upper bounds of the traffic and
+the work of each of the N clients in each of these rounds, `[T, N]`."""
 
 
 class Preset(NamedTuple):

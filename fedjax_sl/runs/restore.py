@@ -11,7 +11,7 @@ import numpy as np
 from fedjax_sl.errors import InputError
 from fedjax_sl.records import run_folder as folders
 from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints, Unusable
-from fedjax_sl.records.metrics import NOTHING
+from fedjax_sl.records.metrics import ZERO_TOTALS
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import Job
 from fedjax_sl.runs.loop import Programs
@@ -33,7 +33,7 @@ def _evaluated(folder: Path) -> list[int]:
 def _known(totals: dict[str, Any]) -> bool:
     """Whether these are the sums that this version goes on from."""
     numbers = all(isinstance(value, int | float) for value in totals.values())
-    return numbers and totals.keys() == NOTHING.keys()
+    return numbers and totals.keys() == ZERO_TOTALS.keys()
 
 
 def newest(folder: Path, shape: Any, *, most: float = math.inf) -> Checkpoint | None:
@@ -59,7 +59,7 @@ def newest(folder: Path, shape: Any, *, most: float = math.inf) -> Checkpoint | 
             if found.round and not _known(found.totals):
                 raise InputError(
                     f"{checkpoints.folder / str(found.round)}: expected numbers for "
-                    f"{', '.join(NOTHING)}; it is of another version."
+                    f"{', '.join(ZERO_TOTALS)}; it is of another version."
                 )
             if found.evaluated in evaluated:
                 pending = rounds[found.evaluated : found.round]
