@@ -104,7 +104,7 @@ def names_of(groups: Sequence[Group]) -> list[str]:
 
 
 def accuracy(groups: Sequence[Group], *, columns: int = 2) -> Figure:
-    """Draws accuracy against each cost; a band spans the seeds, up to their shortest run."""
+    """Draws accuracy against cost; a band spans the seeds, up to their shortest run."""
     progress = progress_axis(groups)
     shown = [progress, *COSTS] if progress else COSTS
     figure, axes = _figure(columns, -(-len(shown) // columns))
