@@ -148,6 +148,7 @@ def shared_rate(
       `[T, K]`, 0 for clients that do not participate.
     """
     noise = watts(channel.noise_dbm_per_hz)
+    # No client may be active in a round, so divide by at least 1.
     equal = channel.bandwidth_hz / np.maximum(active.sum(axis=1, keepdims=True), 1)
     hertz = np.broadcast_to(equal, gain.shape)
     if channel.share == "rate":
@@ -155,4 +156,5 @@ def shared_rate(
         total = efficiency.sum(axis=1, keepdims=True)
         hertz = channel.bandwidth_hz * efficiency / np.where(total > 0, total, 1)
     has = active & (hertz > 0)
+    # Any bandwidth will do where there is none, but 0 would divide 0 by 0.
     return np.where(has, rate(np.where(has, hertz, 1.0), power_w, gain, noise), 0.0)

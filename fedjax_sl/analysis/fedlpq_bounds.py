@@ -37,6 +37,7 @@ def participation(keep_probability: float, cohort_size: int) -> Participation:
     p, k = keep_probability, cohort_size
     a = np.arange(1, k + 1)
     chance = np.array([math.comb(k, n) * p**n * (1 - p) ** (k - n) for n in a])
+    # For K = 1 the numerator is 0, too.
     spread = (k - a) / (a * max(k - 1, 1))
     return Participation(
         1 - (1 - p) ** k, float(chance @ (1 / a)), float(chance @ spread)

@@ -149,6 +149,7 @@ def bound(constants: Constants, setting: Setting) -> Terms:
     weight = float(np.sum(constants.weight[: setting.cut]))
     spread = (1 + setting.quantization) * energy
     noise = float(np.sum(constants.variance)) + setting.quantization * energy
+    # C and [I > 1] of the bound.
     factor, apart = (3 if setting.pruned > 0 else 1), setting.interval > 1
     return Terms(
         start=2 * constants.gap / (gamma * setting.rounds),
@@ -166,6 +167,7 @@ def rounds_needed(constants: Constants, setting: Setting, target: float) -> floa
     """Returns the least R whose bound is at most `target`, or infinity if none is."""
     terms = bound(constants, setting)
     left = target - (terms.total - terms.start)
+    # The other terms alone exceed the target: more rounds do not help.
     if left <= 0:
         return math.inf
     rounds = math.ceil(2 * constants.gap / (setting.learning_rate * left))

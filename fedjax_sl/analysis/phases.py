@@ -99,6 +99,7 @@ def needs_of(phases: Phases, server: np.ndarray, sequential: Sequential) -> Need
     exchange = phases.sent + phases.returned
     rest = phases.forward + phases.backward + phases.updated + phases.loaded
     if sequential == "visits":
+        # Adding 0 * rest gives the shape `[T, N]`.
         return Needs(server + 0 * rest, exchange + rest)
     if sequential == "exchanges":
         return Needs(server + rest, exchange)
@@ -132,6 +133,7 @@ def needs(
     phases = phases_of(channel, most, rates, sequential)
     # The rest of the cohort is unknown: K times the slowest pass bounds its time.
     server = cohort_size * phases.served.max(axis=1, keepdims=True)
+    # Rounded up, so that a client that is admitted is not late in the end.
     return Needs(*(x * (1 + ROUNDING) for x in needs_of(phases, server, sequential)))
 
 

@@ -83,6 +83,7 @@ def epsilon(
     Raises:
       ValueError: if `dp-accounting` is not installed.
     """
+    # An optional dependency.
     try:
         import dp_accounting as dp
         from dp_accounting.rdp import RdpAccountant
@@ -96,6 +97,7 @@ def epsilon(
     relation = dp.NeighboringRelation
 
     def composed(event, neighbours, times, orders) -> float:
+        # Nothing was released.
         if times == 0:
             return 0.0
         accountant = RdpAccountant(orders, neighbours)

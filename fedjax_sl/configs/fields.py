@@ -28,6 +28,7 @@ def flattened(config: RunConfig) -> dict[str, Any]:
         ]
         return {key: value for part in parts for key, value in part.items()}
 
+    # A class variable is not among the fields.
     return {"algorithm": config.algorithm, **flat(config, "")}
 
 

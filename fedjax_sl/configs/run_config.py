@@ -65,6 +65,7 @@ class DataConfig:
         check_types(self)
         check_integer("num_clients", self.num_clients, 1)
         check_integer("min_size", self.min_size, 1)
+        # None is valid, and so is 0.
         check_integer("partition_seed", self.partition_seed or 0, 0, 2**31 - 1)
 
 
@@ -102,6 +103,7 @@ class RunConfig:
     """Client dropout: probability that a client of a cohort does not answer until the
     next cohort is drawn, in [0, 1)."""
 
+    # The alias is the option's name in earlier versions.
     drop_stragglers: Annotated[bool, tyro.conf.arg(aliases=["--drop-late"])] = False
     """Exclude stragglers before a round: clients that would miss the channel's deadline
     with nothing pruned or dropped and the band shared by the whole cohort."""
@@ -140,6 +142,7 @@ class RunConfig:
             raise InputError(
                 "drop_stragglers=True: expected deadline_s of the channel, too."
             )
+        # Shares by rate depend on the cohort, which is not known before the round.
         if self.drop_stragglers and self.channel.share != "equal":
             raise InputError(
                 "drop_stragglers=True: expected share='equal', not "

@@ -27,12 +27,14 @@ def _read(kind: type, values: Any, where: str) -> Any:
     hints = get_type_hints(kind)
     if unknown := sorted(set(values) - {f.name for f in dataclasses.fields(kind)}):
         raise InputError(f"{where}: unknown field {unknown[0]!r:.40}.")
+    # JSON has no tuples.
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     for name, value in given.items():
         if not _suits(value, hints[name]):
             raise InputError(
                 f"{where}: {name}={value!r:.40}: expected {_shown(hints[name])}."
             )
+    # The class checks ranges; its messages lack the file.
     try:
         return kind(**given)
     except ValueError as error:
@@ -48,6 +50,7 @@ def _suits(value: Any, hint: Any) -> bool:
         if isinstance(item, int | float) and not abs(item) < 2**63:
             return False
     try:
+        # By default only the first item of a collection is checked.
         every = CollectionCheckStrategy.ALL_ITEMS
         check_type(value, hint, collection_check_strategy=every)
     except TypeCheckError:

@@ -82,6 +82,7 @@ class Checkpoints:
 
     def _write(self, round: int, items: Any) -> None:
         """Writes a checkpoint, then removes older ones."""
+        # `force` saves whatever Orbax's own policy says of this round.
         self.manager.save(round, args=items, force=True)
         # On the disk itself, entry included, before an older one may be removed.
         disk.sync_tree(self.folder / str(round))
@@ -100,6 +101,7 @@ class Checkpoints:
         try:
             if written is not None:
                 written.result()
+        # On a full disk Orbax raises more than OSError.
         except Exception as error:
             self._remove_unfinished()
             reason = str(error).strip().splitlines() or [type(error).__name__]

@@ -63,6 +63,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         done, accuracy = line.get("round"), line.get("test_accuracy")
         known = isinstance(accuracy, int | float) and 0 <= accuracy <= 1
+        # A bool is an instance of int.
         if type(done) is not int or done <= last or not known:
             raise InputError(
                 f"{path}: line {number}: expected a round after {last} and its "

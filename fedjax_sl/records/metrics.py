@@ -101,6 +101,7 @@ class Totals:
         costs = round_costs(
             self.channel, record, first_round=first, sequential=self.sequential
         )
+        # Python integers, which JSON needs and which do not overflow.
         new = {
             "uplink_bits": int(record.traffic.uplink.sum()),
             "downlink_bits": int(record.traffic.downlink.sum()),

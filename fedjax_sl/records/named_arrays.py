@@ -30,6 +30,7 @@ def _field(name: str) -> str:
 
 def stored(state: Any) -> Arrays:
     """Returns copies of the arrays by name, without empty ones."""
+    # `np.asarray` would share memory with the device on a CPU.
     arrays = {name: np.array(leaf) for name, leaf in _by_name(state).items()}
     return {name: array for name, array in arrays.items() if array.size}
 
@@ -37,6 +38,7 @@ def stored(state: Any) -> Arrays:
 def digest(arrays: Arrays) -> str:
     """Returns a checksum of names and contents."""
     found = hashlib.blake2b(digest_size=16)
+    # The order of a restored dict may differ.
     for name in sorted(arrays):
         found.update(name.encode())
         found.update(np.ascontiguousarray(arrays[name]).data)

@@ -55,6 +55,7 @@ def check(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
       ValueError: if it holds something that must not be replaced.
       PermissionError: if it cannot be created.
     """
+    # The folder may not exist yet: the nearest parent that does has to be writable.
     parent = folder
     while not parent.exists():
         parent = parent.parent
@@ -75,6 +76,7 @@ def check(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
 
 def _left_by_a_start(names: set[str]) -> bool:
     """Returns whether there is nothing but leftovers of a start that failed."""
+    # Without a lock, files with such names are not of this package.
     return names <= {LOCK} or (LOCK in names and names <= {LOCK, *OWN, *UNFINISHED})
 
 
@@ -86,6 +88,7 @@ def _has_something_to_show(folder: Path) -> bool:
     """Returns whether the folder holds a run with at least one evaluation."""
     metrics = folder / METRICS
     begun = (folder / CONFIG).exists()
+    # A line without its end is half written.
     return begun and metrics.exists() and b"\n" in metrics.read_bytes()
 
 
@@ -144,6 +147,7 @@ def put_back(folder: Path) -> None:
     aside = folder / REPLACED
     if not _is_set_aside(folder):
         return
+    # Without config.json, files beside `.replaced` are of the run that comes back.
     if (folder / CONFIG).exists():
         _remove_own(folder)
     _move(aside, folder, tuple(reversed(OWN)))

@@ -36,6 +36,7 @@ def held(folder: Path) -> Iterator[None]:
       ValueError: if another process has locked it.
       DiskError: if it cannot be written to.
     """
+    # Opened for appending: created if need be, and never changed.
     with disk.writing(folder / LOCK):
         file = (folder / LOCK).open("a")
     with file:
@@ -85,6 +86,7 @@ def append_lines(path: Path, lines: list[dict[str, Any]]) -> None:
     Raises:
       DiskError: if they cannot be written.
     """
+    # Not synced here: `Record.add` syncs lines before a checkpoint relies on them.
     with disk.writing(path), path.open("a") as file:
         file.write("".join(json.dumps(values) + "\n" for values in lines))
 
@@ -103,6 +105,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     for number, text in enumerate(whole, start=1):
         try:
             values = json.loads(text)
+        # Deep nesting exceeds the parser's recursion limit.
         except (ValueError, RecursionError):
             values = None
         if not isinstance(values, dict):

@@ -31,6 +31,7 @@ class SweepFolder:
         self.path, self.points = path, points
 
     def _description(self) -> list[dict[str, Any]]:
+        # As a file has it: JSON turns tuples into lists.
         return json.loads(json.dumps([flattened(point) for point in self.points]))
 
     def _is_described_by(self, stored: Any) -> bool:
@@ -119,6 +120,7 @@ class SweepFolder:
         path, rounds = self._unfinished(number), self.points[number].rounds
         if not self.has_begun(number):
             return False
+        # Half-written lines do not count, as when the run is resumed.
         metrics, lines = (
             folders.resume_lines(path / name)
             for name in (folders.METRICS, folders.ROUNDS)

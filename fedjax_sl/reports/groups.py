@@ -135,6 +135,7 @@ def progress_axis(groups: Sequence[Group]) -> Literal["rounds", "epochs"] | None
     None if rounds differ and a record of an earlier version lacks epochs.
     """
     configs = [group.runs[0].config for group in groups]
+    # Epochs for a single example: comparable without loading the data.
     rounds = {
         (config.algorithm, config.epochs_per_round(1), config.data.train_examples)
         for config in configs

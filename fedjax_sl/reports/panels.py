@@ -84,6 +84,7 @@ def _of_layers(run: Finished) -> list[Picture]:
     for panel in spec_of(run.config).panels:
         try:
             bars = panel(seen)
+        # A report is worth having without one of its pictures.
         except (ValueError, OSError) as error:
             warnings.warn(f"no picture of {panel.__name__}: {error}", stacklevel=2)
             continue

@@ -111,6 +111,7 @@ def _with_faults(config: RunConfig, algorithm: Algorithm) -> Algorithm:
         )
     if config.failure_probability > 0:
         algorithm = client_dropout(algorithm, config.failure_probability)
+    # Only these faults leave cohorts without any client.
     if config.failure_probability > 0 or config.drop_stragglers:
         algorithm = skip_empty_rounds(algorithm)
     return algorithm

@@ -28,6 +28,7 @@ def unlearned(lines: Sequence[dict[str, Any]], num_classes: int) -> str | None:
     """
     guessing = math.log(num_classes)
     first = len(lines)
+    # Back to the first of the latest evaluations that are all at guessing.
     while first and _guesses(lines[first - 1], NEAR * guessing):
         first -= 1
     before = lines[first - 1] if first else {"round": 0, "step": 0}

@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib
 
 
+# A run may have no display.
 matplotlib.use("Agg")
 
 from matplotlib import pyplot  # noqa: E402

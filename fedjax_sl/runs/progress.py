@@ -126,6 +126,7 @@ def reporting(console: Console, rounds: int, num_classes: int) -> Iterator[Repor
                 progress.state = _describe(line)
                 progress.update(task, completed=line["round"])
             else:
+                # Unbroken lines, as for a log.
                 console.print(text, soft_wrap=True)
             lines.append(line)
             if not warned and (sentence := unlearned(lines, num_classes)):

@@ -50,6 +50,7 @@ def newest(folder: Path, shape: Any, *, most: float = math.inf) -> Checkpoint | 
     Raises:
       ValueError: if none of its checkpoints can be used.
     """
+    # Before the first evaluation, sums end at round 0.
     evaluated = [0, *_evaluated(folder)]
     rounds = folders.resume_lines(folder / folders.ROUNDS)
     most = min(most, len(rounds))
@@ -97,6 +98,7 @@ def _last_kept(folder: Path, programs: Programs) -> Checkpoint | None:
     """
     found, path = newest(folder, programs.shape), folder / folders.CHECKPOINTS
     lines = len(folders.resume_lines(folder / folders.ROUNDS))
+    # Complete checkpoints are named by their round alone.
     complete = any(entry.name.isdecimal() for entry in path.iterdir())
     if found is None and complete:
         warnings.warn(

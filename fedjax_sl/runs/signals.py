@@ -97,6 +97,7 @@ def stop_requests(say: Callable[[str], None]) -> Iterator[Callable[[], int]]:
 
     def keep(number):
         nonlocal received, since
+        # Called in the watching thread: the main thread may be in compiled code.
         if not received:
             received, since = number, time.monotonic()
             say("stopping after this round; once more to stop at once")

@@ -62,6 +62,7 @@ def in_time(
         found = needs(
             config.channel, record, cohort, first, sequential=config.sequential
         )
+        # For the message: the shortest deadline that admits a client.
         alone = found.own + cohort * found.turn
         done = done_by(deadline, found, cohort)
         in_period = (-1, period, done.shape[1])

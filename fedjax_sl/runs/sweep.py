@@ -185,6 +185,7 @@ def _programs(any_job: Job, size: int, most: int) -> Callable[..., Programs]:
     def initial(train, points):
         return over.map(begin, train)(points)
 
+    # The state is donated, so that memory holds it once.
     @partial(jax.jit, out_shardings=spread, donate_argnames="state")
     def advance(train, first, count, points, state):
         return over.map(some_rounds, train, first, count)(points, state)
@@ -203,9 +204,11 @@ def _programs(any_job: Job, size: int, most: int) -> Callable[..., Programs]:
         points = filled(rows)
 
         def further(state, first, count):
+            # Numbers of rounds are arguments: other ones compile nothing again.
             state, metrics = advance(
                 train, np.int32(first), np.int32(count), points, state
             )
+            # The program pads metrics to `MOST_ROUNDS`, whatever the count.
             return state, jax.tree.map(lambda x: np.asarray(x)[:, :count], metrics)
 
         return Programs(

@@ -36,6 +36,7 @@ Track = Callable[[dict[str, Any]], None]
 
 @contextmanager
 def _events(folder: Path, first: int) -> Iterator[Track]:
+    # Imported late: few runs need it.
     from tensorboardX import SummaryWriter
 
     # A resumed run repeats some rounds: their earlier events are hidden.
@@ -45,6 +46,7 @@ def _events(folder: Path, first: int) -> Iterator[Track]:
             for name, value in line.items():
                 if name != "round":
                     writer.add_scalar(name, value, line["round"])
+            # The process may end before the writer flushes by itself.
             writer.flush()
 
         yield track

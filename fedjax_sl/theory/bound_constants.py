@@ -32,6 +32,7 @@ class Estimate(NamedTuple):
 def _params(point: SplitParams) -> dict[str, Any]:
     """Returns the parameters by layer, in network order."""
     both = {**point.client["params"], **point.server["params"]}
+    # Names of stages begin with two digits of their number.
     return {name: both[name] for name in sorted(both)}
 
 
@@ -45,6 +46,7 @@ def _loss(model: SplitModel, params: dict[str, Any], point: SplitParams, batch, 
     cut, _ = apply(model.client, halves[0], batch.image, real, train=True)
     logits, _ = apply(model.server, halves[1], drop(cut), real, train=True)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
+    # A batch of padding only has no weight.
     return (losses * batch.weight).sum() / jnp.maximum(batch.weight.sum(), 1)
 
 
@@ -99,6 +101,7 @@ def _moments_at(model: SplitModel, point: SplitParams, cohort: Cohort, rate, key
 
 
 def _moments(model: SplitModel, points: Sequence[SplitParams], cohort: Cohort, rate):
+    # One key, so that dropout and thus noise are the same at every point.
     key = jax.random.key(0)
     return [jax.device_get(_moments_at(model, p, cohort, rate, key)) for p in points]
 
@@ -177,6 +180,7 @@ def estimate(
             )
         )
 
+    # Points may coincide, if nothing is learned between them.
     slopes = [
         distance(a[3], b[3]) / max(distance(a[4], b[4]), 1e-12)
         for n, a in enumerate(moments)

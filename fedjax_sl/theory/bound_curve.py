@@ -78,6 +78,7 @@ def curve_of(
     # Gradients may be taken beyond the run's last round, where the ratio stays.
     ratio = np.concatenate([ratio, np.full(max(0, most - len(ratio)), ratio[-1])])
     mean = np.cumsum(ratio) / np.arange(1, len(ratio) + 1)
+    # kappa is taken as rho, as if the gradient's energy were spread evenly.
     terms = [
         bound(
             found.constants,
