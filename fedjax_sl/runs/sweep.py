@@ -185,7 +185,6 @@ def _programs(any_job: Job, size: int, most: int) -> Callable[..., Programs]:
     def initial(train, points):
         return over.map(begin, train)(points)
 
-    # The state is donated, so that memory holds it once.
     @partial(jax.jit, out_shardings=spread, donate_argnames="state")
     def advance(train, first, count, points, state):
         return over.map(some_rounds, train, first, count)(points, state)
