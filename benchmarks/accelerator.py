@@ -1,10 +1,10 @@
-"""Everything worth knowing of an accelerator, in one command of under ten minutes.
+"""Benchmarks an accelerator with one command, in under ten minutes.
 
     python -m benchmarks.accelerator > docs/accelerator.md
 
-Convolution lowerings, from which `auto` is to be set; and rounds of both methods for
-each precision and number of clients at a time. On a machine without an accelerator it
-runs too, with `--turns 1 --width 0.05`, to show that it works.
+It times the convolution lowerings, which decide `auto`, and rounds of both methods for
+each precision and number of clients at a time. `--turns 1 --width 0.05` tests it on a
+machine without an accelerator.
 """
 
 import argparse
@@ -28,7 +28,7 @@ FEDLPQ_STEPS = 10
 
 
 def rate(algorithm, cohort, turns: int) -> float:
-    """Examples per second of rounds, once compiled."""
+    """Returns the examples per second of compiled rounds."""
     key = jax.random.key(0)
     state = jax.jit(algorithm.init)(key)
     round = jax.jit(algorithm.round, donate_argnums=0)
@@ -42,21 +42,21 @@ def rate(algorithm, cohort, turns: int) -> float:
 
 
 def fedsl_rate(width: float, precision, over: ClientMap, turns: int) -> float:
-    """FedSL, everything on."""
+    """Returns the rate of FedSL with every technique on."""
     model = split_vgg(DEPTH, cut=CUT, width=width, precision=precision)
     config = FedSLConfig(cohort_size=CLIENTS, learning_rate=0.01)
     return rate(fedsl(model, config, over_clients=over), cohort_of(), turns)
 
 
 def fedlpq_rate(width: float, precision, over: ClientMap, turns: int) -> float:
-    """FedLP-Q, some steps of each client."""
+    """Returns the rate of FedLP-Q, with some steps of each client."""
     config = FedLPQConfig(cohort_size=FEDLPQ_CLIENTS, optimizer="sgd")
     model = cifar_cnn(width=width, precision=precision)
     algorithm = fedlpq(model, config, num_clients=FEDLPQ_CLIENTS, over_clients=over)
-    one = cohort_of()
-    cohort = one._replace(
-        index=one.index[:, :, :10].repeat(FEDLPQ_STEPS, axis=1),
-        weight=one.weight[:, :, :10].repeat(FEDLPQ_STEPS, axis=1),
+    fedsl_cohort = cohort_of()
+    cohort = fedsl_cohort._replace(
+        index=fedsl_cohort.index[:, :, :10].repeat(FEDLPQ_STEPS, axis=1),
+        weight=fedsl_cohort.weight[:, :, :10].repeat(FEDLPQ_STEPS, axis=1),
     )
     return rate(algorithm, cohort, turns)
 

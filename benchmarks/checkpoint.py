@@ -1,10 +1,9 @@
-"""What checkpoints cost: a run that stores one at every evaluation against one that
-stores none in between, turn by turn.
+"""Cost of checkpoints: a run with one at every evaluation against a run without.
 
     python -m benchmarks.checkpoint
 
-A checkpoint is written while the run goes on, so that its cost is the time by which the
-run gets longer, and not how long the writing takes. At the default interval it is that
+A checkpoint is written in the background, so its cost is the time by which the run gets
+longer, not the time of the write. At the default interval the relative cost is this
 time over the interval.
 """
 
@@ -25,17 +24,18 @@ from fedjax_sl.runs.segments import stretches
 
 
 def megabytes(folder: Path) -> float:
-    """Of all files of a folder."""
+    """Returns the size of all files of a folder, megabytes."""
     return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
 
 
 def seconds(job: Job, programs, folder: Path, *, store: bool) -> tuple[float, float]:
-    """Of a run after its first evaluation, which compiles; and of the calls to save."""
+    """Returns seconds of a run after its first evaluation, and of its calls to save."""
     checkpoints, waited = Checkpoints(folder), 0.0
     started = None
     for stretch in stretches(job, programs, Checkpoint(0, programs.initial(), {})):
         if stretch.line is None:
             continue
+        # Programs are compiled up to the first evaluation.
         if started is None:
             started = time.perf_counter()
         if store:

@@ -1,4 +1,4 @@
-"""Speed of the codec, and what counting bits costs inside a compiled program.
+"""Speed of the codec, and cost of counting bits inside a compiled program.
 
     python -m benchmarks.codec
 
@@ -20,7 +20,7 @@ from fedjax_sl.compression.coding import Code
 
 
 def seconds(function, turns: int) -> float:
-    """Median time of a call, after one to warm up."""
+    """Returns the median time of a call, after one to warm up."""
     function()
     taken = []
     for _ in range(turns):

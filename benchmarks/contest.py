@@ -1,8 +1,7 @@
-"""Times contenders that share a machine: block by block in turn, medians and ratios.
+"""Times contenders that share a machine, block by block in turn.
 
-Each contender lives in a process of its own, so that thread pools do not mix, and only
-one works at a time. A noisy machine slows them all alike, so ratios are taken within
-each turn.
+Each contender has its own process, so that thread pools do not mix, and only one works
+at a time. A noisy machine slows them all alike, so ratios are taken within each turn.
 """
 
 import multiprocessing
@@ -12,7 +11,7 @@ from statistics import median
 
 
 Make = Callable[[], Callable[[], None]]
-"""Builds a contender in its process and returns what runs one block of its work."""
+"""Builds a contender in its process, and returns a function that runs a block."""
 
 
 def _serve(make: Make, pipe) -> None:
@@ -26,7 +25,7 @@ def _serve(make: Make, pipe) -> None:
 
 
 def seconds(contenders: Mapping[str, Make], *, turns: int) -> dict[str, list[float]]:
-    """Seconds of each contender's block in each turn, after one block to warm up."""
+    """Returns the seconds of each contender's blocks, after one block to warm up."""
     context = multiprocessing.get_context("spawn")
     pipes = {}
     for name, make in contenders.items():
@@ -45,14 +44,14 @@ def seconds(contenders: Mapping[str, Make], *, turns: int) -> dict[str, list[flo
 
 
 def report(taken: dict[str, list[float]], examples: int) -> str:
-    """A Markdown table: examples/s, and the first contender's speed over each one's.
+    """Formats examples/s, and the first contender's speed over that of each.
 
     Args:
-      taken: as from `seconds`.
-      examples: that one block trains on.
+      taken: seconds, as from `seconds`.
+      examples: examples that one block trains on.
 
     Returns:
-      The table; medians over turns, lowest and highest ratio in brackets.
+      A Markdown table; medians over turns, lowest and highest ratio in brackets.
     """
     ours = next(iter(taken.values()))
     rows = ["| | examples/s | ours against it |", "|---|---|---|"]
@@ -66,12 +65,12 @@ def report(taken: dict[str, list[float]], examples: int) -> str:
 
 
 def share_of_product(macs: float, taken: list[float], turns: int = 5) -> str:
-    """How near a block comes to the machine's rate of large matrix products.
+    """Compares the rate of a block with that of a large matrix product.
 
     Args:
-      macs: multiplications with additions of one block.
-      taken: its seconds.
-      turns: of the product, taken right after the contest.
+      macs: MACs of one block.
+      taken: seconds of the block in each turn.
+      turns: repetitions of the product, right after the contest.
 
     Returns:
       A sentence.

@@ -49,11 +49,11 @@ SHAPES = {
 """Batch, height (and width), input and output channels."""
 
 SECONDS = 0.25
-"""That a turn takes."""
+"""Seconds that a turn takes."""
 
 
 def gigaflops(step, start, flops: float, *, turns: int) -> float:
-    """The rate of a step that all devices loop for about a quarter of a second."""
+    """Returns the rate of a step, looped on all devices for about `SECONDS`."""
     devices = jax.local_device_count()
     each = jax.tree.map(lambda x: jnp.broadcast_to(x, (devices, *x.shape)), start)
     program = jax.pmap(
@@ -76,7 +76,7 @@ def gigaflops(step, start, flops: float, *, turns: int) -> float:
 def lowering_rate(
     name: Lowering, shape: tuple[int, int, int, int], turns: int
 ) -> float:
-    """GFLOP/s of a forward and both backward passes; images need no gradient."""
+    """Returns the GFLOP/s of forward and backward passes; images need no gradient."""
     batch, size, inputs, outputs = shape
     images = inputs == 3
     key = jax.random.key(0)
@@ -94,13 +94,13 @@ def lowering_rate(
 
 
 def product_rate(turns: int, size: int = 1024) -> float:
-    """GFLOP/s of a square float32 matrix product."""
+    """Returns the GFLOP/s of a square float32 matrix product."""
     x = jax.random.normal(jax.random.key(0), (size, size)) / size
     return gigaflops(lambda a: a @ x, x, 2 * size**3, turns=turns)
 
 
 def print_table(turns: int) -> None:
-    """Rates of each shape; what `auto` takes is in bold."""
+    """Prints the rates of each shape, with the choice of `auto` in bold."""
     print("| network | batch, size, channels | " + " | ".join(LOWERINGS) + " |")
     print("|---|---|" + "---|" * len(LOWERINGS))
     for network, shapes in SHAPES.items():

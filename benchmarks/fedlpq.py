@@ -18,7 +18,7 @@ CLIENTS, EXAMPLES = 10, 500
 
 
 def compiled(batch: int, preference: Literal["u"] | None = None):
-    """Our round: clients one after another on each core's device."""
+    """Builds our round: clients one after another on each core's device."""
     import jax
 
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
@@ -60,7 +60,7 @@ def compiled(batch: int, preference: Literal["u"] | None = None):
 
 
 def pytorch(batch: int):
-    """PyTorch's round."""
+    """Builds PyTorch's round."""
     from benchmarks.torch_fedlp import FedLP
 
     return FedLP(

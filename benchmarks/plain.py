@@ -1,6 +1,6 @@
 """Split federated learning without any technique, in the same engine.
 
-What FedSL's round would be if nothing were pruned, quantised, dropped or counted: every
+FedSL's round with nothing pruned, quantised, dropped or counted: every
 client and the server take a step of SGD with momentum, and client models are averaged
 every few rounds.
 """
@@ -20,7 +20,7 @@ from fedjax_sl.models.split import SplitModel, Variables
 
 
 class Plain(NamedTuple):
-    """What is carried: models and momenta; those of clients with leaves `[K, ...]`."""
+    """The state: models and momenta, those of clients with leaves `[K, ...]`."""
 
     round: jax.Array
     client: Variables
@@ -30,7 +30,7 @@ class Plain(NamedTuple):
 
 
 def start(model: SplitModel, optimizer, clients: int, key: jax.Array) -> Plain:
-    """All client models equal."""
+    """Returns the initial state, with all client models equal."""
     params = model.init(key)
     client = broadcast(params.client, clients)
     return Plain(
@@ -50,7 +50,7 @@ def round_of(
     state: Plain,
     cohort: Cohort,
 ) -> Plain:
-    """One round."""
+    """Runs one round."""
     weights = jnp.full(len(cohort.client_id), 1 / len(cohort.client_id))
     cut = Cut(up=lambda x: (x, None), down=lambda grad, _: grad)
 

@@ -19,7 +19,7 @@ CLIENTS, BATCH, INTERVAL, CUT, DEPTH = 10, 16, 5, 4, 19
 
 
 def mapped(width: float):
-    """The network, and its clients one after another on each core's device."""
+    """Returns the network, and a map of clients over one device for each core."""
     import jax
 
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
@@ -33,7 +33,7 @@ def mapped(width: float):
 
 
 def cohort_of():
-    """Every client's one batch, of random images."""
+    """Returns a cohort with one batch of random images for each client."""
     import jax
 
     from fedjax_sl.algorithm import Cohort, Examples
@@ -52,7 +52,7 @@ def cohort_of():
 
 
 def compiled(width: float, importance: Literal["taylor", "magnitude"] = "taylor"):
-    """Our round."""
+    """Builds our block of rounds."""
     import jax
 
     from fedjax_sl.fedsl import FedSLConfig, fedsl
@@ -70,11 +70,11 @@ def compiled(width: float, importance: Literal["taylor", "magnitude"] = "taylor"
 
     @partial(jax.jit, donate_argnums=0)
     def interval(state):
-        def one(state, _):
+        def round(state, _):
             round_key = jax.random.fold_in(key, state.round)
             return algorithm.round(state, cohort, round_key)
 
-        return jax.lax.scan(one, state, length=INTERVAL)
+        return jax.lax.scan(round, state, length=INTERVAL)
 
     held = [jax.jit(algorithm.init)(key)]
 
@@ -82,12 +82,13 @@ def compiled(width: float, importance: Literal["taylor", "magnitude"] = "taylor"
         held[0], metrics = interval(held[0])
         jax.block_until_ready(metrics)
 
-    block()  # the first call's input is laid out otherwise, and compiles for itself
+    # The first call compiles for another layout of its input.
+    block()
     return block
 
 
 def pytorch(width: float, server: Literal["merged", "per_client"]):
-    """PyTorch's round."""
+    """Builds PyTorch's block of rounds."""
     from benchmarks.torch_fedsl import FedSL, Settings
 
     rounds = FedSL(
@@ -129,12 +130,13 @@ def main() -> None:
     taken = seconds(contenders, turns=chosen.turns)
     print(f"VGG-{DEPTH}, width {chosen.width:g}, cut {CUT}, {CLIENTS} x {BATCH}\n")
     print(report(taken, CLIENTS * BATCH * INTERVAL))
-    # Here, so that PyTorch's processes hold no JAX.
+    # Imported here, so that PyTorch's processes hold no JAX.
     from fedjax_sl.analysis.complexity import cut_costs
 
     (cost,) = [c for c in cut_costs(DEPTH, width=chosen.width) if c.cut == CUT]
     macs = 3 * (cost.client_macs + cost.server_macs) * CLIENTS * BATCH
-    done = (INTERVAL + 1) * macs  # one pass more, which scores weights
+    # The scoring pass for pruning is one more.
+    done = (INTERVAL + 1) * macs
     print(f"\nfedjax_sl: {share_of_product(done, taken['fedjax_sl'])}")
 
 

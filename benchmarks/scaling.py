@@ -1,4 +1,4 @@
-"""Time and memory of a round against the number of clients, and of devices.
+"""Time and memory of a round against the numbers of clients and devices.
 
     python -m benchmarks.scaling
 
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 
 class Round(NamedTuple):
-    """Seconds of a round, the program's temporary bytes, and the process's peak."""
+    """Seconds of a round, temporary bytes of its program, peak bytes of its process."""
 
     seconds: float
     temporary: int
@@ -27,7 +27,7 @@ class Round(NamedTuple):
 
 
 def cohort_of(clients: int, steps: int, batch: int):
-    """Clients who share 1,000 random images."""
+    """Returns a cohort of clients that share 1,000 random images."""
     import jax
     import jax.numpy as jnp
 
@@ -48,7 +48,7 @@ def cohort_of(clients: int, steps: int, batch: int):
 
 
 def fedlpq_round(clients: int):
-    """The algorithm and a cohort."""
+    """Returns the algorithm and a cohort."""
     from fedjax_sl.federation.clients import mesh, sharded
     from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
     from fedjax_sl.models import cifar_cnn
@@ -60,7 +60,7 @@ def fedlpq_round(clients: int):
 
 
 def fedsl_round(clients: int):
-    """The algorithm and a cohort."""
+    """Returns the algorithm and a cohort."""
     from fedjax_sl.federation.clients import mesh, sharded
     from fedjax_sl.fedsl import FedSLConfig, fedsl
     from fedjax_sl.models import split_vgg
@@ -71,14 +71,15 @@ def fedsl_round(clients: int):
 
 
 def measure(make, clients: int, devices: int, turns: int) -> Round:
-    """Compiles and times one round on so many devices, one for each core."""
+    """Compiles and times a round on so many devices, one for each core."""
     import jax
 
     jax.config.update("jax_num_cpu_devices", devices)
     algorithm, cohort = make(clients)
     key = jax.random.key(1)
     state = jax.jit(algorithm.init)(key)
-    round = jax.jit(algorithm.round, donate_argnums=0)  # as a simulation holds it once
+    # The state is donated, as in a simulation, so that memory holds it once.
+    round = jax.jit(algorithm.round, donate_argnums=0)
     program = round.lower(state, cohort, key).compile()
     taken = []
     for _ in range(turns + 1):
@@ -94,7 +95,8 @@ def measure(make, clients: int, devices: int, turns: int) -> Round:
 
 
 def print_row(make, clients: int, devices: int, turns: int) -> None:
-    """Measures in a process of its own, so that peaks do not mix."""
+    """Prints the measurements for one number of clients and devices."""
+    # In its own process, since the peak of memory is that of a process.
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         found = pool.submit(partial(measure, make, clients, devices, turns)).result()
     print(

@@ -4,10 +4,9 @@
     python -m benchmarks.soak --rounds 1000 --kills 20 --vary
 
 With `--vary` each start has another number of devices and of clients at a time, so that
-sums are taken in another order: what crossed must stay the same to the bit. Losses and
-accuracies begin alike and drift apart, for a stochastic quantiser that rounds a number
-the other way sets a training on another path; how far is printed. Without it everything
-must stay the same.
+sums change their order. Counts of bits must stay the same. Losses and accuracies may
+drift apart, since a value that the stochastic quantiser rounds the other way changes
+the trajectory; the difference is printed. Without `--vary` everything must be equal.
 """
 
 import argparse
@@ -33,7 +32,7 @@ RUN = [
 
 
 def start(folder: Path, rounds: int, devices: int, chunk: int) -> subprocess.Popen:
-    """A process that starts the run, or goes on with it."""
+    """Starts a process that begins or resumes the run."""
     arguments = [*RUN, "--rounds", str(rounds), "--folder", str(folder)]
     return subprocess.Popen(
         [
@@ -46,13 +45,13 @@ def start(folder: Path, rounds: int, devices: int, chunk: int) -> subprocess.Pop
 
 
 def evaluations(folder: Path) -> int:
-    """How many are on record."""
+    """Returns the number of evaluations on record."""
     path = folder / "metrics.jsonl"
     return path.read_text().count("\n") if path.exists() else 0
 
 
 class Memory(NamedTuple):
-    """Megabytes of a process after so many rounds: now, and at most so far."""
+    """Memory of a process after so many rounds: now and at its peak, megabytes."""
 
     rounds: int
     now: float
@@ -60,7 +59,7 @@ class Memory(NamedTuple):
 
 
 def memory(process: subprocess.Popen, folder: Path) -> Memory | None:
-    """Of a process that runs; None before it has a record, and once it has ended."""
+    """Returns the memory of a process; None before its record and after its end."""
     done = 5 * evaluations(folder)
     try:
         status = Path(f"/proc/{process.pid}/status").read_text()
@@ -74,7 +73,7 @@ def memory(process: subprocess.Popen, folder: Path) -> Memory | None:
 
 
 def left_alone(folder: Path, rounds: int) -> list[Memory]:
-    """Runs to the end; its memory from time to time."""
+    """Runs to the end without interruption, and samples its memory."""
     process, seen = start(folder, rounds, 2, 2), []
     while process.poll() is None:
         if found := memory(process, folder):
@@ -86,7 +85,7 @@ def left_alone(folder: Path, rounds: int) -> list[Memory]:
 
 
 def shaken(folder: Path, rounds: int, kills: int, vary: bool, chance) -> list[int]:
-    """Runs to the end, killed so many times; evaluations on record at each kill."""
+    """Runs to the end with so many kills; returns the evaluations before each."""
     killed: list[int] = []
     for number in itertools.count():
         devices, chunk = (
@@ -111,7 +110,7 @@ def shaken(folder: Path, rounds: int, kills: int, vary: bool, chance) -> list[in
 
 
 def compared(folder: Path, other: Path, *, exact: bool) -> dict[str, float]:
-    """The largest relative difference of each column of the record."""
+    """Returns the largest relative difference of each column of two records."""
     worst: dict[str, float] = {}
     names = (("metrics.jsonl", ("wall_seconds",)), ("rounds.jsonl", ()))
     for name, ignored in names:
@@ -126,15 +125,15 @@ def compared(folder: Path, other: Path, *, exact: bool) -> dict[str, float]:
                     scale = max(abs(expected[key]), 1e-9)
                     apart = abs(line[key] - expected[key]) / scale
                 worst[key] = max(worst.get(key, 0.0), apart)
-    crossed = [key for key in worst if key.endswith("_bits")]
-    wrong = [key for key in worst if worst[key] and (exact or key in crossed)]
+    transmitted = [key for key in worst if key.endswith("_bits")]
+    wrong = [key for key in worst if worst[key] and (exact or key in transmitted)]
     if wrong:
         sys.exit(f"the runs differ in {', '.join(sorted(wrong))}")
     return worst
 
 
 def main() -> None:
-    """Prints what was compared, and memory over time."""
+    """Prints the differences, and memory over time."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--kills", type=int, default=20)
@@ -152,7 +151,7 @@ def main() -> None:
     print("largest relative differences:", {k: v for k, v in worst.items() if v} or 0)
     print("rounds  MB now  MB at most")
     for part in (0.03, 0.1, 0.3, 0.6, 1.0):
-        here = [one for one in seen if one.rounds <= max(part * chosen.rounds, 5)]
+        here = [now for now in seen if now.rounds <= max(part * chosen.rounds, 5)]
         if here:
             print(f"{here[-1].rounds:6}  {here[-1].now:6.0f}  {here[-1].peak:10.0f}")
 

@@ -1,4 +1,4 @@
-"""Memory of a sweep over structures, of which each is a program of its own.
+"""Memory of a sweep over structures, each of which compiles its own program.
 
     python -m benchmarks.structures
 
@@ -27,7 +27,7 @@ CLIENTS, SHAPE, CLASSES = 4, (8, 8, 2), 3
 
 
 def world() -> tuple[Dataset, SplitModel]:
-    """Random images, and a network for them."""
+    """Returns random images, and a network for them."""
     rng = np.random.default_rng(0)
     dataset = Dataset(
         image=rng.integers(256, size=(400, *SHAPE), dtype=np.uint8),
@@ -50,7 +50,7 @@ def world() -> tuple[Dataset, SplitModel]:
 
 
 def run(model: SplitModel, dataset: Dataset, point):
-    """The losses of one point."""
+    """Returns the losses of one point."""
     config, seed, partition = point
     _, history = simulate(
         fedsl(model, config),
@@ -66,7 +66,7 @@ def run(model: SplitModel, dataset: Dataset, point):
 
 
 def points_of(structures: int):
-    """Two rates for each number of images that clients own."""
+    """Yields two learning rates for each number of images that clients own."""
     for owned in range(10, 10 + structures):
         index = np.arange(CLIENTS * owned, dtype=np.int32).reshape(CLIENTS, owned)
         partition = Partition(index, np.full(CLIENTS, owned, np.int32))
@@ -76,7 +76,7 @@ def points_of(structures: int):
 
 
 def taken() -> tuple[int, int]:
-    """Bytes of this process in memory, and regions of its address space, on Linux."""
+    """Returns bytes in memory and mapped regions of this process, on Linux."""
     status = Path("/proc/self/status").read_text()
     lines = dict(line.split(":", 1) for line in status.splitlines())
     maps = Path("/proc/self/maps").read_text().count("\n")

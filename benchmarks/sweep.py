@@ -4,7 +4,7 @@
 
 FedSL on random images: quarter-width VGG-11 cut after its 4th convolution, eight
 clients with batches of 16; learning rates, ratios, bit widths and seeds differ. Every
-contender starts in a process of its own, with nothing compiled.
+contender starts in its own process, with nothing compiled.
 """
 
 import argparse
@@ -21,7 +21,7 @@ CLIENTS, BATCH = 8, 16
 
 
 def points_of() -> list[Any]:
-    """16 configurations with seeds."""
+    """Returns 16 configurations with seeds."""
     from fedjax_sl.fedsl import FedSLConfig
 
     return [
@@ -31,7 +31,7 @@ def points_of() -> list[Any]:
 
 
 def run_of(rounds: int, over):
-    """One run as a function of its point, and how its clients are mapped."""
+    """Returns a run as a function of its point, its clients mapped by `over`."""
     import jax
     import numpy as np
 
@@ -66,14 +66,14 @@ def run_of(rounds: int, over):
 
 
 def devices() -> None:
-    """One for each core."""
+    """Sets one device for each core."""
     import jax
 
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
 
 
 def alone(place: int, rounds: int, turns: int) -> list[float]:
-    """Seconds of the calls of one point's program, clients on all devices."""
+    """Returns seconds of the calls of one point's program, clients on all devices."""
     devices()
     import jax
 
@@ -91,7 +91,7 @@ def alone(place: int, rounds: int, turns: int) -> list[float]:
 
 
 def together(rounds: int) -> tuple[float, int]:
-    """Seconds of the sweep, and programs compiled after its first results."""
+    """Returns seconds of the sweep, and programs compiled after its first results."""
     devices()
     import jax
 
@@ -113,7 +113,7 @@ def together(rounds: int) -> tuple[float, int]:
 
 
 def elsewhere(function, *arguments):
-    """The result of a function in a process of its own."""
+    """Calls a function in a new process, and returns its result."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 

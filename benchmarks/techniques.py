@@ -1,11 +1,11 @@
-"""What the techniques add to a round: FedSL's against one that has none of them.
+"""Cost of the techniques: FedSL's round against a round without them.
 
     python -m benchmarks.techniques
 
-The setting of `benchmarks.round`. By magnitude the importance of weights costs no pass
-of its own, so that what is left is pruning, masks and their choice, quantisation,
-dropout and counting; Taylor scores take one more forward and backward pass of all
-clients whenever models are averaged.
+The setup is that of `benchmarks.round`. Magnitude scores need no pass of their own, so
+the difference is the cost of masks and their choice, quantisation, dropout and
+counting. Taylor scores need a scoring pass, forward and backward of all clients,
+whenever models are averaged.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from benchmarks.round import (
 
 
 def plain(width: float):
-    """The same blocks of rounds without techniques."""
+    """Builds the same blocks of rounds without techniques."""
     import jax
     import optax
 
@@ -36,10 +36,10 @@ def plain(width: float):
 
     @partial(jax.jit, donate_argnums=0)
     def interval(state):
-        def one(state, _):
+        def round(state, _):
             return round_of(model, optimizer, over, INTERVAL, state, cohort), None
 
-        return jax.lax.scan(one, state, length=INTERVAL)[0]
+        return jax.lax.scan(round, state, length=INTERVAL)[0]
 
     held = [start(model, optimizer, CLIENTS, jax.random.key(0))]
 

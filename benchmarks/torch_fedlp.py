@@ -1,7 +1,7 @@
 """FedLP's round as a plain PyTorch loop: the baseline of `benchmarks.fedlpq`.
 
 One client after another copies the network, trains for an epoch with SGD, and sends its
-layers with probability p; each layer is averaged over those who sent it.
+layers with probability p; each layer is averaged over the clients that sent it.
 
     python -m benchmarks.torch_fedlp --batch 10
 """
@@ -27,7 +27,7 @@ class CNN(nn.Module):
         self.fc1, self.fc2 = nn.Linear(2048, 128), nn.Linear(128, 10)
 
     def forward(self, x):
-        """Logits of images `[B, 3, 32, 32]`."""
+        """Returns the logits of images `[B, 3, 32, 32]`."""
         for number, (conv, bn) in enumerate(zip(self.conv, self.bn, strict=True), 1):
             x = bn(F.relu(conv(x)))
             if number % 2 == 0:
@@ -36,7 +36,7 @@ class CNN(nn.Module):
 
 
 class FedLP:
-    """K clients with their own images; called, runs a round."""
+    """K clients with their own images; a call runs a round."""
 
     def __init__(self, *, clients, examples, batch, keep=0.5, threads):
         torch.set_num_threads(threads)
@@ -46,7 +46,7 @@ class FedLP:
         self.labels = torch.randint(0, 10, (clients, examples))
 
     def train(self, images, labels):
-        """One epoch on a copy of the network; its state."""
+        """Trains a copy of the network for an epoch, and returns its state."""
         model = copy.deepcopy(self.model)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.5)
         for chosen in torch.randperm(len(labels)).split(self.batch):
@@ -56,7 +56,7 @@ class FedLP:
         return model.state_dict()
 
     def __call__(self):
-        """One round."""
+        """Runs one round."""
         states = [
             self.train(*own) for own in zip(self.images, self.labels, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""The FedSL round as a plain PyTorch loop: what the compiled round is timed against.
+"""The FedSL round as a plain PyTorch loop, the baseline of `benchmarks.round`.
 
 One round does what `fedjax_sl.fedsl` does (arXiv 2412.06414, its silent parts
 reconstructed alike): filters pruned by Taylor scores at each synchronisation, dropout
@@ -35,7 +35,7 @@ PER_CONV = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What `make_round` can be given; everything is on unless set to 0."""
+    """Options of `make_round`; every technique is on unless set to 0."""
 
     depth: int = 19
     width: float = 0.25
@@ -89,7 +89,7 @@ def quantized(x: Tensor, bits: int) -> Tensor:
 
 
 class FedSL:
-    """K clients and a server on one synthetic batch; called with t, runs round t."""
+    """K clients and a server on one synthetic batch; calling it with t runs round t."""
 
     def __init__(self, settings: Settings):
         self.settings = s = settings
@@ -127,7 +127,7 @@ class FedSL:
         return loss
 
     def forward(self, members: list[int], rate: float) -> tuple[list, Tensor, Tensor]:
-        """What the members sent, what the server received, their share of the loss."""
+        """Returns activations, server input, and the members' share of the loss."""
         sent = [F.dropout(self.clients[k](self.images[k]), rate) for k in members]
         received = torch.cat([x.detach() for x in sent]).requires_grad_()
         labels = torch.cat([self.labels[k] for k in members])
@@ -135,7 +135,7 @@ class FedSL:
         return sent, received, loss * (len(members) / self.settings.clients)
 
     def returned(self, grad: Tensor) -> tuple[Tensor, ...]:
-        """Each client's gradient at the cut, of its own loss instead of the mean's."""
+        """Returns each client's gradient at the cut, of its own loss."""
         return (grad * self.settings.clients).split(self.settings.batch)
 
     def backward(self, members: list[int]) -> float:
@@ -146,7 +146,7 @@ class FedSL:
         return loss.item()
 
     def kernel_gradients(self, members: list[int]) -> list[tuple[Tensor, ...]]:
-        """Gradients of the dense client kernels; those of the server are not formed."""
+        """Returns gradients of the dense client kernels, and of no server kernel."""
         sent, received, loss = self.forward(members, 0.0)
         (grad,) = torch.autograd.grad(loss, received)
         kernels = list(chain(*(self.params[k][::PER_CONV] for k in members)))
@@ -173,13 +173,13 @@ class FedSL:
 
     @torch.no_grad()
     def prune(self) -> None:
-        """Sets what is masked to 0; its dense value waits in the anchor."""
+        """Sets pruned weights to 0; the anchor keeps their dense values."""
         for param, mask in zip(chain(*self.params), chain(*self.masks), strict=True):
             param.mul_(mask)
 
     @torch.no_grad()
     def update(self) -> None:
-        """One step of both sides, the clients' on masked and quantised gradients."""
+        """Steps both sides, clients with masked and quantised gradients."""
         for param, mask in zip(chain(*self.params), chain(*self.masks), strict=True):
             grad = param.grad.mul_(mask)  # type: ignore
             param.grad = quantized(grad, self.settings.bits)
@@ -205,12 +205,12 @@ class FedSL:
 
 
 def make_round(**settings) -> Callable[[int], float]:
-    """A function that runs round t and returns the mean loss; see `Settings`."""
+    """Returns a function that runs round t and returns the mean loss."""
     return FedSL(Settings(**settings))
 
 
 def examples_per_second(settings: Settings, blocks: int) -> tuple[float, list[float]]:
-    """The median over blocks of one interval, after one to warm up; and the losses."""
+    """Returns the median rate over blocks of one interval, and the losses."""
     run, interval = FedSL(settings), settings.interval
     losses, seconds = [], []
     for block in range(blocks + 1):

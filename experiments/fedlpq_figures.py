@@ -3,9 +3,9 @@
     python -m experiments.fedlpq_figures            # reduced, on a CPU
     python -m experiments.fedlpq_figures --full     # as published
 
-Figure 3 is drawn from the rows of `fedlpq_table`. The others look at the message of one
-client, at the start of an iid run and late in a non-iid one; what is found of each is
-kept, and not computed again.
+Figure 3 is drawn from the rows of `fedlpq_table`. The others show the message of one
+client, at the start of an iid run and late in a non-iid one. Messages are stored, and
+not computed again.
 """
 
 import argparse
@@ -40,11 +40,11 @@ from matplotlib import pyplot  # noqa: E402
 
 KEEP = 0.5
 SNAPSHOTS = {"iid": (2, 7), "non-iid": (71, 81)}
-"""Global epoch and client that the published figure 6 shows."""
+"""Global epoch and client of the published figure 6."""
 
 
 def levels_of(scale, data, partition) -> dict:
-    """The quantised indices of each layer of one client's message, as counts."""
+    """Returns counts of the quantised indices in each layer of a client's message."""
     train, test, owners = data
     epoch, client = SNAPSHOTS[partition]
     epoch, client = min(epoch, scale.rounds), client % scale.num_clients
@@ -87,12 +87,12 @@ def levels_of(scale, data, partition) -> dict:
 
 
 def expanded(counts: dict[str, int]) -> np.ndarray:
-    """The indices of a layer, in rising order."""
+    """Returns the indices of a layer in rising order."""
     return np.repeat([int(level) for level in counts], list(counts.values()))
 
 
 def lengths_of(levels: np.ndarray, bits: int) -> dict[str, float]:
-    """Bits of a layer's message in each way of writing it."""
+    """Returns the bits of a layer's message under each code."""
     codes = ("gamma", "omega", "delta")
     return {
         "float32": 32 * levels.size,
@@ -104,20 +104,20 @@ def lengths_of(levels: np.ndarray, bits: int) -> dict[str, float]:
 
 
 def short(name: str) -> str:
-    """A layer's name as the axes have it: block3/conv is conv3."""
+    """Shortens a layer's name for axes: block3/conv becomes conv3."""
     block, _, module = name.partition("/")
     return module + block.removeprefix("block") if module else block
 
 
 def save(figure, path):
-    """Writes and closes a picture."""
+    """Saves and closes a figure."""
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)
 
 
 def figure_3(scale, rows, path):
-    """Accuracy against the global epoch, without quantisation and with it."""
+    """Draws accuracy against the global epoch, with and without quantisation."""
     figure, both = pyplot.subplots(1, 2, figsize=(10, 3.8), sharey=True)
     for axes, partition in zip(both, PARTITIONS, strict=True):
         for row in rows:
@@ -144,7 +144,7 @@ def figure_3(scale, rows, path):
 
 
 def figure_5(scale, snapshot, path):
-    """Bits of each layer's message, against its parameters and layer by layer."""
+    """Draws the bits of each layer's message, by parameters and by layer."""
     bits = scale.bits[1]
     layers = {short(n): expanded(c) for n, c in snapshot["counts"].items()}
     layers = dict(sorted(layers.items(), key=lambda item: item[1].size))
@@ -170,14 +170,15 @@ def figure_5(scale, snapshot, path):
 
 
 def figure_6(snapshots, path):
-    """How often each index occurs in a message."""
+    """Draws the frequency of each index in a message."""
     figure, both = pyplot.subplots(1, 2, figsize=(10, 3.6), sharey=True)
-    for axes, one in zip(both, snapshots, strict=True):
-        levels = np.concatenate([expanded(c) for c in one["counts"].values()])
+    for axes, snapshot in zip(both, snapshots, strict=True):
+        levels = np.concatenate([expanded(c) for c in snapshot["counts"].values()])
         found, times = np.unique(levels, return_counts=True)
         axes.bar(found, times / levels.size, width=1.0)
         axes.set(
-            title=f"{one['partition']}, epoch {one['epoch']}, client {one['client']}",
+            title=f"{snapshot['partition']}, epoch {snapshot['epoch']}, "
+            f"client {snapshot['client']}",
             xlabel="signed index",
             yscale="log",
             xlim=(-60, 60),
@@ -188,13 +189,13 @@ def figure_6(snapshots, path):
 
 
 def figure_7(scale, snapshots, path):
-    """Entropy against code length, per parameter of each layer, times p."""
+    """Draws entropy, code length and its bound per parameter of each layer, times p."""
     bits = scale.bits[1]
     figure, both = pyplot.subplots(1, 2, figsize=(11, 4), sharey=True)
-    for axes, one in zip(both, snapshots, strict=True):
-        layers = {short(n): expanded(c) for n, c in one["counts"].items()}
+    for axes, snapshot in zip(both, snapshots, strict=True):
+        layers = {short(n): expanded(c) for n, c in snapshot["counts"].items()}
         layers = dict(sorted(layers.items(), key=lambda item: item[1].size))
-        places = np.arange(len(layers))
+        positions = np.arange(len(layers))
         bars = {
             "p x entropy": [KEEP * entropy(x) for x in layers.values()],
             "p x code length / M": [
@@ -209,9 +210,10 @@ def figure_7(scale, snapshots, path):
             ],
         }
         for place, (name, heights) in enumerate(bars.items()):
-            axes.bar(places + 0.27 * (place - 1), heights, 0.27, label=name)
-        axes.set_xticks(places, list(layers), rotation=60)
-        axes.set(title=f"{one['partition']}, epoch {one['epoch']}", xlabel="layer")
+            axes.bar(positions + 0.27 * (place - 1), heights, 0.27, label=name)
+        axes.set_xticks(positions, list(layers), rotation=60)
+        title = f"{snapshot['partition']}, epoch {snapshot['epoch']}"
+        axes.set(title=title, xlabel="layer")
         axes.grid(axis="y", alpha=0.3)
     both[0].set_ylabel("bits per parameter")
     both[1].legend(frameon=False, fontsize=8)
@@ -219,7 +221,7 @@ def figure_7(scale, snapshots, path):
 
 
 def main() -> None:
-    """Computes the messages that are missing, then draws the figures."""
+    """Computes missing messages, then draws the figures."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--full", action="store_true", help="the published setting")
     chosen = parser.parse_args()

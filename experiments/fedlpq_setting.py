@@ -1,8 +1,8 @@
-"""The world that the experiments on FedLP-Q share: published, and reduced for a CPU.
+"""The setup of the experiments on FedLP-Q: as published, and reduced for a CPU.
 
 The reduced network is half as wide, so its layers have a quarter of the parameters.
-The relative variance of quantisation is bounded by M / 4^(b + 1), so that 9 and 7 bits
-there stand for the published 10 and 8.
+The relative variance of quantisation is bounded by M / 4^(b + 1), so 9 and 7 bits
+correspond to the published 10 and 8.
 """
 
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ from fedjax_sl.simulation import simulate
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the experiment is.
+    """The size of the experiments.
 
     Attributes:
-      name: of the folder of results.
+      name: name of the results folder.
       num_clients, cohort_size, local_epochs, rounds, batch_size: N, K, E, T, B.
-      train_examples, test_examples: how many images of each split are used.
-      width: of the network.
-      bits: those of the columns, 32 being float32.
+      train_examples, test_examples: number of images used of each split.
+      width: width of the network.
+      bits: bits of the columns; 32 is float32.
     """
 
     name: str
@@ -56,11 +56,11 @@ FULL = Scale("full", 100, 10, 5, 200, 10, 50000, 10000, 1.0, (32, 10, 8))
 
 PARTITIONS = ("iid", "non-iid")
 ALPHA = 1.0
-"""Of the Dirichlet partition that stands for the published non-iid one."""
+"""Concentration of the Dirichlet partition that replaces the published non-iid one."""
 
 
 def world(scale: Scale, partition: str) -> tuple[Dataset, Dataset, Partition]:
-    """CIFAR-10's training and test images, and who owns which."""
+    """Returns training and test images of CIFAR-10, and their partition."""
     train = load("cifar10", split="train").first(scale.train_examples, "train_examples")
     test = load("cifar10", split="test").first(scale.test_examples, "test_examples")
     rng = np.random.default_rng(0)
@@ -72,7 +72,7 @@ def world(scale: Scale, partition: str) -> tuple[Dataset, Dataset, Partition]:
 
 
 def algorithm(scale: Scale, config: FedLPQConfig) -> Algorithm:
-    """FedLP-Q of that size, its clients spread over this machine's devices."""
+    """Builds FedLP-Q with its clients spread over this machine's devices."""
     models = [cifar_cnn(complexity=c, width=scale.width) for c in COMPLEXITIES]
     return fedlpq(
         models[-1] if config.preference is None else models,
@@ -83,7 +83,8 @@ def algorithm(scale: Scale, config: FedLPQConfig) -> Algorithm:
 
 
 def config_of(scale: Scale, keep: float, preference, bits: int) -> FedLPQConfig:
-    """A scheme's configuration, with arrays so that rows share a compiled program."""
+    """Returns the configuration of a scheme."""
+    # Arrays are arguments of the compiled program, which rows share.
     return FedLPQConfig(
         cohort_size=scale.cohort_size,
         local_epochs=scale.local_epochs,
@@ -95,7 +96,7 @@ def config_of(scale: Scale, keep: float, preference, bits: int) -> FedLPQConfig:
 
 @partial(jax.jit, static_argnames=("scale", "rounds", "evaluations"))
 def play(config, key, train, test, owners, *, scale, rounds, evaluations):
-    """`simulate` with so many evaluations, as one program for all numbers."""
+    """Runs `simulate` with so many evaluations, as one program for all values."""
     return simulate(
         algorithm(scale, config),
         train,

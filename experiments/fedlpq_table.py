@@ -3,7 +3,7 @@
     python -m experiments.fedlpq_table            # reduced, on a CPU
     python -m experiments.fedlpq_table --full     # as published
 
-Every row is kept as soon as it is known, and is not computed again.
+Every row is stored once it is known, and not computed again.
 """
 
 import argparse
@@ -60,7 +60,7 @@ PUBLISHED = {
 
 
 def run_row(scale, data, scheme, bits, partition, seed):
-    """One entry of the table."""
+    """Runs one entry of the table, and returns its row."""
     started = time.monotonic()
     keep, preference = SCHEMES[scheme]
     _, history = play(
@@ -85,7 +85,7 @@ def run_row(scale, data, scheme, bits, partition, seed):
 
 
 def table(scale, rows) -> str:
-    """The results as Markdown, the published ones beside them."""
+    """Formats the results as Markdown, with the published ones in brackets."""
     heads = ["none", *(f"{b} bits" for b in scale.bits[1:])]
     columns = [f"{h}, {p}" for h in heads for p in PARTITIONS]
     lines = [
@@ -109,7 +109,7 @@ def table(scale, rows) -> str:
 
 
 def draw(path, scale, rows):
-    """Accuracy by scheme, a bar for each number of bits, one picture a partition."""
+    """Draws accuracy by scheme and bits, one plot for each partition."""
     figure, both = pyplot.subplots(1, 2, figsize=(10, 3.8), sharey=True)
     for axes, partition in zip(both, PARTITIONS, strict=True):
         for place, bits in enumerate(scale.bits):
@@ -123,8 +123,8 @@ def draw(path, scale, rows):
                 ]
                 heights.append(mean(found) if found else np.nan)
             name = "float32" if bits == 32 else f"{bits} bits"
-            places = np.arange(len(SCHEMES)) + 0.27 * (place - 1)
-            axes.bar(places, heights, 0.25, label=name)
+            positions = np.arange(len(SCHEMES)) + 0.27 * (place - 1)
+            axes.bar(positions, heights, 0.25, label=name)
         axes.set_xticks(range(len(SCHEMES)), list(SCHEMES), rotation=30)
         axes.set(title=f"CIFAR-10, {partition}, {scale.name} scale", xlabel="scheme")
         axes.grid(axis="y", alpha=0.3)
@@ -136,7 +136,7 @@ def draw(path, scale, rows):
 
 
 def main() -> None:
-    """Computes the rows that are missing, then draws the table."""
+    """Computes missing rows, then draws the table."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--full", action="store_true", help="the published setting")
     parser.add_argument("--seeds", type=int, default=1)

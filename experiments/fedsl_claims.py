@@ -1,9 +1,9 @@
-"""The published claims on FedSL (arXiv 2412.06414), weighed seed by seed.
+"""Tests the published claims on FedSL (arXiv 2412.06414) over seeds.
 
-Runs of one seed share their data, their first model and their cohorts, so that settings
-are compared within a seed. An interval is the 95 % confidence interval of the mean over
-seeds (Student's t); a claim holds, or does not, if the interval says so, and is open
-otherwise.
+Runs of one seed share data, initial model and cohorts, so options are compared within a
+seed. An interval is the 95 % confidence interval of the mean over seeds (Student's t).
+A claim holds if the interval lies below its limit, does not hold if it lies above, and
+is open otherwise.
 """
 
 from collections.abc import Sequence
@@ -18,20 +18,20 @@ from fedjax_sl.reports.groups import interval
 Rows = Sequence[dict[str, Any]]
 
 LAST = 3
-"""Evaluations that a final accuracy is averaged over."""
+"""Last evaluations that a final accuracy is averaged over."""
 
 MARGIN = 0.01
-"""What "no lower" allows."""
+"""Accuracy that a run may lose and still count as no lower."""
 
 
 class Claim(NamedTuple):
-    """A claim, the figure that decides it, and which way.
+    """A claim, and the figure that decides it.
 
     Attributes:
-      text: what is claimed.
-      figure: what was measured.
-      mean, half: over seeds, with half the width of the interval.
-      limit: the claim holds below it.
+      text: the claim.
+      figure: name of the measured figure.
+      mean, half: its mean over seeds, and half the width of the interval.
+      limit: the claim holds if the figure is below it.
     """
 
     text: str
@@ -42,7 +42,7 @@ class Claim(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Whether it holds."""
+        """Whether the claim holds, in words."""
         if np.isnan(self.half):
             return "not measured"
         if self.mean + self.half < self.limit:
@@ -51,40 +51,42 @@ class Claim(NamedTuple):
 
 
 def runs_of(rows: Rows, change: dict[str, Any]) -> list[dict[str, Any]]:
-    """The runs with these settings, by seed."""
+    """Returns the runs with this change to plain split learning, by seed."""
     wanted = settings(change)
     found = [row for row in rows if row["settings"] == wanted]
     return sorted(found, key=lambda row: row["seed"])
 
 
 def complete(rows: Rows, *changes: dict[str, Any]) -> bool:
-    """Whether every seed has been run with each of these settings."""
+    """Returns whether every seed has been run with each of these changes."""
     seeds = {row["seed"] for row in rows}
-    return all({r["seed"] for r in runs_of(rows, one)} == seeds for one in changes)
+    return all(
+        {r["seed"] for r in runs_of(rows, change)} == seeds for change in changes
+    )
 
 
 def finals(rows: Rows, change: dict[str, Any]) -> np.ndarray:
-    """Accuracy at the end of each run."""
+    """Returns the final accuracy of each run."""
     return np.array([np.mean(r["accuracy"][-LAST:]) for r in runs_of(rows, change)])
 
 
 def until(rows: Rows, change: dict[str, Any], targets: Sequence[float], name: str):
-    """What each run had spent when it first reached its target, or all if never."""
-    spent = []
+    """Returns each run's cost when it first reaches its target, or in all if never."""
+    costs = []
     for row, target in zip(runs_of(rows, change), targets, strict=True):
         reached = np.flatnonzero(np.array(row["accuracy"]) >= target)
-        spent.append(row[name][reached[0] if len(reached) else -1])
-    return np.array(spent, np.float64)
+        costs.append(row[name][reached[0] if len(reached) else -1])
+    return np.array(costs, np.float64)
 
 
 def targets(rows: Rows, *changes: dict[str, Any]) -> np.ndarray:
-    """For each seed, the highest accuracy that all of these settings reach."""
+    """Returns for each seed the highest accuracy that all of these changes reach."""
     best = [[max(r["accuracy"]) for r in runs_of(rows, change)] for change in changes]
     return np.min(best, axis=0)
 
 
 def _sooner(rows: Rows, text: str, change: dict[str, Any]) -> Claim:
-    """Simulated time to the same accuracy, as a ratio."""
+    """Compares the simulated time to the same accuracy, as a ratio."""
     both = targets(rows, {}, change)
     ratio = np.log(until(rows, change, both, "seconds"))
     ratio -= np.log(until(rows, {}, both, "seconds"))
@@ -123,7 +125,7 @@ def _shallow_robust(rows: Rows) -> Claim:
 
 
 def claims(rows: Rows) -> list[Claim]:
-    """Those that the runs so far can decide."""
+    """Returns the claims that the runs so far can decide."""
     pruned, found = TECHNIQUES["pruned, 8 bits"], []
     if complete(rows, *TECHNIQUES.values()):
         found += [

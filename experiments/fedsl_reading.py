@@ -1,4 +1,4 @@
-"""The study of FedSL as tables and pictures."""
+"""Tables and figures of the study of FedSL."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -42,7 +42,7 @@ def _named(key: Any, heads: tuple[str, ...]) -> list[str]:
 
 
 def table(rows: Rows, heads: tuple[str, ...], question: Question) -> str:
-    """What each setting reaches and costs, as Markdown."""
+    """Formats accuracy and cost of each setting as Markdown."""
     both = targets(rows, *question.values())
     columns = ("final accuracy", "Mbit up", "MB of updates", "seconds", "seconds to it")
     lines = ["| " + " | ".join((*heads, *columns)) + " |"]
@@ -63,18 +63,18 @@ def table(rows: Rows, heads: tuple[str, ...], question: Question) -> str:
 
 
 def verdicts(rows: Rows) -> str:
-    """The claims as Markdown."""
+    """Formats the claims as Markdown."""
     lines = ["| claim | measured | mean ± 95 % | holds below | verdict |", "|---" * 5]
     lines[1] += "|"
-    for one in claims(rows):
-        figure = f"{one.mean:.3f} ± {one.half:.3f}"
-        cells = (one.text, one.figure, figure, f"{one.limit:g}", one.verdict)
+    for claim in claims(rows):
+        figure = f"{claim.mean:.3f} ± {claim.half:.3f}"
+        cells = (claim.text, claim.figure, figure, f"{claim.limit:g}", claim.verdict)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 def curves(rows: Rows) -> Figure:
-    """Accuracy of each technique against rounds, bits sent up and simulated time."""
+    """Draws accuracy of each technique against rounds, uplink bits and time."""
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     axes = figure.subplots(1, 3, sharey=True)
     for name, change in TECHNIQUES.items():
@@ -99,7 +99,7 @@ def curves(rows: Rows) -> Figure:
 
 
 def _points(axis, rows: Rows, named: dict[str, dict[str, Any]]) -> None:
-    """Final accuracy of each setting, with its interval."""
+    """Draws the final accuracy of each setting with its interval."""
     found = [interval(finals(rows, change).tolist()) for change in named.values()]
     means, halves = np.array(found).T
     axis.errorbar(means, list(named), xerr=halves, fmt="o", capsize=3)
@@ -110,7 +110,7 @@ def _points(axis, rows: Rows, named: dict[str, dict[str, Any]]) -> None:
 
 
 def choices(scale: Scale, rows: Rows) -> Figure:
-    """Final accuracy against the cut, the interval, the bits, and what is pruned."""
+    """Draws final accuracy against cut, interval, bits and granularity of pruning."""
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     axes = figure.subplots(2, 2)
     for name in ("plain", "50 % dropped", "everything"):
@@ -140,17 +140,17 @@ TABLES: tuple[tuple[str, tuple[str, ...], Question], ...] = (
     ("Filters or single weights, everything on", ("pruned", "share"), GRANULARITIES),
     ("How much of each", ("pruned", "bits", "dropped"), RATES),
 )
-"""Heading, names of the settings, and the settings of each table."""
+"""Heading, names of the columns, and settings of each table."""
 
 
 def write_reading(scale: Scale, rows: Rows, folder: Path, name: str) -> None:
-    """Writes tables and pictures beside the rows.
+    """Writes tables and figures beside the rows.
 
     Args:
-      scale: of the study.
-      rows: of all its runs.
-      folder: where they go.
-      name: what they are called.
+      scale: size of the study.
+      rows: rows of all its runs.
+      folder: output folder.
+      name: stem of the file names.
     """
     images = scale.train_examples or "all"
     setting = (

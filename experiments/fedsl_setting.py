@@ -1,7 +1,7 @@
-"""The settings that the study of FedSL compares: published, and reduced for a CPU.
+"""The settings that the study of FedSL compares: as published, and reduced for a CPU.
 
-The reduced network is a VGG-11 with a quarter of the channels, whose 8 convolutions are
-cut after as large a share of them as the 16 of the published VGG-19.
+The reduced network is a VGG-11 with a quarter of the channels. Its 8 convolutions are
+cut at the same fractions as the 16 of the published VGG-19.
 """
 
 from dataclasses import dataclass, replace
@@ -14,15 +14,15 @@ from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the study is.
+    """The size of the study.
 
     Attributes:
-      name: of the folder of results.
-      depth, width: of the VGG.
+      name: name of the results folder.
+      depth, width: depth and width of the VGG.
       cuts: L_c, a quarter, a half, three quarters and all of its convolutions.
       rounds, eval_every, batch_size: T, rounds between evaluations, B.
       learning_rate: gamma.
-      train_examples, test_examples: images used; None for all.
+      train_examples, test_examples: number of images used; None for all.
       seeds: runs of each setting.
     """
 
@@ -51,7 +51,7 @@ NOTHING = {
     "dropout_rate": 0.0,
     "interval": 5,
 }
-"""Plain split learning; `cut` is a place among those of the scale."""
+"""Plain split learning; `cut` is an index into the cuts of the scale."""
 
 PRUNED = {"prune_ratio": 0.35}
 CODED = {"bits": 8}
@@ -100,24 +100,24 @@ WIDTHS = {
     "error 1 %": CODED | {"quantizer_error": 0.01},
     "error 10 %": CODED | {"quantizer_error": 0.1},
 }
-"""Fixed numbers of bits, and as many up to 8 as each tensor asks for."""
+"""Fixed bit widths, and adaptive ones of up to 8 bits for each tensor."""
 
 QUESTIONS = (TECHNIQUES, WIDTHS, INTERVALS, GRANULARITIES, RATES, CUTS)
 
 
 def settings(change: dict[str, Any]) -> dict[str, Any]:
-    """All that the study varies, with this change to plain split learning."""
+    """Returns every varied option, with this change to plain split learning."""
     return NOTHING | change
 
 
 def points() -> list[dict[str, Any]]:
-    """The settings of every question, each once."""
+    """Returns the settings of every question, each once."""
     found = [settings(change) for question in QUESTIONS for change in question.values()]
-    return [one for place, one in enumerate(found) if one not in found[:place]]
+    return [point for index, point in enumerate(found) if point not in found[:index]]
 
 
 def config_of(scale: Scale, chosen: dict[str, Any], seed: int) -> FedSLRun:
-    """The run of a seed with these settings."""
+    """Returns the run of a seed with these settings."""
     method = {name: value for name, value in chosen.items() if name != "cut"}
     cut = scale.cuts[chosen["cut"]]
     usual = FedSLConfig(learning_rate=scale.learning_rate)

@@ -3,8 +3,8 @@
     python -m experiments.fedsl_study            # reduced, on a CPU
     python -m experiments.fedsl_study --full     # as published
 
-Runs that differ in numbers only share a program. What is known of a run is kept as soon
-as it is, and is not computed again.
+Runs that differ only in values share a program. Each run is stored once it is known,
+and not computed again.
 """
 
 import argparse
@@ -25,27 +25,27 @@ NAME = "fedsl_study"
 
 
 def row_of(chosen: dict[str, Any], seed: int, outcome: Outcome) -> dict[str, Any]:
-    """What is kept of a run: its settings, and its course evaluation by evaluation."""
+    """Returns the stored row of a run: its settings, and its learning curve."""
 
-    def learning_curve(name: str) -> list:
+    def column(name: str) -> list:
         return [line[name] for line in outcome.lines]
 
     return {
         "settings": chosen,
         "seed": seed,
-        "rounds": learning_curve("round"),
-        "accuracy": learning_curve("test_accuracy"),
-        "pruned_accuracy": learning_curve("pruned_test_accuracy"),
-        "uplink_bits": learning_curve("uplink_bits"),
-        "downlink_bits": learning_curve("downlink_bits"),
-        "seconds": learning_curve("sim_seconds"),
-        "joules": learning_curve("sim_joules"),
+        "rounds": column("round"),
+        "accuracy": column("test_accuracy"),
+        "pruned_accuracy": column("pruned_test_accuracy"),
+        "uplink_bits": column("uplink_bits"),
+        "downlink_bits": column("downlink_bits"),
+        "seconds": column("sim_seconds"),
+        "joules": column("sim_joules"),
         "updates_up_bits": sum(sum(r["updates_up_bits"]) for r in outcome.rounds),
     }
 
 
 def run_missing(scale: Scale, path: Path, console: Console) -> list[dict[str, Any]]:
-    """Runs what the file lacks, adding a line for each run; all lines."""
+    """Runs what the file lacks, appends a line for each run, and returns all lines."""
     rows = resume_lines(path)
     known = [(row["settings"], row["seed"]) for row in rows]
     missing = [
@@ -56,9 +56,9 @@ def run_missing(scale: Scale, path: Path, console: Console) -> list[dict[str, An
     ]
     if not missing:
         return rows
-    started, configs = time.monotonic(), [config_of(scale, *one) for one in missing]
-    for count, (place, outcome) in enumerate(outcomes(configs), start=1):
-        row = row_of(*missing[place], outcome)
+    started, configs = time.monotonic(), [config_of(scale, *point) for point in missing]
+    for count, (index, outcome) in enumerate(outcomes(configs), start=1):
+        row = row_of(*missing[index], outcome)
         append_lines(path, [row])
         rows.append(row)
         left = (time.monotonic() - started) * (len(missing) / count - 1)
@@ -70,7 +70,7 @@ def run_missing(scale: Scale, path: Path, console: Console) -> list[dict[str, An
 
 
 def main() -> None:
-    """Runs what is missing, then writes tables and pictures."""
+    """Runs what is missing, then writes tables and figures."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--full", action="store_true", help="the published setting")
     scale = FULL if parser.parse_args().full else REDUCED

@@ -1,4 +1,4 @@
-"""How every experiment is started, and where its results lie."""
+"""Entry point and results folder that all experiments share."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Runs a script on every core; it ends as the commands do."""
+    """Runs a script on every core, with the exit codes of the commands."""
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     try:
         main()

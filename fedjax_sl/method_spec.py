@@ -1,4 +1,4 @@
-"""What a method tells the rest of the package, so that nobody else need name it."""
+"""The interface between a method and the rest of the package."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ class Built(NamedTuple):
     Attributes:
       algorithm: the method.
       steps: optimiser steps in a round, of the client with most examples.
-      devices: that the clients are spread over.
+      devices: number of devices that clients are spread over.
     """
 
     algorithm: Algorithm
@@ -30,23 +30,23 @@ class Built(NamedTuple):
 
 
 ChooseMap = Callable[[int], ClientMap]
-"""Bytes that one client takes on a device -> how clients are mapped."""
+"""`choose_map(client_bytes)`: memory of one client on a device -> a `ClientMap`."""
 
 Build = Callable[[Any, Dataset, Partition, ChooseMap], Built]
-"""`build(config, train, partition, choose_map)`; numbers of the method, and who owns
-which example, may be traced."""
+"""`build(config, train, partition, choose_map)`; hyperparameters of the method and the
+partition may be traced."""
 
 TrafficBound = Callable[[Any, Dataset, Partition, np.ndarray], Record]
-"""`bound(config, train, partition, rounds) -> Record`, the most that each of the N
-clients sends and computes in each of these rounds, `[T, N]`."""
+"""`bound(config, train, partition, rounds) -> Record`: upper bounds of the traffic and
+the work of each of the N clients in each of these rounds, `[T, N]`."""
 
 
 class Preset(NamedTuple):
-    """A name on the command line.
+    """A named configuration on the command line.
 
     Attributes:
-      run: the configuration that it starts from.
-      help: what it is, in a few words.
+      run: the configuration with its defaults.
+      help: a short description.
     """
 
     run: RunConfig
@@ -54,12 +54,12 @@ class Preset(NamedTuple):
 
 
 class LastCheckpoint(NamedTuple):
-    """The last checkpoint of a run, for what a report shows of it.
+    """The last checkpoint of a run, as the panels of a report get it.
 
     Attributes:
-      config: of the run.
-      arrays: of the state, by name; none if there is no checkpoint.
-      restored: loads the run's data, and gives the state with all it takes to go on.
+      config: configuration of the run.
+      arrays: arrays of the state by name; empty if there is no checkpoint.
+      restored: loads the run's data and returns everything to resume from.
     """
 
     config: Any
@@ -68,7 +68,7 @@ class LastCheckpoint(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """A state, and all that its next round takes."""
+    """A state, and everything that its next round needs."""
 
     algorithm: Algorithm
     state: State
@@ -77,18 +77,18 @@ class Restored(NamedTuple):
 
 
 class LayerBars(NamedTuple):
-    """A picture with a bar for each of U layers.
+    """A bar chart with a bar for each of U layers.
 
     Attributes:
-      name: of its file.
-      heading: above it.
-      alt: what it shows in words.
-      axis: what the bars measure, with its unit.
-      layers: their names.
-      parts: by label, stacked: `[U]`, or `[K, U]` of several clients, of whom the mean
-        is drawn with their range.
-      marks: by label, `[U]`, drawn as points.
-      caption: below it.
+      name: file name.
+      heading: heading above it.
+      alt: alternative text.
+      axis: quantity that the bars measure, with its unit.
+      layers: names of the layers.
+      parts: stacked bars by label: `[U]`, or `[K, U]` for several clients, whose mean
+        and range are drawn.
+      marks: points by label, `[U]`.
+      caption: text below it.
     """
 
     name: str
@@ -102,17 +102,18 @@ class LayerBars(NamedTuple):
 
 
 class Theory(NamedTuple):
-    """How a method's settings enter the convergence bound of `analysis.fedsl_bound`.
+    """How a method's configuration enters the bound of `analysis.fedsl_bound`.
 
     Attributes:
-      check_covered: refuses a configuration that the theorem says nothing of.
-      ignored: settings of a configuration that it leaves out of account, in words.
-      model: the network of a configuration, for these images.
-      global_params: of a state.
-      setting: what the theorem needs of a configuration with this network.
+      check_covered: rejects a configuration that the theorem does not cover.
+      ignored: options of a configuration that the theorem ignores, in words.
+      model: the network of a configuration for the images of a data set.
+      global_params: the global model of a state.
+      setting: hyperparameters of the theorem, from a configuration and its network.
       ratios: rho_t of every round, `[T]`.
-      with_choice: the configuration with a choice in it.
-      round_kinds: what each kind of round takes, as `fedsl.round_kinds.expected`.
+      with_choice: the configuration with the values of a choice.
+      round_kinds: expected counts of each kind of round, as
+        `fedsl.round_kinds.expected`.
     """
 
     check_covered: Callable[[Any], None]
@@ -126,7 +127,7 @@ class Theory(NamedTuple):
 
 
 class CostTable(NamedTuple):
-    """A table of `fedjax-sl cost`: cells as text, and a sentence below it."""
+    """A table of `fedjax-sl cost`: cells as text, and a note below it."""
 
     title: str
     columns: Sequence[str]
@@ -135,12 +136,12 @@ class CostTable(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """What `fedjax-sl cost METHOD` shows.
+    """The subcommand `fedjax-sl cost METHOD`.
 
     Attributes:
-      options: a dataclass, which the command line is made from.
+      options: dataclass of its options.
       table: `table(options) -> CostTable`.
-      help: what it is, in a few words.
+      help: a short description.
     """
 
     options: type
@@ -152,14 +153,14 @@ class MethodSpec(NamedTuple):
     """A method, as runs, sweeps, reports and the command line see it.
 
     Attributes:
-      config: the configuration of a run; its `algorithm` is the method's name.
-      presets: names on the command line, the first one the method's own.
-      build: from a configuration to the method; None if only a program can.
-      traffic_bound: the most that clients send; None if stragglers cannot be told
-        before a round (`drop_stragglers`).
-      panels: pictures of a report, from the last checkpoint of a run.
-      theory: its convergence bound, if there is one.
-      costs: of its networks, if `fedjax-sl cost` has something to show.
+      config: class of a run's configuration; its `algorithm` is the method's name.
+      presets: presets by name on the command line; the first is the method's default.
+      build: builds the method from a configuration; None if only a program can.
+      traffic_bound: bounds the traffic of clients; None if `drop_stragglers` is not
+        supported.
+      panels: functions that draw a report's charts from the last checkpoint of a run.
+      theory: convergence bound, if there is one.
+      costs: the subcommand of `fedjax-sl cost`, if there is one.
     """
 
     config: type[RunConfig]

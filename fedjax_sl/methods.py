@@ -1,4 +1,4 @@
-"""The registry of methods: those of this package, and those of other packages.
+"""The registry of methods, of this package and of others.
 
 Another package registers a method by an entry point of the group `fedjax_sl.methods`
 whose object is a `MethodSpec`; a program does it with `register`.
@@ -21,10 +21,10 @@ _registered: dict[str, MethodSpec] = {}
 
 
 def register(spec: MethodSpec) -> None:
-    """Makes a method known to this process.
+    """Registers a method in this process.
 
     Raises:
-      ValueError: if there is another one of its name, or of a name of its presets.
+      ValueError: if another method has its name or the name of one of its presets.
     """
     name = spec.config.algorithm
     if methods().get(name, spec) != spec:
@@ -39,15 +39,16 @@ def register(spec: MethodSpec) -> None:
 
 @cache
 def installed() -> tuple[MethodSpec, ...]:
-    """Those that other packages bring.
+    """Loads the methods of other installed packages.
 
     Raises:
-      ValueError: if one cannot be loaded, naming its package.
+      ValueError: if one cannot be loaded; the message names its package.
     """
     found = []
     for entry in metadata.entry_points(group=ENTRY_POINTS):
         try:
             spec = entry.load()
+        # Importing another package's code can fail in any way.
         except Exception as error:
             raise InputError(
                 f"method {entry.name!r} of {entry.value}: cannot be loaded "
@@ -63,7 +64,7 @@ def installed() -> tuple[MethodSpec, ...]:
 
 
 def methods() -> dict[str, MethodSpec]:
-    """Every method by its name, the first one the usual one."""
+    """Returns every method by name, the default one first."""
     known = {
         spec.config.algorithm: spec for spec in (FEDSL, FEDLPQ, CUSTOM, *installed())
     }
@@ -71,7 +72,7 @@ def methods() -> dict[str, MethodSpec]:
 
 
 def presets() -> dict[str, tuple[MethodSpec, Preset]]:
-    """Every name on the command line, with its method."""
+    """Returns every preset by name, with its method."""
     return {
         name: (spec, preset)
         for spec in methods().values()
@@ -80,12 +81,12 @@ def presets() -> dict[str, tuple[MethodSpec, Preset]]:
 
 
 def usual_of(config: RunConfig) -> RunConfig:
-    """A configuration of its method with nothing given."""
+    """Returns the default configuration of the method of a configuration."""
     return next(iter(spec_of(config).presets.values())).run
 
 
 def theory_of(config: RunConfig) -> Theory:
-    """How a configuration enters the convergence bound.
+    """Returns how a configuration enters the convergence bound.
 
     Raises:
       ValueError: if its method has none.
@@ -101,5 +102,5 @@ def theory_of(config: RunConfig) -> Theory:
 
 
 def spec_of(config: RunConfig) -> MethodSpec:
-    """The method of a configuration."""
+    """Returns the method of a configuration."""
     return methods()[config.algorithm]

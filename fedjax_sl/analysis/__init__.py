@@ -1,1 +1,1 @@
-"""What is computed from the record of a run, never inside it."""
+"""Time, energy, privacy and convergence bounds, computed after a run."""

@@ -1,4 +1,4 @@
-"""A wireless cell: where devices stand, how fast they compute, what they can send.
+"""A wireless cell: distances, compute speeds and link rates of its devices.
 
 The model is reconstructed from common practice in split learning over wireless links:
 path loss 128.1 + 37.6 log10(d / km) dB, Rayleigh fading redrawn each round, OFDMA with
@@ -15,51 +15,51 @@ from fedjax_sl.errors import InputError
 
 
 DISTANCE, FADING = range(2)
-"""Purposes, beside the seed of random generators."""
+"""Stream numbers, which join the seed so that the two draws are independent."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Channel:
-    """A cell with one server, and the devices in it."""
+    """One server and the devices in its cell."""
 
     bandwidth_hz: float = 10e6
-    """B, of the uplink and of the downlink, > 0."""
+    """B, bandwidth of the uplink and of the downlink, > 0."""
 
     noise_dbm_per_hz: float = -174.0
-    """N_0, density of the noise."""
+    """N_0, noise density."""
 
     device_power_dbm: float = 23.0
-    """P_k, that a device sends with."""
+    """P_k, transmit power of a device."""
 
     server_power_dbm: float = 46.0
-    """P_s, that the server sends with."""
+    """P_s, transmit power of the server."""
 
     distance_m: tuple[float, float] = (50.0, 500.0)
-    """Least and greatest distance of a device, each drawn uniformly once, > 0."""
+    """Smallest and largest distance of a device; each is drawn uniformly once, > 0."""
 
     fading: bool = True
     """Rayleigh fading, redrawn for each device in each round."""
 
     share: Literal["equal", "rate"] = "equal"
-    """How the band is shared: in equal parts, or in proportion to bits per hertz."""
+    """How the band is shared: equally, or in proportion to spectral efficiency."""
 
     clock_hz: tuple[float, ...] = (1.0e9, 1.2e9, 1.4e9, 1.6e9)
-    """f_k of the device classes, which clients take in turn, > 0."""
+    """f_k of the device classes, assigned to clients round-robin, > 0."""
 
     macs_per_cycle: float = 1000.0
-    """Multiplications with additions of a device in one cycle, > 0."""
+    """MACs that a device does in one cycle, > 0."""
 
     capacitance: float = 1e-27
-    """kappa; a cycle takes kappa f^2 joules, >= 0."""
+    """kappa, effective capacitance; a cycle takes kappa f^2 joules, >= 0."""
 
     server_macs_per_second: float = 2e13
-    """f_s, > 0."""
+    """f_s, speed of the server, > 0."""
 
     deadline_s: float | None = None
-    """A round takes no longer than this, > 0; who is not done by then is late."""
+    """A round ends after this time, > 0; clients not done by then are stragglers."""
 
     channel_seed: int = 0
-    """Of distances and fading, >= 0."""
+    """Seed of distances and fading, >= 0."""
 
     def __post_init__(self):
         """Checks types, choices and ranges."""
@@ -89,21 +89,21 @@ class Channel:
 
 
 def watts(dbm: float) -> float:
-    """Power from decibels over a milliwatt."""
+    """Converts dBm to watts."""
     return 10 ** (dbm / 10) / 1000
 
 
 def path_gain(distance_m: np.ndarray) -> np.ndarray:
-    """H without fading, from the distance in metres."""
+    """Path gain without fading, from the distance in metres."""
     loss_db = 128.1 + 37.6 * np.log10(np.asarray(distance_m) / 1000)
     return 10 ** (-loss_db / 10)
 
 
 def gains(channel: Channel, client_id: np.ndarray, first_round: int = 0) -> np.ndarray:
-    """h_k of every client in every round.
+    """Returns the channel gain h_k of every client in every round.
 
-    A client's distance depends on who it is, its fading on the round too, and neither
-    on anything else of the channel.
+    A client's distance depends on its id alone and its fading on its id and the round,
+    so other fields of the channel do not change them.
 
     Args:
       channel: distances and fading.
@@ -111,15 +111,16 @@ def gains(channel: Channel, client_id: np.ndarray, first_round: int = 0) -> np.n
       first_round: number of the first round.
 
     Returns:
-      `[T, K]`.
+      Gains, `[T, K]`.
     """
     clients = int(client_id.max()) + 1
     seed, (near, far) = channel.channel_seed, channel.distance_m
-    place = np.random.default_rng([seed, DISTANCE]).uniform(size=clients)
-    gain = path_gain(near + (far - near) * place)[client_id]
+    position = np.random.default_rng([seed, DISTANCE]).uniform(size=clients)
+    gain = path_gain(near + (far - near) * position)[client_id]
     if not channel.fading:
         return gain
     rounds = range(first_round, first_round + len(client_id))
+    # Seeded by the round, so that it does not matter where a run was resumed.
     drawn = [
         np.random.default_rng([seed, FADING, t]).exponential(size=clients)
         for t in rounds
@@ -128,25 +129,26 @@ def gains(channel: Channel, client_id: np.ndarray, first_round: int = 0) -> np.n
 
 
 def rate(bandwidth_hz, power_w: float, gain: np.ndarray, noise: float) -> np.ndarray:
-    """Bits per second, `B log2(1 + P h / (B N_0))`, noise in watts per hertz."""
+    """Shannon rate `B log2(1 + P h / (B N_0))` in bit/s; noise in watts per hertz."""
     return bandwidth_hz * np.log2(1 + power_w * gain / (bandwidth_hz * noise))
 
 
 def shared_rate(
     channel: Channel, power_w: float, gain: np.ndarray, active: np.ndarray
 ) -> np.ndarray:
-    """Bits per second of each client's share of the band.
+    """Returns the rate of each client over its share of the band, bit/s.
 
     Args:
       channel: the band, its noise, and how it is shared.
-      power_w: that each sender has, or that is sent to each.
+      power_w: transmit power of each sender.
       gain: `[T, K]`.
-      active: `[T, K]` bool, who takes part and has a share.
+      active: `[T, K]` bool, clients that participate and get a share.
 
     Returns:
-      `[T, K]`, 0 for who does not take part.
+      `[T, K]`, 0 for clients that do not participate.
     """
     noise = watts(channel.noise_dbm_per_hz)
+    # No client may be active in a round, so divide by at least 1.
     equal = channel.bandwidth_hz / np.maximum(active.sum(axis=1, keepdims=True), 1)
     hertz = np.broadcast_to(equal, gain.shape)
     if channel.share == "rate":
@@ -154,4 +156,5 @@ def shared_rate(
         total = efficiency.sum(axis=1, keepdims=True)
         hertz = channel.bandwidth_hz * efficiency / np.where(total > 0, total, 1)
     has = active & (hertz > 0)
+    # Any bandwidth will do where there is none, but 0 would divide 0 by 0.
     return np.where(has, rate(np.where(has, hertz, 1.0), power_w, gain, noise), 0.0)

@@ -1,4 +1,4 @@
-"""What a network costs on each side of each cut."""
+"""Parameters, MACs and activations of a network on each side of each cut."""
 
 import math
 from typing import Any, NamedTuple
@@ -8,13 +8,13 @@ from fedjax_sl.models.vgg import BLOCKS, Depth, split_vgg
 
 
 class CutCost(NamedTuple):
-    """A network cut after convolution L_c.
+    """Costs of a network cut after convolution L_c.
 
     Attributes:
       cut: L_c.
       client_params, server_params: parameters on each side.
-      client_macs, server_macs: for one example.
-      activations: numbers that cross the cut for one example.
+      client_macs, server_macs: MACs of one example.
+      activations: values transmitted at the cut for one example.
     """
 
     cut: int
@@ -26,7 +26,7 @@ class CutCost(NamedTuple):
 
 
 def cut_costs(depth: Depth = 19, **options: Any) -> list[CutCost]:
-    """Every cut of a VGG.
+    """Returns the costs of every cut of a VGG.
 
     Args:
       depth: 11, 13, 16 or 19.
@@ -39,6 +39,7 @@ def cut_costs(depth: Depth = 19, **options: Any) -> list[CutCost]:
       ValueError: if an argument lies outside its range.
     """
     rows = []
+    # Checks the options before `BLOCKS` is indexed with the depth.
     split_vgg(depth, cut=1, **options)
     for cut in range(1, sum(BLOCKS[depth]) + 1):
         model = split_vgg(depth, cut=cut, **options)

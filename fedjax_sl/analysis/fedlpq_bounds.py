@@ -1,7 +1,7 @@
-"""What theory says of FedLP-Q's convergence.
+"""Convergence bounds of FedLP-Q.
 
 Proposition 1 of Entropy 2023, 25, 1205, as reconstructed: the printed statement was not
-available. Plain numbers and NumPy, in 64 bits, after a run.
+available. Computed with NumPy, in 64 bits, after a run.
 """
 
 import math
@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Participation(NamedTuple):
-    """How many of K clients send a layer that each keeps with probability p, A of them.
+    """Moments of A, the number of K clients that send a layer kept with probability p.
 
     Attributes:
       anyone: pi = P(A >= 1) = 1 - (1 - p)^K.
@@ -25,7 +25,7 @@ class Participation(NamedTuple):
 
 
 def participation(keep_probability: float, cohort_size: int) -> Participation:
-    """The moments of A ~ Bin(K, p) that Proposition 1 needs.
+    """Returns the moments of A ~ Bin(K, p) that Proposition 1 needs.
 
     Args:
       keep_probability: p, in (0, 1].
@@ -37,6 +37,7 @@ def participation(keep_probability: float, cohort_size: int) -> Participation:
     p, k = keep_probability, cohort_size
     a = np.arange(1, k + 1)
     chance = np.array([math.comb(k, n) * p**n * (1 - p) ** (k - n) for n in a])
+    # For K = 1 the numerator is 0, too.
     spread = (k - a) / (a * max(k - 1, 1))
     return Participation(
         1 - (1 - p) ** k, float(chance @ (1 / a)), float(chance @ spread)

@@ -1,4 +1,4 @@
-"""What theory says of FedSL: a bound on the mean squared gradient, term by term.
+"""Convergence bound of FedSL: the mean squared gradient, term by term.
 
 Reconstructed: the printed theorem of arXiv 2412.06414 was not available. With nothing
 pruned or quantised it is the bound of split federated learning with client drift.
@@ -13,7 +13,7 @@ from fedjax_sl.errors import InputError
 
 
 class Constants(NamedTuple):
-    """What the theorem assumes of a task, layer by layer from the input.
+    """Constants that the theorem assumes of a task, by layer from the input.
 
     Attributes:
       smoothness: beta, of every client's loss.
@@ -31,7 +31,7 @@ class Constants(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What is chosen.
+    """Hyperparameters that enter the bound.
 
     Attributes:
       rounds: R.
@@ -40,12 +40,12 @@ class Setting(NamedTuple):
       interval: I, rounds between aggregations.
       cut: L_c, layers of the client.
       quantization: q_b with E|Q(g) - g|^2 <= q_b |g|^2, of client gradients; with
-        I = 1 of what goes up, which is quantised once.
+        I = 1 of the uploads, which are quantised once.
       pruned: mean of rho_t over rounds.
       masked: mean of kappa_t, the share of the gradient's energy where weights are
         pruned; the ratio itself if it is spread evenly.
-      upload: q_u, the same as q_b for what goes up every I > 1 rounds.
-      dropout: T7, what dropping activations adds, if its bias is wanted.
+      upload: q_u, the same as q_b for uploads every I > 1 rounds.
+      dropout: T7, the bias that dropped activations add; 0 ignores it.
     """
 
     rounds: int
@@ -61,13 +61,13 @@ class Setting(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Settings that the bound can choose among, in the order of tables.
+    """A candidate configuration; fields are in the order of tables.
 
     Attributes:
       cut: L_c.
       ratio: rho.
       bits: b.
-      rate: p, of dropout.
+      rate: p, the dropout rate.
       interval: I.
     """
 
@@ -88,13 +88,13 @@ class Terms(NamedTuple):
     """The bound's seven terms, T1 to T7.
 
     Attributes:
-      start: the initial gap; the only one that falls with the rounds.
+      start: the initial gap; the only term that falls with the rounds.
       noise: sampling and quantisation.
-      drift: client models apart between aggregations.
+      drift: client models diverge between aggregations.
       pruning: gradients are taken at pruned weights.
       masking: pruned weights are not trained.
       upload: quantised uploads.
-      dropout: as given.
+      dropout: T7 as given.
     """
 
     start: float
@@ -107,7 +107,7 @@ class Terms(NamedTuple):
 
     @property
     def total(self) -> float:
-        """The bound."""
+        """The bound, the sum of its terms."""
         return float(sum(self))
 
 
@@ -135,7 +135,7 @@ def bound(constants: Constants, setting: Setting) -> Terms:
 
     Args:
       constants: of the task.
-      setting: what is chosen.
+      setting: hyperparameters.
 
     Returns:
       The terms.
@@ -149,6 +149,7 @@ def bound(constants: Constants, setting: Setting) -> Terms:
     weight = float(np.sum(constants.weight[: setting.cut]))
     spread = (1 + setting.quantization) * energy
     noise = float(np.sum(constants.variance)) + setting.quantization * energy
+    # C and [I > 1] of the bound.
     factor, apart = (3 if setting.pruned > 0 else 1), setting.interval > 1
     return Terms(
         start=2 * constants.gap / (gamma * setting.rounds),
@@ -163,13 +164,12 @@ def bound(constants: Constants, setting: Setting) -> Terms:
 
 
 def rounds_needed(constants: Constants, setting: Setting, target: float) -> float:
-    """R after which the bound is at most `target`; infinite if it never is.
-
-    A multiple of I: models are aggregated, and there to be had, when a period ends.
-    """
+    """Returns the least R whose bound is at most `target`, or infinity if none is."""
     terms = bound(constants, setting)
     left = target - (terms.total - terms.start)
+    # The other terms alone exceed the target: more rounds do not help.
     if left <= 0:
         return math.inf
     rounds = math.ceil(2 * constants.gap / (setting.learning_rate * left))
+    # A global model exists only at the end of a period of I rounds.
     return -(-rounds // setting.interval) * setting.interval

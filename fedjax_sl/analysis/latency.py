@@ -1,6 +1,6 @@
-"""Seconds and joules of rounds over a channel, from the record of a run.
+"""Latency and energy of rounds over a channel, from the record of a run.
 
-Everything is computed after the run, from counts: another channel needs no training.
+Both follow from counts after the run, so another channel needs no new training.
 """
 
 from typing import NamedTuple
@@ -21,17 +21,17 @@ from fedjax_sl.traffic import Record
 
 
 class RoundCosts(NamedTuple):
-    """What T rounds took.
+    """Latency and energy of T rounds.
 
     Attributes:
-      up: `[T]` s, until the last activations of a round are at the server.
+      up: `[T]` s, until the server has the last activations of a round.
       server: `[T]` s, of the server's passes.
-      down: `[T]` s, until the last client has its gradient and has used it.
-      updates: `[T]` s, until the last update is at the server.
+      down: `[T]` s, until the last client has received and applied its gradient.
+      updates: `[T]` s, until the server has the last update.
       models: `[T]` s, until the last client has its model.
-      seconds: `[T]` s, all of them, or the deadline.
-      joules: `[T, K]` J, of each device: computing, and sending.
-      late: `[T, K]` bool, who was not done at the deadline.
+      seconds: `[T]` s, their sum, at most the deadline.
+      joules: `[T, K]` J, of each device for computing and sending.
+      late: `[T, K]` bool, stragglers: clients not done at the deadline.
     """
 
     up: np.ndarray
@@ -51,30 +51,30 @@ def round_costs(
     first_round: int = 0,
     sequential: Sequential = "nothing",
 ) -> RoundCosts:
-    """Seconds and joules of each round (reconstructed, after AdaptSFL).
+    """Returns latency and energy of each round (reconstructed, after AdaptSFL).
 
     `T = max_k(T_k^F + Z_U / r_k^U) + T_s + max_k(Z_D / r_k^D + T_k^B)
-    + max_k Z_A / r_k^U + max_k Z_M / r^bc`: models go down over the whole band,
-    everything else over each client's share. Devices take `kappa f^2` joules a cycle
-    and their power while they send; receiving and the server are not charged.
+    + max_k Z_A / r_k^U + max_k Z_M / r^bc`: models are broadcast over the whole band,
+    everything else uses each client's share. A device spends `kappa f^2` joules per
+    cycle and its transmit power while it sends; receiving and the server are free.
 
-    What is done in turn adds up instead, over the whole band. With "exchanges" that is
+    Sequential phases add up instead and use the whole band. With "exchanges" these are
     activations and gradients, `max_k T_k^F + sum_k Z_U / r^U` and
-    `sum_k Z_D / r^D + max_k T_k^B`: clients compute at the same time, with models of
-    their own, and the server takes one after another. With "visits" it is everything.
+    `sum_k Z_D / r^D + max_k T_k^B`: clients compute in parallel, each with its own
+    model, and the server steps once per client. With "visits" everything is sequential.
 
     Args:
       channel: the cell.
-      record: what happened.
+      record: counts of the rounds.
       first_round: number of the first of these rounds, for the fading.
-      sequential: what clients do one after another.
+      sequential: phases that clients do one after another.
 
     Returns:
-      `RoundCosts`. A deadline ends rounds, and marks stragglers, who wait for the turns
-      of all others: nobody knows the order beforehand. The run's accuracy is that with
-      everyone's updates.
+      `RoundCosts`. A deadline shortens rounds and marks stragglers, but does not change
+      the run's accuracy, which includes every update.
     """
     check_choice("sequential", sequential, Sequential)
+    # A client that drops out computes nothing.
     active = record.client_macs > 0
     gain = gains(channel, record.client_id, first_round)
     rates = rates_of(channel, gain, lambda p: shared_rate(channel, p, gain, active))
@@ -101,5 +101,6 @@ def round_costs(
         models=models,
         seconds=np.minimum(up + down + updates + models + server, deadline),
         joules=computing + watts(channel.device_power_dbm) * (sent + updated),
+        # The order of turns is not known beforehand: each client waits for all others.
         late=active & (own + turn.sum(axis=1, keepdims=True) > deadline),
     )

@@ -1,4 +1,4 @@
-"""How long each client takes for each phase of a round, by itself or in turn."""
+"""Time of each client for each phase of a round, parallel or sequential."""
 
 from typing import Literal, NamedTuple
 
@@ -10,25 +10,25 @@ from fedjax_sl.traffic import Record
 
 
 BACKWARD = 2
-"""A backward pass takes so many times the forward pass."""
+"""Time of a backward pass over that of a forward pass."""
 
 ROUNDING = 1e-6
-"""Of the float32 numbers that work is counted in."""
+"""Relative rounding error of MACs, which are counted in float32."""
 
 Sequential = Literal["nothing", "exchanges", "visits"]
-"""What clients do one after another, and with the whole band to themselves: nothing;
-what they exchange with a server that steps after each of them (SplitFed version 2);
-or all of their visits, the model handed on among it (a relay)."""
+"""Phases that clients do one after another, each with the whole band: none; exchanges
+with a server that steps once per client (SplitFed version 2); or whole visits, with the
+model passed from client to client (vanilla split learning)."""
 
 
 def _over(bits: np.ndarray, bits_per_second: np.ndarray) -> np.ndarray:
-    """Seconds; nothing takes no time, whatever the rate."""
+    """Seconds to send bits; 0 if there are none, even at rate 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(bits > 0, bits / bits_per_second, 0.0)
 
 
 class Phases(NamedTuple):
-    """Seconds of each client by itself, `[T, K]`."""
+    """Seconds of each client in each phase, `[T, K]` each."""
 
     forward: np.ndarray
     sent: np.ndarray
@@ -40,7 +40,7 @@ class Phases(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """Bits per second of each client, `[T, K]`: what is shared, and the whole band."""
+    """Rates of each client over its share and over the whole band, `[T, K]` bit/s."""
 
     up: np.ndarray
     down: np.ndarray
@@ -49,7 +49,7 @@ class Rates(NamedTuple):
 
 
 def rates_of(channel: Channel, gain: np.ndarray, shared) -> Rates:
-    """With `shared(power)` where all send at once."""
+    """Returns the rates; `shared(power)` gives those over each client's share."""
     powers = watts(channel.device_power_dbm), watts(channel.server_power_dbm)
     noise = watts(channel.noise_dbm_per_hz)
     whole = (rate(channel.bandwidth_hz, power, gain, noise) for power in powers)
@@ -59,7 +59,7 @@ def rates_of(channel: Channel, gain: np.ndarray, shared) -> Rates:
 def phases_of(
     channel: Channel, record: Record, rates: Rates, sequential: Sequential
 ) -> Phases:
-    """Phase by phase: whoever has the band to itself sends over all of it."""
+    """Returns the seconds of each phase; a sequential phase uses the whole band."""
     check_choice("sequential", sequential, Sequential)
     bits, clock = record.traffic, clock_of(channel, record)
     up, down = rates[:2] if sequential == "nothing" else rates[2:]
@@ -77,16 +77,16 @@ def phases_of(
 
 
 def clock_of(channel: Channel, record: Record) -> np.ndarray:
-    """Hertz of each client, by its class, `[T, K]`."""
+    """Clock frequency of each client by its device class, `[T, K]` Hz."""
     return np.asarray(channel.clock_hz)[record.client_id % len(channel.clock_hz)]
 
 
 class Needs(NamedTuple):
-    """Seconds that a client needs until it is done with a round, `[T, N]` each.
+    """Seconds that a client needs to finish a round, `[T, N]` each.
 
     Attributes:
-      own: while others do the same, and while the server serves all of them.
-      turn: while nobody else can go on; 0 where nothing is done in turn.
+      own: in parallel with other clients, the server's time for all included.
+      turn: while all other clients wait; 0 if nothing is sequential.
     """
 
     own: np.ndarray
@@ -94,11 +94,12 @@ class Needs(NamedTuple):
 
 
 def needs_of(phases: Phases, server: np.ndarray, sequential: Sequential) -> Needs:
-    """From its phases, and the server's seconds for all clients, `[T, 1]`."""
+    """Sums up the phases; `server` holds its seconds for all clients, `[T, 1]`."""
     check_choice("sequential", sequential, Sequential)
     exchange = phases.sent + phases.returned
     rest = phases.forward + phases.backward + phases.updated + phases.loaded
     if sequential == "visits":
+        # Adding 0 * rest gives the shape `[T, N]`.
         return Needs(server + 0 * rest, exchange + rest)
     if sequential == "exchanges":
         return Needs(server + rest, exchange)
@@ -113,35 +114,35 @@ def needs(
     *,
     sequential: Sequential = "nothing",
 ) -> Needs:
-    """What a client needs at the most, whoever else is in its round.
+    """Bounds the time that a client needs, for any cohort it may be in.
 
     Args:
       channel: the cell, its band in equal shares.
-      most: the most that every client computes and sends in each round, `[T, N]`.
-      cohort_size: K, who share the band if all of them take part.
+      most: upper bound of the work and traffic of every client in each round, `[T, N]`.
+      cohort_size: K, clients that share the band.
       first_round: number of the first of these rounds, for the fading.
-      sequential: what clients do one after another.
+      sequential: phases that clients do one after another.
 
     Returns:
-      Its `Needs`, the server's time for K clients in its own.
+      `Needs`; `own` includes the server's time for K clients.
     """
     check_choice("sequential", sequential, Sequential)
     gain = gains(channel, most.client_id, first_round)
     noise, share = watts(channel.noise_dbm_per_hz), channel.bandwidth_hz / cohort_size
     rates = rates_of(channel, gain, lambda p: rate(share, p, gain, noise))
     phases = phases_of(channel, most, rates, sequential)
+    # The rest of the cohort is unknown: K times the slowest pass bounds its time.
     server = cohort_size * phases.served.max(axis=1, keepdims=True)
+    # Rounded up, so that a client that is admitted is not late in the end.
     return Needs(*(x * (1 + ROUNDING) for x in needs_of(phases, server, sequential)))
 
 
 def done_by(deadline_s: float, found: Needs, cohort_size: int) -> np.ndarray:
-    """Who will be done by a deadline, whoever else of them is in the same round.
-
-    Each waits for K - 1 others, the longest turn of whom may be any that is left.
+    """Returns which clients meet a deadline in any cohort of such clients.
 
     Args:
       deadline_s: seconds.
-      found: what clients need.
+      found: needs of the clients.
       cohort_size: K.
 
     Returns:
@@ -149,5 +150,6 @@ def done_by(deadline_s: float, found: Needs, cohort_size: int) -> np.ndarray:
     """
     own, turn = found
     done = own + cohort_size * turn <= deadline_s
+    # A client may wait for K - 1 others, and for the longest turn among those left.
     longest = np.where(done, turn, 0.0).max(axis=1, keepdims=True)
     return done & (own + cohort_size * longest <= deadline_s)

@@ -1,4 +1,4 @@
-"""What differential privacy a run's clients had, from its record and never inside it.
+"""Differential privacy of a run's clients, accounted for after the run.
 
 Rounds are composed by Rényi differential privacy (Mironov, 2017) with Google's
 `dp-accounting`, an extra: `pip install 'fedjax-sl[privacy]'`.
@@ -14,15 +14,15 @@ from fedjax_sl.traffic import Record
 
 EXACT_ORDERS = (1.1, 1.25, 1.5, 1.75, *range(2, 65), 128, 256, 512, 1024)
 SAMPLED_ORDERS = tuple(a for a in EXACT_ORDERS if a == int(a))
-"""Rényi orders; the closed forms with sampling are for integers."""
+"""Rényi orders; the closed forms with sampling hold for integers only."""
 
 
 class Participation(NamedTuple):
-    """How often clients' updates were asked for.
+    """How often clients participated.
 
     Attributes:
-      aggregates: that were made of the updates of a cohort.
-      most: that any one client had a part in, at most.
+      aggregates: number of aggregated cohorts.
+      most: largest number of aggregates that one client contributed to.
     """
 
     aggregates: int
@@ -30,24 +30,25 @@ class Participation(NamedTuple):
 
 
 def participation(record: Record) -> Participation:
-    """Counted from updates, of which more is sent than what goes beside them."""
+    """Counts participation from a run's record."""
+    # Side information alone is no update.
     sent = record.traffic.updates_up > record.side.updates_up
     times = np.bincount(record.client_id[sent].reshape(-1), minlength=1)
     return Participation(int(sent.any(axis=1).sum()), int(times.max()))
 
 
 class Epsilon(NamedTuple):
-    """epsilon of client-level differential privacy, at one delta.
+    """Epsilon of client-level differential privacy, at one delta.
 
     Attributes:
-      drawn: towards whoever sees every model, but is not told which K of the N clients
-        were drawn each time: drawn without replacement, as here; of one client's update
-        or any other in its place, that of a client without data among them.
-      poisson: the same as it is usually quoted: as if each client took part by itself
-        with probability K / N, of one client's update or nothing. It is not what was
-        done, and is there to compare with others' figures.
-      known: towards whoever sees every message and knows whose it is, such as the
-        server: of the client that took part most often.
+      drawn: against an adversary that sees every model but not the cohorts. Cohorts of
+        K of the N clients are sampled without replacement, as in the run; neighbours
+        replace one client's update by any other, also that of a client without data.
+      poisson: the same under Poisson sampling with probability K / N, where neighbours
+        add or remove one client's update. Cohorts are not sampled like this; it is the
+        usual figure, to compare with others.
+      known: against an adversary that sees every message and its sender, such as the
+        server; for the client that participated most often.
     """
 
     drawn: float
@@ -63,26 +64,26 @@ def epsilon(
     num_clients: int,
     delta: float,
 ) -> Epsilon:
-    """Epsilon of updates that were clipped and had Gaussian noise added.
+    """Returns the epsilon of clipped updates under the Gaussian mechanism.
 
     `drawn` composes the bound of Wang, Balle and Kasiviswanathan (2019) for sampling
-    without replacement, at half the noise multiplier, for two clipped updates are up to
-    2 C apart; or, where that is less, is `known`, for who took part was drawn without
-    looking at data. `poisson` is that of Mironov, Talwar and Zhang (2019).
+    without replacement, or is `known` if that is less. `poisson` is the bound of
+    Mironov, Talwar and Zhang (2019).
 
     Args:
       noise_multiplier: z >= 0.
-      took_part: how often.
+      took_part: counts of participation.
       cohort_size: K.
       num_clients: N.
       delta: in (0, 1), well below 1 / N.
 
     Returns:
-      An `Epsilon`, infinite where there was no noise.
+      An `Epsilon`, infinite without noise.
 
     Raises:
       ValueError: if `dp-accounting` is not installed.
     """
+    # An optional dependency.
     try:
         import dp_accounting as dp
         from dp_accounting.rdp import RdpAccountant
@@ -96,6 +97,7 @@ def epsilon(
     relation = dp.NeighboringRelation
 
     def composed(event, neighbours, times, orders) -> float:
+        # Nothing was released.
         if times == 0:
             return 0.0
         accountant = RdpAccountant(orders, neighbours)
@@ -108,6 +110,7 @@ def epsilon(
     def sampled(event, neighbours) -> float:
         return composed(event, neighbours, took_part.aggregates, SAMPLED_ORDERS)
 
+    # Two clipped updates differ by up to 2 C: half the noise multiplier.
     replaced = dp.SampledWithoutReplacementDpEvent(
         num_clients, cohort_size, dp.GaussianDpEvent(noise_multiplier / 2)
     )
@@ -116,6 +119,7 @@ def epsilon(
     )
     known = unsampled(took_part.most)
     return Epsilon(
+        # Cohorts do not depend on data, so knowing them can only help the adversary.
         drawn=min(known, sampled(replaced, relation.REPLACE_ONE)),
         poisson=sampled(by_chance, relation.ADD_OR_REMOVE_ONE),
         known=known,

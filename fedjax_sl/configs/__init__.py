@@ -1,1 +1,1 @@
-"""The configuration of a run, and its JSON."""
+"""Configurations of runs, and their JSON."""

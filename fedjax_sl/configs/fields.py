@@ -1,4 +1,4 @@
-"""The fields of configurations by dotted name, and those in which some differ."""
+"""Fields of configurations by dotted name."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,16 +8,16 @@ from fedjax_sl.configs.run_config import RunConfig
 
 
 RENAMED = {"drop_late": "drop_stragglers"}
-"""Fields that files of earlier versions have under another name."""
+"""Names of fields in files of earlier versions, and their names now."""
 
 
 def renamed(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a file under today's names."""
+    """Replaces names of earlier versions by those of this one."""
     return {RENAMED.get(name, name): value for name, value in values.items()}
 
 
 def flattened(config: RunConfig) -> dict[str, Any]:
-    """All fields of a configuration by dotted name."""
+    """Returns all fields of a configuration by dotted name."""
 
     def flat(value: Any, name: str) -> dict[str, Any]:
         if dataclasses.is_dataclass(value):
@@ -27,17 +27,19 @@ def flattened(config: RunConfig) -> dict[str, Any]:
         parts = [flat(one, f"{name}.{key}".lstrip(".")) for key, one in value.items()]
         return {key: value for part in parts for key, value in part.items()}
 
+    # A class variable is not among the fields.
     return {"algorithm": config.algorithm, **flat(config, "")}
 
 
 def differing(configs: Sequence[RunConfig]) -> list[str]:
-    """Names of the fields that are not the same in all, but for seed and channel."""
+    """Returns the fields that differ between configurations; not seed and channel."""
     each = [flattened(config) for config in configs]
-    names = dict.fromkeys(name for one in each for name in one)
+    # A dict keeps the order of the fields, and configurations may differ in class.
+    names = dict.fromkeys(name for fields in each for name in fields)
     return [
         name
         for name in names
         if name != "seed"
         and not name.startswith("channel.")
-        and len({repr(one.get(name)) for one in each}) > 1
+        and len({repr(fields.get(name)) for fields in each}) > 1
     ]

@@ -1,4 +1,4 @@
-"""What a run that came from elsewhere asks for."""
+"""Warnings about data that a foreign config.json names."""
 
 import warnings
 from pathlib import Path
@@ -7,24 +7,25 @@ from fedjax_sl.configs.run_config import RunConfig
 
 
 def warn_of_data(config: RunConfig, folder: Path) -> None:
-    """Says which data will be opened, unless they lie where one expects them.
+    """Warns before data are read from an unexpected place.
 
-    That is in the run's folder, or where TensorFlow Datasets keeps its sets.
+    Expected places are the run's folder and the data folder of TensorFlow Datasets.
 
     Args:
-      config: of the run.
-      folder: its.
+      config: configuration of the run.
+      folder: folder of the run.
     """
-    name, place = config.data.name, config.data.dir
-    if name == "digits" or place is None:  # embedded, or in the usual folder
+    name, data_dir = config.data.name, config.data.dir
+    if name == "digits" or data_dir is None:  # embedded, or in the usual folder
         return
-    from tensorflow_datasets.core.constants import DATA_DIR  # half a second
+    # Imported late: it takes half a second.
+    from tensorflow_datasets.core.constants import DATA_DIR
 
-    here = Path(place).expanduser().resolve()
+    here = Path(data_dir).expanduser().resolve()
     usual = (folder.resolve(), Path(DATA_DIR).expanduser().resolve())
-    if not any(here.is_relative_to(one) for one in usual):
+    if not any(here.is_relative_to(expected) for expected in usual):
         warnings.warn(
-            f"the configuration in {folder} asks for data set {name!r} in {place}, "
+            f"the configuration in {folder} asks for data set {name!r} in {data_dir}, "
             "which lies outside of the run and of the usual data folder: it is opened.",
             stacklevel=2,
         )

@@ -1,6 +1,6 @@
-"""The configuration of a run: what the command line shows and config.json keeps.
+"""The configuration of a run: options of the command line, and config.json.
 
-A method's own configuration of a run is a subclass, which adds model and method.
+A method subclasses `RunConfig` and adds its model and its hyperparameters.
 """
 
 from dataclasses import dataclass, field
@@ -18,65 +18,66 @@ from fedjax_sl.federation.faults import Corruption
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which images, and who owns them."""
+    """The data set, and its partition among clients."""
 
     name: str = "digits"
     """"digits" (embedded), or any image classification set of TensorFlow Datasets."""
 
     dir: str | None = None
-    """Where TensorFlow Datasets keeps its sets; by default as TFDS_DATA_DIR says."""
+    """Data folder of TensorFlow Datasets; by default that of TFDS_DATA_DIR."""
 
     image_size: int = 32
-    """Pixels a side that images are resized to, >= 32 for a VGG."""
+    """Width and height in pixels that images are resized to, >= 32 for a VGG."""
 
     train_examples: int | None = None
-    """How many of the training images are used, the first ones; all if not given."""
+    """Use the first so many training images; all if not given."""
 
     test_examples: int | None = None
-    """The same of the test images."""
+    """Use the first so many test images; all if not given."""
 
     num_clients: int = 10
-    """N, clients that share the training examples, >= 1."""
+    """N, number of clients that own the training examples, >= 1."""
 
     partition: Literal["iid", "shards", "dirichlet", "pathological", "mixed"] = "iid"
-    """How the training examples are shared out."""
+    """How the training examples are partitioned among clients."""
 
     alpha: float = 0.5
     """Concentration of the Dirichlet partition, > 0; smaller is more uneven."""
 
     min_size: int = 10
-    """Examples that each client has at least in the Dirichlet partition, >= 1, which is
-    drawn again while one has fewer."""
+    """Least examples of a client in the Dirichlet partition, >= 1; it is drawn again
+    while a client has fewer."""
 
     shards_per_client: int = 2
-    """Shards that each client gets in the partition by shards, >= 1."""
+    """Shards of each client in the partition by shards, >= 1."""
 
     classes_per_client: int = 2
-    """Classes that each client gets in the pathological partition, >= 1."""
+    """Classes of each client in the pathological partition, >= 1."""
 
     major_share: float = 0.95
-    """Share of the examples dealt by label in the mixed partition, in [0, 1]."""
+    """Share of the examples that the mixed partition assigns by label, in [0, 1]."""
 
     partition_seed: int | None = None
-    """Seed of the partition alone, in [0, 2^31); that of the run if not given."""
+    """Seed of the partition, in [0, 2^31); the run's seed if not given."""
 
     def __post_init__(self):
-        """Checks types and choices, and the ranges that no partition checks."""
+        """Checks types and choices; a partition checks its own ranges."""
         check_types(self)
         check_integer("num_clients", self.num_clients, 1)
         check_integer("min_size", self.min_size, 1)
+        # None is valid, and so is 0.
         check_integer("partition_seed", self.partition_seed or 0, 0, 2**31 - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """A run of some method on one data set."""
+    """A run of a method on one data set."""
 
     algorithm: ClassVar[str]
-    """Its method's name, as config.json has it."""
+    """Name of the method in config.json."""
 
     in_title: ClassVar[tuple[str, ...]] = ()
-    """Fields of the method that `title` stands for, so that tables need no column."""
+    """Fields of the method that `title` includes, so that tables need no column."""
 
     not_private: ClassVar[str] = ""
     """A sentence on what the noise of `noise_multiplier` does not protect."""
@@ -95,38 +96,39 @@ class RunConfig:
     """Rounds between two evaluations on the test split, >= 1."""
 
     seed: int = 0
-    """The run's only source of randomness, unless the partition has a seed of its own,
-    in [0, 2^31)."""
+    """Seed of all randomness of the run, except of a partition with its own seed, in
+    [0, 2^31)."""
 
     failure_probability: float = 0.0
-    """Probability that a client that is drawn fails to answer, until clients are drawn
-    anew, in [0, 1)."""
+    """Client dropout: probability that a client of a cohort does not answer until the
+    next cohort is drawn, in [0, 1)."""
 
+    # The alias is the option's name in earlier versions.
     drop_stragglers: Annotated[bool, tyro.conf.arg(aliases=["--drop-late"])] = False
-    """Leave out of a round who might miss the channel's deadline: whoever would, with
-    nothing pruned or dropped, and the band shared by the whole cohort."""
+    """Exclude stragglers before a round: clients that would miss the channel's deadline
+    with nothing pruned or dropped and the band shared by the whole cohort."""
 
     corruption_probability: float = 0.0
-    """Probability that what a client sends is corrupted, until clients are drawn anew,
-    in [0, 1]."""
+    """Probability that a client's messages are corrupted until the next cohort is
+    drawn, in [0, 1]."""
 
     corruption: Corruption = "nan"
-    """What it is then: not a number, infinite, a million times too large, or of the
-    wrong sign."""
+    """Content of a corrupted message: NaN, infinity, its values a million times too
+    large, or with the wrong sign."""
 
     init_from: str | None = None
-    """Folder of a run whose models, as last kept, this one starts from."""
+    """Folder of a run whose last checkpoint holds the initial models of this one."""
 
     mapping: MappingName = "auto"
-    """How clients are mapped: one by one (scan), all at once (vmap) or in chunks on one
-    device; on all devices of this process (pmap) or of all (mesh, which auto takes)."""
+    """How clients are mapped: on one device one by one (scan), all at once (vmap) or in
+    chunks; on all devices of this process (pmap) or of all processes (mesh; auto)."""
 
     chunk: int | None = None
-    """Clients that a device has at a time, >= 1; as many as fit if not given.
-    Not with scan or vmap, which say how many."""
+    """Clients that a device trains at a time, >= 1; as many as fit if not given. Not
+    with scan or vmap, which determine it."""
 
     def __post_init__(self):
-        """Checks types and choices, and the ranges that need nothing else."""
+        """Checks types, choices and the ranges that depend on no data."""
         check_types(self)
         for name in ("rounds", "batch_size", "eval_every"):
             if getattr(self, name) < 1:
@@ -140,6 +142,7 @@ class RunConfig:
             raise InputError(
                 "drop_stragglers=True: expected deadline_s of the channel, too."
             )
+        # Shares by rate depend on the cohort, which is not known before the round.
         if self.drop_stragglers and self.channel.share != "equal":
             raise InputError(
                 "drop_stragglers=True: expected share='equal', not "
@@ -171,17 +174,17 @@ class RunConfig:
 
     @property
     def sequential(self) -> Sequential:
-        """What clients do one after another rather than at the same time."""
+        """Phases that clients do one after another rather than in parallel."""
         return "nothing"
 
     @property
     def period(self) -> int:
-        """Rounds that a cohort stays together."""
+        """Rounds until the next cohort is drawn."""
         return 1
 
     @property
     def title(self) -> str:
-        """What the method is called, with these settings."""
+        """Display name of the method with this configuration."""
         return self.algorithm
 
     @property
@@ -191,16 +194,16 @@ class RunConfig:
 
     @property
     def idle(self) -> tuple[str, ...]:
-        """Fields of the method that change nothing, as the others are."""
+        """Fields of the method without effect, given the values of the others."""
         return ()
 
     def epochs_per_round(self, examples: int) -> float:
-        """Passes over so many training examples, all clients together.
+        """Returns passes over the training examples in a round, over all clients.
 
-        That of a method whose clients take one mini-batch each; others say their own.
+        The default is for methods whose clients take one mini-batch each.
         """
         return self.cohort_size * self.batch_size / examples
 
     def resolved(self) -> Self:
-        """With nothing left open that a run decides."""
+        """Returns the configuration with every open value decided."""
         return self

@@ -1,4 +1,4 @@
-"""A configuration as config.json, and back."""
+"""Writes configurations to JSON and reads them back."""
 
 import dataclasses
 import json
@@ -15,24 +15,26 @@ from fedjax_sl.methods import methods
 
 
 def to_json(config: RunConfig) -> str:
-    """config.json's text."""
+    """Returns the text of config.json."""
     values = {"algorithm": config.algorithm, **dataclasses.asdict(config)}
     return json.dumps(values, indent=2) + "\n"
 
 
 def _read(kind: type, values: Any, where: str) -> Any:
-    """A configuration of one kind from parsed JSON."""
+    """Builds a configuration of a class from parsed JSON."""
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected an object, found {values!r:.40}.")
     hints = get_type_hints(kind)
     if unknown := sorted(set(values) - {f.name for f in dataclasses.fields(kind)}):
         raise InputError(f"{where}: unknown field {unknown[0]!r:.40}.")
+    # JSON has no tuples.
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     for name, value in given.items():
         if not _suits(value, hints[name]):
             raise InputError(
                 f"{where}: {name}={value!r:.40}: expected {_shown(hints[name])}."
             )
+    # The class checks ranges; its messages lack the file.
     try:
         return kind(**given)
     except ValueError as error:
@@ -40,13 +42,15 @@ def _read(kind: type, values: Any, where: str) -> Any:
 
 
 def _suits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type; numbers are finite, and no more than 2^63."""
-    for one in value if isinstance(value, tuple) else (value,):
-        if isinstance(one, bool) and hint is not bool:
+    """Returns whether a value has a type; numbers are finite and below 2^63."""
+    for item in value if isinstance(value, tuple) else (value,):
+        # A bool is an int in Python; JSON allows NaN, infinity and huge integers.
+        if isinstance(item, bool) and hint is not bool:
             return False
-        if isinstance(one, int | float) and not abs(one) < 2**63:
+        if isinstance(item, int | float) and not abs(item) < 2**63:
             return False
     try:
+        # By default only the first item of a collection is checked.
         every = CollectionCheckStrategy.ALL_ITEMS
         check_type(value, hint, collection_check_strategy=every)
     except TypeCheckError:
@@ -62,7 +66,7 @@ def from_json(path: Path) -> RunConfig:
     """Reads a config.json.
 
     Raises:
-      ValueError: if it is not one, naming the field.
+      ValueError: if it is no configuration; the message names the field.
       OSError: if it cannot be read.
     """
     values = reading.read_json(path)

@@ -1,1 +1,1 @@
-"""What lies on disk: run folders, metrics, checkpoints, sweep folders."""
+"""Files on disk: run folders, metrics, checkpoints, sweep folders."""

@@ -1,4 +1,4 @@
-"""What is written reaches the disk itself, or the message says which path did not."""
+"""Durable writes: errors name the path, and `fsync` reaches the disk itself."""
 
 import errno
 import os
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 class DiskError(OSError):
-    """A disk did not take what should be written; the message names the path."""
+    """A path cannot be written; the message names it."""
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Whatever the block is refused by the disk is said of this path.
+    """Turns an `OSError` of the block into a `DiskError` that names this path.
 
     Raises:
       DiskError: if something cannot be written.
@@ -28,7 +28,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or the entries of a folder, are on the disk itself.
+    """Flushes a file, or the entries of a folder, to the disk itself.
 
     Raises:
       OSError: if they cannot be written.
@@ -37,18 +37,20 @@ def sync(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not on every file system
+        # Not every file system can sync, folders in particular.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
         os.close(descriptor)
 
 
 def sync_tree(folder: Path) -> None:
-    """Waits until everything in a folder is on the disk itself.
+    """Flushes everything in a folder to the disk itself.
 
     Raises:
       OSError: if something cannot be written.
     """
+    # Bottom up: the content of a folder before its entry in the one above.
     for here, _, names in os.walk(folder, topdown=False):
         for name in names:
             sync(Path(here) / name)

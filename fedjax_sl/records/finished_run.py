@@ -1,4 +1,4 @@
-"""Runs as read back from their folders, and what they took over a channel."""
+"""Runs read back from their folders, and their learning curves over a channel."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +18,13 @@ from fedjax_sl.traffic import Record
 
 
 class Finished(NamedTuple):
-    """A run, or as much of it as has been written.
+    """A run as its folder has it, finished or not.
 
     Attributes:
-      folder: where it lies.
-      config: that it was started with.
-      lines: of metrics.jsonl, one for each evaluation.
-      record: of rounds.jsonl, of the rounds up to the last evaluation.
+      folder: folder of the run.
+      config: configuration that it was started with.
+      lines: lines of metrics.jsonl, one for each evaluation.
+      record: record of the rounds up to the last evaluation, from rounds.jsonl.
     """
 
     folder: Path
@@ -34,12 +34,15 @@ class Finished(NamedTuple):
 
 
 class LearningCurve(NamedTuple):
-    """A run evaluation by evaluation, each `[V]`, what was spent being sums so far.
+    """Cumulative costs and accuracy at each of V evaluations, `[V]` each.
 
     Attributes:
-      rounds, epochs, bits, seconds, joules: passes over the training examples, NaN if
-        the record does not tell; bits sent up; joules of all devices.
-      accuracy: on the test split.
+      rounds: rounds done.
+      epochs: passes over the training examples, NaN if the record lacks them.
+      bits: bits sent up.
+      seconds: simulated seconds.
+      joules: joules of all devices.
+      accuracy: accuracy on the test split.
     """
 
     rounds: np.ndarray
@@ -51,15 +54,16 @@ class LearningCurve(NamedTuple):
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl.
+    """Reads metrics.jsonl.
 
     Raises:
-      ValueError: if a line lacks what every version of it has.
+      ValueError: if a line lacks a field that every version writes.
     """
     lines, last = folders.read_lines(path), 0
     for number, line in enumerate(lines, start=1):
         done, accuracy = line.get("round"), line.get("test_accuracy")
         known = isinstance(accuracy, int | float) and 0 <= accuracy <= 1
+        # A bool is an instance of int.
         if type(done) is not int or done <= last or not known:
             raise InputError(
                 f"{path}: line {number}: expected a round after {last} and its "
@@ -70,11 +74,12 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _read_record(path: Path, done: int, num_clients: int) -> Record:
-    """The record of so many rounds from rounds.jsonl.
+    """Reads the record of the first `done` rounds from rounds.jsonl.
 
     Raises:
-      ValueError: if it is not that of a run of N clients.
+      ValueError: if it is not the record of a run of N clients.
     """
+    # A run that was stopped may have rounds after its last evaluation.
     rounds = folders.read_lines(path)[:done]
     if done != len(rounds):
         raise InputError(f"{path}: expected {done} rounds, found {len(rounds)}.")
@@ -117,14 +122,15 @@ def read(folder: Path) -> Finished:
 
 
 def find(paths: Sequence[Path]) -> list[Path]:
-    """The folders of runs: those given, and those in a sweep's.
+    """Returns the folders of runs, where a sweep's folder stands for its runs.
 
     Raises:
-      ValueError: if one is not, and holds no run.
+      ValueError: if a path is neither, or its sweep has no finished run.
     """
     found: list[Path] = []
     for path in paths:
-        configs = path.glob(f"[!.]*/{folders.CONFIG}")  # hidden ones are not finished
+        # A hidden folder holds a run that was set aside.
+        configs = path.glob(f"[!.]*/{folders.CONFIG}")
         inside = sorted(config.parent for config in configs)
         here = [path] if (path / folders.CONFIG).exists() else inside
         if not here and (path / folders.SWEEP).exists():
@@ -136,18 +142,18 @@ def find(paths: Sequence[Path]) -> list[Path]:
 
 
 def learning_curve(run: Finished, channel: Channel) -> LearningCurve:
-    """What the run had spent at each evaluation, over a channel."""
-    took = round_costs(channel, run.record, sequential=run.config.sequential)
+    """Returns the learning curve of a run, its costs over a channel."""
+    costs = round_costs(channel, run.record, sequential=run.config.sequential)
     done = np.array([line["round"] for line in run.lines])
 
-    def so_far(per_round: np.ndarray) -> np.ndarray:
+    def cumulative(per_round: np.ndarray) -> np.ndarray:
         return np.cumsum(per_round)[done - 1]
 
     return LearningCurve(
         rounds=done,
         epochs=np.array([line.get("epoch", np.nan) for line in run.lines]),
-        bits=so_far(run.record.traffic.uplink.sum(axis=1)),
-        seconds=so_far(took.seconds),
-        joules=so_far(took.joules.sum(axis=1)),
+        bits=cumulative(run.record.traffic.uplink.sum(axis=1)),
+        seconds=cumulative(costs.seconds),
+        joules=cumulative(costs.joules.sum(axis=1)),
         accuracy=np.array([line["test_accuracy"] for line in run.lines]),
     )

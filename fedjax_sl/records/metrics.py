@@ -1,4 +1,4 @@
-"""The lines of a run's record: one for each evaluation, one for each round."""
+"""Lines of a run's record: metrics of each evaluation, counts of each round."""
 
 import math
 import time
@@ -15,7 +15,7 @@ from fedjax_sl.data.sources import Dataset
 from fedjax_sl.traffic import Record, Traffic, record_of
 
 
-NOTHING = {
+ZERO_TOTALS = {
     "uplink_bits": 0,
     "downlink_bits": 0,
     "left_out": 0,
@@ -26,18 +26,18 @@ NOTHING = {
 
 
 def _mean_loss(loss: np.ndarray, answered: np.ndarray) -> float:
-    """Over the clients that answered with something finite."""
+    """Returns the mean over clients that answered with a finite loss."""
     counted = loss[answered & np.isfinite(loss)]
     return float(counted.mean()) if len(counted) else math.nan
 
 
 def _mean_kept(kept_ratio: np.ndarray, answered: np.ndarray) -> float:
-    """Over the clients that answered, if any did; the others had nothing to prune."""
+    """Returns the mean over clients that answered, or over all if none did."""
     return float(np.mean(kept_ratio, where=answered | ~answered.any()))
 
 
 class Totals:
-    """Sums over the rounds so far, and the lines of metrics that they give."""
+    """Accumulates sums over rounds, and derives the lines of metrics.jsonl."""
 
     def __init__(
         self,
@@ -50,15 +50,15 @@ class Totals:
         so_far: dict[str, Any] | None = None,
         pending: Sequence[dict[str, Any]] = (),
     ):
-        """Goes on from earlier sums, if there are any, or starts at nothing.
+        """Starts at zero, or resumes from earlier sums.
 
         Args:
-          test: examples that accuracies are of.
-          steps: in a round.
+          test: examples of the test split.
+          steps: optimiser steps in a round.
           epochs: passes over the training examples in a round, on average.
-          channel: that time and energy are of.
-          sequential: what clients do one after another rather than at once.
-          so_far: what `so_far()` returned.
+          channel: channel of simulated time and energy.
+          sequential: phases that clients do one after another.
+          so_far: earlier sums, as from `so_far()`.
           pending: lines of the rounds since the last evaluation.
         """
         self.pending = list(pending)
@@ -67,18 +67,19 @@ class Totals:
         self.sequential: Sequential = sequential
         counts = np.bincount(test.label, minlength=test.num_classes)
         self.majority_rate = float(counts.max() / counts.sum())
-        self.sums = dict(NOTHING if not so_far else so_far)
+        self.sums = dict(ZERO_TOTALS if not so_far else so_far)
+        # As if it had started earlier: wall time includes runs before this one.
         self.started = time.monotonic() - self.sums.pop("wall_seconds")
 
     def _wall_seconds(self) -> float:
         return round(time.monotonic() - self.started, 3)
 
     def so_far(self) -> dict[str, Any]:
-        """The sums up to the last evaluation, as JSON keeps them exactly."""
+        """Returns the sums up to the last evaluation, which JSON keeps exactly."""
         return {**self.sums, "wall_seconds": self._wall_seconds()}
 
     def add(self, first: int, rounds: RoundMetrics) -> list[dict[str, Any]]:
-        """Some more rounds, as for `round_lines`; returns their lines."""
+        """Adds rounds and returns their lines; arguments as for `round_lines`."""
         lines = round_lines(first, rounds)
         self.pending += lines
         return lines
@@ -87,24 +88,26 @@ class Totals:
         """Sums up the rounds since the last evaluation.
 
         Args:
-          done: rounds so far, these included.
+          done: rounds done, these included.
           views: `Evaluation` by name of the view.
 
         Returns:
           A line of metrics.jsonl.
         """
         rounds, self.pending = self.pending, []
+        # From lines, not arrays: after a resume some of them come from rounds.jsonl.
         record = read_record(rounds)
         first = done - len(record.client_id)
-        took = round_costs(
+        costs = round_costs(
             self.channel, record, first_round=first, sequential=self.sequential
         )
+        # Python integers, which JSON needs and which do not overflow.
         new = {
             "uplink_bits": int(record.traffic.uplink.sum()),
             "downlink_bits": int(record.traffic.downlink.sum()),
             "left_out": int(np.sum(_column(rounds, "left_out", bool))),
-            "sim_seconds": float(took.seconds.sum()),
-            "sim_joules": float(took.joules.sum()),
+            "sim_seconds": float(costs.seconds.sum()),
+            "sim_joules": float(costs.joules.sum()),
         }
         self.sums = {name: self.sums[name] + value for name, value in new.items()}
         line = {
@@ -131,17 +134,17 @@ class Totals:
 
 
 def round_lines(first: int, rounds: RoundMetrics) -> list[dict[str, Any]]:
-    """Lines of rounds.jsonl: what each client computed and sent.
+    """Returns lines of rounds.jsonl: work and traffic of each client.
 
-    `LINK_bits` are all that crossed a link, `LINK_side_bits` those of them that are
-    side information.
+    `LINK_bits` are all bits transmitted over a link, `LINK_side_bits` those of them
+    that are side information.
 
     Args:
       first: number of the first of these rounds.
-      rounds: their metrics, leaves `[T, K]`.
+      rounds: metrics of the rounds, leaves `[T, K]`.
 
     Returns:
-      A line for each round, lists of K values.
+      A line for each round, with lists of K values.
     """
     record = record_of(rounds)
     columns = {
@@ -161,12 +164,12 @@ def round_lines(first: int, rounds: RoundMetrics) -> list[dict[str, Any]]:
 
 
 def _column(lines: Sequence[dict[str, Any]], name: str, dtype: type) -> np.ndarray:
-    """`[T, K]`."""
+    """Returns a column of the lines, `[T, K]`."""
     return np.array([line[name] for line in lines], dtype)
 
 
 def read_record(lines: Sequence[dict[str, Any]]) -> Record:
-    """The record of a run from its rounds.jsonl.
+    """Converts lines of rounds.jsonl to a record.
 
     Raises:
       KeyError: if a line lacks a column.

@@ -1,4 +1,4 @@
-"""A state as arrays by name, which is how it is stored, and back."""
+"""Converts a state to arrays by name, the stored form, and back."""
 
 import hashlib
 from typing import Any
@@ -13,7 +13,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class Unusable(InputError):
-    """A checkpoint cannot be gone on from; the message says why."""
+    """A checkpoint cannot be resumed from; the message says why."""
 
 
 def _by_name(tree: Any) -> dict[str, Any]:
@@ -29,14 +29,16 @@ def _field(name: str) -> str:
 
 
 def stored(state: Any) -> Arrays:
-    """Copies by name; an array without entries has nothing to be stored."""
+    """Returns copies of the arrays by name, without empty ones."""
+    # `np.asarray` would share memory with the device on a CPU.
     arrays = {name: np.array(leaf) for name, leaf in _by_name(state).items()}
     return {name: array for name, array in arrays.items() if array.size}
 
 
 def digest(arrays: Arrays) -> str:
-    """A checksum of names and contents."""
+    """Returns a checksum of names and contents."""
     found = hashlib.blake2b(digest_size=16)
+    # The order of a restored dict may differ.
     for name in sorted(arrays):
         found.update(name.encode())
         found.update(np.ascontiguousarray(arrays[name]).data)
@@ -48,20 +50,21 @@ def _kind(leaf: Any) -> str:
 
 
 def as_like(like: Any, arrays: Arrays) -> Any:
-    """The arrays in the structure of a state, or of some of its fields.
+    """Puts arrays into the structure of a state, or of some of its fields.
 
     Raises:
-      Unusable: if they are not of that structure.
+      Unusable: if a name, shape or dtype differs.
     """
     wanted = _by_name(like)
+    # Empty arrays are not stored.
     empty = {
         name: np.zeros(leaf.shape, leaf.dtype)
         for name, leaf in wanted.items()
         if not leaf.size
     }
     fields = {_field(name) for name in wanted}
-    asked_for = {name: x for name, x in arrays.items() if _field(name) in fields}
-    found = asked_for | empty
+    chosen = {name: x for name, x in arrays.items() if _field(name) in fields}
+    found = chosen | empty
     for name in sorted(wanted.keys() | found.keys()):
         kinds = [_kind(x[name]) if name in x else "nothing" for x in (wanted, found)]
         if kinds[0] != kinds[1]:

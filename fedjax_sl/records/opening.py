@@ -1,12 +1,11 @@
-"""A folder made ready for a run; an earlier run stays until there is another to show.
+"""Prepares a folder for a run; an earlier run stays until the new one has a result.
 
-A folder that belongs to a run has its config.json. A run that is replaced is set aside,
-config.json first, and put back, config.json last, so that whenever a process ends the
-folder tells what was going on:
+A run's folder has a config.json. An earlier run is set aside, config.json first, and
+restored, config.json last. Whenever the process ends, the folder tells the state:
 
-    config.json                 files beside it are of its run
-    .replaced/config.json only  files beside the folder `.replaced` belong into it
-    neither                     what a start has left that came to nothing
+    config.json                 files beside it belong to its run
+    .replaced/config.json only  files beside `.replaced` belong into `.replaced`
+    neither                     leftovers of a start that failed
 """
 
 import errno
@@ -36,26 +35,27 @@ from fedjax_sl.records.run_folder import (
 
 REPLACED = ".replaced"
 TRIES = 20
-"""Within a second, of removing what is still being written to."""
+"""Attempts within a second to remove a folder that is still written to."""
 
 OWN = (CONFIG, SUMMARY, METRICS, ROUNDS, BOUND, PLOTS, EVENTS, CHECKPOINTS)
-"""What a run writes, config.json first."""
+"""Files and folders that a run writes, config.json first."""
 
 UNFINISHED = tuple(name + PART for name in (*OWN, SWEEP))
 
 
 def check(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
-    """Refuses a folder that cannot be, or must not be, written to.
+    """Rejects a folder that cannot be written to, or holds something else.
 
     Args:
-      folder: of a run that is to begin.
-      overwrite: allow replacing an earlier run there.
-      resume: allow going on with replacing one, where that was stopped.
+      folder: folder of a new run.
+      overwrite: allow replacing an earlier run.
+      resume: allow completing a replacement that was interrupted.
 
     Raises:
-      ValueError: if something is there that may not be replaced.
+      ValueError: if it holds something that must not be replaced.
       PermissionError: if it cannot be created.
     """
+    # The folder may not exist yet: the nearest parent that does has to be writable.
     parent = folder
     while not parent.exists():
         parent = parent.parent
@@ -75,7 +75,8 @@ def check(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
 
 
 def _left_by_a_start(names: set[str]) -> bool:
-    """Whether it is nothing, or what a start leaves that came to nothing."""
+    """Returns whether there is nothing but leftovers of a start that failed."""
+    # Without a lock, files with such names are not of this package.
     return names <= {LOCK} or (LOCK in names and names <= {LOCK, *OWN, *UNFINISHED})
 
 
@@ -84,17 +85,19 @@ def _is_set_aside(folder: Path) -> bool:
 
 
 def _has_something_to_show(folder: Path) -> bool:
-    """Whether a run is there that came to an evaluation."""
+    """Returns whether the folder holds a run with at least one evaluation."""
     metrics = folder / METRICS
     begun = (folder / CONFIG).exists()
+    # A line without its end is half written.
     return begun and metrics.exists() and b"\n" in metrics.read_bytes()
 
 
 def _remove(path: Path) -> None:
-    """Removes a file or a folder, though a write that failed may still add to it."""
+    """Removes a file or a folder."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return
+    # Threads of a failed write may still add files: not empty means try again.
     for _ in range(TRIES):
         with suppress(FileNotFoundError, IsADirectoryError):
             try:
@@ -115,15 +118,16 @@ def _move(source: Path, target: Path, names: tuple[str, ...]) -> None:
 
 
 def _remove_own(folder: Path) -> None:
+    # config.json last: until then the other files belong to its run.
     for name in (*UNFINISHED, *reversed(OWN)):
         _remove(folder / name)
 
 
 def make_way(folder: Path) -> None:
-    """Sets an earlier run aside, or removes one that has nothing to show yet.
+    """Sets an earlier run aside, or removes it if it has no evaluation yet.
 
     Raises:
-      DiskError: if that cannot be done.
+      DiskError: if the files cannot be moved or removed.
     """
     aside = folder / REPLACED
     with disk.writing(folder):
@@ -132,16 +136,18 @@ def make_way(folder: Path) -> None:
             aside.mkdir()
             _move(folder, aside, OWN)
         elif not (folder / CONFIG).exists() and _is_set_aside(folder):
+            # An earlier process ended amid its moves: the rest follows.
             _move(folder, aside, OWN)
         _remove_own(folder)
         disk.sync(folder)
 
 
 def put_back(folder: Path) -> None:
-    """Undoes `make_way`, and what came after it."""
+    """Restores the run that `make_way` set aside, and removes the new one."""
     aside = folder / REPLACED
     if not _is_set_aside(folder):
         return
+    # Without config.json, files beside `.replaced` are of the run that comes back.
     if (folder / CONFIG).exists():
         _remove_own(folder)
     _move(aside, folder, tuple(reversed(OWN)))
@@ -150,7 +156,7 @@ def put_back(folder: Path) -> None:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[None]:
-    """An earlier run makes way for what the block writes, and is back if that fails.
+    """Sets an earlier run aside while the block runs, and restores it on failure.
 
     Raises:
       DiskError: if something cannot be written.
@@ -159,13 +165,14 @@ def replacing(folder: Path) -> Iterator[None]:
         make_way(folder)
         yield
     except BaseException:
-        with suppress(OSError):  # then it stays where it was set aside
+        # If this fails too, the earlier run stays in `.replaced`.
+        with suppress(OSError):
             put_back(folder)
         raise
 
 
 def release(folder: Path) -> None:
-    """Removes an earlier run that was set aside, now that there is something to show.
+    """Removes the earlier run that was set aside, once the new one has a result.
 
     Raises:
       DiskError: if it cannot be removed.

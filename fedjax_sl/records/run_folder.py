@@ -1,4 +1,4 @@
-"""The folder of a run: its files, its lock, and the lines of its record."""
+"""The folder of a run: names of its files, its lock, and JSON Lines."""
 
 import fcntl
 import json
@@ -27,36 +27,37 @@ SWEEP, PART = "sweep.json", ".part"
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keeps a folder from other processes while the block runs.
-
-    The lock is the operating system's and ends with the process, however that ends.
+    """Locks a folder against other processes while the block runs.
 
     Args:
-      folder: of a run or a sweep, which is there.
+      folder: existing folder of a run or a sweep.
 
     Raises:
-      ValueError: if another process has it.
+      ValueError: if another process has locked it.
       DiskError: if it cannot be written to.
     """
+    # Opened for appending: created if need be, and never changed.
     with disk.writing(folder / LOCK):
         file = (folder / LOCK).open("a")
     with file:
+        # The operating system releases this lock however the process ends.
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as taken:
             raise InputError(
                 f"{folder} is in use: expected no other process that writes to it."
             ) from taken
+        # Not every file system has locks; a run there is better than none.
         except OSError as unknown:
             warnings.warn(f"{folder} cannot be locked: {unknown}", stacklevel=3)
         yield
 
 
 def check_free(folder: Path) -> None:
-    """Refuses a folder that another process writes to.
+    """Rejects a folder that another process has locked.
 
     Raises:
-      ValueError: if one does.
+      ValueError: if it is locked.
       OSError: if it cannot be written to.
     """
     if (folder / LOCK).exists():
@@ -65,7 +66,7 @@ def check_free(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a whole file, or leaves the one before, a loss of power included.
+    """Replaces a file atomically, also if power is lost.
 
     Raises:
       DiskError: if it cannot be written.
@@ -73,26 +74,28 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_suffix(path.suffix + PART)
     with disk.writing(path):
         temporary.write_text(text)
+        # Content before name: a rename may reach the disk before unsynced content.
         disk.sync(temporary)
         os.replace(temporary, path)
         disk.sync(path.parent)
 
 
 def append_lines(path: Path, lines: list[dict[str, Any]]) -> None:
-    """Adds JSON objects, a line each.
+    """Appends JSON objects to a file, one per line.
 
     Raises:
       DiskError: if they cannot be written.
     """
+    # Not synced here: `Record.add` syncs lines before a checkpoint relies on them.
     with disk.writing(path), path.open("a") as file:
         file.write("".join(json.dumps(values) + "\n" for values in lines))
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """All objects of a file of lines; a last one half written is left out, and said.
+    """Reads JSON objects, one per line; skips a half-written last line with a warning.
 
     Raises:
-      ValueError: if a line is no JSON object, or there is none.
+      ValueError: if a line is no JSON object, or if there is no line.
       OSError: if the file cannot be read.
     """
     *whole, rest = reading.read_text(path, most=reading.RECORD).split("\n")
@@ -102,6 +105,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     for number, text in enumerate(whole, start=1):
         try:
             values = json.loads(text)
+        # Deep nesting exceeds the parser's recursion limit.
         except (ValueError, RecursionError):
             values = None
         if not isinstance(values, dict):
@@ -113,7 +117,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def keep_lines(path: Path, count: int) -> None:
-    """Cuts a file of lines off after so many, as they were written.
+    """Truncates a file to its first `count` lines.
 
     Raises:
       DiskError: if it cannot be written.
@@ -125,9 +129,7 @@ def keep_lines(path: Path, count: int) -> None:
 
 
 def resume_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines so far, if there is a file; a half-written last one is cut off.
-
-    So is what a loss of power leaves of lines that had not reached the disk: zeros.
+    """Reads the lines of a file, if it exists, and cuts off a half-written last one.
 
     Raises:
       ValueError: if a line is no JSON object.
@@ -138,6 +140,7 @@ def resume_lines(path: Path) -> list[dict[str, Any]]:
     reading.check(path, most=reading.RECORD)
     with disk.writing(path), path.open("rb+") as file:
         content = file.read()
+        # Lines that had not reached the disk when power was lost are read as zeros.
         size = content.partition(b"\0")[0].rfind(b"\n") + 1
         if size < len(content):
             file.truncate(size)

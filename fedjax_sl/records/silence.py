@@ -1,4 +1,4 @@
-"""What Orbax says of a failure is not shown, for whoever called it tells of that."""
+"""Silences Orbax, whose failures reach the user through the exceptions it raises."""
 
 import logging
 import sys
@@ -12,10 +12,8 @@ def _not_orbax(record: logging.LogRecord) -> bool:
 
 @cache
 def silence_orbax() -> None:
-    """Drops its log, and what its threads still want to say when it has given up.
-
-    Both come from threads that outlast the call, so that this is for good.
-    """
+    """Drops Orbax's log, and errors of its threads once their event loop is closed."""
+    # For the rest of the process: both come from threads that outlive the call.
     logging.getLogger("absl").addFilter(_not_orbax)
     before = sys.unraisablehook
 

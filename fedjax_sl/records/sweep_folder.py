@@ -1,4 +1,4 @@
-"""The folder of a sweep: a run's folder for each point, and one table of them all."""
+"""The folder of a sweep: a run's folder for each point, and a table of all runs."""
 
 import json
 import shutil
@@ -24,29 +24,31 @@ TABLE, UNFINISHED = "sweep.parquet", "unfinished"
 
 
 class SweepFolder:
-    """Where the runs of a sweep lie; a run is there whole or not at all."""
+    """Folder of a sweep, in which a run appears once it is complete."""
 
     def __init__(self, path: Path, points: Sequence[RunConfig]):
-        """The folder at a path, of runs with these configurations."""
+        """Describes the folder at a path, of runs with these configurations."""
         self.path, self.points = path, points
 
     def _description(self) -> list[dict[str, Any]]:
+        # As a file has it: JSON turns tuples into lists.
         return json.loads(json.dumps([flattened(point) for point in self.points]))
 
     def _is_described_by(self, stored: Any) -> bool:
-        """Whether these are the runs; fields newer than the file had their defaults."""
+        """Returns whether a stored description is that of this sweep's runs."""
+        # Fields that the file is too old to have get their defaults.
         kinds = [flattened(usual_of(point)) for point in self.points]
         usual = json.loads(json.dumps(kinds))
         if not isinstance(stored, list) or len(stored) != len(usual):
             return False
-        filled = [was | renamed(one) for was, one in zip(usual, stored, strict=True)]
+        filled = [was | renamed(run) for was, run in zip(usual, stored, strict=True)]
         return filled == self._description()
 
     def check(self) -> None:
-        """Refuses a folder that holds something else, or cannot be written to.
+        """Rejects a folder that holds something else, or cannot be written to.
 
         Raises:
-          ValueError: if it holds something else.
+          ValueError: if it holds another sweep or anything else.
           OSError: if it cannot be written to.
         """
         known = self.path / folders.SWEEP
@@ -65,15 +67,16 @@ class SweepFolder:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Has the folder while the block runs; it is made if it is not there yet.
+        """Locks the folder while the block runs, and creates it if need be.
 
         Raises:
-          ValueError: if another process has it, or has put something else there.
+          ValueError: if another process has locked it, or if it holds something else.
           OSError: if it cannot be written to.
         """
         with disk.writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         with folders.held(self.path):
+            # Checked again: another process may have written before the lock was taken.
             self.check()
             description = json.dumps(self._description()) + "\n"
             folders.write_text(self.path / folders.SWEEP, description)
@@ -83,22 +86,22 @@ class SweepFolder:
         return self.path / f"run-{number:04d}"
 
     def missing(self) -> list[int]:
-        """Numbers of the points that have not run yet."""
+        """Returns the numbers of points that are not finished."""
         return [n for n in range(len(self.points)) if not self._point(n).exists()]
 
     def _unfinished(self, number: int) -> Path:
         return self.path / UNFINISHED / f"run-{number:04d}"
 
     def has_begun(self, number: int) -> bool:
-        """Whether there is something on record of a point that has not ended."""
+        """Returns whether an unfinished point has a record to resume from."""
         return (self._unfinished(number) / folders.ROUNDS).exists()
 
     def begin(self, number: int, config: RunConfig) -> Path:
-        """The folder of a point while it runs.
+        """Creates the folder of a point while it runs.
 
         Args:
-          number: of the point.
-          config: its, with nothing left open.
+          number: number of the point.
+          config: resolved configuration of the point.
 
         Returns:
           The folder, with a config.json.
@@ -113,10 +116,11 @@ class SweepFolder:
         return path
 
     def is_complete(self, number: int) -> bool:
-        """Whether all of a point is on record, though it is not in its place yet."""
+        """Returns whether an unfinished point has the record of all its rounds."""
         path, rounds = self._unfinished(number), self.points[number].rounds
         if not self.has_begun(number):
             return False
+        # Half-written lines do not count, as when the run is resumed.
         metrics, lines = (
             folders.resume_lines(path / name)
             for name in (folders.METRICS, folders.ROUNDS)
@@ -124,30 +128,30 @@ class SweepFolder:
         return bool(metrics) and metrics[-1].get("round") == rounds == len(lines)
 
     def finish(self, number: int) -> None:
-        """Removes the checkpoints of a point, and puts its record in its place.
+        """Moves the record of a point to its final folder, without checkpoints.
 
         Raises:
-          DiskError: if that cannot be done.
+          DiskError: if it cannot be moved.
         """
         path, final = self._unfinished(number), self._point(number)
         with disk.writing(final):
-            # Its lines alone tell that it is complete, should this be interrupted.
+            # Lines first: if this is interrupted, they alone tell it is complete.
             disk.sync_tree(path)
             shutil.rmtree(path / folders.CHECKPOINTS, ignore_errors=True)
             path.rename(final)
             disk.sync(self.path)
 
     def lines(self, number: int) -> list[dict[str, Any]]:
-        """The evaluations of a point that has ended."""
+        """Reads the evaluations of a finished point."""
         return folders.read_lines(self._point(number) / folders.METRICS)
 
     def write_table(self) -> None:
-        """sweep.parquet: a line for each run and evaluation."""
+        """Writes sweep.parquet, with a row for each run and evaluation."""
         names = differing(self.points)
         rows = []
         for number, point in enumerate(self.points):
-            every = flattened(point)
-            label = {name: every.get(name) for name in names}
+            fields = flattened(point)
+            label = {name: fields.get(name) for name in names}
             lines = folders.read_lines(self._point(number) / folders.METRICS)
             rows += [{"run": number, "seed": point.seed, **label, **x} for x in lines]
         part = self.path / f"{TABLE}{folders.PART}"

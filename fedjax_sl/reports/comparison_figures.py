@@ -1,4 +1,4 @@
-"""Figures of finished runs: what they reach, and where bits and time go."""
+"""Figures that compare finished runs: accuracy against cost, time, and traffic."""
 
 import io
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ AXES = {
     "seconds": ("simulated time, s", 1.0),
     "joules": ("energy of all devices, J", 1.0),
 }
-"""What accuracy is drawn against: the axis' label, and the factor of its unit."""
+"""Label and unit factor of the axes that accuracy is drawn against."""
 
 COSTS = ("bits", "seconds", "joules")
-"""Of these, what is spent; it means the same in all runs."""
+"""The axes that are costs, which are comparable between any runs."""
 
 SPANS = {
     "up": ("client forward, activations up", "C0"),
@@ -42,7 +42,7 @@ SPANS = {
     "updates": ("updates up", "C3"),
     "models": ("models down", "C4"),
 }
-"""What a round's seconds go into: label and colour."""
+"""Label and colour of the phases of a round."""
 
 LINKS = {
     "activations_up": ("activations up", "C0"),
@@ -51,10 +51,10 @@ LINKS = {
     "updates_up": ("updates up", "C3"),
     "model_down": ("models down", "C4"),
 }
-"""The same for the bits of the links, side information apart."""
+"""Label and colour of the links, side information apart."""
 
 MOST_NAMED = 4
-"""Settings that still fit into a name beside a picture."""
+"""Largest number of options that fit into a name beside a picture."""
 
 SIDE = ("side information", "0.5")
 
@@ -63,13 +63,14 @@ Parts = dict[tuple[str, str], np.ndarray]
 
 
 def _figure(columns: int = 1, rows: int = 1, height: float = 3.4) -> tuple[Figure, Any]:
+    # Figures are made without pyplot, which would keep them all alive.
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
     figure = Figure(figsize=(4.6 * columns, height * rows), layout=layout)
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def _legend_below(figure: Figure, axis: Any, columns: int) -> None:
-    """One legend for all axes, of what is on one of them."""
+    """Adds one legend for all axes, from the curves of one of them."""
     handles, labels = axis.get_legend_handles_labels()
     # Names of settings are as long as an axis is wide.
     place = "outside lower center"
@@ -77,8 +78,9 @@ def _legend_below(figure: Figure, axis: Any, columns: int) -> None:
 
 
 def svg(figure: Figure) -> bytes:
-    """The figure as SVG, its text as text."""
+    """Returns the figure as SVG, with text kept as text."""
     written = io.BytesIO()
+    # No date, so that the same figure gives the same file.
     with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 10}):
         figure.savefig(
             written, format="svg", bbox_inches="tight", metadata={"Date": None}
@@ -87,14 +89,14 @@ def svg(figure: Figure) -> bytes:
 
 
 def name_of(group: Group) -> str:
-    """A group's settings as one short text; its folder if they are many."""
+    """Returns a group's options as a short text, or its folder if they are many."""
     if len(group.label) > MOST_NAMED:
         return f"{group.name} ({group.title})"
     return words(group.label) or group.title
 
 
 def names_of(groups: Sequence[Group]) -> list[str]:
-    """Of each group what it is called in a picture, and no other is."""
+    """Returns a unique name of each group for pictures."""
     names = [name_of(group) for group in groups]
     if len(set(names)) == len(names):
         return names
@@ -102,41 +104,39 @@ def names_of(groups: Sequence[Group]) -> list[str]:
 
 
 def accuracy(groups: Sequence[Group], *, columns: int = 2) -> Figure:
-    """Accuracy against rounds or epochs, bits, seconds and joules; a band spans the
-    seeds, as far as all of them have come.
-    """
+    """Draws accuracy against cost; a band spans the seeds, up to their shortest run."""
     progress = progress_axis(groups)
     shown = [progress, *COSTS] if progress else COSTS
     figure, axes = _figure(columns, -(-len(shown) // columns))
     for unused in axes.flat[len(shown) :]:
         unused.set_visible(False)
-    for place, name in zip(axes.flat, shown, strict=False):
+    for axis, name in zip(axes.flat, shown, strict=False):
         label, factor = AXES[name]
         for number, (group, called) in enumerate(
             zip(groups, names_of(groups), strict=True)
         ):
             colour = f"C{number % 10}"
-            both = min(len(one.accuracy) for one in group.curves)
-            costs = [getattr(one, name)[:both] for one in group.curves]
+            common = min(len(curve.accuracy) for curve in group.curves)
+            costs = [getattr(curve, name)[:common] for curve in group.curves]
             x = factor * np.mean(costs, axis=0)
-            y = np.array([one.accuracy[:both] for one in group.curves])
+            y = np.array([curve.accuracy[:common] for curve in group.curves])
             style = "-" if number < 10 else "--"
             # A single evaluation is a point, not a line.
-            marker = "o" if both == 1 else ""
-            place.plot(
+            marker = "o" if common == 1 else ""
+            axis.plot(
                 x, y.mean(axis=0), style, color=colour, label=called, marker=marker
             )
             if len(y) > 1:
                 low, high = y.min(axis=0), y.max(axis=0)
-                place.fill_between(x, low, high, color=colour, alpha=0.15)
-        place.set(xlabel=label, ylabel="test accuracy")
-        place.grid(alpha=0.3)
+                axis.fill_between(x, low, high, color=colour, alpha=0.15)
+        axis.set(xlabel=label, ylabel="test accuracy")
+        axis.grid(alpha=0.3)
     _legend_below(figure, axes[0, 0], columns)
     return figure
 
 
 def _stacked(axis: Any, groups: Sequence[Group], parts: Parts) -> None:
-    """Horizontal bars, a part after another."""
+    """Draws a horizontal bar for each group, its parts stacked."""
     names = names_of(groups)
     left = np.zeros(len(groups))
     for (label, colour), values in parts.items():
@@ -156,34 +156,36 @@ def _stacked(axis: Any, groups: Sequence[Group], parts: Parts) -> None:
 
 
 def _payload(record: Record, link: str) -> np.ndarray:
-    """`[T, K]` bits of a link that are no side information."""
+    """Returns the bits of a link without side information, `[T, K]`."""
     return getattr(record.traffic, link) - getattr(record.side, link)
 
 
 def where_time_goes(
     groups: Sequence[Group], channel: Channel, *, columns: int = 2
 ) -> Figure:
-    """Seconds of a run by what they were spent on, of each group's first run."""
+    """Draws the seconds by phase and the bits by link of each group's first run."""
     figure, axes = _figure(columns, 2 // columns, height=2.9 + 0.28 * len(groups))
     seconds, traffic = axes.flat
-    took = [
+    costs = [
         round_costs(
             channel, group.runs[0].record, sequential=group.runs[0].config.sequential
         )
         for group in groups
     ]
     parts = {
-        shown: np.array([getattr(one, name).sum() for one in took])
+        shown: np.array([getattr(run, name).sum() for run in costs])
         for name, shown in SPANS.items()
     }
     _stacked(seconds, groups, parts)
     seconds.set(xlabel="seconds of the whole run")
     records = [group.runs[0].record for group in groups]
     bits = {
-        shown: np.array([1e-6 * _payload(one, name).sum() for one in records])
+        shown: np.array([1e-6 * _payload(record, name).sum() for record in records])
         for name, shown in LINKS.items()
     }
-    bits[SIDE] = np.array([1e-6 * sum(x.sum() for x in one.side) for one in records])
+    bits[SIDE] = np.array(
+        [1e-6 * sum(x.sum() for x in record.side) for record in records]
+    )
     _stacked(traffic, groups, bits)
     traffic.set(xlabel="Mbit of the whole run")
     traffic.tick_params(axis="y", labelleft=columns == 1)
@@ -191,16 +193,16 @@ def where_time_goes(
 
 
 def pareto(groups: Sequence[Group], *, columns: int = 2) -> Figure:
-    """Final accuracy against the whole run's seconds and joules, with the fronts."""
+    """Draws final accuracy against total seconds and joules, with the Pareto fronts."""
     figure, axes = _figure(columns, 2 // columns, height=3.6)
     gain = np.array([np.mean(group.final) for group in groups])
-    for place, name in zip(axes.flat, ("seconds", "joules"), strict=True):
+    for axis, name in zip(axes.flat, ("seconds", "joules"), strict=True):
         cost = np.array(
             [np.mean([getattr(c, name)[-1] for c in g.curves]) for g in groups]
         )
         for number, called in enumerate(names_of(groups)):
             marker = "o" if number < 10 else "s"
-            place.plot(
+            axis.plot(
                 cost[number],
                 gain[number],
                 marker,
@@ -208,23 +210,15 @@ def pareto(groups: Sequence[Group], *, columns: int = 2) -> Figure:
                 label=called,
             )
         best = pareto_front(cost, gain)
-        place.step(cost[best], gain[best], "k:", where="post", lw=1, label="best")
-        place.set(xlabel=AXES[name][0], ylabel="final test accuracy")
-        place.grid(alpha=0.3)
+        axis.step(cost[best], gain[best], "k:", where="post", lw=1, label="best")
+        axis.set(xlabel=AXES[name][0], ylabel="final test accuracy")
+        axis.grid(alpha=0.3)
     _legend_below(figure, axes[0, 0], columns)
     return figure
 
 
-def mean_and_range(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of `[K, U]` values the means over K, `[U]`, and how far they reach, `[2, U]`."""
-    mean = values.mean(axis=0)
-    # The mean of equal numbers may lie outside them, by rounding.
-    reach = [mean - values.min(axis=0), values.max(axis=0) - mean]
-    return mean, np.maximum(reach, 0.0)
-
-
 def labels(histogram: np.ndarray) -> Figure:
-    """How many examples of each class every client owns, `[N, C]`."""
+    """Draws the number of examples of each class that every client owns, `[N, C]`."""
     figure, axes = _figure(1)
     axis = axes[0, 0]
     image = axis.imshow(histogram, cmap="Blues", aspect="auto", interpolation="nearest")
@@ -234,7 +228,7 @@ def labels(histogram: np.ndarray) -> Figure:
 
 
 def theory(found: BoundCurve) -> Figure:
-    """The bound against rounds, beside the mean of what was measured until then."""
+    """Draws the bound against rounds, beside the running mean of measured values."""
     figure, axes = _figure(1, height=3.8)
     axis = axes[0, 0]
     axis.plot(found.rounds, found.bound, color="C3", label="bound, constants estimated")

@@ -1,4 +1,4 @@
-"""Finished runs, those together that differ in nothing but the seed."""
+"""Groups of finished runs that differ in nothing but the seed."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from fedjax_sl.reports.labels import folder_names, labels
 
 
 LEARNED = 0.05
-"""Of the way from chance to 1, how far an accuracy is that is above chance."""
+"""An accuracy counts as above chance from this share of the way from chance to 1."""
 
 COSTS = ("rounds", "epochs", "bits", "seconds", "joules")
 
@@ -23,10 +23,10 @@ class Group(NamedTuple):
     """Runs that differ in nothing but the seed.
 
     Attributes:
-      name: the folder of the first one, and how many there are besides.
-      label: value of each setting that differs between groups.
-      runs: them.
-      curves: of each.
+      name: folder of the first run, and the number of further runs.
+      label: value of each option that differs between groups.
+      runs: the runs.
+      curves: learning curve of each run.
     """
 
     name: str
@@ -36,57 +36,54 @@ class Group(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What their method is called."""
+        """Display name of their method."""
         return self.runs[0].config.title
 
     @property
     def final(self) -> list[float]:
-        """Accuracy of each run where the one that has come least far has its last."""
-        least = min(len(one.accuracy) for one in self.curves)
-        return [float(one.accuracy[least - 1]) for one in self.curves]
+        """Accuracy of each run at the last evaluation that all of them have."""
+        common = min(len(curve.accuracy) for curve in self.curves)
+        return [float(curve.accuracy[common - 1]) for curve in self.curves]
 
 
 def _same(run: Finished) -> str:
-    """What runs have in common that are averaged: everything but the seed.
-
-    The channel they were counted over does not matter, unless it decided who took part.
-    """
-    every = flattened(run.config)
-    del every["seed"]
+    """Returns a key that runs of a group share: every field but the seed."""
+    fields = flattened(run.config)
+    del fields["seed"]
+    # The channel is replaced in a report; it matters only if it excluded stragglers.
     return repr(
         {
             name: value
-            for name, value in every.items()
+            for name, value in fields.items()
             if run.config.drop_stragglers or not name.startswith("channel.")
         }
     )
 
 
 def grouped(runs: Sequence[Finished], channel: Channel) -> list[Group]:
-    """The runs by their settings, seeds together; a seed that comes twice is no second
-    one, and stays apart.
-    """
+    """Groups runs that differ in nothing but the seed, with costs over a channel."""
     groups: dict[tuple[str, int], list[int]] = {}
     before: Counter[tuple[str, int]] = Counter()
-    for place, run in enumerate(runs):
+    # A seed that occurs twice is no second sample, and starts a group of its own.
+    for index, run in enumerate(runs):
         same, seed = _same(run), run.config.seed
-        groups.setdefault((same, before[same, seed]), []).append(place)
+        groups.setdefault((same, before[same, seed]), []).append(index)
         before[same, seed] += 1
-    told = labels([runs[places[0]].config for places in groups.values()])
+    each_label = labels([runs[members[0]].config for members in groups.values()])
     names = folder_names([run.folder for run in runs])
     return [
         Group(
-            names[places[0]] + (f" +{len(places) - 1}" if len(places) > 1 else ""),
+            names[members[0]] + (f" +{len(members) - 1}" if len(members) > 1 else ""),
             label,
-            [runs[n] for n in places],
-            [learning_curve(runs[n], channel) for n in places],
+            [runs[n] for n in members],
+            [learning_curve(runs[n], channel) for n in members],
         )
-        for label, places in zip(told, groups.values(), strict=True)
+        for label, members in zip(each_label, groups.values(), strict=True)
     ]
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean, and half the width of its 95 % confidence interval (Student's t)."""
+    """Returns the mean and half its 95 % confidence interval (Student's t)."""
     found = np.asarray(values, np.float64)
     if len(found) < 2:
         return float(found.mean()), np.nan
@@ -96,33 +93,33 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def at_target(group: Group, target: float) -> dict[str, list[float]]:
-    """What each run that reaches the accuracy had spent when it first did."""
-    spent: dict[str, list[float]] = {name: [] for name in COSTS}
-    for one in group.curves:
-        reached = np.flatnonzero(one.accuracy >= target)
-        for name, values in spent.items():
+    """Returns the costs at which runs first reach an accuracy, of runs that do."""
+    costs: dict[str, list[float]] = {name: [] for name in COSTS}
+    for curve in group.curves:
+        reached = np.flatnonzero(curve.accuracy >= target)
+        for name, values in costs.items():
             if len(reached):
-                values.append(float(getattr(one, name)[reached[0]]))
-    return spent
+                values.append(float(getattr(curve, name)[reached[0]]))
+    return costs
 
 
 class Target(NamedTuple):
-    """An accuracy to reach, and a sentence on who does."""
+    """A target accuracy, and a sentence on how it was chosen."""
 
     accuracy: float
     note: str = ""
 
 
 def usual_target(groups: Sequence[Group]) -> Target:
-    """The highest accuracy that every run has reached which was ever above chance.
+    """Returns the highest accuracy reached by every run that is ever above chance.
 
     Chance is the share of the most frequent class among the test examples.
     """
     runs = [run for group in groups for run in group.runs]
-    curves = [one for group in groups for one in group.curves]
+    curves = [curve for group in groups for curve in group.curves]
     chance = max(float(run.lines[-1].get("majority_rate", 0.0)) for run in runs)
     above = chance + LEARNED * (1 - chance)
-    highest = [float(one.accuracy.max()) for one in curves]
+    highest = [float(curve.accuracy.max()) for curve in curves]
     learned = [accuracy for accuracy in highest if accuracy >= above]
     if not learned:
         return Target(above, f"No run is above chance, {chance:.4g}.")
@@ -133,16 +130,17 @@ def usual_target(groups: Sequence[Group]) -> Target:
 
 
 def progress_axis(groups: Sequence[Group]) -> Literal["rounds", "epochs"] | None:
-    """What tells how far runs are: rounds, if one means the same in all, or epochs.
+    """Returns "rounds" if a round trains on as much data in all runs, else "epochs".
 
-    None if rounds differ and a record, of an earlier version, does not tell the epochs.
+    None if rounds differ and a record of an earlier version lacks epochs.
     """
     configs = [group.runs[0].config for group in groups]
+    # Epochs for a single example: comparable without loading the data.
     rounds = {
-        (one.algorithm, one.epochs_per_round(1), one.data.train_examples)
-        for one in configs
+        (config.algorithm, config.epochs_per_round(1), config.data.train_examples)
+        for config in configs
     }
     if len(rounds) == 1:
         return "rounds"
-    told = all(np.isfinite(c.epochs).all() for g in groups for c in g.curves)
-    return "epochs" if told else None
+    known = all(np.isfinite(c.epochs).all() for g in groups for c in g.curves)
+    return "epochs" if known else None

@@ -1,4 +1,4 @@
-"""Accuracy over two settings, a map for each combination of the others."""
+"""Heat maps of accuracy over two options, one for each combination of the others."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,13 +14,13 @@ MOST_MAPS = 6
 
 
 class HeatMap(NamedTuple):
-    """Means over seeds, and over nothing else.
+    """Final accuracies, means over seeds.
 
     Attributes:
-      names: of the settings that rows and columns are of.
+      names: options of the rows and of the columns.
       rows, columns: their values.
-      maps: by the values of the other settings in words, `[R, C]` accuracies, NaN
-        where there is no run.
+      maps: `[R, C]` accuracies by the values of the other options in words, NaN where
+        there is no run.
     """
 
     names: tuple[str, str]
@@ -30,10 +30,10 @@ class HeatMap(NamedTuple):
 
 
 def heat_map(groups: Sequence[Group]) -> HeatMap | None:
-    """Final accuracies as maps over the first two settings that differ.
+    """Returns final accuracies over the first two options that differ.
 
-    None if fewer differ, or if the groups are no grid of values: a cell is of one
-    group, and at least half of the cells have one.
+    None if fewer differ, or if the groups form no grid: a cell has at most one group,
+    and at least half of the cells have one.
     """
     names = list(groups[0].label)
     if len(names) < 2:
@@ -47,10 +47,10 @@ def heat_map(groups: Sequence[Group]) -> HeatMap | None:
     for group in groups:
         other = words({name: group.label[name] for name in others})
         cells = maps.setdefault(other, np.full((len(rows), len(columns)), np.nan))
-        place = rows.index(group.label[row]), columns.index(group.label[column])
-        if not np.isnan(cells[place]):
+        cell = rows.index(group.label[row]), columns.index(group.label[column])
+        if not np.isnan(cells[cell]):
             return None
-        cells[place] = np.mean(group.final)
+        cells[cell] = np.mean(group.final)
     cells = len(maps) * len(rows) * len(columns)
     if len(maps) > MOST_MAPS or 2 * len(groups) < cells:
         return None
@@ -58,7 +58,7 @@ def heat_map(groups: Sequence[Group]) -> HeatMap | None:
 
 
 def _draw(axis: Any, found: HeatMap, title: str, low: float, high: float) -> Any:
-    """One map, a number in each cell that has one."""
+    """Draws one map, with a number in each cell that has one."""
     cells = found.maps[title]
     image = axis.imshow(cells, cmap="viridis", aspect="auto", vmin=low, vmax=high)
     for (r, c), value in np.ndenumerate(cells):
@@ -72,7 +72,7 @@ def _draw(axis: Any, found: HeatMap, title: str, low: float, high: float) -> Any
 
 
 def draw(found: HeatMap) -> Figure:
-    """The maps below one another, in the same colours."""
+    """Draws the maps below one another, with one colour scale."""
     count, height = len(found.maps), 1.2 + 0.45 * len(found.rows)
     figure = Figure(figsize=(4.6, max(3.4, count * height)), layout="constrained")
     axes = figure.subplots(count, 1, squeeze=False)

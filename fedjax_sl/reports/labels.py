@@ -1,4 +1,4 @@
-"""What runs are called, and in which of their settings they differ."""
+"""Labels of runs: the options in which they differ, and their folders."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from fedjax_sl.configs.run_config import RunConfig
 
 
 NONE = "–"
-"""In a cell that has no value."""
+"""Text of a cell without a value."""
 
 METHOD = "method"
-"""The label that tells what the method is called."""
+"""The label whose value is the display name of the method."""
 
 OF_PARTITIONS = {
     "data.alpha": "dirichlet",
@@ -22,11 +22,11 @@ OF_PARTITIONS = {
     "data.classes_per_client": "pathological",
     "data.major_share": "mixed",
 }
-"""The partition that a field belongs to."""
+"""Fields that only one kind of partition uses, and this kind."""
 
 
 def _without_effect(config: RunConfig) -> set[str]:
-    """Names of the fields that change nothing, as the others are."""
+    """Returns the fields without effect, given the values of the others."""
     found = {n for n, kind in OF_PARTITIONS.items() if kind != config.data.partition}
     if config.corruption_probability == 0:
         found.add("corruption")
@@ -34,13 +34,13 @@ def _without_effect(config: RunConfig) -> set[str]:
 
 
 def with_effect(config: RunConfig) -> dict[str, Any]:
-    """The fields of a configuration that matter to it, by dotted name."""
+    """Returns the fields of a configuration that have an effect, by dotted name."""
     idle = _without_effect(config)
     return {name: v for name, v in flattened(config).items() if name not in idle}
 
 
 def shown(value: Any) -> str:
-    """A value as a reader writes it."""
+    """Formats a value for readers."""
     if value is None:
         return NONE
     if isinstance(value, tuple):
@@ -49,9 +49,7 @@ def shown(value: Any) -> str:
 
 
 def words(label: dict[str, str]) -> str:
-    """Settings as one text: the method's name says what it is, what does not apply is
-    left out.
-    """
+    """Joins a label into one text; options that do not apply are skipped."""
     return ", ".join(
         value if name == METHOD else f"{name} {value}"
         for name, value in label.items()
@@ -60,21 +58,21 @@ def words(label: dict[str, str]) -> str:
 
 
 def titles(configs: Sequence[RunConfig]) -> str:
-    """What the methods of runs are called, each once."""
+    """Joins the display names of the methods of runs, each once."""
     *most, last = dict.fromkeys(config.title for config in configs)
     return f"{', '.join(most)} and {last}" if most else last
 
 
 def labels(configs: Sequence[RunConfig]) -> list[dict[str, str]]:
-    """Of each run what tells it from others, by the shortest name that is one field's.
+    """Returns for each run the options that differ, by their shortest unique name.
 
-    A field is shown if those runs that it matters to have different values of it; the
-    channel and the seed are not looked at. Where it does not matter a dash stands.
+    A field is included if runs in which it has an effect differ in its value; runs in
+    which it has none get a dash. Channel and seed are ignored.
     """
     each = [with_effect(config) for config in configs]
     titles = [config.title for config in configs]
     apart = len(set(titles)) > 1
-    every = dict.fromkeys(name for one in each for name in one)
+    every = dict.fromkeys(name for fields in each for name in fields)
     in_title = {"algorithm"}
     in_title |= {f"method.{name}" for config in configs for name in config.in_title}
     names = [
@@ -83,26 +81,25 @@ def labels(configs: Sequence[RunConfig]) -> list[dict[str, str]]:
         if name != "seed"
         and not name.startswith("channel.")
         and not (apart and name in in_title)
-        and len({repr(one[name]) for one in each if name in one}) > 1
+        and len({repr(fields[name]) for fields in each if name in fields}) > 1
     ]
     short = _shortened(names)
     return [
         ({METHOD: title} if apart else {})
-        | {short[name]: shown(one.get(name)) for name in names}
-        for title, one in zip(titles, each, strict=True)
+        | {short[name]: shown(fields.get(name)) for name in names}
+        for title, fields in zip(titles, each, strict=True)
     ]
 
 
 def _shortened(names: Sequence[str]) -> dict[str, str]:
     last = {name: name.rpartition(".")[2] for name in names}
+    # No field may be shortened to the label of the method.
     count = Counter([METHOD, *last.values()])
     return {name: end if count[end] == 1 else name for name, end in last.items()}
 
 
 def folder_names(folders: Sequence[Path]) -> list[str]:
-    """Of each folder its name, with those it lies in as far as it takes to tell them
-    apart.
-    """
+    """Returns names of folders, with as many parents as it takes to be unique."""
     paths = [folder.resolve().parts for folder in folders]
     longest = max(map(len, paths))
 
@@ -110,5 +107,5 @@ def folder_names(folders: Sequence[Path]) -> list[str]:
         return ["/".join(parts[-length:]) for parts in paths]
 
     found = (cut(n) for n in range(1, longest + 1))
-    names = next((one for one in found if len(set(one)) == len(set(paths))), cut(1))
-    return names
+    unique = (names for names in found if len(set(names)) == len(set(paths)))
+    return next(unique, cut(1))

@@ -1,4 +1,4 @@
-"""The pictures of a report, and what they show in words."""
+"""The pictures of a report, with their headings and alternative texts."""
 
 import warnings
 from functools import partial
@@ -30,9 +30,9 @@ from fedjax_sl.theory.bound_curve import said_of
 
 
 class Picture(NamedTuple):
-    """A figure with its heading, what it shows in words, and what to know of it.
+    """A figure with its file name, heading, alternative text and caption.
 
-    A figure of several columns has another one of a single column for narrow screens.
+    A figure of several columns also has a version of one column for narrow screens.
     """
 
     name: str
@@ -44,13 +44,13 @@ class Picture(NamedTuple):
 
 
 def best(groups: list[Group]) -> tuple[str, float]:
-    """The group of the highest mean accuracy at the end, and that accuracy."""
+    """Returns the group of the highest mean final accuracy, and this accuracy."""
     means = [float(np.mean(group.final)) for group in groups]
     return comparison_figures.names_of(groups)[int(np.argmax(means))], max(means)
 
 
 def last_checkpoint(run: Finished) -> LastCheckpoint | None:
-    """That of a run, for its method to show; None if it has none."""
+    """Returns the last checkpoint of a run; None if it keeps none."""
     path = run.folder / folders.CHECKPOINTS
     if not path.is_dir():
         return None
@@ -59,14 +59,15 @@ def last_checkpoint(run: Finished) -> LastCheckpoint | None:
         arrays = checkpoints.arrays()
     finally:
         checkpoints.close()
+    # Data are loaded only if a panel needs them.
     return LastCheckpoint(run.config, arrays, partial(_restored, run, arrays))
 
 
 def _restored(run: Finished, arrays: Arrays) -> Restored:
-    """With the run's data, which are opened now.
+    """Loads the run's data, and returns the checkpoint with them.
 
     Raises:
-      ValueError: if they cannot be had, or are not those of the checkpoint.
+      ValueError: if data cannot be loaded, or do not fit the checkpoint.
     """
     warn_of_data(run.config, run.folder)
     job = prepare(run.config)
@@ -76,13 +77,14 @@ def _restored(run: Finished, arrays: Arrays) -> Restored:
 
 
 def _of_layers(run: Finished) -> list[Picture]:
-    """What the run's last checkpoint tells of a client's layers, as its method says."""
+    """Returns the charts that the method draws from the run's last checkpoint."""
     found, seen = [], last_checkpoint(run)
     if seen is None:
         return []
     for panel in spec_of(run.config).panels:
         try:
             bars = panel(seen)
+        # A report is worth having without one of its pictures.
         except (ValueError, OSError) as error:
             warnings.warn(f"no picture of {panel.__name__}: {error}", stacklevel=2)
             continue
@@ -95,7 +97,7 @@ def _of_layers(run: Finished) -> list[Picture]:
 
 
 def _theory(folder: Path) -> Picture | None:
-    """The bound beside what was measured, if `bound` was asked about the run."""
+    """Returns the bound beside the measurement, if `bound` was run on the folder."""
     found = bound_curve.read(folder)
     if found is None:
         return None
@@ -117,10 +119,10 @@ def _theory(folder: Path) -> Picture | None:
 
 
 def _histogram(path: Path) -> np.ndarray:
-    """`[N, C]` examples of each class that each client owns.
+    """Reads the number of examples of each class that each client owns, `[N, C]`.
 
     Raises:
-      ValueError: if the summary does not tell.
+      ValueError: if the summary lacks it.
     """
     try:
         found = np.array(reading.read_json(path)["label_histogram"], np.float64)
@@ -135,13 +137,13 @@ def _histogram(path: Path) -> np.ndarray:
 
 
 def _of_run(run: Finished) -> list[Picture]:
-    """What only a single run's folder tells."""
+    """Returns the pictures that need a single run's folder."""
     found = [*_of_layers(run), _theory(run.folder)]
     return [picture for picture in (*found, _owners(run.folder)) if picture]
 
 
 def _owners(folder: Path) -> Picture | None:
-    """Who owns which labels, if the run has ended."""
+    """Returns the clients' labels as a heat map, if the run has ended."""
     summary = folder / folders.SUMMARY
     if not summary.exists():
         return None
@@ -151,7 +153,7 @@ def _owners(folder: Path) -> Picture | None:
 
 
 def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
-    """Every picture that these runs allow."""
+    """Returns every picture that can be drawn of these runs."""
     first, value = best(groups)
     progress = progress_axis(groups)
     against = f"{progress}, " if progress else ""

@@ -1,4 +1,4 @@
-"""The table of a report: what each group of runs reaches and spends."""
+"""The table of a report: accuracy and cost of each group of runs."""
 
 import html
 from collections.abc import Sequence
@@ -16,22 +16,22 @@ from fedjax_sl.reports.labels import METHOD, NONE, words
 
 
 MOST_COLUMNS = 4
-"""Settings that have a column each; more of them have a table of their own."""
+"""Options that fit into columns; if there are more, they get a second table."""
 
 
 def _measured(group: Group, target: float, axis: str | None) -> dict[str, str]:
-    """Cells by their heads."""
+    """Returns the measured cells of a group by column heading."""
     mean, half = interval(group.final)
     spread = "" if np.isnan(half) else f" ± {half:.4f}"
-    spent = at_target(group, target)
+    costs = at_target(group, target)
 
     def cost(name: str, factor: float = 1.0) -> str:
-        return f"{factor * np.mean(spent[name]):.4g}" if spent[name] else NONE
+        return f"{factor * np.mean(costs[name]):.4g}" if costs[name] else NONE
 
     return {
         "seeds": str(len(group.runs)),
         "final accuracy": f"{mean:.4f}{spread}",
-        "reached": f"{len(spent['bits'])} of {len(group.runs)}",
+        "reached": f"{len(costs['bits'])} of {len(group.runs)}",
         **({axis: cost(axis)} if axis else {}),
         "Mbit up": cost("bits", 1e-6),
         "seconds": cost("seconds"),
@@ -40,7 +40,8 @@ def _measured(group: Group, target: float, axis: str | None) -> dict[str, str]:
 
 
 def _table(rows: Sequence[dict[str, str]]) -> str:
-    """Lines of cells by their heads; on a narrow screen each cell says what it is."""
+    """Returns rows of cells by column heading as an HTML table."""
+    # A narrow screen shows no head: each cell carries its own.
     head = "".join(
         f'<th data-head="{html.escape(name)}">{html.escape(name)}</th>'
         for name in rows[0]
@@ -61,7 +62,7 @@ def _table(rows: Sequence[dict[str, str]]) -> str:
 
 
 def results(groups: Sequence[Group]) -> str:
-    """The table as HTML, what its columns mean, and the settings that have none."""
+    """Returns the results as HTML, with an explanation of the columns."""
     target, axis = usual_target(groups), progress_axis(groups)
     names = list(groups[0].label)
     shown = [name for name in names if name == METHOD or len(names) <= MOST_COLUMNS]

@@ -1,4 +1,4 @@
-"""From a configuration to everything that a run needs."""
+"""Builds everything that a run needs from its configuration."""
 
 from typing import NamedTuple
 
@@ -29,15 +29,16 @@ BROUGHT = (
 
 
 class Job(NamedTuple):
-    """A run ready to start, built and checked.
+    """A run that is ready to start.
 
     Attributes:
-      config: nothing in it left open.
-      method: built.
+      config: resolved configuration.
+      method: the method.
       train: training examples.
       test: examples to evaluate on.
-      partition: who owns which training examples.
-      in_time: `[T, N]` bool, who will be done in each round; None if all may take part.
+      partition: partition of the training examples among clients.
+      in_time: `[T, N]` bool, clients that are no stragglers in each round; None if
+        stragglers are not excluded.
     """
 
     config: RunConfig
@@ -49,18 +50,18 @@ class Job(NamedTuple):
 
 
 def divide(config: DataConfig, labels: np.ndarray, seed: int) -> Partition:
-    """Who owns which examples.
+    """Partitions examples among clients.
 
     Args:
-      config: how they are shared out.
-      labels: `[n]`.
-      seed: of the run, which stands for that of the partition if there is none.
+      config: kind of the partition, and its parameters.
+      labels: labels of the n examples, `[n]`.
+      seed: the run's seed, used if the partition has none of its own.
 
     Returns:
       A partition.
 
     Raises:
-      ValueError: if a client would have none.
+      ValueError: if a client would own no example.
     """
     own = config.partition_seed
     rng = np.random.default_rng(seed if own is None else own)
@@ -80,19 +81,19 @@ def divide(config: DataConfig, labels: np.ndarray, seed: int) -> Partition:
 def build(
     config: RunConfig, train: Dataset, partition: Partition, *, one_device: bool = False
 ) -> Built:
-    """The method of a configuration, its clients mapped as configured.
+    """Builds the method of a configuration, its clients mapped as configured.
 
     Args:
-      config: the run; the numbers of its method may be traced.
+      config: the run; hyperparameters of its method may be traced.
       train: training examples.
-      partition: who owns which, `[N, M]`; it may be traced.
-      one_device: keep the clients on one device, others being busy with other runs.
+      partition: partition among the N clients, `[N, M]`; it may be traced.
+      one_device: keep all clients on one device, as other devices train other runs.
 
     Returns:
       The method.
 
     Raises:
-      ValueError: if model and data do not suit each other.
+      ValueError: if model and data do not fit together.
     """
 
     def choose_map(client_bytes: int) -> ClientMap:
@@ -111,20 +112,21 @@ def build(
 
 
 def with_faults(config: RunConfig, algorithm: Algorithm) -> Algorithm:
-    """The method with the faults that are asked for."""
+    """Adds the faults of a configuration to a method."""
     if config.corruption_probability > 0:
         algorithm = message_corruption(
             algorithm, config.corruption_probability, config.corruption
         )
     if config.failure_probability > 0:
         algorithm = client_dropout(algorithm, config.failure_probability)
+    # Only these faults leave cohorts without any client.
     if config.failure_probability > 0 or config.drop_stragglers:
         algorithm = skip_empty_rounds(algorithm)
     return algorithm
 
 
 def on_data(config: RunConfig, train: Dataset, test: Dataset) -> Job:
-    """A run on data at hand.
+    """Builds a run on data that are already loaded.
 
     Args:
       config: the run.
@@ -132,10 +134,10 @@ def on_data(config: RunConfig, train: Dataset, test: Dataset) -> Job:
       test: examples to evaluate on.
 
     Returns:
-      The job, nothing in its configuration left open.
+      The job, its configuration resolved.
 
     Raises:
-      ValueError: if something asked for is out of range.
+      ValueError: if a value of the configuration is out of range.
     """
     config = config.resolved()
     partition = divide(config.data, train.label, config.seed)
@@ -145,10 +147,10 @@ def on_data(config: RunConfig, train: Dataset, test: Dataset) -> Job:
 
 
 def prepare(config: RunConfig) -> Job:
-    """Loads the data, divides it, and builds model and method.
+    """Loads and partitions the data, and builds model and method.
 
     Raises:
-      ValueError: if something asked for is out of range or cannot be had.
+      ValueError: if a value is out of range, or data cannot be loaded.
     """
     if spec_of(config).build is None:  # before data are looked for
         raise InputError(BROUGHT)

@@ -1,4 +1,4 @@
-"""Several processes that run one program, on one machine or on many."""
+"""Runs over several processes, on one machine or on many."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,28 +16,28 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """The processes of a run, each started with the same command."""
+    """The processes of a run, all started with the same command."""
 
     distributed: bool = False
-    """Join the other processes; those of Slurm, Open MPI and TPU pods are found."""
+    """Join the other processes; Slurm, Open MPI and TPU pods are detected."""
 
     coordinator: str | None = None
-    """HOST:PORT of process 0, for processes started in another way."""
+    """HOST:PORT of process 0, where it is not detected."""
 
     processes: int | None = None
-    """How many there are, >= 1, with --coordinator."""
+    """Number of processes, >= 1, with --coordinator."""
 
     rank: int | None = None
-    """Which of them this is, from 0, with --coordinator."""
+    """Rank of this process, from 0, with --coordinator."""
 
     def __post_init__(self):
-        """Checks that all is said or nothing, and the ranges."""
-        told = (self.coordinator, self.processes, self.rank)
-        if any(x is not None for x in told) and not self.distributed:
+        """Checks that all options are given or none, and their ranges."""
+        address = (self.coordinator, self.processes, self.rank)
+        if any(x is not None for x in address) and not self.distributed:
             raise InputError(
                 "--coordinator, --processes, --rank: expected with --distributed."
             )
-        if 0 < sum(x is None for x in told) < len(told):
+        if 0 < sum(x is None for x in address) < len(address):
             raise InputError(
                 "--coordinator, --processes, --rank: expected all three, or none."
             )
@@ -55,12 +55,12 @@ def _is_address(text: str) -> bool:
 
 
 def join(cluster: Cluster) -> None:
-    """Waits for the other processes; afterwards `jax.devices()` are those of all.
+    """Waits for the other processes; `jax.devices()` are those of all afterwards.
 
-    It must come before anything is computed.
+    It must be called before anything is computed.
 
     Raises:
-      ValueError: if the others cannot be found, or do not come.
+      ValueError: if the other processes cannot be found or do not connect.
     """
     if not cluster.distributed:
         return
@@ -74,32 +74,32 @@ def join(cluster: Cluster) -> None:
 
 
 def from_first(tree: Any) -> Any:
-    """A tree as the first process has it, for all; shapes are those of each."""
+    """Broadcasts a tree from the first process; the others give the shapes."""
     if jax.process_count() == 1:
         return tree
     return multihost_utils.broadcast_one_to_all(tree)
 
 
 def largest(value: int) -> int:
-    """The largest of the processes' values."""
+    """Returns the largest value over all processes."""
     if jax.process_count() == 1:
         return value
     return int(multihost_utils.process_allgather(np.int32(value)).max())
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes."""
+    """Returns whether this is the first process, which alone writes files."""
     return jax.process_index() == 0
 
 
 def on_first(do: Callable[[], Result]) -> Result | None:
-    """Does something on the first process, and stops all of them if it fails.
+    """Calls a function on the first process only; if it fails, all processes raise.
 
     Returns:
-      What it gave, on the first process.
+      The result on the first process, None on the others.
 
     Raises:
-      ValueError: on the others, if it failed; the first raises what `do` did.
+      ValueError: on the others, if it failed; the first re-raises the error of `do`.
     """
     failure = found = None
     if is_first():
@@ -107,6 +107,7 @@ def on_first(do: Callable[[], Result]) -> Result | None:
             found = do()
         except Exception as error:
             failure = error
+    # The others must learn of a failure, or they would wait for the first for ever.
     failed = np.asarray(failure is not None)
     if jax.process_count() > 1:
         failed = multihost_utils.broadcast_one_to_all(failed)

@@ -1,4 +1,4 @@
-"""Whether anything is learned: a loss that stays where guessing has it is told of."""
+"""Detects runs that learn nothing: their loss stays at that of guessing."""
 
 import math
 from collections.abc import Sequence
@@ -6,28 +6,29 @@ from typing import Any
 
 
 NEAR = 0.98
-"""Share of ln C from which on a loss is that of guessing."""
+"""Share of ln C above which a loss counts as that of guessing."""
 
 STEPS = 50
-"""Optimiser steps of a client after which it can be said."""
+"""Optimiser steps of a client before a run is judged."""
 
 
 def unlearned(lines: Sequence[dict[str, Any]], num_classes: int) -> str | None:
-    """A sentence on a run that does not learn, however far it has come.
+    """Returns a warning if a run does not learn.
 
-    Who guesses one of C classes has a cross-entropy of ln C. It is said where the
-    losses of the last two evaluations or more, of training and of test, are not below
-    that, for so many steps.
+    Guessing one of C classes has a cross-entropy of ln C. A run does not learn if
+    training and test losses of at least the last two evaluations are near or above it,
+    over at least `STEPS` steps.
 
     Args:
-      lines: of metrics.jsonl, in order.
+      lines: lines of metrics.jsonl, in order.
       num_classes: C.
 
     Returns:
-      The sentence; None if something is learned, or if it is too early to say.
+      A sentence; None if something is learned, or if it is too early to say.
     """
     guessing = math.log(num_classes)
     first = len(lines)
+    # Back to the first of the latest evaluations that are all at guessing.
     while first and _guesses(lines[first - 1], NEAR * guessing):
         first -= 1
     before = lines[first - 1] if first else {"round": 0, "step": 0}

@@ -1,4 +1,4 @@
-"""Pictures of a run, as SVG."""
+"""Plots of a run, as SVG."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,13 +7,14 @@ from typing import Any
 import matplotlib
 
 
+# A run may have no display.
 matplotlib.use("Agg")
 
 from matplotlib import pyplot  # noqa: E402
 
 
 def _draw(path: Path, title: str, y_label: str, curves: dict[str, Any]) -> None:
-    """One axis with a curve per name; a curve is (x, y, style)."""
+    """Draws a curve `(x, y, style)` for each name."""
     figure, axes = pyplot.subplots(figsize=(6, 3.8), layout="constrained")
     for name, (x, y, style) in curves.items():
         axes.plot(x, y, style, label=name, markersize=3)
@@ -26,12 +27,12 @@ def _draw(path: Path, title: str, y_label: str, curves: dict[str, Any]) -> None:
 
 
 def draw(folder: Path, title: str, lines: Sequence[dict[str, Any]]) -> None:
-    """Accuracy and loss against the round.
+    """Draws accuracy and loss against the round.
 
     Args:
-      folder: where accuracy.svg and loss.svg go.
-      title: what the run was.
-      lines: its metrics, in order.
+      folder: folder of accuracy.svg and loss.svg.
+      title: title of both plots.
+      lines: lines of metrics.jsonl, in order.
     """
     x = [line["round"] for line in lines]
 

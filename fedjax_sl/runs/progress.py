@@ -1,4 +1,4 @@
-"""What is seen of a run: a live bar on a terminal, plain lines elsewhere."""
+"""Progress of a run: a live bar on a terminal, plain lines elsewhere."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,10 +20,11 @@ from fedjax_sl.runs.learning import unlearned
 
 
 WHOLE = 1e9
-"""Seconds that a speed is estimated over: what comes minutes apart is not forgotten."""
+"""Seconds over which speed is estimated: as good as all, since results may be minutes
+apart."""
 
 VIEW = "_test_accuracy"
-"""How the accuracy of a further view of the model is named, after the view."""
+"""Suffix of the accuracy of a further view of the model, after the view's name."""
 
 
 class Report(Protocol):
@@ -34,7 +35,7 @@ class Report(Protocol):
 
 
 def size_of(bits: float) -> str:
-    """Bits as a person reads them."""
+    """Formats a number of bits for readers."""
     for unit in ("bit", "kbit", "Mbit", "Gbit"):
         if bits < 1000:
             return f"{bits:.3g} {unit}"
@@ -56,18 +57,18 @@ def _describe(line: dict[str, Any]) -> str:
 
 
 class _Bar(Progress):
-    """A bar as wide as the terminal, and below it, however long, what is said of it."""
+    """A bar as wide as the terminal, with a text of any length below it."""
 
     state = ""
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """Bar and text."""
+        """Yields the bar and the text."""
         yield from super().get_renderables()
         yield Text(self.state)
 
 
 def bar(console: Console, unit: str, *columns: ProgressColumn) -> _Bar:
-    """A bar that counts units, with the time it has taken, and with further columns."""
+    """Returns a bar that counts units, with elapsed time and further columns."""
     return _Bar(
         TextColumn(unit),
         MofNCompleteColumn(),
@@ -82,18 +83,17 @@ def bar(console: Console, unit: str, *columns: ProgressColumn) -> _Bar:
 
 
 def seconds_left(arrived: Sequence[float], first: int, total: int) -> float | None:
-    """How long it takes until all results are there.
-
-    The first call of a program compiles it, which its results say nothing about.
+    """Estimates the time until all results have arrived.
 
     Args:
-      arrived: times, in seconds, at which results came, in order.
-      first: how many of them the first call brought.
-      total: how many there will be.
+      arrived: arrival times of the results so far in seconds, in order.
+      first: number of results of the first call.
+      total: number of results in all.
 
     Returns:
-      Seconds, from the last result on; None if nothing came after the first call.
+      Seconds from the last result on; None if there is none after the first call.
     """
+    # The first call compiles the program, so its time says nothing about later ones.
     later = len(arrived) - first
     if len(arrived) == total:
         return 0.0
@@ -104,8 +104,15 @@ def seconds_left(arrived: Sequence[float], first: int, total: int) -> float | No
 
 @contextmanager
 def reporting(console: Console, rounds: int, num_classes: int) -> Iterator[Report]:
-    """Shows a run of so many rounds while the block runs; warns once if it does not
-    learn to tell C classes apart.
+    """Shows a run's progress while the block runs; warns once if nothing is learned.
+
+    Args:
+      console: where it is shown.
+      rounds: rounds of the run.
+      num_classes: C, number of classes.
+
+    Yields:
+      A function to call with the metrics of each evaluation.
     """
     lines: list[dict[str, Any]] = []
     with bar(console, "round", TimeRemainingColumn()) as progress:
@@ -114,12 +121,13 @@ def reporting(console: Console, rounds: int, num_classes: int) -> Iterator[Repor
 
         def report(line):
             nonlocal warned
-            said = f"round {line['round']}/{rounds}  {_describe(line)}"
+            text = f"round {line['round']}/{rounds}  {_describe(line)}"
             if console.is_terminal:
                 progress.state = _describe(line)
                 progress.update(task, completed=line["round"])
             else:
-                console.print(said, soft_wrap=True)
+                # Unbroken lines, as for a log.
+                console.print(text, soft_wrap=True)
             lines.append(line)
             if not warned and (sentence := unlearned(lines, num_classes)):
                 console.print(f"warning: {sentence}", soft_wrap=True)

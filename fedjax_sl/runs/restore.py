@@ -1,4 +1,4 @@
-"""Where a run begins: anew, from another run's models, or where it had come to."""
+"""Starts a run: afresh, from another run's models, or from its own checkpoint."""
 
 import math
 import warnings
@@ -13,17 +13,17 @@ from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.records import run_folder as folders
 from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints, Unusable
-from fedjax_sl.records.metrics import NOTHING
+from fedjax_sl.records.metrics import ZERO_TOTALS
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import Job
 from fedjax_sl.runs.loop import Programs
 
 
 def _evaluated(folder: Path) -> list[int]:
-    """The rounds after which there are lines of metrics.jsonl.
+    """Returns the rounds of the lines of metrics.jsonl.
 
     Raises:
-      ValueError: if a line has none.
+      ValueError: if a line lacks its round.
     """
     path = folder / folders.METRICS
     rounds = [line.get("round") for line in folders.resume_lines(path)]
@@ -33,25 +33,26 @@ def _evaluated(folder: Path) -> list[int]:
 
 
 def _known(totals: dict[str, Any]) -> bool:
-    """Whether these are the sums that this version goes on from."""
+    """Returns whether these are the sums that this version writes."""
     numbers = all(isinstance(value, int | float) for value in totals.values())
-    return numbers and totals.keys() == NOTHING.keys()
+    return numbers and totals.keys() == ZERO_TOTALS.keys()
 
 
 def newest(folder: Path, shape: Any, *, most: float = math.inf) -> Checkpoint | None:
-    """The newest checkpoint of a run that its record reaches.
+    """Returns the newest checkpoint of a run that is covered by its record.
 
     Args:
-      folder: of the run.
-      shape: its state's shapes and dtypes.
-      most: rounds that it may be of.
+      folder: folder of the run.
+      shape: shapes and dtypes of its state.
+      most: largest round that the checkpoint may have.
 
     Returns:
-      The checkpoint; None if there is none, so that the run begins anew.
+      The checkpoint; None if there is none and the run starts afresh.
 
     Raises:
-      ValueError: if those that there are cannot be used.
+      ValueError: if none of its checkpoints can be used.
     """
+    # Before the first evaluation, sums end at round 0.
     evaluated = [0, *_evaluated(folder)]
     rounds = folders.resume_lines(folder / folders.ROUNDS)
     most = min(most, len(rounds))
@@ -61,8 +62,9 @@ def newest(folder: Path, shape: Any, *, most: float = math.inf) -> Checkpoint | 
             if found.round and not _known(found.totals):
                 raise InputError(
                     f"{checkpoints.folder / str(found.round)}: expected numbers for "
-                    f"{', '.join(NOTHING)}; it is of another version."
+                    f"{', '.join(ZERO_TOTALS)}; it is of another version."
                 )
+            # Its sums end at an evaluation, which metrics.jsonl may have lost.
             if found.evaluated in evaluated:
                 pending = rounds[found.evaluated : found.round]
                 return found._replace(pending=pending)
@@ -73,11 +75,12 @@ def newest(folder: Path, shape: Any, *, most: float = math.inf) -> Checkpoint | 
 
 
 def cut_back(folder: Path, found: Checkpoint | None) -> None:
-    """Leaves of a record what a checkpoint is of; nothing if there is none.
+    """Truncates a record to the rounds of a checkpoint, or to nothing without one.
 
     Raises:
       OSError: if it cannot be written.
     """
+    # Later checkpoints go first: they would match the record once it grows again.
     done, evaluated = (found.round, found.evaluated) if found else (0, 0)
     checkpoints = Checkpoints(folder / folders.CHECKPOINTS)
     try:
@@ -90,14 +93,15 @@ def cut_back(folder: Path, found: Checkpoint | None) -> None:
 
 
 def _last_kept(folder: Path, programs: Programs) -> Checkpoint | None:
-    """The newest checkpoint that the record reaches; the record is cut off there.
+    """Returns the newest checkpoint that the record covers, and truncates the record.
 
     Raises:
-      ValueError: if there is a record and no checkpoint at all.
+      ValueError: if there is a record but no checkpoint at all.
     """
     found, path = newest(folder, programs.shape), folder / folders.CHECKPOINTS
     lines = len(folders.resume_lines(folder / folders.ROUNDS))
-    complete = any(one.name.isdecimal() for one in path.iterdir())
+    # Complete checkpoints are named by their round alone.
+    complete = any(entry.name.isdecimal() for entry in path.iterdir())
     if found is None and complete:
         warnings.warn(
             f"{folder}: its record ends before every checkpoint, as after a loss of "
@@ -114,10 +118,10 @@ def _last_kept(folder: Path, programs: Programs) -> Checkpoint | None:
 
 
 def _models_of(job: Job, programs: Programs, source: Path) -> Checkpoint:
-    """The state before the first round, with another run's models.
+    """Returns the state before the first round, with another run's models.
 
     Raises:
-      ValueError: if that run has none, or not of this structure.
+      ValueError: if that run has no models, or of another structure.
     """
     path = source / folders.CHECKPOINTS
     if not path.is_dir():
@@ -161,19 +165,19 @@ def check_same(stored: RunConfig, options: RunConfig) -> None:
 
 
 def begin(job: Job, programs: Programs, folder: Path, *, resume: bool) -> Checkpoint:
-    """What a run starts with, its state on the devices of all processes.
+    """Returns the checkpoint to start from, its state on the devices of all processes.
 
     Args:
       job: the run.
-      programs: its.
-      folder: its record.
-      resume: go on where the record ends, if it has begun.
+      programs: programs of the run.
+      folder: folder of its record.
+      resume: resume from the record, if there is one.
 
     Returns:
-      The checkpoint; 0 rounds at the very start.
+      The checkpoint, of 0 rounds for a fresh run.
 
     Raises:
-      ValueError: if there is no sound checkpoint where there should be one.
+      ValueError: if a valid checkpoint is expected and missing.
       OSError: if something cannot be read or written.
     """
 
@@ -186,6 +190,7 @@ def begin(job: Job, programs: Programs, folder: Path, *, resume: bool) -> Checkp
     found = distributed.on_first(read)
     if not distributed.largest(found is not None):
         return Checkpoint(0, programs.initial(), {})
+    # The other processes have read nothing: their values only give the shapes.
     host = jax.device_get(programs.initial()) if found is None else found.state
     done = distributed.from_first(np.int32(found.round if found else 0))
     state = programs.place(distributed.from_first(host))

@@ -1,4 +1,4 @@
-"""Several runs at once, each with the lines that it would have alone."""
+"""Trains several runs in one program, each with the record of a single run."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -15,12 +15,12 @@ from fedjax_sl.runs.sweep import alike, jobs_of
 
 
 class Stretches(NamedTuple):
-    """What goes on record of some rounds of several runs.
+    """A segment of several runs, as it is recorded.
 
     Attributes:
-      done: rounds done after them.
-      of_each: a stretch of each run, without its state.
-      state: of all runs, leaves `[P, ...]`, gone when the next are asked for.
+      done: rounds done at its end.
+      of_each: the `Stretch` of each run, without its state.
+      state: state of all runs, leaves `[P, ...]`; invalid once the next is requested.
     """
 
     done: int
@@ -29,27 +29,26 @@ class Stretches(NamedTuple):
 
 
 def row(tree: Any, number: int) -> Any:
-    """One of stacked trees."""
+    """Returns one of stacked trees."""
     return jax.tree.map(lambda x: x[number], tree)
 
 
 def side_by_side(
     programs: Programs, jobs: Sequence[Job], starts: Sequence[Checkpoint]
 ) -> Iterator[Stretches]:
-    """Trains some runs at once to their end.
+    """Trains some runs together to their end.
 
     Args:
-      programs: theirs, as from `batch.alike`.
+      programs: programs of the runs, as from `sweep.alike`.
       jobs: the runs.
-      starts: where each of them is, all at the same round.
+      starts: checkpoint of each run, all of the same round.
 
     Yields:
-      What goes on record, segment by segment. The runs of a program end together, so
-      that metrics tell no `wall_seconds`.
+      `Stretches`, segment by segment. Their metrics have no `wall_seconds`.
     """
     config, done = jobs[0].config, starts[0].round
-    state = programs.place([one.state for one in starts]) if done else None
-    totals = [totals_of(job, one) for job, one in zip(jobs, starts, strict=True)]
+    state = programs.place([start.state for start in starts]) if done else None
+    totals = [totals_of(job, start) for job, start in zip(jobs, starts, strict=True)]
     found = segments(
         programs,
         programs.initial() if state is None else state,
@@ -63,6 +62,7 @@ def side_by_side(
             rounds, views = row((segment.rounds, segment.views), number)
             own = segment._replace(rounds=rounds, views=views, state=None)
             of_each.append(stretch_of(sums, own))
+            # Runs of one program have no wall time of their own.
             if (line := of_each[-1].line) is not None:
                 del line["wall_seconds"]
         yield Stretches(segment.done, of_each, segment.state)
@@ -72,9 +72,9 @@ class Outcome(NamedTuple):
     """The record of one run of many.
 
     Attributes:
-      config: the run's, with nothing left open.
-      lines: of metrics.jsonl.
-      rounds: of rounds.jsonl.
+      config: resolved configuration of the run.
+      lines: lines of metrics.jsonl.
+      rounds: lines of rounds.jsonl.
     """
 
     config: RunConfig
@@ -85,19 +85,20 @@ class Outcome(NamedTuple):
 def outcomes(
     configs: Sequence[RunConfig], *, at_a_time: int | None = None
 ) -> Iterator[tuple[int, Outcome]]:
-    """Runs every configuration, those alike in one program, and keeps no folder.
+    """Runs every configuration in as few programs as possible, without a folder.
 
     Args:
-      configs: of the runs.
-      at_a_time: runs in a call of a program; as many as there are devices if not given.
+      configs: configurations of the runs.
+      at_a_time: runs in a call of a program; the number of devices if not given.
 
     Returns:
-      An iterator over places of runs among `configs` and their outcomes, as they come.
+      An iterator over indices into `configs` and outcomes, in the order they finish.
 
     Raises:
-      ValueError: if something asked for is out of range or cannot be had; at once,
-        before anything has run.
+      ValueError: if a value is out of range or data cannot be loaded; raised before
+        anything runs.
     """
+    # Not in the generator, which would raise errors only when it is consumed.
     prepared = jobs_of(dict(enumerate(configs)))
     return _run_all(prepared, at_a_time or jax.device_count())
 

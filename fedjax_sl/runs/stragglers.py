@@ -1,8 +1,8 @@
-"""Who will be done by a deadline whatever happens, known before a run begins.
+"""Finds stragglers before a run: clients that would miss the channel's deadline.
 
-As FedCS does (Nishio and Yonetani, 2019), clients that would take too long are left out
-before a round rather than waited for. The channel says how fast each is in each round;
-what it does is bounded by what it would do with nothing pruned or dropped.
+As in FedCS (Nishio and Yonetani, 2019), clients that would take too long are excluded
+before a round rather than waited for. The channel gives the speed of each client in
+each round; its work is bounded by that with nothing pruned or dropped.
 """
 
 import math
@@ -18,27 +18,26 @@ from fedjax_sl.methods import spec_of
 
 
 AT_A_TIME = 1000
-"""Rounds that are looked at at a time."""
+"""Rounds in a batch of the computation, which bounds its memory."""
 
 
 def in_time(
     config: RunConfig, train: Dataset, partition: Partition
 ) -> np.ndarray | None:
-    """Who will be done by the channel's deadline in each round.
+    """Returns which clients meet the channel's deadline in each round.
 
-    Who would be late in one round between two draws of clients has no part in any of
-    them.
+    A straggler in one round of a period is excluded from the whole period.
 
     Args:
-      config: the run, nothing in it left open.
+      config: resolved configuration of the run.
       train: training examples.
-      partition: who owns which, of N clients.
+      partition: partition among the N clients.
 
     Returns:
-      `[T', N]` bool, T' >= T; None if nobody is to be left out.
+      `[T', N]` bool, T' >= T; None if stragglers are not excluded.
 
     Raises:
-      ValueError: if nobody will ever be done.
+      ValueError: if no client ever meets the deadline.
     """
     if not config.drop_stragglers:
         return None
@@ -53,7 +52,7 @@ def in_time(
             "send, so that nobody can be left out before a round."
         )
     deadline = config.channel.deadline_s or math.inf
-    # A run that is made longer later has the same last period.
+    # Whole periods: a run that is extended later decides its last one in the same way.
     total = -(-config.rounds // period) * period
     step = -(-AT_A_TIME // period) * period
     parts, least = [], math.inf
@@ -63,10 +62,12 @@ def in_time(
         found = needs(
             config.channel, record, cohort, first, sequential=config.sequential
         )
+        # For the message: the shortest deadline that admits a client.
         alone = found.own + cohort * found.turn
         done = done_by(deadline, found, cohort)
         in_period = (-1, period, done.shape[1])
         least = min(least, float(alone.reshape(in_period).max(axis=1).min()))
+        # A cohort is drawn for a period: a client belongs to all of it or to none.
         done = done.reshape(in_period).all(axis=1)
         parts.append(np.repeat(done, period, axis=0))
     if least > deadline:

@@ -1,4 +1,4 @@
-"""Many runs as few compiled programs, each giving what it would give alone."""
+"""Many runs as few compiled programs, with the results of single runs."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +21,13 @@ from fedjax_sl.sweep import groups, stack
 
 
 class Point(NamedTuple):
-    """What a compiled run takes: its method's numbers, its seed, and who owns what.
+    """The arguments of a compiled run.
 
-    `in_time` says who will be done in each round, None if all may take part.
+    Attributes:
+      method: hyperparameters of the method.
+      seed: seed of the run.
+      partition: partition of the examples among clients.
+      in_time: `[T, N]` bool, as in `Job`.
     """
 
     method: Any
@@ -36,9 +40,9 @@ class Alike(NamedTuple):
     """Runs that share their programs.
 
     Attributes:
-      jobs: their numbers, as the caller counts them, and jobs.
-      programs: those of any so many of them, as `programs(jobs)`.
-      at_a_time: how many that are.
+      jobs: the jobs, by the caller's number.
+      programs: `programs(jobs)`, the programs of up to `at_a_time` of them.
+      at_a_time: number of runs in a call of a program.
     """
 
     jobs: dict[int, Job]
@@ -46,7 +50,7 @@ class Alike(NamedTuple):
     at_a_time: int
 
     def blocks(self, numbers: Sequence[int]) -> Iterator[Sequence[int]]:
-        """So many of them at a time."""
+        """Splits numbers of runs into blocks of at most `at_a_time`."""
         for first in range(0, len(numbers), self.at_a_time):
             yield numbers[first : first + self.at_a_time]
 
@@ -59,14 +63,12 @@ OF_THE_IMAGES = (
     "test_examples",
     "num_clients",
 )
-"""Fields of the data that do not only say who owns which example."""
+"""Fields of the data that do more than choose the partition."""
 
 
 def _static(config: RunConfig) -> Any:
-    """What runs must share to be considered for one program.
-
-    Of the data, the partition is an argument of the program, whatever it is drawn from.
-    """
+    """Returns a key that runs must share to be candidates for one program."""
+    # The partition is an argument of the program, however it was drawn.
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     for name in ("method", "seed", "channel"):
         del fields[name]
@@ -75,22 +77,22 @@ def _static(config: RunConfig) -> Any:
 
 
 def _jobs(configs: dict[int, RunConfig]) -> dict[int, Job]:
-    """Runs that share their data."""
+    """Builds jobs that share their data, which is loaded once."""
     first = prepare(next(iter(configs.values())))
     return {n: on_data(c, first.train, first.test) for n, c in configs.items()}
 
 
 def jobs_of(configs: dict[int, RunConfig]) -> list[dict[int, Job]]:
-    """Every configuration as a job, those together that share data and more.
+    """Builds a job for each configuration, grouped by shared data and static fields.
 
     Args:
-      configs: of the runs, by number.
+      configs: configurations of the runs, by number.
 
     Returns:
       Jobs by number, for each group.
 
     Raises:
-      ValueError: if something asked for is out of range or cannot be had.
+      ValueError: if a value is out of range, or data cannot be loaded.
     """
     alike: dict[Any, dict[int, RunConfig]] = {}
     for number, config in configs.items():
@@ -99,51 +101,54 @@ def jobs_of(configs: dict[int, RunConfig]) -> list[dict[int, Job]]:
 
 
 def _point(job: Job, most: int) -> Point:
-    """The numbers of a job, every client's list padded to so many."""
+    """Returns the arguments of a job, its partition padded to `most` examples."""
+    # All runs of a program need the same shapes; -1 is no example.
     missing = most - job.partition.index.shape[1]
     index = np.pad(job.partition.index, ((0, 0), (0, missing)), constant_values=-1)
     return Point(
         job.config.method,
         np.uint32(job.config.seed),
         Partition(index, job.partition.count),
+        # Stored for whole periods, whose length may differ between runs.
         None if job.in_time is None else job.in_time[: job.config.rounds],
     )
 
 
 def alike(prepared: Sequence[dict[int, Job]], at_a_time: int) -> Iterator[Alike]:
-    """Those that share programs, structure by structure.
+    """Groups runs that share their programs.
 
     Args:
-      prepared: as from `jobs_of`.
-      at_a_time: runs in a call of a program, at most.
+      prepared: groups of jobs, as from `jobs_of`.
+      at_a_time: largest number of runs in a call of a program.
 
     Yields:
-      An `Alike` for each structure.
+      An `Alike` for each structure of the arguments.
     """
     for jobs in prepared:
         most = max(job.partition.index.shape[1] for job in jobs.values())
         points = [_point(job, most) for job in jobs.values()]
         numbers = list(jobs)
-        for places in groups(points):
-            here = {numbers[place]: jobs[numbers[place]] for place in places}
+        for indices in groups(points):
+            here = {numbers[index]: jobs[numbers[index]] for index in indices}
             size = min(at_a_time, len(here))
             yield Alike(here, _programs(next(iter(here.values())), size, most), size)
 
 
 def _method(config: RunConfig, train: Dataset, point: Point) -> Algorithm:
-    """The method of a point, its clients in time."""
+    """Builds the method of a point, without its stragglers."""
     own = dataclasses.replace(config, method=point.method)
+    # Devices are taken by the runs, one or more on each.
     built = build(own, train, point.partition, one_device=True)
     return without_stragglers(built.algorithm, point.in_time)
 
 
 def _begin(config: RunConfig, train: Dataset, point: Point) -> State:
-    """The state of a point before the first round."""
+    """Returns the state of a point before the first round."""
     return start(_method(config, train, point), jax.random.key(point.seed))
 
 
 def _some_rounds(config: RunConfig, train, first, count, point: Point, state: State):
-    """Some rounds of a point, as `run_some_rounds`."""
+    """Runs some rounds of a point, as `run_some_rounds`."""
     return run_some_rounds(
         _method(config, train, point),
         state,
@@ -160,15 +165,16 @@ def _some_rounds(config: RunConfig, train, first, count, point: Point, state: St
 def _views(
     config: RunConfig, train: Dataset, test: Dataset, point: Point, state: State
 ):
-    """A point's models on the test split."""
+    """Evaluates the models of a point on the test split."""
     return evaluate_views(_method(config, train, point), state, test)
 
 
 def _programs(any_job: Job, size: int, most: int) -> Callable[..., Programs]:
-    """Programs of so many runs at a time, each compiled when first called."""
+    """Returns the programs of `size` runs, each compiled when first called."""
     mesh = clients.mesh(size, "sweep")
     over = clients.sharded(mesh)
     spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("sweep"))
+    # Sharding needs a multiple of the devices.
     slots = -(-size // mesh.size) * mesh.size
     begin, some_rounds, views = (
         partial(function, any_job.config) for function in (_begin, _some_rounds, _views)
@@ -188,7 +194,7 @@ def _programs(any_job: Job, size: int, most: int) -> Callable[..., Programs]:
         return over.map(views, train, test)(points, state)
 
     def filled(rows: Sequence[Any]) -> Any:
-        """Stacked, and filled up with copies of the first."""
+        """Stacks trees of runs; copies of the first fill the remaining slots."""
         rows = [*rows, *[rows[0]] * (slots - len(rows))]
         return jax.device_put(jax.tree.map(stack, *rows), spread)
 
@@ -197,9 +203,11 @@ def _programs(any_job: Job, size: int, most: int) -> Callable[..., Programs]:
         points = filled(rows)
 
         def further(state, first, count):
+            # Numbers of rounds are arguments: other ones compile nothing again.
             state, metrics = advance(
                 train, np.int32(first), np.int32(count), points, state
             )
+            # The program pads metrics to `MOST_ROUNDS`, whatever the count.
             return state, jax.tree.map(lambda x: np.asarray(x)[:, :count], metrics)
 
         return Programs(

@@ -1,4 +1,4 @@
-"""The runs of a sweep, trained side by side; each has a record to go on from."""
+"""Trains the runs of a sweep together, each with a record to resume from."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -20,13 +20,14 @@ from fedjax_sl.runs.sweep import alike
 
 
 def _common_start(paths: Sequence[Path], shape: Any) -> list[Checkpoint]:
-    """Checkpoints of the latest round that all of these runs have one of."""
+    """Returns checkpoints of the latest round that all of these runs have."""
+    # A program advances its runs together, so they have to start at the same round.
     most = math.inf
     while True:
         found = [
             newest(path, shape, most=most) or Checkpoint(0, None, {}) for path in paths
         ]
-        rounds = {one.round for one in found}
+        rounds = {checkpoint.round for checkpoint in found}
         if len(rounds) == 1:
             return found
         most = min(rounds)
@@ -39,19 +40,20 @@ def _train(
     due: Callable[[], bool],
     stop_signal: Callable[[], int],
 ) -> None:
-    """Trains some runs at once to their end, from where their records end.
+    """Trains some runs together to their end, resuming from their records.
 
     Raises:
-      Stopped: if a signal asked for it; the runs can go on later.
+      Stopped: on a signal; the runs can be resumed.
     """
     starts = _common_start(paths, programs.shape)
-    for path, one in zip(paths, starts, strict=True):
-        cut_back(path, one)
+    for path, start in zip(paths, starts, strict=True):
+        cut_back(path, start)
     with ExitStack() as stack:
         records = [stack.enter_context(closing(Record(path))) for path in paths]
         for some in side_by_side(programs, jobs, starts):
             signal, last = stop_signal(), some.done == jobs[0].config.rounds
             keep = not last and (due() or bool(signal))
+            # Transferred once, for all runs.
             state = jax.device_get(some.state) if keep else None
             for number, stretch in enumerate(some.of_each):
                 own = None if state is None else row(state, number)
@@ -68,23 +70,24 @@ def train_all(
     checkpoint_seconds: float,
     stop_signal: Callable[[], int],
 ) -> Iterator[int]:
-    """Trains every run of a sweep that the folder lacks.
+    """Trains every run of a sweep that is not finished in its folder.
 
     Args:
-      prepared: jobs by number, as from `batch.jobs_of`.
-      folder: of the sweep, which this process has.
-      at_a_time: runs in a call of a program, at most.
-      checkpoint_seconds: least time between two checkpoints of runs.
-      stop_signal: the number of the signal that asked to stop, or 0.
+      prepared: jobs by number, as from `sweep.jobs_of`.
+      folder: folder of the sweep, locked by this process.
+      at_a_time: largest number of runs in a call of a program.
+      checkpoint_seconds: least time between two checkpoints, seconds.
+      stop_signal: returns the number of the signal received, or 0.
 
     Yields:
-      The number of each run that has come to its end, when it is in its place.
+      The number of each run, once its folder is complete.
 
     Raises:
-      OSError: if something cannot be written; what was written stays.
-      Stopped: if a signal asked for it; the sweep can go on later.
+      OSError: if something cannot be written; earlier writes stay.
+      Stopped: on a signal; the sweep can be resumed.
     """
     for jobs in prepared:
+        # A process may have ended between a run's last line and `finish`.
         for number in [n for n in jobs if folder.is_complete(n)]:
             folder.finish(number)
             del jobs[number]
@@ -93,6 +96,7 @@ def train_all(
     for here in alike([jobs for jobs in prepared if jobs], at_a_time):
         begun = [n for n in here.jobs if folder.has_begun(n)]
         fresh = [n for n in here.jobs if n not in begun]
+        # Apart, since a fresh run would set the others back to round 0.
         for numbers in (*here.blocks(begun), *here.blocks(fresh)):
             if signal := stop_signal():
                 raise Stopped(signal)

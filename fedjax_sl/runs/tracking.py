@@ -1,4 +1,4 @@
-"""A run's metrics where other tools look for them, while it lasts."""
+"""Reports a run's metrics to other tools while it runs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +14,7 @@ from fedjax_sl.records.run_folder import EVENTS
 
 @dataclass(frozen=True, kw_only=True)
 class Tracking:
-    """Who else is told of a run's metrics."""
+    """Tools that a run's metrics are reported to."""
 
     tensorboard: bool = False
     """Write event files for TensorBoard, into events/ of the run's folder."""
@@ -23,7 +23,7 @@ class Tracking:
     """Project of Weights & Biases to report to, if that is installed."""
 
     def __post_init__(self):
-        """Checks that what is asked for is there."""
+        """Checks that Weights & Biases is installed if it is used."""
         if self.wandb is not None and find_spec("wandb") is None:
             raise InputError(
                 f"wandb={self.wandb}: expected Weights & Biases to be installed "
@@ -36,15 +36,17 @@ Track = Callable[[dict[str, Any]], None]
 
 @contextmanager
 def _events(folder: Path, first: int) -> Iterator[Track]:
+    # Imported late: few runs need it.
     from tensorboardX import SummaryWriter
 
-    # Events of rounds that are run again are no longer shown.
+    # A resumed run repeats some rounds: their earlier events are hidden.
     with SummaryWriter(str(folder / EVENTS), purge_step=first) as writer:
 
         def track(line):
             for name, value in line.items():
                 if name != "round":
                     writer.add_scalar(name, value, line["round"])
+            # The process may end before the writer flushes by itself.
             writer.flush()
 
         yield track
@@ -55,7 +57,7 @@ def _wandb(project: str, folder: Path, config: RunConfig) -> Iterator[Track]:
     import wandb  # type: ignore[import-not-found]
 
     name = str(folder.absolute())
-    # The same name goes on with the same run.
+    # Derived from the folder, so that a resumed run continues the same W&B run.
     identity = name.replace("/", "-").strip("-")[-64:]
     run = wandb.init(
         project=project,
@@ -73,28 +75,28 @@ def _wandb(project: str, folder: Path, config: RunConfig) -> Iterator[Track]:
 
 @contextmanager
 def tracking(
-    asked: Tracking, folder: Path, config: RunConfig, done: int
+    options: Tracking, folder: Path, config: RunConfig, done: int
 ) -> Iterator[Track]:
-    """Tells those asked for while the block runs.
+    """Reports metrics to the chosen tools while the block runs.
 
     Args:
-      asked: whom to tell.
-      folder: of the run.
-      config: of the run.
-      done: rounds that were run before.
+      options: the tools.
+      folder: folder of the run.
+      config: configuration of the run.
+      done: rounds done before.
 
     Yields:
-      What is to be called with each line of metrics.
+      A function to call with each line of metrics.
     """
     with ExitStack() as stack:
         tracks: list[Track] = []
-        if asked.tensorboard:
+        if options.tensorboard:
             tracks.append(stack.enter_context(_events(folder, done + 1)))
-        if asked.wandb is not None:
-            tracks.append(stack.enter_context(_wandb(asked.wandb, folder, config)))
+        if options.wandb is not None:
+            tracks.append(stack.enter_context(_wandb(options.wandb, folder, config)))
 
-        def track(line):
-            for one in tracks:
-                one(line)
+        def track_all(line):
+            for track in tracks:
+                track(line)
 
-        yield track
+        yield track_all

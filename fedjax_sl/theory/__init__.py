@@ -1,1 +1,1 @@
-"""Bounds whose constants are estimated from runs."""
+"""Convergence bounds with constants estimated from runs."""

@@ -1,4 +1,4 @@
-"""The constants of the bound, as a network and its data show them at some points."""
+"""Estimates the constants of FedSL's bound along a trajectory of models."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -18,11 +18,11 @@ from fedjax_sl.models.split import SplitModel, SplitParams, apply
 
 
 class Estimate(NamedTuple):
-    """What was found.
+    """Estimated constants, and the gradients that they come from.
 
     Attributes:
-      constants: of the bound.
-      squared_gradient: |grad f(w)|^2 at each point, over the batches given.
+      constants: constants of the bound.
+      squared_gradient: `[P]` |grad f(w)|^2 at each point, over the given batches.
     """
 
     constants: Constants
@@ -30,13 +30,14 @@ class Estimate(NamedTuple):
 
 
 def _params(point: SplitParams) -> dict[str, Any]:
-    """Parameters by layer, in network order."""
+    """Returns the parameters by layer, in network order."""
     both = {**point.client["params"], **point.server["params"]}
+    # Names of stages begin with two digits of their number.
     return {name: both[name] for name in sorted(both)}
 
 
 def _loss(model: SplitModel, params: dict[str, Any], point: SplitParams, batch, drop):
-    """Mean loss of a batch through the network; norms see the batch."""
+    """Returns the mean loss of a batch; norms use batch statistics."""
     halves = [
         {**half, "params": {name: params[name] for name in half["params"]}}
         for half in point
@@ -45,11 +46,12 @@ def _loss(model: SplitModel, params: dict[str, Any], point: SplitParams, batch, 
     cut, _ = apply(model.client, halves[0], batch.image, real, train=True)
     logits, _ = apply(model.server, halves[1], drop(cut), real, train=True)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
+    # A batch of padding only has no weight.
     return (losses * batch.weight).sum() / jnp.maximum(batch.weight.sum(), 1)
 
 
 def _squares(tree: dict[str, Any]) -> jax.Array:
-    """Squared norm of each layer, `[L]`."""
+    """Returns the squared norm of each layer, `[L]`."""
     return jnp.stack(
         [
             sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(layer))
@@ -59,53 +61,54 @@ def _squares(tree: dict[str, Any]) -> jax.Array:
 
 
 @partial(jax.jit, static_argnums=0)
-def _seen_at(model: SplitModel, point: SplitParams, cohort: Cohort, rate, key):
-    """Of one point: losses, squares and variances of gradients, and the mean gradient.
+def _moments_at(model: SplitModel, point: SplitParams, cohort: Cohort, rate, key):
+    """Returns moments of the mini-batch gradients at one point.
 
-    Activations are dropped at the cut with a probability, anew for each batch.
+    Activations are dropped at the cut with probability `rate`, anew for each batch.
 
     Returns:
-      Mean loss []; E|g|^2 and variance `[L]`, each the largest over clients; the mean
-      gradient over clients, and the squared norms of the weights.
+      Mean loss []; E|g|^2 and variance, each `[L]` and the largest over clients; the
+      mean gradient over clients; and the parameters by layer.
     """
     params = _params(point)
 
-    def batch_of(place):
-        return take(cohort.examples, *place)
-
-    def client(places):
-        def one(place):
-            *place, key = place
+    def client(batches):
+        def gradient(batch):
+            index, weight, key = batch
+            examples = take(cohort.examples, index, weight)
 
             def drop(x):
                 return drop_activations(key, x, rate=rate)[0]
 
             loss, grad = jax.value_and_grad(
-                lambda params: _loss(model, params, point, batch_of(place), drop)
+                lambda params: _loss(model, params, point, examples, drop)
             )(params)
             return loss, _squares(grad), grad
 
-        losses, squares, grads = jax.lax.map(one, places)
+        losses, squares, grads = jax.lax.map(gradient, batches)
         mean = jax.tree.map(lambda x: x.mean(axis=0), grads)
         steps = len(losses)
+        # The unbiased variance, from E|g|^2 - |E g|^2.
         spread = (squares.mean(axis=0) - _squares(mean)) * steps / (steps - 1)
         return losses.mean(), squares.mean(axis=0), spread, mean
 
     keys = jax.random.split(key, cohort.index.shape[:2])
-    places = (cohort.index, cohort.weight, keys)
-    losses, squares, spread, grads = jax.lax.map(client, places)
+    batches = (cohort.index, cohort.weight, keys)
+    # One after another: memory holds the batch gradients of a single client.
+    losses, squares, spread, grads = jax.lax.map(client, batches)
     mean = jax.tree.map(lambda x: x.mean(axis=0), grads)
     return losses.mean(), squares.max(axis=0), spread.max(axis=0), mean, params
 
 
-def _seen(model: SplitModel, points: Sequence[SplitParams], cohort: Cohort, rate):
+def _moments(model: SplitModel, points: Sequence[SplitParams], cohort: Cohort, rate):
+    # One key, so that dropout and thus noise are the same at every point.
     key = jax.random.key(0)
-    return [jax.device_get(_seen_at(model, p, cohort, rate, key)) for p in points]
+    return [jax.device_get(_moments_at(model, p, cohort, rate, key)) for p in points]
 
 
-def _largest(seen) -> tuple[np.ndarray, np.ndarray]:
-    """G_j^2 and sigma_j^2, `[L]`, over all points."""
-    gradient, variance = (np.max([one[n] for one in seen], axis=0) for n in (1, 2))
+def _largest(moments) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the largest G_j^2 and sigma_j^2 over all points, `[L]` each."""
+    gradient, variance = (np.max([at[n] for at in moments], axis=0) for n in (1, 2))
     return gradient.astype(np.float64), variance.astype(np.float64)
 
 
@@ -116,24 +119,24 @@ def under_dropout(
     cohort: Cohort,
     rate: float,
 ) -> Constants:
-    """The constants of the loss averaged over what is dropped at the cut.
+    """Returns the constants of the loss averaged over dropout at the cut.
 
-    Dropping makes gradients noisier: G_j^2 and sigma_j^2 are estimated under it, and no
-    smaller than without it. beta, the gap and D_j^2 are taken to stay.
+    Dropout makes gradients noisier: G_j^2 and sigma_j^2 are estimated under it, and are
+    no smaller than without it. beta, the gap and D_j^2 are assumed to stay.
 
     Args:
-      constants: with nothing dropped.
-      model: the network, its cut that at which activations are dropped.
+      constants: constants without dropout.
+      model: the network, cut where activations are dropped.
       points: as for `estimate`, of this cut.
       cohort: as for `estimate`.
-      rate: p; what remains is rescaled.
+      rate: p; remaining activations are rescaled.
 
     Returns:
-      The constants; those given if nothing is dropped.
+      The constants; unchanged at rate 0.
     """
     if not rate:
         return constants
-    gradient, variance = _largest(_seen(model, points, cohort, rate))
+    gradient, variance = _largest(_moments(model, points, cohort, rate))
     return constants._replace(
         gradient=np.maximum(constants.gradient, gradient),
         variance=np.maximum(constants.variance, variance),
@@ -143,16 +146,16 @@ def under_dropout(
 def estimate(
     model: SplitModel, points: Sequence[SplitParams], cohort: Cohort
 ) -> Estimate:
-    """Constants of the bound, from gradients at the points that a run visited.
+    """Estimates the constants of the bound from gradients along a run's trajectory.
 
-    Maxima over points and clients, which no finite sample can prove: G_j^2 and
+    They are maxima over points and clients, which no finite sample can prove: G_j^2 and
     sigma_j^2 of mini-batch gradients, D_j^2 of weights, beta as the largest
     `|grad f(w) - grad f(v)| / |w - v|` between points, a lower estimate, and the gap as
-    f(w_0), the loss being at least 0.
+    f(w_0), since the loss is at least 0.
 
     Args:
       model: the network.
-      points: two or more, in the order visited.
+      points: P >= 2 models, in the order of the trajectory.
       cohort: mini-batches, `[K, S, B]` with S >= 2, the same at every point.
 
     Returns:
@@ -165,7 +168,7 @@ def estimate(
         raise InputError(
             f"{len(points)} points, {cohort.index.shape[1]} batches: expected 2 each."
         )
-    seen = _seen(model, points, cohort, 0.0)
+    moments = _moments(model, points, cohort, 0.0)
 
     def distance(a, b) -> float:
         return float(
@@ -177,19 +180,20 @@ def estimate(
             )
         )
 
+    # Points may coincide, if nothing is learned between them.
     slopes = [
         distance(a[3], b[3]) / max(distance(a[4], b[4]), 1e-12)
-        for n, a in enumerate(seen)
-        for b in seen[:n]
+        for n, a in enumerate(moments)
+        for b in moments[:n]
     ]
-    weights = [np.asarray(_squares(one[4])) for one in seen]
-    gradient, variance = _largest(seen)
+    weights = [np.asarray(_squares(at[4])) for at in moments]
+    gradient, variance = _largest(moments)
     constants = Constants(
         smoothness=max(slopes),
-        gap=float(seen[0][0]),
+        gap=float(moments[0][0]),
         variance=variance,
         gradient=gradient,
         weight=np.max(weights, axis=0).astype(np.float64),
     )
-    squared = [float(_squares(one[3]).sum()) for one in seen]
+    squared = [float(_squares(at[3]).sum()) for at in moments]
     return Estimate(constants, np.array(squared))

@@ -1,4 +1,4 @@
-"""FedSL's bound beside what a run measured: kept in its folder, and drawn."""
+"""FedSL's bound beside the measured gradients of a run, stored in its folder."""
 
 import json
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ from fedjax_sl.theory.bound_constants import Estimate
 
 
 class BoundCurve(NamedTuple):
-    """What the theorem says of a run, and what was seen of it.
+    """The bound of a run by rounds, and its measured gradients.
 
     Attributes:
       points: `[P]` rounds done where gradients were taken, the first 0.
-      measured: `[P]` squared gradient there.
+      measured: `[P]` squared gradient at these points.
       rounds: `[V]` rounds R of the bound.
-      bound: `[V]` on the mean squared gradient of the first R rounds.
+      bound: `[V]` bound on the mean squared gradient of the first R rounds.
       unpruned: `[V]` the same without the terms of pruning.
-      momentum: of the run; the theorem has none.
-      left_out: settings of the run that the theorem leaves out, momentum among them.
+      momentum: momentum of the run; the theorem has none.
+      left_out: options of the run that the theorem ignores, momentum among them.
     """
 
     points: list[int]
@@ -39,13 +39,13 @@ class BoundCurve(NamedTuple):
 
     @property
     def running_mean(self) -> np.ndarray:
-        """`[P - 1]` mean of what was measured before each point but the first."""
+        """`[P - 1]` mean squared gradient of the points before each but the first."""
         sums = np.cumsum(self.measured)[:-1]
         return sums / np.arange(1, len(self.points))
 
 
 def said_of(settings: list[str]) -> str:
-    """One sentence about what is left out, as from `left_out`; empty if nothing is."""
+    """Returns a sentence about ignored options, as in `left_out`; empty if none."""
     if not settings:
         return ""
     return (
@@ -57,13 +57,13 @@ def said_of(settings: list[str]) -> str:
 def curve_of(
     config: RunConfig, setting: Setting, points: Sequence[int], found: Estimate
 ) -> BoundCurve:
-    """The bound of a configuration up to each round, beside what was measured.
+    """Computes the bound of a run up to each round, beside its measured gradients.
 
     Args:
-      config: of the run.
-      setting: its, as its method gives it.
+      config: configuration of the run.
+      setting: hyperparameters of the theorem, from the run's method.
       points: rounds done where gradients were taken.
-      found: there.
+      found: estimate from the gradients at these points.
 
     Returns:
       A `BoundCurve`.
@@ -73,10 +73,12 @@ def curve_of(
     """
     most = max(1, points[-1])
     rounds = np.unique(np.geomspace(1, most, 60).round().astype(int))
-    about = theory_of(config)
-    ratio = about.ratios(config)
+    theory = theory_of(config)
+    ratio = theory.ratios(config)
+    # Gradients may be taken beyond the run's last round, where the ratio stays.
     ratio = np.concatenate([ratio, np.full(max(0, most - len(ratio)), ratio[-1])])
     mean = np.cumsum(ratio) / np.arange(1, len(ratio) + 1)
+    # kappa is taken as rho, as if the gradient's energy were spread evenly.
     terms = [
         bound(
             found.constants,
@@ -88,21 +90,21 @@ def curve_of(
         points=list(points),
         measured=found.squared_gradient.tolist(),
         rounds=rounds.tolist(),
-        bound=[one.total for one in terms],
-        unpruned=[one.total - one.pruning - one.masking for one in terms],
+        bound=[each.total for each in terms],
+        unpruned=[each.total - each.pruning - each.masking for each in terms],
         momentum=float(config.method.momentum),
-        left_out=about.ignored(config),
+        left_out=theory.ignored(config),
     )
 
 
 def write(found: BoundCurve, folder: Path) -> None:
-    """Keeps it in a run's folder."""
+    """Writes a curve to bound.json of a run's folder."""
     text = json.dumps(found._asdict(), indent=2) + "\n"
     folders.write_text(folder / folders.BOUND, text)
 
 
 def read(folder: Path) -> BoundCurve | None:
-    """What `write` kept in a run's folder, if anything.
+    """Reads bound.json of a run's folder; None if there is none.
 
     Raises:
       ValueError: if it cannot be understood.

@@ -1,4 +1,4 @@
-"""Settings of FedSL to choose among, and what each takes by the bound."""
+"""Searches configurations of FedSL by the cost of reaching a target of the bound."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -25,13 +25,13 @@ from fedjax_sl.traffic import Record
 
 
 class Plan(NamedTuple):
-    """A choice, the rounds it needs by the bound, and what they take.
+    """A choice, the rounds that it needs by the bound, and their cost.
 
     Attributes:
-      choice: it.
-      floor: of its bound, after however many rounds.
-      rounds: until the bound is at the target; infinite if it never is.
-      cost: of these rounds; infinite, too.
+      choice: the choice.
+      floor: limit of its bound for infinitely many rounds.
+      rounds: rounds until the bound is at the target; infinite if it never is.
+      cost: cost of these rounds, infinite if they are.
     """
 
     choice: Choice
@@ -41,7 +41,7 @@ class Plan(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A choice, and all that its plan follows from."""
+    """A choice, and everything that its plan depends on."""
 
     choice: Choice
     constants: Constants
@@ -52,26 +52,27 @@ class Candidate(NamedTuple):
 def candidates(
     job: Job, choices: Sequence[Choice], trajectory: Trajectory
 ) -> Iterator[Candidate]:
-    """Every choice with its constants and counts, from one short run of the job."""
+    """Yields every choice with its constants and counts, from one short run."""
     config, theory = job.config, theory_of(job.config)
     points = list(models_along(job, trajectory.rounds))
     cohort = batches(job, trajectory.batches)
     dense = estimate(theory.model(config, job.train), points, cohort).constants
+    # Constants depend on few of a choice's fields: each is estimated once per cut.
     for _, of_cut in itertools.groupby(choices, key=lambda choice: choice.cut):
         of_cut = list(of_cut)
         model = theory.model(theory.with_choice(config, of_cut[0]), job.train)
         here = [recut(point, model) for point in points]
         constants, counts, settings = {}, {}, {}
         for choice in of_cut:
-            one = theory.with_choice(config, choice)
+            chosen = theory.with_choice(config, choice)
             _, ratio, bits, rate, interval = choice
             if rate not in constants:
                 constants[rate] = under_dropout(dense, model, here, cohort, rate)
             if (bits, interval) not in settings:
-                settings[bits, interval] = theory.setting(one, model)
+                settings[bits, interval] = theory.setting(chosen, model)
             if (ratio, bits, rate) not in counts:
                 counts[ratio, bits, rate] = theory.round_kinds(
-                    model, one.method, config.batch_size
+                    model, chosen.method, config.batch_size
                 )
             setting = settings[bits, interval]._replace(pruned=ratio, masked=ratio)
             kinds = counts[ratio, bits, rate]
@@ -79,30 +80,31 @@ def candidates(
 
 
 def plan(candidate: Candidate, run: RunConfig, target: float) -> Plan:
-    """The rounds that the bound asks for, and what they take over the run's channel."""
+    """Returns the rounds that a choice needs, and their cost over the run's channel."""
     choice, constants, setting, kinds = candidate
     terms = bound(constants, setting)
     rounds = rounds_needed(constants, setting, target)
-    spent = Cost(np.inf, np.inf)
+    total = Cost(np.inf, np.inf)
     if np.isfinite(rounds):
-        spent = cost(
+        total = cost(
             run.channel,
             kinds,
             interval=choice.interval,
             rounds=int(rounds),
             num_clients=run.data.num_clients,
         )
-    return Plan(choice, terms.total - terms.start, rounds, spent)
+    return Plan(choice, terms.total - terms.start, rounds, total)
 
 
 def best(plans: Sequence[Plan], by: str) -> list[Plan]:
-    """Those that reach the target, the cheapest first."""
-    able = [one for one in plans if np.isfinite(one.rounds)]
-    return sorted(able, key=lambda one: getattr(one.cost, by))
+    """Returns the plans that reach the target, the cheapest first."""
+    able = [plan for plan in plans if np.isfinite(plan.rounds)]
+    return sorted(able, key=lambda plan: getattr(plan.cost, by))
 
 
 def on_pareto_front(plans: Sequence[Plan]) -> list[Plan]:
-    """Of those that reach the target, the ones that no other beats in both costs."""
+    """Returns the plans that reach the target and that no other beats in both costs."""
     able = best(plans, "seconds")
-    seconds, joules = np.array([one.cost for one in able]).T
-    return [able[place] for place in pareto_front(seconds, -joules)]
+    seconds, joules = np.array([plan.cost for plan in able]).T
+    # The front is of cost against gain: fewer joules are the gain.
+    return [able[index] for index in pareto_front(seconds, -joules)]

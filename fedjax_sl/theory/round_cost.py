@@ -1,4 +1,4 @@
-"""What many rounds take over a channel, from what each kind of them takes."""
+"""Cost of many rounds over a channel, from the counts of each kind of round."""
 
 import math
 from typing import NamedTuple
@@ -12,11 +12,11 @@ from fedjax_sl.traffic import Record
 
 
 WINDOW = 60
-"""Rounds that are looked at one by one; more of them take as long on average."""
+"""Rounds that are simulated one by one; the rest is extrapolated from their mean."""
 
 
 class Cost(NamedTuple):
-    """What rounds take: s, and J of all devices."""
+    """Cost of rounds: simulated seconds, and joules of all devices."""
 
     seconds: float
     joules: float
@@ -25,16 +25,16 @@ class Cost(NamedTuple):
 def cost(
     channel: Channel, kinds: Record, *, interval: int, rounds: int, num_clients: int
 ) -> Cost:
-    """What so many rounds take over a channel.
+    """Returns the cost of so many rounds over a channel.
 
-    The first `WINDOW` or so, whole periods, are looked at one by one, under their
-    fading; if there are more they take as much on average. Clients have their periods
-    in turn.
+    About the first `WINDOW` rounds, in whole periods, are simulated one by one under
+    their fading; further ones cost as much on average. Clients form cohorts in turn,
+    one for each period.
 
     Args:
       channel: the cell.
-      kinds: of four rounds: those within a period, that end one, that start one, and
-        that do both.
+      kinds: counts of four rounds: within a period, at its end, at its start, and both
+        at once.
       interval: I.
       rounds: R, >= 1.
       num_clients: N.
@@ -44,10 +44,11 @@ def cost(
     """
     seen = min(rounds, interval * math.ceil(WINDOW / interval))
     number = np.arange(seen)
+    # Index into `kinds`: 2 if a period starts, plus 1 if it ends.
     kind = 2 * (number % interval == 0) + ((number + 1) % interval == 0)
     record: Record = jax.tree.map(lambda x: x[kind], kinds)
     first = number // interval * kinds.client_id.shape[1]
     ids = (first[:, None] + kinds.client_id[:1]) % num_clients
-    took = round_costs(channel, record._replace(client_id=ids))
+    costs = round_costs(channel, record._replace(client_id=ids))
     factor = rounds / seen
-    return Cost(float(took.seconds.sum()) * factor, float(took.joules.sum()) * factor)
+    return Cost(float(costs.seconds.sum()) * factor, float(costs.joules.sum()) * factor)

@@ -1,4 +1,4 @@
-"""The models that a run of FedSL trajectory, and batches to look at them with."""
+"""The trajectory of a run: its models after some rounds, and batches to probe them."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,16 +19,17 @@ from fedjax_sl.simulation import DRAW
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:
-    """A short run, and where in it gradients are taken."""
+    """A short run, and the points along it at which gradients are taken."""
 
     points: int = 4
-    """Models visited at which gradients are taken, the first before training, >= 2."""
+    """Models along the trajectory at which gradients are taken, the first before
+    training, >= 2."""
 
     spacing: int = 10
-    """Rounds between two of them, >= 1."""
+    """Rounds between two of these models, >= 1."""
 
     batches: int = 8
-    """Mini-batches of each client at each of them, >= 2."""
+    """Mini-batches of each client at each of these models, >= 2."""
 
     def __post_init__(self):
         """Checks types and ranges."""
@@ -46,23 +47,23 @@ class Trajectory:
 
 
 def models_along(job: Job, rounds: Iterable[int]) -> Iterator[SplitParams]:
-    """The delivered model of a run after so many rounds, rising from 0, on the host.
+    """Yields a run's global model after given rounds, rising from 0, on the host.
 
     They are the models of the run itself, from its own programs.
     """
     programs = programs_of(job)
-    deliver = jax.jit(theory_of(job.config).global_params)
+    global_model = jax.jit(theory_of(job.config).global_params)
     state = programs.initial()
-    yield jax.device_get(deliver(state))
+    yield jax.device_get(global_model(state))
     for now, then in pairwise(rounds):
         for first in range(now, then, MOST_ROUNDS):
-            # A program at a time: two with sums over devices could wait for each other.
             state, _ = programs.advance(state, first, min(MOST_ROUNDS, then - first))
-        yield jax.device_get(deliver(jax.block_until_ready(state)))
+        # One program at a time: two with collectives could wait for each other.
+        yield jax.device_get(global_model(jax.block_until_ready(state)))
 
 
 def batches(job: Job, count: int) -> Cohort:
-    """So many mini-batches of each client of the first cohort."""
+    """Draws so many mini-batches of each client of the first cohort."""
     key = jax.random.fold_in(jax.random.key(job.config.seed), DRAW)
     draw, data = job.method.algorithm.draw, (job.train, job.partition)
     drawn = [
@@ -70,6 +71,6 @@ def batches(job: Job, count: int) -> Cohort:
         for n in range(count)
     ]
     return drawn[0]._replace(
-        index=jnp.concatenate([one.index for one in drawn], axis=1),
-        weight=jnp.concatenate([one.weight for one in drawn], axis=1),
+        index=jnp.concatenate([each.index for each in drawn], axis=1),
+        weight=jnp.concatenate([each.weight for each in drawn], axis=1),
     )
