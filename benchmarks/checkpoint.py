@@ -20,7 +20,7 @@ from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints
 from fedjax_sl.runs.build import Job, prepare
 from fedjax_sl.runs.loop import programs_of
 from fedjax_sl.runs.recorder import Keeping
-from fedjax_sl.runs.segments import stretches
+from fedjax_sl.runs.segments import segments
 
 
 def megabytes(folder: Path) -> float:
@@ -32,15 +32,15 @@ def seconds(job: Job, programs, folder: Path, *, store: bool) -> tuple[float, fl
     """Returns seconds of a run after its first evaluation, and of its calls to save."""
     checkpoints, waited = Checkpoints(folder), 0.0
     started = None
-    for stretch in stretches(job, programs, Checkpoint(0, programs.initial(), {})):
-        if stretch.line is None:
+    for segment in segments(job, programs, Checkpoint(0, programs.initial(), {})):
+        if segment.line is None:
             continue
         # Programs are compiled up to the first evaluation.
         if started is None:
             started = time.perf_counter()
         if store:
             before = time.perf_counter()
-            checkpoints.save(stretch.reached)
+            checkpoints.save(segment.reached)
             waited += time.perf_counter() - before
     assert started is not None
     checkpoints.close()

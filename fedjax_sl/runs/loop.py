@@ -95,7 +95,7 @@ def programs_of(job: Job) -> Programs:
     )
 
 
-class Segment(NamedTuple):
+class Call(NamedTuple):
     """What a call of a program gave.
 
     Attributes:
@@ -114,7 +114,7 @@ class Segment(NamedTuple):
     state: State
 
 
-def segments(
+def calls(
     programs: Programs,
     state: State,
     done: int,
@@ -122,7 +122,7 @@ def segments(
     *,
     eval_every: int,
     stops: Sequence[int] = (),
-) -> Iterator[Segment]:
+) -> Iterator[Call]:
     """Trains call by call, each as long as `CALL_SECONDS` as far as can be told.
 
     How rounds are shared out to calls does not change what comes of them.
@@ -136,7 +136,7 @@ def segments(
       stops: every so many rounds a call ends, too.
 
     Yields:
-      A segment each.
+      A `Call` each.
     """
     pace = 1
     while done < rounds:
@@ -148,4 +148,4 @@ def segments(
         pace = max(1, min(int(count * CALL_SECONDS / took), 2 * pace, MOST_ROUNDS))
         evaluated = done == rounds or done % eval_every == 0
         views = jax.device_get(programs.views(state)) if evaluated else None
-        yield Segment(first, done, metrics, views, state)
+        yield Call(first, done, metrics, views, state)

@@ -10,7 +10,7 @@ from fedjax_sl.errors import InputError
 from fedjax_sl.records import disk, opening
 from fedjax_sl.records import run_folder as folders
 from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints
-from fedjax_sl.runs.segments import Stretch
+from fedjax_sl.runs.segments import Segment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +117,11 @@ class Record:
             self.checkpoints.save(start)
             self.checkpoints.wait()
 
-    def add(self, stretch: Stretch, *, keep: bool) -> None:
+    def add(self, segment: Segment, *, keep: bool) -> None:
         """Writes lines, then a checkpoint, which is of rounds that are on record.
 
         Args:
-          stretch: the next rounds.
+          segment: the next rounds.
           keep: take a checkpoint after them, whatever they are.
 
         Raises:
@@ -130,17 +130,17 @@ class Record:
         rounds, metrics = (
             self.folder / name for name in (folders.ROUNDS, folders.METRICS)
         )
-        folders.append_lines(rounds, stretch.rounds)
-        if stretch.line is not None:
-            folders.append_lines(metrics, [stretch.line])
-            self._compare(stretch.line)
-        if keep or self._for_good(stretch.reached.round):
+        folders.append_lines(rounds, segment.rounds)
+        if segment.line is not None:
+            folders.append_lines(metrics, [segment.line])
+            self._compare(segment.line)
+        if keep or self._for_good(segment.reached.round):
             for path in (rounds, metrics):
                 with disk.writing(path):
                     path.touch()
                     disk.sync(path)
-            self.checkpoints.save(stretch.reached)
-        if stretch.line is not None and not self.shows:
+            self.checkpoints.save(segment.reached)
+        if segment.line is not None and not self.shows:
             self.shows = True
             opening.release(self.folder)
 

@@ -23,7 +23,7 @@ from fedjax_sl.runs.plots import draw as draw_plots
 from fedjax_sl.runs.progress import reporting
 from fedjax_sl.runs.recorder import Keeping, Record, clock
 from fedjax_sl.runs.restore import begin
-from fedjax_sl.runs.segments import stretches
+from fedjax_sl.runs.segments import segments
 from fedjax_sl.runs.signals import Stopped, stop_requests
 from fedjax_sl.runs.tracking import Track, Tracking, tracking
 
@@ -68,15 +68,15 @@ def run(
         signal_of = stack.enter_context(stop_requests(console.print))
         report = stack.enter_context(reporting(console, rounds, job.train.num_classes))
         due = clock(keeping.checkpoint_seconds)
-        for stretch in stretches(job, programs, start, keeping.stops):
+        for segment in segments(job, programs, start, keeping.stops):
             # A process alone that stopped would leave the others waiting for it.
             signal = distributed.largest(signal_of())
-            last = stretch.reached.round == rounds
+            last = segment.reached.round == rounds
             if record is not None:
-                record.add(stretch, keep=bool(signal) or last or due())
-            if stretch.line is not None:
-                track(stretch.line)
-                report(stretch.line)
+                record.add(segment, keep=bool(signal) or last or due())
+            if segment.line is not None:
+                track(segment.line)
+                report(segment.line)
             if signal and not last:
                 _stop(record, console, signal)
         if record is None:

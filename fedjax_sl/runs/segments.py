@@ -1,4 +1,4 @@
-"""What goes on record of a run: its stretches, from segment to segment."""
+"""The record of a run: its segments, from segment to call."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -8,20 +8,20 @@ import numpy as np
 from fedjax_sl.records.checkpoint import Checkpoint
 from fedjax_sl.records.metrics import Totals, round_lines
 from fedjax_sl.runs.build import Job
-from fedjax_sl.runs.loop import Programs, Segment, segments
+from fedjax_sl.runs.loop import Call, Programs, calls
 
 
 class Diverged(Exception):
     """No client's loss is a number any more; the message names the round."""
 
 
-class Stretch(NamedTuple):
+class Segment(NamedTuple):
     """Some rounds of a run.
 
     Attributes:
       rounds: lines of rounds.jsonl.
       line: of metrics.jsonl, if there was an evaluation after them.
-      reached: the run after them, its state where the segment's was.
+      reached: the run after them, its state where the call's was.
     """
 
     rounds: list[dict[str, Any]]
@@ -42,29 +42,29 @@ def totals_of(job: Job, begin: Checkpoint) -> Totals:
     )
 
 
-def stretch_of(totals: Totals, segment: Segment) -> Stretch:
-    """What goes on record of a segment, whose rounds are added to the sums."""
-    rounds, views = totals.add(segment.first, segment.rounds), segment.views
-    line = None if views is None else totals.line(segment.done, views)
-    evaluated = segment.done - len(totals.pending)
+def segment_of(totals: Totals, call: Call) -> Segment:
+    """The record of a call, whose rounds are added to the sums."""
+    rounds, views = totals.add(call.first, call.rounds), call.views
+    line = None if views is None else totals.line(call.done, views)
+    evaluated = call.done - len(totals.pending)
     sums = totals.so_far()
-    reached = Checkpoint(segment.done, segment.state, sums, evaluated=evaluated)
-    return Stretch(rounds, line, reached)
+    reached = Checkpoint(call.done, call.state, sums, evaluated=evaluated)
+    return Segment(rounds, line, reached)
 
 
-def _check_losses(job: Job, totals: Totals, segment: Segment) -> None:
+def _check_losses(job: Job, totals: Totals, call: Call) -> None:
     """Refuses to go on where no client of a round has a loss.
 
     Raises:
       Diverged: at the first such round since the last evaluation.
     """
     # Corrupted messages of all clients leave the model as it was.
-    corrupted, views = job.config.corruption_probability > 0, segment.views
+    corrupted, views = job.config.corruption_probability > 0, call.views
     if corrupted and (views is None or np.isfinite(views[""].loss)):
         return
-    if np.isfinite(segment.rounds.loss).any(axis=1).all():
+    if np.isfinite(call.rounds.loss).any(axis=1).all():
         return
-    lines = [*totals.pending, *round_lines(segment.first, segment.rounds)]
+    lines = [*totals.pending, *round_lines(call.first, call.rounds)]
     line = next(line for line in lines if not np.isfinite(line["loss"]).any())
     raise Diverged(
         f"round {line['round']}, client {line['client_id'][0]} and all others: the "
@@ -72,25 +72,25 @@ def _check_losses(job: Job, totals: Totals, segment: Segment) -> None:
     )
 
 
-def stretches(
+def segments(
     job: Job, programs: Programs, begin: Checkpoint, stops: Sequence[int] = ()
-) -> Iterator[Stretch]:
+) -> Iterator[Segment]:
     """Trains to the end.
 
     Args:
       job: the run.
       programs: its.
       begin: where it is, the state on the devices.
-      stops: every so many rounds a stretch ends, as it does at evaluations.
+      stops: every so many rounds a segment ends, as it does at evaluations.
 
     Yields:
-      A stretch each; its state is gone when the next is asked for.
+      A `Segment` each; its state is gone when the next is asked for.
 
     Raises:
       Diverged: if a loss is no longer finite.
     """
     totals = totals_of(job, begin)
-    found = segments(
+    found = calls(
         programs,
         begin.state,
         begin.round,
@@ -98,6 +98,6 @@ def stretches(
         eval_every=job.config.eval_every,
         stops=stops,
     )
-    for segment in found:
-        _check_losses(job, totals, segment)
-        yield stretch_of(totals, segment)
+    for call in found:
+        _check_losses(job, totals, call)
+        yield segment_of(totals, call)

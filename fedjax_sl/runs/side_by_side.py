@@ -9,22 +9,22 @@ from fedjax_sl.algorithm import State
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.records.checkpoint import Checkpoint
 from fedjax_sl.runs.build import Job
-from fedjax_sl.runs.loop import Programs, segments
-from fedjax_sl.runs.segments import Stretch, stretch_of, totals_of
+from fedjax_sl.runs.loop import Programs, calls
+from fedjax_sl.runs.segments import Segment, segment_of, totals_of
 from fedjax_sl.runs.sweep import alike, jobs_of
 
 
-class Stretches(NamedTuple):
+class Segments(NamedTuple):
     """A segment of several runs, as it is recorded.
 
     Attributes:
       done: rounds done at its end.
-      of_each: the `Stretch` of each run, without its state.
+      of_each: the `Segment` of each run, without its state.
       state: state of all runs, leaves `[P, ...]`; invalid once the next is requested.
     """
 
     done: int
-    of_each: list[Stretch]
+    of_each: list[Segment]
     state: State
 
 
@@ -35,7 +35,7 @@ def row(tree: Any, number: int) -> Any:
 
 def side_by_side(
     programs: Programs, jobs: Sequence[Job], starts: Sequence[Checkpoint]
-) -> Iterator[Stretches]:
+) -> Iterator[Segments]:
     """Trains some runs together to their end.
 
     Args:
@@ -44,28 +44,28 @@ def side_by_side(
       starts: checkpoint of each run, all of the same round.
 
     Yields:
-      `Stretches`, segment by segment. Their metrics have no `wall_seconds`.
+      `Segments`, segment by segment. Their metrics have no `wall_seconds`.
     """
     config, done = jobs[0].config, starts[0].round
     state = programs.place([start.state for start in starts]) if done else None
     totals = [totals_of(job, start) for job, start in zip(jobs, starts, strict=True)]
-    found = segments(
+    found = calls(
         programs,
         programs.initial() if state is None else state,
         done,
         config.rounds,
         eval_every=config.eval_every,
     )
-    for segment in found:
+    for call in found:
         of_each = []
         for number, sums in enumerate(totals):
-            rounds, views = row((segment.rounds, segment.views), number)
-            own = segment._replace(rounds=rounds, views=views, state=None)
-            of_each.append(stretch_of(sums, own))
+            rounds, views = row((call.rounds, call.views), number)
+            own = call._replace(rounds=rounds, views=views, state=None)
+            of_each.append(segment_of(sums, own))
             # Runs of one program have no wall time of their own.
             if (line := of_each[-1].line) is not None:
                 del line["wall_seconds"]
-        yield Stretches(segment.done, of_each, segment.state)
+        yield Segments(call.done, of_each, call.state)
 
 
 class Outcome(NamedTuple):
@@ -112,7 +112,7 @@ def _run_all(
             records = [Outcome(job.config, [], []) for job in jobs]
             starts = [Checkpoint(0, None, {})] * len(jobs)
             for some in side_by_side(here.programs(jobs), jobs, starts):
-                for record, stretch in zip(records, some.of_each, strict=True):
-                    record.rounds.extend(stretch.rounds)
-                    record.lines.extend([stretch.line] if stretch.line else [])
+                for record, segment in zip(records, some.of_each, strict=True):
+                    record.rounds.extend(segment.rounds)
+                    record.lines.extend([segment.line] if segment.line else [])
             yield from zip(numbers, records, strict=True)

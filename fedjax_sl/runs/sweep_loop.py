@@ -55,10 +55,10 @@ def _train(
             keep = not last and (due() or bool(signal))
             # Transferred once, for all runs.
             state = jax.device_get(some.state) if keep else None
-            for number, stretch in enumerate(some.of_each):
+            for number, segment in enumerate(some.of_each):
                 own = None if state is None else row(state, number)
-                reached = stretch.reached._replace(state=own)
-                records[number].add(stretch._replace(reached=reached), keep=keep)
+                reached = segment.reached._replace(state=own)
+                records[number].add(segment._replace(reached=reached), keep=keep)
             if signal and not last:
                 raise Stopped(signal)
 

@@ -168,7 +168,7 @@ def test_a_run_stopped_before_its_first_evaluation_is_gone_on_with(
 
     for _ in range(2):
         with monkeypatch.context() as patch, pytest.raises(SystemExit):
-            patch.setattr("fedjax_sl.runs.run.stretches", killed)
+            patch.setattr("fedjax_sl.runs.run.segments", killed)
             main(command)
         assert [p.name for p in (folder / "checkpoints").iterdir()] == ["0"]
     main(command)

@@ -113,7 +113,7 @@ def test_a_call_takes_about_a_second_or_a_round(monkeypatch, seconds):
 
     monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
     programs = dry.PROGRAMS._replace(advance=advance)
-    for _ in loop.segments(programs, dry.start(), 0, 1000, eval_every=500):
+    for _ in loop.calls(programs, dry.start(), 0, 1000, eval_every=500):
         pass
     assert sum(sizes) == 1000 and sizes[0] == 1
     longest = max(sizes)
