@@ -1,4 +1,4 @@
-"""The record of a run: its segments, from segment to call."""
+"""A run in segments: the rounds of each call of its program, as they are recorded."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
