@@ -26,7 +26,9 @@ def main() -> None:
     network = cifar_cnn(width=0.1)
     config = FedLPQConfig(cohort_size=5, keep_probability=0.5, bits=8)
     for name, method in (("FedLP-Q", fedlpq), ("FedAvg", fedavg)):
-        algorithm = method(network, config, num_clients=20, input_shape=(32, 32, 3))
+        algorithm = method(
+            network, config, num_clients=20, input_shape=train.image.shape[1:]
+        )
         _, history = jax.jit(
             lambda key, algorithm=algorithm: simulate(
                 algorithm,

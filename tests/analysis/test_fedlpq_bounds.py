@@ -8,11 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedjax_sl.analysis.fedlpq_bounds import (
-    code_length,
-    code_length_bound,
     convergence_rate,
-    entropy,
-    expected_mean_level,
     expected_update,
     participation,
     update_error,
@@ -25,6 +21,12 @@ from fedjax_sl.compression import (
     encode,
     exact_variance,
     quantize,
+)
+from fedjax_sl.compression.code_length import (
+    code_length,
+    code_length_bound,
+    entropy,
+    expected_mean_level,
 )
 from tests.draws import examples
 

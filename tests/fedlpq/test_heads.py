@@ -6,12 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
+from fedjax_sl.fedlpq import FedLPQConfig, fedlpq, spec
 from fedjax_sl.fedlpq.memory import head_bytes
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, cifar_cnn
 from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints
-from fedjax_sl.runs import methods
 from tests.fedlpq.test_fedlpq import EXACT, SHAPE, N, cohort_of, networks
 from tests.worlds import assert_close, assert_equal
 
@@ -86,10 +85,10 @@ def test_heads_that_do_not_fit_are_refused(monkeypatch):
     models = [cifar_cnn(complexity=one) for one in COMPLEXITIES]
     kept = FedLPQRun(method=FedLPQConfig(preference="5"))
     needed = head_bytes(models, SHAPE_OF_CIFAR, 10, "kept")
-    monkeypatch.setattr(methods, "device_bytes", lambda: needed)
-    methods._check_heads(kept, models, SHAPE_OF_CIFAR)
-    monkeypatch.setattr(methods, "device_bytes", lambda: needed - 1)
+    monkeypatch.setattr(spec, "device_bytes", lambda: needed)
+    spec._check_heads(kept, models, SHAPE_OF_CIFAR)
+    monkeypatch.setattr(spec, "device_bytes", lambda: needed - 1)
     with pytest.raises(ValueError, match=f"num_clients=10 .*{needed} bytes.*head='res"):
-        methods._check_heads(kept, models, SHAPE_OF_CIFAR)
+        spec._check_heads(kept, models, SHAPE_OF_CIFAR)
     reset = FedLPQRun(method=FedLPQConfig(preference="5", head="reset"))
-    methods._check_heads(reset, models, SHAPE_OF_CIFAR)
+    spec._check_heads(reset, models, SHAPE_OF_CIFAR)

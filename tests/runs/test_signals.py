@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from fedjax_sl.runs import stopping
+from fedjax_sl.runs import signals
 from fedjax_sl.runs.signals import ONE_REQUEST, stop_requests
 from tests.hanging import in_good_time  # noqa: F401
 
@@ -132,8 +132,8 @@ def test_twice_while_a_program_is_compiled(tmp_path):
 def test_one_soon_after_another_is_the_same(monkeypatch, one_request, ends):
     """As `timeout` sends its own twice, to a process and to its group."""
     heard, ended = [], []
-    monkeypatch.setattr(stopping, "ONE_REQUEST", one_request)
-    monkeypatch.setattr(stopping, "end", ended.append)
+    monkeypatch.setattr(signals, "ONE_REQUEST", one_request)
+    monkeypatch.setattr(signals, "end", ended.append)
     with stop_requests(heard.append) as asked:
         for number in (signal.SIGTERM, signal.SIGINT):
             os.kill(os.getpid(), number)

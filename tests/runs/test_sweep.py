@@ -6,11 +6,12 @@ from functools import partial
 import jax
 import numpy as np
 
-from fedjax_sl.cli.presets import METHODS
+from fedjax_sl.fedsl import spec
+from fedjax_sl.methods import presets
 from fedjax_sl.models.split import SplitModel, Stages
 from fedjax_sl.models.vgg import ConvStage, DenseStage
 from fedjax_sl.records.checkpoint import Checkpoint
-from fedjax_sl.runs import methods, sweep
+from fedjax_sl.runs import sweep
 from fedjax_sl.runs.side_by_side import side_by_side
 
 
@@ -31,8 +32,8 @@ def small(model, train):
 
 def test_programs_go_with_their_structure(monkeypatch):
     """The third is reached with as few as the second; arrays differ in shape."""
-    monkeypatch.setattr(methods, "split_model", small)
-    usual = METHODS["fedsl"]
+    monkeypatch.setattr(spec, "network", small)
+    usual = presets()["fedsl"][1].run
     data = dataclasses.replace(usual.data, train_examples=60, test_examples=20)
     method = dataclasses.replace(usual.method, cohort_size=2, interval=1)
     usual = dataclasses.replace(
