@@ -260,6 +260,7 @@ def ratio_at(
         return final_ratio
     step, start, end = (jnp.asarray(v, jnp.float32) for v in (step, start, end))
     length = end - start
+    # The inner select avoids 0 / 0 for a ramp of length 0, which is a step at t_0.
     progress = jnp.where(
         length > 0, (step - start) / jnp.where(length > 0, length, 1.0), step >= start
     )

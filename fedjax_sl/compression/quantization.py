@@ -63,6 +63,7 @@ def norm_of(x: jax.Array, norm: Norm) -> jax.Array:
 
 def _position(x: jax.Array, scale: jax.Array, levels: Any) -> jax.Array:
     """r_i = s |x_i| / norm, in [0, s]; 0 for a zero tensor."""
+    # The guard avoids 0 / 0 for a zero tensor.
     ratio = jnp.abs(x) / jnp.where(scale > 0, scale, 1.0)
     # A rounded 2-norm may be less than |x_i|.
     return jnp.clip(ratio * levels, 0.0, levels)
@@ -171,6 +172,7 @@ def _on_range(draw: jax.Array, x: jax.Array, levels: Any) -> jax.Array:
     check_integer("levels", levels, 1)
     low, high = x.min(), x.max()
     step = (high - low) / jnp.asarray(levels, jnp.float32)
+    # The guard avoids 0 / 0 for a constant tensor.
     position = jnp.clip((x - low) / jnp.where(step > 0, step, 1.0), 0.0, levels)
     below = jnp.floor(position)
     return low + step * (below + (draw < position - below))

@@ -42,7 +42,6 @@ def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
     def mapped(*stacked):
         if len(jax.tree.leaves(stacked)[0]) > 1:
             return jax.lax.map(lambda own: function(*own), stacked)
-        # A single client needs no loop.
         only = function(*jax.tree.map(lambda x: x[0], stacked))
         return jax.tree.map(lambda x: x[None], only)
 

@@ -153,6 +153,7 @@ def skip_empty_rounds(algorithm: Algorithm) -> Algorithm:
         new, metrics = algorithm.round(state, cohort, key)
         answered = cohort.num_examples.any()
         kept = jax.tree.map(partial(jnp.where, answered), new, state)
+        # The round still advances: draws and schedules depend on it.
         return kept._replace(round=new.round), metrics
 
     return algorithm._replace(round=round)

@@ -63,5 +63,6 @@ def local_epochs(
         return {**variables, **changed, "params": params}, opt, losses + loss
 
     start = (variables, optimizer.init(variables["params"]), jnp.zeros(()))
+    # A loop of traced length; a scan would run the batches of padding, too.
     trained, _, losses = jax.lax.fori_loop(0, steps, step, start)
     return trained, losses / jnp.maximum(steps, 1)

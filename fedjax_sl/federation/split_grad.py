@@ -138,6 +138,7 @@ def split_grad(
     loss, server_grad, cut_grad, server_stats = _server_pass(
         model, server, received, known, jnp.where(heard, weights, 0.0)
     )
+    # The loss of zeroed activations would be meaningless.
     loss = jnp.where(finite, loss, jnp.nan)
     (activation_grad,) = back_cut(cut.down(cut_grad, at_cut))
     (client_grad,) = back(activation_grad)

@@ -159,6 +159,7 @@ def _round(
         state.variables,
         trim=config.trim,
     )
+    # A layer with statistics but without parameters has no message.
     none = jnp.zeros_like(each.bits)
     message_bits = jnp.stack([lengths.get(n, none) for n in layers.names], axis=1)
     present = (cohort.num_examples > 0).astype(jnp.int32)

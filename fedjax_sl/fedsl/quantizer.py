@@ -81,6 +81,7 @@ def quantized(config: FedSLConfig, key: jax.Array, tree: Any, bits: Any) -> Any:
     Returns:
       The same structure.
     """
+    # Bits may be traced, so the quantiser always runs and `exact` selects.
     exact = jax.tree.map(lambda b: b >= FLOAT_BITS, bits)
     levels = jax.tree.map(partial(levels_of, config), bits)
     if config.quantizer_norm == "range":
