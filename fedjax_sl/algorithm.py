@@ -1,4 +1,4 @@
-"""The vocabulary: what a method is made of and what crosses a compiled round.
+"""The vocabulary: the parts of a method, and the values that cross a compiled round.
 
 Letters used in every docstring:
 
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 
 State = Any
-"""Whatever a method carries from round to round: one pytree."""
+"""State that a method carries from round to round: one pytree."""
 
 
 class Batch(NamedTuple):
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """All training examples, which every device has once.
+    """All training examples, stored once on every device.
 
     Attributes:
       image: `[n, H, W, Ch]` uint8, or float32 if normalised already.
@@ -45,19 +45,19 @@ class Examples(NamedTuple):
 
 
 class Cohort(NamedTuple):
-    """The clients of one round and the batches they will use.
+    """The clients of one round and their batches.
 
-    A batch is a list of places among the examples; its images are gathered where and
+    A batch is a list of indices into the examples; its images are gathered where and
     when a client needs them, so that a cohort of any size takes little memory.
 
     Attributes:
-      client_id: `[K]` int32, who they are among the N clients.
-      index: `[K, S, B]` int32, which examples.
+      client_id: `[K]` int32, ids among the N clients.
+      index: `[K, S, B]` int32, indices of the examples.
       weight: `[K, S, B]` float32, 1 for an example and 0 for padding.
       num_examples: `[K]` int32, examples each client owns; 0 marks a padded client.
       examples: of all clients.
-      fault: `[K]` float32, what is wrong with a client's messages: they arrive so many
-        times as large; 1 for those as they should be. None for all of them.
+      fault: `[K]` float32, the factor by which a client's messages are corrupted; 1 for
+        valid messages. None if all are valid.
     """
 
     client_id: jax.Array
@@ -69,18 +69,18 @@ class Cohort(NamedTuple):
 
 
 class Link(NamedTuple):
-    """What one client sent over one link in one round.
+    """Counts of the values sent over one link in one round.
 
-    The bits are `entries * bits + more + side`; they may pass 2**31, so they are summed
-    on the host in 64 bits.
+    The bits are `entries * bits + more + side`; they may exceed 2**31, so they are
+    computed on the host in 64 bits.
 
     Attributes:
-      entries: `[K]` int32, numbers that crossed.
-      bits: `[K]` int32, bits of each number.
-      more: `[K]` int32, bits beyond that, of numbers that are wider or coded.
-      side: `[K]` int32, bits of side information: what it takes to read the numbers
-        (norms and headers of messages, masks, widths, layer flags), and the running
-        statistics of batch norms.
+      entries: `[K]` int32, values transmitted.
+      bits: `[K]` int32, bits per value.
+      more: `[K]` int32, bits beyond that, of values with more bits or coded values.
+      side: `[K]` int32, bits of side information: what is needed to decode the values
+        (norms and headers of messages, masks, bit allocations, layer flags), and the
+        running statistics of batch norms.
     """
 
     entries: jax.Array
@@ -90,13 +90,13 @@ class Link(NamedTuple):
 
     @classmethod
     def float32(cls, entries: jax.Array, side: jax.Array | int = 0) -> "Link":
-        """So many values, `[K]` int32, as they are, with `[K]` bits beside them."""
+        """A link of float32 values, `[K]` int32, with `[K]` side bits."""
         none = jnp.zeros_like(entries)
         return cls(entries, jnp.full_like(entries, 32), none, none + side)
 
 
 class Links(NamedTuple):
-    """What each client of a cohort sent and received in one round, link by link.
+    """The links of one round, per client of a cohort.
 
     Attributes:
       model_down: the model, from the server.
@@ -114,19 +114,19 @@ class Links(NamedTuple):
 
     @classmethod
     def uncut(cls, model_down: Link, updates_up: Link) -> "Links":
-        """Those of a method whose network is not cut."""
+        """The links of a method whose network is not split."""
         nothing = Link.float32(jnp.zeros_like(model_down.entries))
         return cls(model_down, nothing, nothing, nothing, updates_up)
 
 
 class Work(NamedTuple):
-    """Multiplications with additions in the forward passes of one round.
+    """MACs in the forward passes of one round.
 
-    A backward pass takes about twice as many. What is pruned does not count.
+    A backward pass takes about twice as many. Pruned weights do not count.
 
     Attributes:
       client: `[K]` float32, by the client.
-      server: `[K]` float32, by the server for it.
+      server: `[K]` float32, by the server for this client.
     """
 
     client: jax.Array
@@ -134,15 +134,15 @@ class Work(NamedTuple):
 
 
 class RoundMetrics(NamedTuple):
-    """What is reported of a round, one value per client of the cohort.
+    """Metrics of a round, one value per client of the cohort.
 
     Attributes:
       client_id: `[K]` int32.
       loss: `[K]` float32, mean loss of each client's own batches before the update.
       kept_ratio: `[K]` float32, share of the client model's entries not pruned.
-      rejected: `[K]` bool, what it sent was not finite or too large, and not used.
-      work: what was computed.
-      links: what was sent.
+      rejected: `[K]` bool, its messages were not finite or too large, and not used.
+      work: MACs.
+      links: traffic.
     """
 
     client_id: jax.Array
@@ -155,7 +155,7 @@ class RoundMetrics(NamedTuple):
 
 Draw = Callable[..., Cohort]
 """`draw(key, dataset, partition, *, round, period, batch_size)` -> the cohort of a
-round: the clients drawn anew when `period` changes, their batches of B in each round.
+round: clients are redrawn when `period` changes, their batches of B in each round.
 """
 
 
@@ -164,16 +164,16 @@ class Algorithm(NamedTuple):
 
     Attributes:
       init: `init(key) -> State`.
-      draw: how it draws its cohorts, of as many clients and steps as it trains on.
+      draw: draws a cohort, with the clients and steps of one round.
       round: `round(state, cohort, key) -> (State, RoundMetrics)`.
       predict: `predict(state, images) -> logits`, images `[B, H, W, Ch]`, logits
-        `[B, C]`, of the model that the method would deliver.
+        `[B, C]`, of the global model.
       period: `period(state) -> int32`, changes exactly when a new cohort of clients
         is to be drawn.
-      views: further models worth evaluating, `name -> predict`.
+      views: further models to evaluate, `name -> predict`.
       models: fields of the state that hold models, which another run may start from.
-      messages: `messages(state, cohort, key)`, what the clients of a cohort would send
-        in this round, before it is coded; None if the method codes nothing.
+      messages: `messages(state, cohort, key)`, the messages of a cohort's clients in
+        this round, before they are coded; None if the method codes nothing.
     """
 
     init: Callable[[jax.Array], State]

@@ -1,4 +1,4 @@
-"""What is given, checked where it is given: one sentence, with what is allowed."""
+"""Argument checks. An error is one sentence with the name, value and allowed range."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -16,19 +16,19 @@ Allowed = Callable[[Any], bool]
 
 
 def check(config: Any, name: str, allowed: Allowed, range: str) -> None:
-    """Refuses a field with plain numbers out of range; arrays and traced values pass.
+    """Rejects a field with plain numbers out of range; arrays and traced values pass.
 
     Raises:
       ValueError: naming the field, its value and the range.
     """
     value = getattr(config, name)
-    for one in value if isinstance(value, tuple) else (value,):
-        if isinstance(one, Real) and not allowed(one):
-            raise InputError(f"{name}={one}: expected {range}.")
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, Real) and not allowed(number):
+            raise InputError(f"{name}={number}: expected {range}.")
 
 
 def check_number(name: str, value: Any, allowed: Allowed, range: str) -> None:
-    """Refuses what is plain and no number of this range; arrays pass.
+    """Rejects a plain value that is not a number in the range; arrays pass.
 
     Raises:
       ValueError: naming it, its value and the range.
@@ -38,7 +38,7 @@ def check_number(name: str, value: Any, allowed: Allowed, range: str) -> None:
 
 
 def check_integer(name: str, value: Any, least: int, most: int | None = None) -> None:
-    """Refuses a plain number that is no integer of this range; arrays pass.
+    """Rejects a plain value that is not an integer in the range; arrays pass.
 
     Raises:
       ValueError: naming it, its value and the range.
@@ -53,7 +53,7 @@ def check_integer(name: str, value: Any, least: int, most: int | None = None) ->
 
 
 def check_choice(name: str, value: Any, choices: Any) -> None:
-    """Refuses what is not among the values of a `Literal`.
+    """Rejects a value that is not among those of a `Literal`.
 
     Raises:
       ValueError: naming it, its value and the choices.
@@ -63,9 +63,9 @@ def check_choice(name: str, value: Any, choices: Any) -> None:
 
 
 def check_types(config: Any) -> None:
-    """Refuses fields whose values are not of their annotated types.
+    """Rejects fields whose values are not of their annotated types.
 
-    Where a field is not static, arrays and traced values pass for numbers.
+    For fields that are not static, arrays and traced values pass as numbers.
 
     Args:
       config: a dataclass.
@@ -81,29 +81,29 @@ def check_types(config: Any) -> None:
 
 @cache
 def _annotations(kind: type) -> dict[str, tuple[Any, bool]]:
-    """Of each field of a dataclass, its type, and whether it is static."""
+    """Returns the type of each field of a dataclass, and whether it is static."""
     hints = get_type_hints(kind)
     return {
-        one.name: (hints[one.name], one.metadata.get("static", False))
-        for one in fields(kind)
+        f.name: (hints[f.name], f.metadata.get("static", False)) for f in fields(kind)
     }
 
 
 def _plain(value: Any) -> bool:
-    """Whether a value is Python's own rather than an array or a traced one."""
+    """Whether a value is a plain Python value, not an array or a tracer."""
     if isinstance(value, tuple):
         return all(map(_plain, value))
     return isinstance(value, Real | str | None)
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type; numbers may be NumPy's, and flags are none."""
+    """Whether a value is of a type; NumPy numbers are numbers, bools are not."""
     kind, inner = get_origin(hint) or hint, get_args(hint)
+    # bool is a subclass of int, so True would pass for 1.
     flag = isinstance(value, bool | np.bool)
     if kind is Literal:
-        return any(isinstance(value, type(one)) and value == one for one in inner)
+        return any(isinstance(value, type(c)) and value == c for c in inner)
     if kind in (Union, UnionType):
-        return any(_fits(value, one) for one in inner)
+        return any(_fits(value, option) for option in inner)
     if kind is tuple and isinstance(value, tuple):
         inner = inner[:1] * len(value) if Ellipsis in inner else inner
         return len(inner) == len(value) and all(map(_fits, value, inner))
@@ -116,7 +116,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _shown(hint: Any) -> str:
-    """A type as a sentence has it."""
+    """Names a type as in an error message."""
     kind, inner = get_origin(hint) or hint, get_args(hint)
     if kind is Literal:
         return f"one of {inner}"

@@ -1,7 +1,7 @@
-"""What the configurations of all methods have in common.
+"""Base of the configurations of all methods.
 
-Numbers are leaves of a configuration, so that they can be swept without compiling
-again; what changes shapes or code is static.
+Numbers are leaves of a configuration, so that they can be swept without recompiling;
+fields that change shapes or code are static.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,7 @@ from fedjax_sl.checks import check, check_choice, check_types
 from fedjax_sl.errors import InputError
 
 
-# The command line needs to know what may be typed; a program may also pass arrays and
-# traced values.
+# The command line parses these types; a program may also pass arrays and traced values.
 if TYPE_CHECKING:
     Number = Any
     Integer = Any
@@ -40,18 +39,14 @@ Optimizer = Callable[[Any], optax.GradientTransformation]
 
 
 def static(default: Any) -> Any:
-    """A field that is part of a configuration's structure."""
+    """Declares a field that is part of a configuration's structure."""
     return field(default=default, metadata={"static": True})
 
 
 def pytree(kind: type[Kind]) -> type[Kind]:
-    """Registers a dataclass whose fields are leaves, but for those that are static.
-
-    Its checks are for those who construct it: JAX puts anything in place of leaves
-    (shapes, axes, flags) when it rebuilds one, and is not refused.
-    """
-    names = [one.name for one in fields(kind)]  # type: ignore[arg-type]
-    fixed = {one.name for one in fields(kind) if one.metadata.get("static")}  # type: ignore[arg-type]
+    """Registers a dataclass as a pytree; fields that are not static are leaves."""
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    fixed = {f.name for f in fields(kind) if f.metadata.get("static")}  # type: ignore[arg-type]
     leaves, fixed = [n for n in names if n not in fixed], sorted(fixed)
 
     def parts(config):
@@ -65,6 +60,8 @@ def pytree(kind: type[Kind]) -> type[Kind]:
         return tuple(keyed), parts(config)
 
     def unflatten(kept, values):
+        # Without __init__, whose checks would reject what JAX puts in place of leaves
+        # (shapes, axes, flags).
         new = object.__new__(kind)
         for name, value in zip([*leaves, *fixed], [*values, *kept], strict=True):
             object.__setattr__(new, name, value)
@@ -77,26 +74,26 @@ def pytree(kind: type[Kind]) -> type[Kind]:
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateConfig:
-    """What happens to the clients' updates before they become one model."""
+    """Options for clipping, privatizing and aggregating the clients' updates."""
 
     clip_norm: Number | None = None
-    """C, 2-norm to which a client scales its update down before it is quantised, > 0;
-    not at all if not given."""
+    """C, 2-norm to which a client clips its update before it is quantised, > 0; no
+    clipping if not given."""
 
     noise_multiplier: Number | None = None
     """z, >= 0: a client adds Gaussian noise of standard deviation z C to its clipped
     update before it is quantised, for differential privacy; none if not given."""
 
     trim: Number | None = None
-    """beta, share of the clients left out at either end in every coordinate, in
-    [0, 0.5], 0.5 being the median; the weighted mean if not given."""
+    """beta, share of the clients rejected at either end in every coordinate, in
+    [0, 0.5]; 0.5 is the median; the weighted mean if not given."""
 
     max_update_norm: Number | None = None
-    """Updates whose 2-norm is larger are left out of the mean, > 0; those that are not
-    finite always are."""
+    """Updates with a larger 2-norm are rejected, > 0; updates that are not finite
+    always are."""
 
     def __post_init__(self):
-        """Checks what can be checked: choices and plain numbers, not traced values."""
+        """Checks choices and plain numbers; traced values pass."""
         check_types(self)
         for name in ("clip_norm", "max_update_norm"):
             check(self, name, lambda v: v > 0, "a number > 0")
@@ -110,7 +107,7 @@ class UpdateConfig:
 
 
 def per_client(value: Any, client_id: jax.Array, dtype: Any) -> jax.Array:
-    """The number that holds for each client of a cohort.
+    """Looks up the value of a parameter for each client of a cohort.
 
     Args:
       value: one number, or G of them, one for each class of devices: client k has
@@ -128,7 +125,7 @@ def per_client(value: Any, client_id: jax.Array, dtype: Any) -> jax.Array:
 
 
 def optimizer_named(name: OptimizerName, momentum: Any) -> Optimizer:
-    """The optimiser of that name as a function of the learning rate."""
+    """Returns the optimiser of that name as a function of the learning rate."""
     check_choice("optimizer", name, OptimizerName)
     if name == "adam":
         return optax.adam

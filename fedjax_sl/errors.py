@@ -1,5 +1,5 @@
-"""What is raised where something asked for cannot be done, and by nothing else."""
+"""The error for invalid input."""
 
 
 class InputError(ValueError):
-    """Something asked for is out of range or cannot be had; a sentence says what."""
+    """An argument is out of range or not available; the message is one sentence."""

@@ -1,6 +1,6 @@
-"""Files are read up to a size, and only if they are files.
+"""Reads regular files up to a size limit.
 
-A pipe may wait for ever, and a device, or what a stranger made, may never end.
+Reading a pipe may block for ever; a device or an untrusted file may never end.
 """
 
 import json
@@ -13,10 +13,10 @@ from fedjax_sl.errors import InputError
 
 
 DESCRIPTION = 2**26
-"""Bytes that settings, summaries and metadata may have: 64 MiB."""
+"""Size limit of configurations, summaries and metadata, in bytes: 64 MiB."""
 
 RECORD = 2**32
-"""Bytes that lines written round by round may have: 4 GiB."""
+"""Size limit of files with lines per round, in bytes: 4 GiB."""
 
 
 def _check(path: Path, found: os.stat_result, most: int | None) -> None:
@@ -27,33 +27,34 @@ def _check(path: Path, found: os.stat_result, most: int | None) -> None:
 
 
 def check(path: Path, *, most: int | None = None) -> None:
-    """Refuses what is no regular file, or larger than so many bytes; opens nothing.
+    """Rejects a path that is not a regular file or is too large, without opening it.
 
     Raises:
-      ValueError: if it is one of these.
-      OSError: if it is not there or cannot be looked at.
+      ValueError: if it is not a regular file, or has more than `most` bytes.
+      OSError: if it does not exist or cannot be inspected.
     """
     _check(path, os.stat(path), most)
 
 
 def read_bytes(path: Path, *, most: int) -> bytes:
-    """What is in a regular file of at most so many bytes.
+    """Reads a regular file of at most `most` bytes.
 
     Raises:
-      ValueError: if it is no regular file, or larger.
+      ValueError: if it is not a regular file, or larger.
       OSError: if it cannot be read.
     """
-    check(path, most=most)  # some devices act on being opened
+    check(path, most=most)  # before opening, on which some devices act
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        # The path may have been replaced in the meantime.
         _check(path, os.fstat(file.fileno()), most)
         content = file.read(most + 1)
-    if len(content) > most:  # not all file systems know sizes beforehand
+    if len(content) > most:  # not all file systems report sizes in advance
         raise InputError(f"{path} has more than {most} bytes: expected no more.")
     return content
 
 
 def read_text(path: Path, *, most: int = DESCRIPTION) -> str:
-    """The same as text.
+    """Reads a regular file as text.
 
     Raises:
       ValueError: also if it is not UTF-8.
@@ -66,7 +67,7 @@ def read_text(path: Path, *, most: int = DESCRIPTION) -> str:
 
 
 def read_json(path: Path, *, most: int = DESCRIPTION) -> Any:
-    """The same as JSON.
+    """Reads a regular file as JSON.
 
     Raises:
       ValueError: also if it is not JSON.

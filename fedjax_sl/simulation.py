@@ -1,4 +1,4 @@
-"""Many rounds as one compiled program; it never names a method."""
+"""Many rounds as one compiled program, for any method."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,11 +20,11 @@ INIT, DRAW, ROUND = range(3)
 
 
 class Evaluation(NamedTuple):
-    """A model on a whole split.
+    """Metrics of a model on a whole split.
 
     Attributes:
       accuracy: [] share of examples classified correctly.
-      balanced_accuracy: [] the same, averaged over the classes that occur.
+      balanced_accuracy: [] recall, averaged over the classes that occur.
       loss: [] mean cross-entropy.
     """
 
@@ -34,12 +34,12 @@ class Evaluation(NamedTuple):
 
 
 class History(NamedTuple):
-    """What `simulate` reports, at each of V evaluations.
+    """Result of `simulate` at V evaluations.
 
     Attributes:
       rounds: `RoundMetrics`, leaves `[V, eval_every, ...]`.
-      evaluation: `Evaluation` by name of the view, leaves `[V]`; "" is the model that
-        the method delivers.
+      evaluation: `Evaluation` by name of the view, leaves `[V]`; "" is the global
+        model.
     """
 
     rounds: RoundMetrics
@@ -47,7 +47,7 @@ class History(NamedTuple):
 
 
 def start(algorithm: Algorithm, key: jax.Array) -> State:
-    """The state before the first round, from the key of the run."""
+    """Initialises the state of a run from its key."""
     return algorithm.init(jax.random.fold_in(key, INIT))
 
 
@@ -61,19 +61,19 @@ def drawn(
     number: Any,
     batch_size: int,
 ) -> tuple[Cohort, jax.Array]:
-    """The cohort of a round and the key of what is random in it.
+    """Draws the cohort of a round, and derives the round's key.
 
     Args:
       algorithm: the method.
       state: before the round.
       dataset: training examples.
-      partition: who owns which.
+      partition: of the examples.
       key: of the run.
       number: [] of the round.
       batch_size: B.
 
     Returns:
-      What `algorithm.round` takes beside the state.
+      The cohort and the key, as `algorithm.round` takes them.
     """
     cohort = algorithm.draw(
         jax.random.fold_in(key, DRAW),
@@ -97,23 +97,23 @@ def run_rounds(
     rounds: int,
     batch_size: int,
 ) -> tuple[State, RoundMetrics]:
-    """Rounds one after another in one scan.
+    """Runs rounds in one scan.
 
     Args:
       algorithm: the method.
       state: before the first of these rounds.
       dataset: training examples.
-      partition: who owns which.
+      partition: of the examples.
       key: of the run.
       first: [] number of the first of these rounds.
-      rounds: how many.
+      rounds: number of rounds.
       batch_size: B.
 
     Returns:
       The state after them, and their metrics, leaves `[rounds, ...]`.
     """
-    one = _one_round(algorithm, dataset, partition, key, batch_size)
-    return jax.lax.scan(one, state, first + jnp.arange(rounds, dtype=jnp.int32))
+    run_round = _one_round(algorithm, dataset, partition, key, batch_size)
+    return jax.lax.scan(run_round, state, first + jnp.arange(rounds, dtype=jnp.int32))
 
 
 def run_some_rounds(
@@ -128,42 +128,42 @@ def run_some_rounds(
     most: int,
     batch_size: int,
 ) -> tuple[State, RoundMetrics]:
-    """As `run_rounds`, but how many rounds need not be known to compile it.
+    """Runs rounds like `run_rounds`, but their number may be traced.
 
     Args:
       algorithm: the method.
       state: before the first of these rounds.
       dataset: training examples.
-      partition: who owns which.
+      partition: of the examples.
       key: of the run.
       first: [] int32, number of the first of these rounds.
-      count: [] int32, how many, 0 to `most`.
-      most: how many there may be.
+      count: [] int32, number of rounds, 0 to `most`.
+      most: the largest `count`.
       batch_size: B.
 
     Returns:
       The state after them, and their metrics, leaves `[most, ...]`, zeros from `count`
       on.
     """
-    # Traced once, for its shapes and for the loop.
-    one = jax.jit(
+    # Under jit it is traced once, for its shapes and for the loop.
+    run_round = jax.jit(
         _one_round(algorithm, dataset, partition, key, batch_size), inline=True
     )
-    shapes = jax.eval_shape(one, state, first)[1]
+    shapes = jax.eval_shape(run_round, state, first)[1]
     nothing = jax.tree.map(lambda x: jnp.zeros((most, *x.shape), x.dtype), shapes)
 
-    def add(place, carry):
+    def add(index, carry):
         state, metrics = carry
-        state, new = one(state, first + place)
-        return state, jax.tree.map(lambda x, y: x.at[place].set(y), metrics, new)
+        state, new = run_round(state, first + index)
+        return state, jax.tree.map(lambda x, y: x.at[index].set(y), metrics, new)
 
     return jax.lax.fori_loop(jnp.int32(0), count, add, (state, nothing))
 
 
 def _one_round(algorithm, dataset, partition, key, batch_size):
-    """`one(state, number) -> (state, RoundMetrics)`."""
+    """Returns `run_round(state, number) -> (state, RoundMetrics)`."""
 
-    def one(state, number):
+    def run_round(state, number):
         cohort, round_key = drawn(
             algorithm,
             state,
@@ -175,7 +175,7 @@ def _one_round(algorithm, dataset, partition, key, batch_size):
         )
         return algorithm.round(state, cohort, round_key)
 
-    return one
+    return run_round
 
 
 def evaluate(
@@ -185,7 +185,7 @@ def evaluate(
     *,
     batch_size: int = 500,
 ) -> Evaluation:
-    """Accuracy and loss over a whole split, batch by batch.
+    """Computes accuracy and loss over a whole split, batch by batch.
 
     Args:
       predict: `predict(state, images) -> logits`.
@@ -197,16 +197,17 @@ def evaluate(
       An `Evaluation`.
 
     Raises:
-      ValueError: if the model tells fewer classes apart than there are.
+      ValueError: if the model has fewer classes than the data set.
     """
     size, classes = len(dataset.label), dataset.num_classes
     batch_size = min(batch_size, size)
     steps = -(-size // batch_size)
-    place = jnp.arange(steps * batch_size).reshape(steps, batch_size)
+    indices = jnp.arange(steps * batch_size).reshape(steps, batch_size)
     images = jnp.asarray(dataset.image)
     labels = jnp.asarray(dataset.label, jnp.int32)
 
-    def one(sums, index):
+    def add_batch(sums, index):
+        # The last batch is padded with the last example, at weight 0.
         real = (index < size).astype(jnp.float32)
         index = jnp.minimum(index, size - 1)
         label = labels[index]
@@ -226,7 +227,7 @@ def evaluate(
         return jax.tree.map(jnp.add, sums, new), None
 
     zero = (jnp.zeros(classes), jnp.zeros(classes), jnp.float32(0))
-    (hits, seen, loss), _ = jax.lax.scan(one, zero, place)
+    (hits, seen, loss), _ = jax.lax.scan(add_batch, zero, indices)
     recall = hits / jnp.maximum(seen, 1.0)
     present = jnp.maximum((seen > 0).sum(), 1)
     return Evaluation(hits.sum() / size, recall.sum() / present, loss / size)
@@ -235,7 +236,7 @@ def evaluate(
 def evaluate_views(
     algorithm: Algorithm, state: State, dataset: Dataset
 ) -> dict[str, Evaluation]:
-    """`evaluate` for the delivered model, under "", and for every further view."""
+    """Evaluates the global model, under "", and every further view."""
     views = {"": algorithm.predict, **algorithm.views}
     return {name: evaluate(predict, state, dataset) for name, predict in views.items()}
 
@@ -252,25 +253,25 @@ def simulate(
     eval_every: int,
     draw: Draw | None = None,
 ) -> tuple[State, History]:
-    """A whole run as a pure function: it can be jitted, and mapped over settings.
+    """Runs a simulation as a pure function, which can be jitted and mapped.
 
     Args:
       algorithm: the method.
       dataset: training examples.
-      partition: who owns which.
+      partition: of the examples.
       key: the run's only source of randomness.
       test: examples to evaluate on.
       rounds: T, a multiple of `eval_every`.
       batch_size: B.
       eval_every: rounds between two evaluations.
-      draw: how a cohort is drawn, if not as the method does.
+      draw: replaces the method's own draw of cohorts.
 
     Returns:
       The final state and the history of V = T / eval_every evaluations.
 
     Raises:
       ValueError: if `eval_every` does not divide `rounds`, or data, partition and
-        method do not suit each other.
+        method do not match.
     """
     check_integer("rounds", rounds, 1)
     check_integer("eval_every", eval_every, 1)

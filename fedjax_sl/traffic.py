@@ -20,7 +20,7 @@ class Traffic(NamedTuple):
 
     @property
     def uplink(self) -> np.ndarray:
-        """`[T, K]` bits that each client sent."""
+        """`[T, K]` bits that each client sends."""
         return self.activations_up + self.labels_up + self.updates_up
 
     @property
@@ -30,14 +30,15 @@ class Traffic(NamedTuple):
 
 
 def bits(link: Link) -> np.ndarray:
-    """`entries * bits + more + side`, int64, of the shape of the link's counts."""
+    """Computes `entries * bits + more + side`, int64, of the shape of the counts."""
+    # On the host: the product may exceed int32, and JAX has no int64 by default.
     counts = (np.asarray(count, np.int64) for count in jax.device_get(link))
     entries, width, more, side = counts
     return entries * width + more + side
 
 
 def traffic(links: Links) -> Traffic:
-    """Bits of each link, client and round, side information among them.
+    """Computes the bits of each link, client and round, with side information.
 
     Args:
       links: of rounds, leaves `[T, K]`.
@@ -49,19 +50,19 @@ def traffic(links: Links) -> Traffic:
 
 
 def side_information(links: Links) -> Traffic:
-    """The part of `traffic` that is side information, arguments and shapes as there."""
+    """Returns the part of `traffic` that is side information."""
     return Traffic(*(np.asarray(link.side, np.int64) for link in links))
 
 
 class Record(NamedTuple):
-    """What happened in T rounds of K clients.
+    """Traffic and work of T rounds of K clients.
 
     Attributes:
       client_id: `[T, K]`.
-      traffic: bits, of all that was sent.
-      side: those of them that are side information.
+      traffic: bits of all messages.
+      side: bits of side information among them.
       client_macs: `[T, K]` MACs of each client's forward passes.
-      server_macs: `[T, K]` of the server's for it.
+      server_macs: `[T, K]` MACs of the server's forward passes for this client.
     """
 
     client_id: np.ndarray
@@ -72,7 +73,7 @@ class Record(NamedTuple):
 
 
 def recorded(client_id: ArrayLike, links: Links, work: Work) -> Record:
-    """The record of rounds from their counts, leaves `[T, K]`."""
+    """Builds the record of rounds from their counts, leaves `[T, K]`."""
     return Record(
         client_id=np.asarray(client_id),
         traffic=traffic(links),
@@ -83,12 +84,12 @@ def recorded(client_id: ArrayLike, links: Links, work: Work) -> Record:
 
 
 def record_of(rounds: RoundMetrics) -> Record:
-    """The record of rounds, metrics with leaves `[T, K]`."""
+    """Builds the record of rounds from their metrics, leaves `[T, K]`."""
     return recorded(rounds.client_id, rounds.links, rounds.work)
 
 
 def without_side(record: Record) -> Record:
-    """The record of the same rounds, had side information taken no bits."""
+    """Returns the record without the bits of side information."""
     pairs = zip(record.traffic, record.side, strict=True)
     return record._replace(
         traffic=Traffic(*(bits - side for bits, side in pairs)),

@@ -1,8 +1,8 @@
-"""Whole messages to and from 32-bit words, as compiled loops on the host.
+"""Encodes and decodes whole messages as 32-bit words, in compiled loops on the host.
 
 Most elements of a quantised layer are 0 or near it, so short codewords come from
-tables: writing looks up two levels at a time, reading looks at twelve bits and takes
-all the levels that they hold.
+tables: writing looks up two levels at a time, reading looks up twelve bits and takes
+all complete levels among them.
 """
 
 import functools
@@ -14,23 +14,23 @@ from fedjax_sl.errors import InputError
 
 
 WINDOW = 12
-"""Bits that reading looks at."""
+"""Bits that index the reading table."""
 
 MANY = 6
-"""Most levels that one look may yield: a byte each in a 64-bit entry of the table."""
+"""Most levels per lookup: one byte each in a 64-bit entry, beside two counts."""
 
 RADIUS, NEAR = 1024, 32
-"""Writing has a table of single levels up to RADIUS, and of pairs of levels near 0."""
+"""The writing tables hold single levels up to RADIUS, and pairs of levels near 0."""
 
 OUT_OF_RANGE, MALFORMED, TRUNCATED = -1, -2, -3
-"""What is wrong with the input, in place of a count."""
+"""Error codes, returned in place of a count."""
 
 
 @functools.cache
 def _writing_tables(code):
-    """Bits, shifted by 8, and how many: of single levels up to RADIUS, and of pairs.
+    """Builds tables of single levels and of pairs; an entry is `bits << 8 | size`.
 
-    Of levels in -NEAR..NEAR - 1, a pair has the number
+    A pair of levels in -NEAR..NEAR - 1 has the index
     2 NEAR (first + NEAR) + second + NEAR.
     """
     singles = np.zeros(2 * RADIUS + 1, np.uint64)
@@ -46,7 +46,7 @@ def _writing_tables(code):
 
 @functools.cache
 def _reading_table(code):
-    """For each WINDOW bits: levels, bits they take, and how many, a byte each."""
+    """Builds the table of WINDOW bits: levels, their bits and their count, in bytes."""
     table = np.zeros(2**WINDOW, np.uint64)
     for bits in range(2**WINDOW):
         window = np.uint64(bits << (64 - WINDOW))
@@ -54,88 +54,93 @@ def _reading_table(code):
         while len(levels) < MANY:
             value, size = read_codeword(window << np.uint64(used), code)
             negative = take(window << np.uint64(used + size), 1)
+            # -0 is malformed: leave it to the slow path, which reports errors.
             if not value or used + size + 1 > WINDOW or (negative and value == 1):
                 break
             levels.append((1 - value if negative else value - 1) & 0xFF)
             used += size + 1
         entry = len(levels) << 56 | used << 48
-        for place, level in enumerate(levels):
-            entry |= level << (8 * place)
+        for slot, level in enumerate(levels):
+            entry |= level << (8 * slot)
         table[bits] = entry
     return table
 
 
 @compiled
-def _put(words, place, held, have, bits, size):
-    """Appends bits, at most 33, to the fewer than 32 that are held."""
+def _put(words, index, held, have, bits, size):
+    """Appends at most 33 bits to the fewer than 32 that are held."""
+    # At most 64 bits: whatever is shifted out had been written before.
     held = held << np.uint64(size) | bits
     have += np.int64(size)
     if have >= 32:
         have -= 32
-        words[place] = np.uint32(held >> np.uint64(have))
-        place += 1
-    return place, held, have
+        words[index] = np.uint32(held >> np.uint64(have))
+        index += 1
+    return index, held, have
 
 
 @compiled
-def _put_level(words, place, held, have, level, code, singles):
+def _put_level(words, index, held, have, level, code, singles):
     """Appends one level."""
     if -RADIUS <= level <= RADIUS:
         entry = singles[level + RADIUS]
         bits, size = entry >> np.uint64(8), entry & np.uint64(0xFF)
-        return _put(words, place, held, have, bits, size)
+        return _put(words, index, held, have, bits, size)
     bits, size = codeword(abs(np.int64(level)) + 1, code)
-    place, held, have = _put(words, place, held, have, bits, np.uint64(size))
+    index, held, have = _put(words, index, held, have, bits, np.uint64(size))
     sign = np.uint64(level < 0)
-    # The codeword may have left a whole word behind.
-    place, held, have = _put(words, place, held, have, sign, np.uint64(1))
-    return place, held, have
+    # A long codeword may leave a whole word held; this call writes it.
+    index, held, have = _put(words, index, held, have, sign, np.uint64(1))
+    return index, held, have
 
 
 @compiled
 def _write(levels, limit, code, singles, pairs, words, held, have):
-    """Appends levels to the `have` bits held; how many bits that makes, or why not."""
-    place, near = 0, min(NEAR, limit)
+    """Appends levels to the `have` bits held; returns all bits, or an error code."""
+    index, near = 0, min(NEAR, limit)
     for at in range(len(levels) // 2):
         one, two = np.int64(levels[2 * at]), np.int64(levels[2 * at + 1])
         if -near <= one < near and -near <= two < near:
             entry = pairs[np.uint64(2 * NEAR * (one + NEAR) + two + NEAR)]
+            # `_put`, inlined: most pairs take this branch.
             held = held << (entry & np.uint64(0xFF)) | entry >> np.uint64(8)
             have += np.int64(entry & np.uint64(0xFF))
             if have >= 32:
                 have -= 32
-                words[place] = np.uint32(held >> np.uint64(have))
-                place += 1
+                words[index] = np.uint32(held >> np.uint64(have))
+                index += 1
         else:
             for level in (one, two):
                 if abs(level) > limit:
                     return OUT_OF_RANGE
-                place, held, have = _put_level(
-                    words, place, held, have, level, code, singles
+                index, held, have = _put_level(
+                    words, index, held, have, level, code, singles
                 )
     if len(levels) % 2:
         last = np.int64(levels[-1])
         if abs(last) > limit:
             return OUT_OF_RANGE
-        place, held, have = _put_level(words, place, held, have, last, code, singles)
+        index, held, have = _put_level(words, index, held, have, last, code, singles)
     if have > 0:
-        words[place] = np.uint32(held << np.uint64(32 - have))
-    return 32 * place + have
+        words[index] = np.uint32(held << np.uint64(32 - have))
+    return 32 * index + have
 
 
 @compiled
 def _read(words, at, num_bits, limit, code, table, levels):
-    """Fills levels from bit `at` on; returns how many there are, or why not."""
+    """Fills levels from bit `at` on; returns their number, or an error code."""
     count = 0
     while at < num_bits:
+        # Any 32 bits from here on lie within two words.
         word = at >> 5
         pair = np.uint64(words[word]) << np.uint64(32) | np.uint64(words[word + 1])
         window = pair << np.uint64(at & 31)
         entry = table[np.int64(window >> np.uint64(64 - WINDOW))]
         if entry != 0 and at + WINDOW <= num_bits:
-            for place in range(MANY):
-                byte = (entry >> np.uint64(8 * place)) & np.uint64(0xFF)
-                levels[count + place] = np.int8(byte)
+            # All slots are written, without a branch; `count` keeps the valid ones.
+            for slot in range(MANY):
+                byte = (entry >> np.uint64(8 * slot)) & np.uint64(0xFF)
+                levels[count + slot] = np.int8(byte)
             count += np.int64(entry >> np.uint64(56))
             at += np.int64((entry >> np.uint64(48)) & np.uint64(0xFF))
             continue
@@ -155,7 +160,7 @@ def _read(words, at, num_bits, limit, code, table, levels):
 
 
 def write(norm: int, bits: int, levels: np.ndarray, code: int) -> tuple[bytes, int]:
-    """The message of a layer.
+    """Encodes the message of a layer.
 
     Args:
       norm: the 32 bits of the norm.
@@ -164,7 +169,7 @@ def write(norm: int, bits: int, levels: np.ndarray, code: int) -> tuple[bytes, i
       code: OMEGA, GAMMA or DELTA of `codewords`.
 
     Returns:
-      Its bytes, and how many bits of them count.
+      Its bytes, and the number of valid bits among them.
 
     Raises:
       ValueError: if a level is larger than 2^b.
@@ -183,11 +188,11 @@ def write(norm: int, bits: int, levels: np.ndarray, code: int) -> tuple[bytes, i
 
 
 def read(data: bytes, num_bits: int, code: int) -> tuple[int, int, np.ndarray]:
-    """What `write` was given.
+    """Decodes the message of a layer; the inverse of `write`.
 
     Args:
       data: the message's bytes.
-      num_bits: how many bits count.
+      num_bits: the number of valid bits.
       code: OMEGA, GAMMA or DELTA of `codewords`.
 
     Returns:
@@ -196,6 +201,7 @@ def read(data: bytes, num_bits: int, code: int) -> tuple[int, int, np.ndarray]:
     Raises:
       ValueError: if this is no message.
     """
+    # A word more than the message has: the last window reads two.
     words = np.frombuffer(data + bytes(8 - len(data) % 4), ">u4").astype(np.uint32)
     header = int(words[1]) << 32 if len(words) > 1 else 0
     bits, size = read_codeword(np.uint64(header), code)
@@ -207,6 +213,7 @@ def read(data: bytes, num_bits: int, code: int) -> tuple[int, int, np.ndarray]:
     if count == TRUNCATED:
         raise InputError("the message ends in the middle of an element.")
     levels = levels[: max(count, 0)]
+    # The table ignores the limit of b, but holds only levels far below RADIUS.
     if count == MALFORMED or (2**bits < RADIUS and (abs(levels) > 2**bits).any()):
         raise InputError(
             "the message holds no codeword of a level where one should be."

@@ -1,4 +1,4 @@
-"""How long a layer's message is, its entropy, and a bound on both.
+"""The length of a layer's message, its entropy, and a bound on the length.
 
 Proposition 2 and Definition 1 of Entropy 2023, 25, 1205, as reconstructed: the printed
 statements were not available. Plain numbers and NumPy, in 64 bits, after a run.
@@ -28,7 +28,7 @@ def code_length_bound(
     keep_probability: float = 1.0,
     code: Code = "omega",
 ) -> float:
-    """A bound on the average bits of a layer's message (Proposition 2).
+    """Bounds the average bits of a layer's message (Proposition 2).
 
     `p (32 + |Elias(b)| + M (2 + c log2(1 + m)))`, c = 2 for gamma, 2.5 for
     omega and 3 for delta: no codeword is longer than 1 + c log2 k, and the logarithm is
@@ -54,7 +54,7 @@ def code_length_bound(
 
 
 def expected_mean_level(displacement: np.ndarray, *, bits: int) -> float:
-    """E of the mean index of a quantised layer, `2^b |g|_1 / (M |g|_2)`.
+    """Computes E of the mean index of a quantised layer, `2^b |g|_1 / (M |g|_2)`.
 
     Args:
       displacement: g, any shape.
@@ -69,7 +69,7 @@ def expected_mean_level(displacement: np.ndarray, *, bits: int) -> float:
 
 
 def entropy(levels: np.ndarray) -> float:
-    """The entropy of a layer's signed indices, `-sum_v f_v log2 f_v` (Definition 1).
+    """Computes the entropy of signed indices, `-sum_v f_v log2 f_v` (Definition 1).
 
     Args:
       levels: `[M]` integers.
@@ -79,11 +79,11 @@ def entropy(levels: np.ndarray) -> float:
     """
     _, counts = np.unique(np.asarray(levels), return_counts=True)
     shares = counts / counts.sum()
-    return float(-(shares * np.log2(shares)).sum() + 0.0)
+    return float(-(shares * np.log2(shares)).sum() + 0.0)  # 0, not -0
 
 
 def code_length(levels: np.ndarray, *, bits: int, code: Code = "omega") -> int:
-    """Bits of a layer's message, from its indices alone.
+    """Counts the bits of a layer's message from its indices.
 
     Args:
       levels: `[M]` integers.
@@ -97,5 +97,6 @@ def code_length(levels: np.ndarray, *, bits: int, code: Code = "omega") -> int:
     check_integer("bits", bits, 1, MAX_BITS)
     found, counts = np.unique(np.abs(np.asarray(levels)), return_counts=True)
     header = NORM_BITS + int(elias_lengths(bits, code=code))
+    # One codeword length per distinct index; every element has a sign bit.
     lengths = np.asarray(elias_lengths(found + 1, code=code), np.int64) + 1
     return header + int(lengths @ counts)

@@ -1,4 +1,4 @@
-"""Single codewords of the Elias codes, as functions for compiled loops on the host."""
+"""Single codewords of the Elias codes, for compiled loops on the host."""
 
 import numba
 import numpy as np
@@ -24,7 +24,8 @@ def _length(value):
 
 @compiled
 def codeword(value, code):
-    """(bits, number of bits) of an integer from 1 to 2^16 + 1."""
+    """Encodes an integer from 1 to 2^16 + 1 as (bits, number of bits)."""
+    # Operands are cast: Numba promotes a mix of int64 and uint64 to float64.
     value = np.uint64(value)
     length = _length(value)
     if code == GAMMA:
@@ -45,17 +46,17 @@ def codeword(value, code):
 
 @compiled
 def take(window, count):
-    """The first bits of a window, as a number."""
+    """Returns the first bits of a window, as an integer."""
     if count == 0:
-        return 0
+        return 0  # a shift by 64 is undefined
     return np.int64(window >> np.uint64(64 - count))
 
 
 @compiled
 def read_codeword(window, code):
-    """(value, number of bits) of the codeword that 64 bits start with; value 0 if none.
+    """Decodes the codeword at the start of 64 bits as (value, number of bits).
 
-    A value of more than `MAX_LENGTH` binary digits counts as none.
+    The value is 0 if there is no codeword, or one of more than `MAX_LENGTH` digits.
     """
     if code == OMEGA:
         value, used = 1, 0

@@ -1,12 +1,12 @@
 """Elias codes, and the message of one quantised layer (Entropy 2023, 25, 1205).
 
-A message holds, bit after bit and without padding: the norm as a float32, most
-significant bit first; the codeword of b; then for every element the codeword of its
-index + 1 and a sign bit, 0 for +. Order, shift and polarity are reconstructed; zeros
-carry a sign bit, too, and it is 0.
+A message holds, without padding: the norm as a float32, most significant bit first; the
+codeword of b; then for every element the codeword of its index + 1 and a sign bit, 0
+for +. Order, shift and polarity are reconstructed; zeros carry a sign bit, too, and it
+is 0.
 
-Lengths are exact and can be counted inside a compiled program; the bits themselves are
-written and read on the host.
+Lengths are exact and can be computed inside a compiled program; messages are encoded
+and decoded on the host.
 """
 
 from typing import Any, Literal, NamedTuple, get_args
@@ -30,8 +30,8 @@ DESCRIPTION = {
     "omega": ((2, 1), (3, 2), (5, 3), (9, 1), (17, 4)),
     "delta": ((2, 2), (4, 2), (8, 2), (16, 2)),
 }
-"""A codeword is as long as its number and a description of that length: from so many
-digits on, so many bits more."""
+"""A codeword holds the integer's digits and a description of their number. Pairs
+(digits, bits): from this many digits on, the description takes these bits more."""
 
 
 class Message(NamedTuple):
@@ -47,21 +47,21 @@ class Message(NamedTuple):
 
 
 def _digits(values: jax.Array) -> jax.Array:
-    """Binary digits of integers >= 1: the exponent of the float32 nearby.
+    """Counts the binary digits of integers >= 1, by the exponent of a float32.
 
-    Vector units have this, where they may lack an instruction that counts zeros. No
-    number whose second digit is 0 is rounded up to a power of two.
+    Vector units convert to float32, but may lack an instruction that counts zeros.
     """
+    # Clearing the second digit keeps the conversion from rounding up to a power of 2.
     rounded = (values & ~(values >> 1)).astype(jnp.float32)
     exponent = jax.lax.bitcast_convert_type(rounded, jnp.int32) >> 23
     return exponent - 126
 
 
 def elias_lengths(values: Any, *, code: Code = "omega") -> jax.Array:
-    """Bits of the codeword of each integer k, n = floor(log2 k) + 1 being its length.
+    """Computes the codeword length of each integer k with n = floor(log2 k) + 1 digits.
 
-    gamma: 2n - 1. delta: n - 1 + gamma(n). omega: 1 + n + |n - 1| + ..., a group for
-    each length that describes the one after it (Elias, 1975).
+    gamma: 2n - 1. delta: n - 1 + gamma(n). omega: 1 + n + |n - 1| + ..., where each
+    group describes the length of the next one (Elias, 1975).
 
     Args:
       values: `[...]` int32, at least 1.
@@ -84,7 +84,7 @@ def elias_lengths(values: Any, *, code: Code = "omega") -> jax.Array:
 
 
 def message_bits(quantized: Quantized, *, bits: Any, code: Code = "omega") -> jax.Array:
-    """The exact length of the message that `encode` would emit.
+    """Computes the exact length of the message that `encode` would emit.
 
     32 + |Elias(b)| + sum_i (|Elias(|level_i| + 1)| + 1).
 
@@ -94,7 +94,7 @@ def message_bits(quantized: Quantized, *, bits: Any, code: Code = "omega") -> ja
       code: which of the three.
 
     Returns:
-      [] int32; a message of 2^31 bits or more, 60 million elements, is not counted.
+      [] int32; it overflows for a message of 2^31 bits or more, 60 million elements.
 
     Raises:
       ValueError: if bits or code lie outside their range.
@@ -107,7 +107,7 @@ def message_bits(quantized: Quantized, *, bits: Any, code: Code = "omega") -> ja
 
 
 def encode(quantized: Quantized, *, bits: int, code: Code = "omega") -> Message:
-    """Writes the message of one layer (Algorithm 1), on the host.
+    """Encodes the message of one layer (Algorithm 1), on the host.
 
     Args:
       quantized: a layer of M elements; levels in -2^b..2^b, in C order.
@@ -130,23 +130,23 @@ def encode(quantized: Quantized, *, bits: int, code: Code = "omega") -> Message:
 
 
 def _given(quantized: Quantized, bits: int) -> tuple[np.float32, np.ndarray]:
-    """A layer's norm and levels `[M]` int32, looked at before they are converted."""
+    """Checks and converts a layer's norm and levels `[M]` int32."""
     norm, levels = np.asarray(quantized.norm), np.asarray(quantized.level)
     if norm.ndim or not 0 <= norm <= np.finfo(np.float32).max:
         raise InputError(f"norm={norm}: expected a finite float32 >= 0.")
     if not np.issubdtype(levels.dtype, np.integer):
         raise InputError(f"levels of dtype {levels.dtype}: expected integers.")
-    # Before wider integers could wrap into the range.
+    # Checked before the cast: wider integers could wrap into the range.
     if levels.size and max(-int(levels.min()), int(levels.max())) > 2**bits:
         raise InputError(f"bits={bits}: expected levels in -{2**bits}..{2**bits}.")
     return np.float32(norm), np.ascontiguousarray(levels, np.int32).reshape(-1)
 
 
 def decode(message: Message, *, code: Code = "omega") -> tuple[Quantized, int]:
-    """Reads the message of one layer (Algorithm 2), on the host, to its last bit.
+    """Decodes the message of one layer (Algorithm 2), on the host, to its last bit.
 
     Args:
-      message: as from `encode`, or from a stranger.
+      message: as from `encode`, or from an untrusted source.
       code: which of the three.
 
     Returns:

@@ -51,4 +51,5 @@ def drop_activations(
     chex.assert_rank(rate, 0)
     mask = jax.random.uniform(key, shape) >= rate
     kept = x / (1 - rate) if rescale else x
+    # A select, not a product: it stays 0 where x is not finite.
     return jnp.where(mask, kept, 0.0), mask

@@ -1,8 +1,8 @@
-"""What counts as a layer: the units that are kept or left out, quantised and coded.
+"""Units: the layers that are kept or skipped, quantised and coded.
 
-A leaf of a variable tree has a path such as `block1/conv/kernel`. By "module" a unit is
-what one module holds (`block1/conv`), by "block" what one part of the network holds
-(`block1`), by "tensor" every leaf is one.
+A leaf of a variable tree has a path such as `block1/conv/kernel`. By "module" a unit
+holds the leaves of one module (`block1/conv`), by "block" those of one top-level entry
+(`block1`), by "tensor" a single leaf.
 """
 
 from typing import Any, Literal
@@ -18,19 +18,19 @@ Unit = Literal["module", "block", "tensor"]
 
 
 def unit_of(path: tuple[str, ...], by: Unit) -> str:
-    """The name of the unit that a leaf belongs to."""
+    """Returns the name of the unit that a leaf belongs to."""
     check_choice("by", by, Unit)
     kept = {"module": path[:-1] or path, "block": path[:1], "tensor": path}[by]
     return "/".join(kept)
 
 
 def leaves_of(tree: Any) -> dict[tuple[str, ...], Any]:
-    """The leaves of nested dicts by path."""
+    """Returns the leaves of nested dicts by path."""
     return flatten_dict(tree)  # type: ignore[return-value]
 
 
 def unit_names(tree: Any, *, by: Unit) -> list[str]:
-    """The units of a tree of parameters or statistics, in order."""
+    """Returns the units of a tree of parameters or statistics, sorted."""
     return sorted({unit_of(path, by) for path in leaves_of(tree)})
 
 
@@ -43,7 +43,7 @@ def _members(tree: Any, by: Unit) -> dict[str, list[tuple[str, ...]]]:
 
 
 def to_units(tree: Any, *, by: Unit) -> dict[str, jax.Array]:
-    """Each unit's leaves as one vector.
+    """Concatenates the leaves of each unit to one vector.
 
     Args:
       tree: nested dicts of arrays.
@@ -60,7 +60,7 @@ def to_units(tree: Any, *, by: Unit) -> dict[str, jax.Array]:
 
 
 def from_units(units: dict[str, jax.Array], like: Any, *, by: Unit) -> Any:
-    """The inverse of `to_units` for a tree like this one."""
+    """Inverts `to_units`, for a tree of the structure of `like`."""
     leaves, filled = leaves_of(like), {}
     for name, paths in _members(like, by).items():
         start = 0
@@ -72,5 +72,5 @@ def from_units(units: dict[str, jax.Array], like: Any, *, by: Unit) -> Any:
 
 
 def per_leaf(values: dict[str, Any], like: Any, *, by: Unit) -> Any:
-    """A tree like this one whose leaves are the values of their units."""
+    """Replaces each leaf of `like` by the value of its unit."""
     return unflatten_dict({path: values[unit_of(path, by)] for path in leaves_of(like)})

@@ -1,9 +1,9 @@
 """Pruning in four separate steps: scores, ratio, mask, apply.
 
 A tree of parameters is one client's. Its top-level entries are *units* in network
-order (a convolution with its norm, say); the kernel of a unit is its leaf of two or
-more axes, the last of which counts the filters. Scores and masks have the structure of
-the parameters, with None where a leaf is never scored or never pruned.
+order (e.g. a convolution with its norm); the kernel of a unit is its leaf of two or
+more axes, the last of which indexes the filters. Scores and masks have the structure of
+the parameters, with None for leaves that are never scored or never pruned.
 """
 
 from typing import Any, Literal
@@ -31,25 +31,25 @@ def _none(leaf: Any) -> bool:
 
 
 def _kernels(function, *trees):
-    """Applies a function to the kernels and puts None in place of other leaves."""
+    """Maps a function over the kernels; other leaves become None."""
     return jax.tree.map(
         lambda leaf, *rest: function(leaf, *rest) if leaf.ndim > 1 else None, *trees
     )
 
 
 def magnitude_scores(params: Any) -> Scores:
-    """|w_i| for every kernel entry."""
+    """Scores every kernel entry by its magnitude, |w_i|."""
     return _kernels(jnp.abs, params)
 
 
 def taylor_scores(params: Any, grads: Any) -> Scores:
-    """(g_i w_i)^2, to first order the squared loss change when w_i becomes 0.
+    """Scores by (g_i w_i)^2, to first order the squared loss change if w_i is set to 0.
 
     Molchanov et al. (CVPR 2019); the choice for arXiv 2412.06414 is reconstructed.
 
     Args:
       params: leaves `[...]`.
-      grads: gradients of the loss in them.
+      grads: gradients of the loss with respect to them.
 
     Returns:
       Scores, >= 0.
@@ -58,27 +58,28 @@ def taylor_scores(params: Any, grads: Any) -> Scores:
 
 
 def random_scores(key: jax.Array, params: Any) -> Scores:
-    """A uniform draw for every kernel entry: pruning that knows nothing."""
+    """Scores every kernel entry by a uniform draw: a baseline without information."""
     leaves, structure = jax.tree.flatten(params)
     draws = [
-        jax.random.uniform(jax.random.fold_in(key, place), leaf.shape)
-        for place, leaf in enumerate(leaves)
+        jax.random.uniform(jax.random.fold_in(key, index), leaf.shape)
+        for index, leaf in enumerate(leaves)
     ]
     return _kernels(lambda draw: draw, jax.tree.unflatten(structure, draws))
 
 
 def _ordered(scores: jax.Array) -> jax.Array:
-    """Floats as unsigned integers of the same order."""
+    """Maps floats to unsigned integers of the same order."""
     bits = lax.bitcast_convert_type(scores.astype(jnp.float32), jnp.uint32)
+    # Negative floats grow in magnitude with their bits, so these are inverted.
     top = jnp.uint32(1 << (WORD - 1))
     return jnp.where(bits >= top, ~bits, bits | top)
 
 
 def lowest(scores: jax.Array, count: jax.Array) -> jax.Array:
-    """Marks exactly the `count` lowest scores; of equal ones, the first.
+    """Marks exactly the `count` lowest scores; ties are broken by index.
 
-    The threshold is found bit by bit, counting instead of sorting: 32 passes whatever
-    the size, and the same program for every count.
+    A binary search over the bits of the threshold replaces sorting: 32 passes for any
+    size, and the same program for any count.
 
     Args:
       scores: `[M]`.
@@ -90,8 +91,8 @@ def lowest(scores: jax.Array, count: jax.Array) -> jax.Array:
     chex.assert_rank([scores, count], [1, 0])
     words = _ordered(scores)
 
-    def refine(place, threshold):
-        trial = threshold | (jnp.uint32(1) << (WORD - 1 - place).astype(jnp.uint32))
+    def refine(bit, threshold):
+        trial = threshold | (jnp.uint32(1) << (WORD - 1 - bit).astype(jnp.uint32))
         return jnp.where((words < trial).sum() < count, trial, threshold)
 
     threshold = lax.fori_loop(0, WORD, refine, jnp.uint32(0))
@@ -102,15 +103,16 @@ def lowest(scores: jax.Array, count: jax.Array) -> jax.Array:
 
 
 def _number_pruned(size: int, ratio: Any) -> jax.Array:
-    """floor(ratio * M); 0.29 of 100 is 29, though the float32 nearest 0.29 is less."""
+    """Computes floor(ratio * M) without loss to rounding."""
     exact = jnp.asarray(ratio, jnp.float32) * size
+    # The float32 nearest 0.29 is less than 0.29, but 0.29 of 100 must be 29.
     return jnp.floor(exact * (1 + jnp.finfo(jnp.float32).eps)).astype(jnp.int32)
 
 
 def _per_filter(scores: jax.Array) -> jax.Array:
-    """The sum over each filter, not its square: with a norm after the convolution the
-    loss ignores a filter's scale, so that the sum of g w over it is always 0.
-    """
+    """Sums the scores over each filter."""
+    # Not the square of a sum of g w, which is always 0 if a norm follows the
+    # convolution: the loss then ignores a filter's scale.
     return scores.sum(axis=tuple(range(scores.ndim - 1)))
 
 
@@ -144,19 +146,19 @@ def keep_mask(
     ranked = kernels
     if granularity == "filter":
         ranked = [_per_filter(kernel) for kernel in kernels]
-    groups = [[one] for one in ranked] if scope == "layer" else [ranked]
+    groups = [[kernel] for kernel in ranked] if scope == "layer" else [ranked]
     kept_parts = [part for group in groups for part in _keep(group, ratio)]
     mask = jax.tree.unflatten(structure, kept_parts)
     return mask if granularity == "weight" else _whole_units(mask, scores)
 
 
 def _keep(group: list[jax.Array], ratio: Any) -> list[jax.Array]:
-    """Ranks the arrays of a group together; what each keeps, in its shape."""
-    flat = jnp.concatenate([one.reshape(-1) for one in group])
+    """Ranks the arrays of a group together; returns a mask for each."""
+    flat = jnp.concatenate([x.reshape(-1) for x in group])
     keep = ~lowest(flat, _number_pruned(flat.size, ratio))
-    ends = [sum(one.size for one in group[: n + 1]) for n in range(len(group) - 1)]
+    ends = [sum(x.size for x in group[: n + 1]) for n in range(len(group) - 1)]
     parts = jnp.split(keep, ends)
-    return [p.reshape(one.shape) for p, one in zip(parts, group, strict=True)]
+    return [part.reshape(x.shape) for part, x in zip(parts, group, strict=True)]
 
 
 def _whole_units(filters: Mask, scores: Scores) -> Mask:
@@ -177,16 +179,16 @@ def _whole_units(filters: Mask, scores: Scores) -> Mask:
 
 
 def couple_inputs(mask: Mask) -> Mask:
-    """Takes from each kernel the inputs that the unit before no longer gives.
+    """Prunes the kernel entries whose input channel the previous unit pruned.
 
-    A filter whose input channel is pruned reads only zeros there: those entries carry
-    nothing, get no gradient, and are neither trained nor sent.
+    These entries read only zeros: they receive no gradient and are neither trained nor
+    sent.
 
     Args:
-      mask: filters' mask of a chain of convolutions, units in network order.
+      mask: filter mask of a chain of convolutions, units in network order.
 
     Returns:
-      The same, kernels `[1, ..., Cin, Cout]`, those of the first unit as they were.
+      The same, kernels `[1, ..., Cin, Cout]`; the first unit's is unchanged.
     """
     coupled, inputs = {}, None
     for name in sorted(mask):
@@ -202,12 +204,13 @@ def couple_inputs(mask: Mask) -> Mask:
 
 
 def apply_mask(tree: Any, mask: Mask) -> Any:
-    """M * x: exact zeros where the mask prunes, everything else as it is."""
+    """M * x: exact zeros where the mask prunes, everything else unchanged."""
 
-    def one(keep, leaf):
+    def mask_leaf(keep, leaf):
+        # A select, not a product: 0 * nan is nan.
         return leaf if keep is None else jnp.where(_over(keep, leaf), leaf, 0)
 
-    return jax.tree.map(one, mask, tree, is_leaf=_none)
+    return jax.tree.map(mask_leaf, mask, tree, is_leaf=_none)
 
 
 def _over(keep: jax.Array, leaf: jax.Array) -> jax.Array:
@@ -215,26 +218,26 @@ def _over(keep: jax.Array, leaf: jax.Array) -> jax.Array:
 
 
 def kept_in_each(mask: Mask, tree: Any) -> Any:
-    """How many entries of each leaf the mask keeps, a tree of [] int32."""
+    """Counts the entries of each leaf that the mask keeps, a tree of [] int32."""
 
-    def one(keep, leaf):
+    def count_leaf(keep, leaf):
         if keep is None:
             return jnp.int32(leaf.size)
         repeats = leaf.size // keep.size
         return keep.sum() * repeats
 
-    return jax.tree.map(one, mask, tree, is_leaf=_none)
+    return jax.tree.map(count_leaf, mask, tree, is_leaf=_none)
 
 
 def kept(mask: Mask, tree: Any) -> jax.Array:
-    """How many entries of the tree the mask keeps, [] int32."""
+    """Counts the entries of the tree that the mask keeps, [] int32."""
     return jnp.stack(jax.tree.leaves(kept_in_each(mask, tree))).sum()
 
 
 def ratio_at(
     step: Any, final_ratio: Any, *, start: Any, end: Any, shape: Shape = "cubic"
 ) -> jax.Array:
-    """rho_t, the pruning ratio on its way from 0 to rho_f.
+    """Computes rho_t, the pruning ratio between 0 and rho_f at step t.
 
     `rho_f (1 - (1 - tau)^3)` with tau = clip((t - t_0) / (t_1 - t_0), 0, 1) (Zhu and
     Gupta, 2017; the curve for arXiv 2412.06414 is reconstructed), or `rho_f tau`, or
@@ -257,6 +260,7 @@ def ratio_at(
         return final_ratio
     step, start, end = (jnp.asarray(v, jnp.float32) for v in (step, start, end))
     length = end - start
+    # The inner select avoids 0 / 0 for a ramp of length 0, which is a step at t_0.
     progress = jnp.where(
         length > 0, (step - start) / jnp.where(length > 0, length, 1.0), step >= start
     )
@@ -265,7 +269,7 @@ def ratio_at(
 
 
 def draw_layers(key: jax.Array, num_layers: int, keep_probability: Any) -> jax.Array:
-    """`[L]` bool, each layer kept with the probability p (Entropy 2023, 25, 1205)."""
+    """Keeps each layer with probability p, `[L]` bool (Entropy 2023, 25, 1205)."""
     check_integer("num_layers", num_layers, 0)
     check_number(
         "keep_probability", keep_probability, lambda v: 0 <= v <= 1, "in [0, 1]"

@@ -19,14 +19,14 @@ from fedjax_sl.checks import check_choice, check_integer
 Norm = Literal["max", "l2"]
 
 FLOAT_BITS = 32
-"""This many bits stand for float32 itself: nothing is quantised."""
+"""With this many bits nothing is quantised: values are sent as float32."""
 
 
 class Quantized(NamedTuple):
     """A quantised tensor.
 
     Attributes:
-      norm: [] float32, what 1 stands for.
+      norm: [] float32, the value of level s.
       level: `[...]` int32 in [-levels, levels].
     """
 
@@ -35,12 +35,12 @@ class Quantized(NamedTuple):
 
 
 def levels_from_bits(bits: Any, *, signed: bool) -> Any:
-    """The number of levels s that b bits can tell apart.
+    """Returns the number of levels s for b bits.
 
     Args:
       bits: b, an integer (2..31 if signed, 1..30 if not) or a traced value.
-      signed: s = 2^(b-1) - 1, one bit being the sign (method A); otherwise s = 2^b, the
-        sign being sent apart (method B).
+      signed: s = 2^(b-1) - 1, with one bit for the sign (method A); otherwise s = 2^b,
+        with the sign sent separately (method B).
 
     Returns:
       s, a plain integer if `bits` is one.
@@ -56,19 +56,21 @@ def levels_from_bits(bits: Any, *, signed: bool) -> Any:
 
 
 def norm_of(x: jax.Array, norm: Norm) -> jax.Array:
-    """What a tensor is scaled by, []."""
+    """Computes the scale of a tensor: its largest magnitude or its 2-norm, []."""
     check_choice("norm", norm, Norm)
     return jnp.abs(x).max() if norm == "max" else jnp.sqrt((x * x).sum())
 
 
 def _position(x: jax.Array, scale: jax.Array, levels: Any) -> jax.Array:
     """r_i = s |x_i| / norm, in [0, s]; 0 for a zero tensor."""
+    # The guard avoids 0 / 0 for a zero tensor.
     ratio = jnp.abs(x) / jnp.where(scale > 0, scale, 1.0)
+    # A rounded 2-norm may be less than |x_i|.
     return jnp.clip(ratio * levels, 0.0, levels)
 
 
 def quantize(key: jax.Array, x: jax.Array, *, levels: Any, norm: Norm) -> Quantized:
-    """Rounds each entry at random to one of the two levels around it, unbiased.
+    """Rounds each entry stochastically to one of the two nearest levels, unbiased.
 
     `r_i = s |x_i| / norm`, `level_i = sgn(x_i) (floor(r_i) + [u_i < r_i - floor(r_i)])`
     with u_i uniform on [0, 1) (QSGD, eq. (4)).
@@ -101,18 +103,15 @@ def _quantize(draw: jax.Array, x: jax.Array, levels: Any, norm: Norm) -> Quantiz
 
 
 def dequantize(quantized: Quantized, *, levels: Any) -> jax.Array:
-    """The values that the levels stand for, `norm * level / s`, `[...]` float32."""
+    """Computes the values of the levels, `norm * level / s`, `[...]` float32."""
     share = quantized.level.astype(jnp.float32) / jnp.asarray(levels, jnp.float32)
     return quantized.norm * share
 
 
 def _draws(key: jax.Array, tree: Any) -> Any:
-    """A uniform draw for every entry of a tree.
-
-    One call of the generator serves all leaves: each call costs a quarter of a second
-    of compilation on a CPU.
-    """
+    """Draws a uniform number for every entry of a tree."""
     leaves, structure = jax.tree.flatten(tree)
+    # One call for all leaves: each takes a quarter of a second to compile on a CPU.
     ends = list(itertools.accumulate(leaf.size for leaf in leaves))
     draws = jnp.split(jax.random.uniform(key, (ends[-1],)), ends[:-1])
     shaped = [d.reshape(leaf.shape) for d, leaf in zip(draws, leaves, strict=True)]
@@ -120,7 +119,7 @@ def _draws(key: jax.Array, tree: Any) -> Any:
 
 
 def quantize_tree(key: jax.Array, tree: Any, *, levels: Any, norm: Norm) -> Any:
-    """Quantises tensor by tensor, each with its own norm.
+    """Quantises each tensor of a tree with its own norm.
 
     Args:
       key: a key used here only.
@@ -143,26 +142,26 @@ def quantize_tree(key: jax.Array, tree: Any, *, levels: Any, norm: Norm) -> Any:
 def reconstruct_tree(
     key: jax.Array, tree: Any, *, levels: Any, norm: Norm = "max", exact: Any = False
 ) -> Any:
-    """Q_b(x) tensor by tensor: quantised and read back.
+    """Applies Q_b to each tensor of a tree: quantises and dequantises it.
 
     Args:
       key: a key used here only.
       tree: leaves `[...]` float32.
       levels: s, or a tree of them, one for each tensor; may be traced.
-      norm: what a tensor is scaled by.
-      exact: [] bool or a tree of them, may be traced: return the tensors as they are,
-        bit for bit.
+      norm: "max" or "l2".
+      exact: [] bool or a tree of them, may be traced: return the tensors unchanged, bit
+        for bit.
 
     Returns:
       The same structure.
     """
     check_choice("norm", norm, Norm)
 
-    def one(x, quantized, levels, exact):
+    def reconstruct_leaf(x, quantized, levels, exact):
         return jnp.where(exact, x, dequantize(quantized, levels=levels))
 
     return jax.tree.map(
-        one,
+        reconstruct_leaf,
         tree,
         quantize_tree(key, tree, levels=levels, norm=norm),
         *(jax.tree.broadcast(each, tree) for each in (levels, exact)),
@@ -173,6 +172,7 @@ def _on_range(draw: jax.Array, x: jax.Array, levels: Any) -> jax.Array:
     check_integer("levels", levels, 1)
     low, high = x.min(), x.max()
     step = (high - low) / jnp.asarray(levels, jnp.float32)
+    # The guard avoids 0 / 0 for a constant tensor.
     position = jnp.clip((x - low) / jnp.where(step > 0, step, 1.0), 0.0, levels)
     below = jnp.floor(position)
     return low + step * (below + (draw < position - below))
@@ -181,7 +181,7 @@ def _on_range(draw: jax.Array, x: jax.Array, levels: Any) -> jax.Array:
 def reconstruct_range_tree(
     key: jax.Array, tree: Any, *, levels: Any, exact: Any = False
 ) -> Any:
-    """Tensor by tensor, rounded at random on a grid from its smallest to its largest.
+    """Rounds each tensor stochastically on a grid between its extreme entries.
 
     `low + (high - low) k_i / s`, unbiased, with an expected squared error of at most
     `M (high - low)^2 / (4 s^2)`. In contrast to a norm, zeros need not stay zero.
@@ -190,18 +190,18 @@ def reconstruct_range_tree(
       key: a key used here only.
       tree: leaves `[...]` float32.
       levels: s, 2^b - 1 for b bits, or a tree of them; may be traced.
-      exact: [] bool or a tree of them, may be traced: return the tensors as they are,
-        bit for bit.
+      exact: [] bool or a tree of them, may be traced: return the tensors unchanged, bit
+        for bit.
 
     Returns:
       The same structure.
     """
 
-    def one(draw, x, levels, exact):
+    def reconstruct_leaf(draw, x, levels, exact):
         return jnp.where(exact, x, _on_range(draw, x, levels))
 
     return jax.tree.map(
-        one,
+        reconstruct_leaf,
         _draws(key, tree),
         tree,
         *(jax.tree.broadcast(each, tree) for each in (levels, exact)),

@@ -1,4 +1,4 @@
-"""Data sets, their division among clients, and the draw of a cohort."""
+"""Data sets, their partition among clients, and the draw of a cohort."""
 
 from fedjax_sl.data.cohort import (
     draw_clients,

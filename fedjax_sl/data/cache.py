@@ -1,4 +1,4 @@
-"""Decoded data sets kept on disk, so that each is decoded once."""
+"""Caches decoded data sets on disk, so that each is decoded once."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from fedjax_sl import reading
 
 
 DECODING = 1
-"""To be raised when the same files would decode to other arrays."""
+"""Version of the decoding; increase it if the same files decode to other arrays."""
 
 FILES = "image.npy", "label.npy"
 
@@ -28,7 +28,7 @@ def cache_folder(
     image_size: int | None,
     cache_dir: str | os.PathLike | None,
 ) -> Path:
-    """A folder of its own for each result of decoding.
+    """Returns a separate folder for each result of decoding.
 
     Args:
       builder: of a prepared TFDS set.
@@ -37,8 +37,8 @@ def cache_folder(
       cache_dir: the parent; None for the user's cache directory.
 
     Returns:
-      A path that changes with the name, version, place or date of the prepared set, the
-      split and the size.
+      A path that changes with the name, version, location or date of the prepared set,
+      the split and the size.
     """
     if cache_dir is None:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -52,14 +52,14 @@ def cache_folder(
 
 
 def cached(folder: Path, make: Callable[[], Arrays]) -> Arrays:
-    """What is kept in a folder, or else what `make` gives, which is then kept there.
+    """Loads the arrays from a folder, or makes and stores them there.
 
     Args:
       folder: as from `cache_folder`.
       make: decodes the set.
 
     Returns:
-      Images and labels; mapped from the files, read-only, if they were kept.
+      Images and labels; memory-mapped and read-only if they were cached.
     """
     arrays = _read(folder)
     if arrays is not None:
@@ -77,24 +77,24 @@ def cached(folder: Path, make: Callable[[], Arrays]) -> Arrays:
 
 
 def _read(folder: Path) -> Arrays | None:
-    """The arrays, or None if there are none or the files are torn."""
+    """Reads the arrays; None if there are none or the files are damaged."""
     paths = [folder / file for file in FILES]
     try:
         for path in paths:
-            reading.check(path)
+            reading.check(path)  # opening a pipe would block
         image, label = (
             np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
             for path in paths
         )
     except (OSError, ValueError, EOFError):
         return None
-    sound = image.ndim == 4 and label.shape == image.shape[:1]
-    sound = sound and image.dtype == np.uint8 and label.dtype == np.int32
-    return (image, label) if sound else None
+    valid = image.ndim == 4 and label.shape == image.shape[:1]
+    valid = valid and image.dtype == np.uint8 and label.dtype == np.int32
+    return (image, label) if valid else None
 
 
 def _write(folder: Path, arrays: Arrays) -> None:
-    """Puts each file in place whole or not at all, whoever else is writing it."""
+    """Writes each file atomically, so that several processes may write it at once."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         for file, array in zip(FILES, arrays, strict=True):

@@ -1,7 +1,7 @@
-"""Data that cannot be meant: refused in one sentence, where the values are known.
+"""Checks of data sets and partitions.
 
-Shapes and dtypes always are; values are looked at in arrays on the host or on a device,
-never in traced ones.
+Shapes and dtypes are always checked; values only in arrays on the host or on a device,
+not in traced arrays.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from fedjax_sl.errors import InputError
 
 
 def check_examples(image: Any, label: Any, num_classes: int) -> None:
-    """Refuses images and labels that are no data set.
+    """Rejects images and labels that do not form a data set.
 
     Args:
       image: `[n, H, W, Ch]` uint8, or float32 if normalised already.
@@ -51,7 +51,7 @@ def check_examples(image: Any, label: Any, num_classes: int) -> None:
 
 
 def check_image_dtype(image: Any) -> None:
-    """Refuses images of which it is not known whether they are normalised."""
+    """Rejects dtypes that do not tell whether images are normalised."""
     if image.dtype not in (np.uint8, np.float32):
         raise InputError(
             f"image of dtype {image.dtype}: expected uint8, or float32 that is "
@@ -60,11 +60,11 @@ def check_image_dtype(image: Any) -> None:
 
 
 def check_partition(index: Any, count: Any, num_examples: int) -> None:
-    """Refuses a partition that is none of so many examples.
+    """Rejects an invalid partition of n examples.
 
     Args:
       index: `[N, M]` integers, each client's examples, then -1.
-      count: `[N]` integers, how many each owns.
+      count: `[N]` integers, number of each client's examples.
       num_examples: n.
 
     Raises:
@@ -95,7 +95,7 @@ def check_partition(index: Any, count: Any, num_examples: int) -> None:
 
 
 def _known(array: Any) -> np.ndarray | None:
-    """The values of an array, unless it is traced, or other processes hold a part."""
+    """Returns an array's values; None if it is traced or not fully addressable."""
     if isinstance(array, np.ndarray):
         return array
     if isinstance(array, Tracer) or not isinstance(array, jax.Array):

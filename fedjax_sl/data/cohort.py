@@ -1,7 +1,7 @@
-"""Drawing clients and their batches, inside the compiled program.
+"""Draws clients and their batches, inside the compiled program.
 
-A draw is keyed by what it belongs to (the client, its epoch), never by a place in the
-cohort, so that what a client sees does not depend on who else takes part.
+A draw is keyed by its client and epoch, never by an index in the cohort, so that a
+client's batches do not depend on which other clients participate.
 """
 
 from typing import Any
@@ -22,10 +22,10 @@ CLIENTS, EXAMPLES = range(2)
 
 
 def normalize(image: jax.Array) -> jax.Array:
-    """Images as a network takes them, the same for training and evaluation.
+    """Normalises images, the same way for training and evaluation.
 
     uint8 becomes (x / 255 - 0.5) / 0.5 in [-1, 1]; float32 is normalised already, and
-    stays as it is.
+    is returned unchanged.
 
     Args:
       image: any shape.
@@ -43,22 +43,23 @@ def normalize(image: jax.Array) -> jax.Array:
 
 
 def take(examples: Examples, index: jax.Array, weight: jax.Array) -> Batch:
-    """The batch at these places among the examples.
+    """Gathers the batch at these indices.
 
     Args:
-      examples: n of them.
+      examples: n examples.
       index: `[..., B]` int32 in 0..n-1.
       weight: `[..., B]`, 0 for padding.
 
     Returns:
       A `Batch` with leading axes `[..., B]`, its images normalised.
     """
+    # Normalised after the gather: the data set stays uint8 in memory.
     image = normalize(examples.image[index])
     return Batch(image, examples.label[index], weight)
 
 
 def check_images(image: jax.Array, shape: tuple[int, ...]) -> None:
-    """Refuses images that are not of the shape `(H, W, Ch)` that a model takes.
+    """Rejects images that are not of the shape `(H, W, Ch)` of a model's input.
 
     Raises:
       ValueError: naming both shapes.
@@ -79,7 +80,7 @@ def draw_clients(key: jax.Array, *, num_clients: int, cohort_size: int) -> jax.A
       cohort_size: K, from 1 to N.
 
     Returns:
-      `[K]` int32, distinct; if K = N, place k is client k.
+      `[K]` int32, distinct; if K = N, client k is at index k.
 
     Raises:
       ValueError: if the cohort is empty or larger than the number of clients.
@@ -103,17 +104,17 @@ def draw_minibatches(
 ) -> Cohort:
     """Draws one mini-batch for each client of the cohort (S = 1).
 
-    A client with c examples goes through max(floor(c / B), 1) batches an epoch, in an
-    order drawn anew for each epoch, and leaves out the last incomplete batch; if c < B
-    the batch holds all c examples and padding. Its place is that of round t: epochs
-    pass for those who stay away, too.
+    A client with c examples has max(floor(c / B), 1) batches an epoch, in an order that
+    is redrawn for each epoch; the last incomplete batch is dropped. If c < B, the batch
+    holds all c examples and padding. The batch follows from the round t: epochs also
+    pass for clients that do not participate.
 
     Args:
       key: of the whole run.
       dataset: n examples; its arrays should already be on the device.
       partition: of N clients.
       round: [] int32, t, may be traced.
-      period: [] int32, may be traced; the clients are drawn anew when it changes.
+      period: [] int32, may be traced; the clients are redrawn when it changes.
       cohort_size: K.
       batch_size: B.
 
@@ -128,13 +129,13 @@ def draw_minibatches(
     client_id = _clients(key, partition, period, cohort_size)
     check_integer("batch_size", batch_size, 1)
 
-    def one(client):
+    def minibatch(client):
         batches = jnp.maximum(partition.count[client] // batch_size, 1)
         order = _order(key, partition, client, round // batches)
-        place = round % batches * batch_size + jnp.arange(batch_size)
-        return _places(order, place[None], partition.count[client])
+        position = round % batches * batch_size + jnp.arange(batch_size)
+        return _select(order, position[None], partition.count[client])
 
-    index, weight = jax.vmap(one)(client_id)
+    index, weight = jax.vmap(minibatch)(client_id)
     count = partition.count[client_id]
     return Cohort(client_id, index, weight, count, examples)
 
@@ -157,7 +158,7 @@ def draw_epochs(
       dataset: n examples; its arrays should already be on the device.
       partition: of N clients with at most M examples each.
       round: [] int32, t, may be traced.
-      period: [] int32, may be traced; the clients are drawn anew when it changes.
+      period: [] int32, may be traced; the clients are redrawn when it changes.
       cohort_size: K.
       batch_size: B.
       epochs: E.
@@ -175,15 +176,15 @@ def draw_epochs(
     check_integer("batch_size", batch_size, 1)
     check_integer("epochs", epochs, 1)
     steps = -(-partition.index.shape[1] // batch_size)
-    place = jnp.arange(steps * batch_size).reshape(steps, batch_size)
+    position = jnp.arange(steps * batch_size).reshape(steps, batch_size)
 
-    def one(client, epoch):
+    def one_epoch(client, epoch):
         order = _order(key, partition, client, epoch)
-        return _places(order, place, partition.count[client])
+        return _select(order, position, partition.count[client])
 
     def all_epochs(client):
         numbers = round * epochs + jnp.arange(epochs)
-        batches = jax.vmap(lambda epoch: one(client, epoch))(numbers)
+        batches = jax.vmap(lambda epoch: one_epoch(client, epoch))(numbers)
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batches)
 
     index, weight = jax.vmap(all_epochs)(client_id)
@@ -192,7 +193,7 @@ def draw_epochs(
 
 
 def _on_device(dataset: Dataset, partition: Partition) -> tuple[Examples, Partition]:
-    """The same as JAX arrays, which a traced index can select from."""
+    """Converts to JAX arrays, which a traced index can select from."""
     check_partition(*partition, num_examples=len(dataset.label))
     label = jnp.asarray(dataset.label, jnp.int32)
     examples = Examples(jnp.asarray(dataset.image), label)
@@ -200,23 +201,24 @@ def _on_device(dataset: Dataset, partition: Partition) -> tuple[Examples, Partit
 
 
 def _clients(key, partition: Partition, period, cohort_size: int) -> jax.Array:
-    """`[K]`, the cohort of a period."""
+    """Draws the clients of a period, `[K]`."""
     key = jax.random.fold_in(jax.random.fold_in(key, CLIENTS), period)
     return draw_clients(key, num_clients=len(partition.count), cohort_size=cohort_size)
 
 
 def _order(key, partition: Partition, client, epoch) -> jax.Array:
-    """`[M]`, the examples of one client as one of its epochs has them, then padding."""
+    """Draws the order of one client's examples in an epoch, then padding, `[M]`."""
     for identity in (EXAMPLES, client, epoch):
         key = jax.random.fold_in(key, identity)
     owned = partition.index[client]
     draws = jax.random.uniform(key, owned.shape)
+    # Draws are below 1, so padding sorts to the end.
     return owned[jnp.argsort(jnp.where(owned >= 0, draws, 2.0))]
 
 
-def _places(order, place, count) -> tuple[jax.Array, jax.Array]:
-    """Index and weight of one client's batches: `place` `[S, B]` in its order."""
+def _select(order, position, count) -> tuple[jax.Array, jax.Array]:
+    """Index and weight of one client's batches at `position` `[S, B]` of its order."""
     # Padding repeats the client's own examples, not those of another or zeros, so that
     # batch statistics stay its own; a client without any gets example 0.
-    example = jnp.maximum(order[place % jnp.maximum(count, 1)], 0)
-    return example, (place < count).astype(jnp.float32)
+    example = jnp.maximum(order[position % jnp.maximum(count, 1)], 0)
+    return example, (position < count).astype(jnp.float32)

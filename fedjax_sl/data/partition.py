@@ -1,7 +1,7 @@
-"""Who owns which example: NumPy only, from the labels alone.
+"""Partitions of the examples among clients, by their labels, in NumPy.
 
-Names and defaults follow flwr-datasets where it has them. Every partition is disjoint
-and exhaustive: each example has exactly one owner.
+Names and defaults follow flwr-datasets if it has them. Every partition is disjoint and
+exhaustive: each example belongs to exactly one client.
 """
 
 from typing import NamedTuple
@@ -12,11 +12,11 @@ from fedjax_sl.errors import InputError
 
 
 class Partition(NamedTuple):
-    """The examples of each of N clients; M is the largest client's number of them.
+    """The examples of each of N clients; M is the largest number of examples.
 
     Attributes:
-      index: `[N, M]` int32, each client's examples in rising order, then -1.
-      count: `[N]` int32, how many each owns.
+      index: `[N, M]` int32, each client's examples in ascending order, then -1.
+      count: `[N]` int32, number of each client's examples.
     """
 
     index: np.ndarray
@@ -24,7 +24,7 @@ class Partition(NamedTuple):
 
 
 def _pack(owned: list[np.ndarray]) -> Partition:
-    """A partition from one array of examples for each client."""
+    """Builds a partition from one array of examples for each client."""
     count = np.array([len(mine) for mine in owned], np.int32)
     index = np.full((len(owned), count.max()), -1, np.int32)
     for row, mine in zip(index, owned, strict=True):
@@ -33,7 +33,7 @@ def _pack(owned: list[np.ndarray]) -> Partition:
 
 
 def _check(labels: np.ndarray, num_clients: int, pieces: int = 1) -> None:
-    """Refuses fewer examples than clients, or than pieces of theirs."""
+    """Rejects fewer examples than clients, or than shards in total."""
     if pieces < 1:
         raise InputError(f"shards_per_client={pieces}: expected at least 1.")
     if not 1 <= num_clients <= len(labels) // pieces:
@@ -44,16 +44,17 @@ def _check(labels: np.ndarray, num_clients: int, pieces: int = 1) -> None:
 
 
 def _shards(rng, labels, members, num_clients, per_client) -> list[np.ndarray]:
-    """Some of the examples, sorted by label, cut evenly and dealt at random."""
+    """Sorts some of the examples by label, cuts them evenly, and assigns the shards."""
+    # Shuffled first: the stable sort keeps a random order within each class.
     members = rng.permutation(members)
     by_label = members[np.argsort(labels[members], kind="stable")]
     pieces = np.array_split(by_label, num_clients * per_client)
-    dealt = rng.permutation(len(pieces)).reshape(num_clients, per_client)
-    return [np.concatenate([pieces[one] for one in mine]) for mine in dealt]
+    assigned = rng.permutation(len(pieces)).reshape(num_clients, per_client)
+    return [np.concatenate([pieces[n] for n in mine]) for mine in assigned]
 
 
 def iid(rng: np.random.Generator, labels: np.ndarray, num_clients: int) -> Partition:
-    """Deals all examples at random, in numbers that differ by at most one.
+    """Partitions all examples at random, in sizes that differ by at most one.
 
     Args:
       rng: source of randomness.
@@ -77,7 +78,7 @@ def shards(
     *,
     shards_per_client: int = 2,
 ) -> Partition:
-    """Sorts the examples by label, cuts them evenly and deals each client some pieces.
+    """Sorts the examples by label, cuts shards, and assigns some to each client.
 
     The pathological split of McMahan et al. (arXiv 1602.05629): with two shards, most
     clients see two classes.
@@ -86,7 +87,7 @@ def shards(
       rng: source of randomness.
       labels: `[n]`.
       num_clients: N.
-      shards_per_client: pieces each client is dealt; N times that is at most n.
+      shards_per_client: shards of each client; N times that is at most n.
 
     Returns:
       A partition.
@@ -107,7 +108,7 @@ def mixed(
     major_share: float = 0.95,
     shards_per_client: int = 2,
 ) -> Partition:
-    """Deals most examples as shards, so few classes a client, and the rest at random.
+    """Partitions most examples by shards, the rest at random.
 
     Reconstructed from FedLP's code, where the two parts may overlap; here they do not.
 
@@ -115,9 +116,9 @@ def mixed(
       rng: source of randomness.
       labels: `[n]`.
       num_clients: N.
-      major_share: share of the examples, and of each client's, dealt as shards, in
-        [0, 1]; 1 is `shards`, 0 is `iid`.
-      shards_per_client: shards each client is dealt.
+      major_share: share of the examples, and of each client's, in shards, in [0, 1]; 1
+        is `shards`, 0 is `iid`.
+      shards_per_client: shards of each client.
 
     Returns:
       A partition.
@@ -144,7 +145,7 @@ def dirichlet(
     min_size: int = 10,
     max_retries: int = 1000,
 ) -> Partition:
-    """Divides each class among the clients in proportions q_c ~ Dirichlet(alpha 1_N).
+    """Partitions each class in proportions q_c ~ Dirichlet(alpha 1_N).
 
     As in Yurochkin et al. (arXiv 1905.12022). Small alpha gives each class to few
     clients; large alpha gives every client the same mix.
@@ -154,8 +155,8 @@ def dirichlet(
       labels: `[n]`.
       num_clients: N.
       alpha: concentration, > 0.
-      min_size: the proportions are drawn again while a client has fewer examples.
-      max_retries: how often they are drawn at most.
+      min_size: the proportions are redrawn while a client has fewer examples.
+      max_retries: largest number of draws.
 
     Returns:
       A partition.
@@ -177,9 +178,10 @@ def dirichlet(
     best = np.zeros((len(classes), num_clients), int)
     for _ in range(max_retries):
         shares = rng.dirichlet(np.full(num_clients, alpha), len(classes))
+        # Rounding cumulative shares assigns every example exactly once.
         cuts = np.round(np.cumsum(shares, axis=1) * class_size[:, None]).astype(int)
         sizes = np.diff(cuts, axis=1, prepend=0)
-        best = max(best, sizes, key=lambda one: one.sum(axis=0).min())
+        best = max(best, sizes, key=lambda drawn: drawn.sum(axis=0).min())
         if best.sum(axis=0).min() >= min_size:
             return _deal(rng, labels, classes, best)
     owned = best.sum(axis=0)
@@ -191,7 +193,7 @@ def dirichlet(
 
 
 def _deal(rng, labels, classes, sizes) -> Partition:
-    """Gives client k a random `sizes[c, k]` of the examples of each class c."""
+    """Assigns client k a random `sizes[c, k]` of the examples of each class c."""
     owned = []
     for label, of_class in zip(classes, sizes, strict=True):
         members = rng.permutation(np.flatnonzero(labels == label))
@@ -206,9 +208,9 @@ def pathological(
     *,
     classes_per_client: int = 2,
 ) -> Partition:
-    """Gives each client exactly so many classes, and shares each class out evenly.
+    """Gives each client a fixed number of classes, and divides each class evenly.
 
-    Every class is used, each by as many clients as any other, to within one.
+    Every class is used; the numbers of clients per class differ by at most one.
 
     Args:
       rng: source of randomness.
@@ -233,6 +235,7 @@ def pathological(
     sees = np.zeros((len(classes), num_clients), bool)
     for client in range(num_clients):
         used = sees.sum(axis=1)
+        # Ties are broken at random.
         least_used = np.lexsort((rng.random(len(classes)), used))
         sees[least_used[:classes_per_client], client] = True
     users = sees.sum(axis=1)
@@ -242,15 +245,16 @@ def pathological(
             f"num_clients={num_clients}: class {classes[scarce]} has "
             f"{class_size[scarce]} examples for {users[scarce]} clients."
         )
-    turn = np.cumsum(sees, axis=1) - 1
+    # The first users of a class take the remainder, one example each.
+    rank = np.cumsum(sees, axis=1) - 1
     even, extra = np.divmod(class_size, users)
-    return _deal(rng, labels, classes, sees * (even[:, None] + (turn < extra[:, None])))
+    return _deal(rng, labels, classes, sees * (even[:, None] + (rank < extra[:, None])))
 
 
 def label_histogram(
     partition: Partition, labels: np.ndarray, num_classes: int
 ) -> np.ndarray:
-    """How many examples of each class each client owns.
+    """Counts the examples of each class that each client owns.
 
     Args:
       partition: of N clients.
@@ -260,18 +264,18 @@ def label_histogram(
     Returns:
       `[N, C]` int64.
     """
-    owner, place = np.nonzero(partition.index >= 0)
+    owner, column = np.nonzero(partition.index >= 0)
     histogram = np.zeros((len(partition.count), num_classes), int)
-    np.add.at(histogram, (owner, labels[partition.index[owner, place]]), 1)
+    np.add.at(histogram, (owner, labels[partition.index[owner, column]]), 1)
     return histogram
 
 
 def label_skew(histogram: np.ndarray) -> float:
-    """How far the clients' label distributions are from the pooled one, in [0, 1].
+    """Computes the mean distance of clients' label distributions from the pooled one.
 
-    The mean total-variation distance, (1/N) sum_k (1/2) sum_c |p_k(c) - p(c)|, with
-    p_k(c) the share of class c among client k's examples and p(c) among all. Clients
-    without examples are left out.
+    The mean total-variation distance, (1/N) sum_k (1/2) sum_c |p_k(c) - p(c)|, in
+    [0, 1], with p_k(c) the share of class c among client k's examples and p(c) among
+    all. Clients without examples are skipped.
 
     Args:
       histogram: `[N, C]`, as from `label_histogram`.

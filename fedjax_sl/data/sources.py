@@ -1,4 +1,4 @@
-"""Whole data sets as uint8 arrays: the embedded digits, and any TFDS set by name."""
+"""Loads whole data sets as uint8 arrays: the embedded digits, and TFDS sets by name."""
 
 import os
 from dataclasses import dataclass, field, replace
@@ -26,9 +26,9 @@ class Dataset:
     """Images with one label each; the arrays are leaves, the names are static.
 
     Attributes:
-      image: `[n, H, W, Ch]` uint8; or float32, which is taken as normalised already.
+      image: `[n, H, W, Ch]` uint8; or float32, which must be normalised already.
       label: `[n]` integers in 0..C-1, int32 once on a device.
-      name: what the set is called.
+      name: of the data set.
       class_names: C names.
     """
 
@@ -38,7 +38,7 @@ class Dataset:
     class_names: tuple[str, ...] = field(metadata={"static": True})
 
     def __post_init__(self):
-        """Checks shapes and dtypes, and the labels where they are not traced."""
+        """Checks shapes and dtypes, and labels that are not traced."""
         check_types(self)
         check_examples(self.image, self.label, self.num_classes)
 
@@ -48,17 +48,17 @@ class Dataset:
         return len(self.class_names)
 
     def first(self, count: int | None, name: str = "count") -> "Dataset":
-        """The first so many of the examples, or all of them.
+        """Returns the first `count` examples.
 
         Args:
-          count: how many, from 1 to n; None for all.
-          name: what the caller calls the number.
+          count: from 1 to n; None for all.
+          name: of the number, in an error message.
 
         Returns:
-          The set of these.
+          The subset.
 
         Raises:
-          ValueError: if there are not as many.
+          ValueError: if there are fewer examples.
         """
         if count is None:
             return self
@@ -74,10 +74,10 @@ def load(
     image_size: int | None = None,
     cache_dir: str | os.PathLike | None = None,
 ) -> Dataset:
-    """Loads one split of a data set; of a TFDS set the decoded arrays are kept on disk.
+    """Loads one split of a data set; the decoded arrays of TFDS sets are cached.
 
-    The order of the examples does not change from call to call: by `id` where a set has
-    one, else as it was prepared.
+    The order of the examples is the same in every call: by `id` if a set has one, else
+    as it was prepared.
 
     Args:
       name: "digits", scikit-learn's embedded 8x8 grey digits; or an image
@@ -89,8 +89,8 @@ def load(
         `~/tensorflow_datasets`.
       image_size: pixels a side, to which images are resized (bilinear); None keeps
         their size, which must then be the same for all.
-      cache_dir: where decoded arrays are kept; None for `$XDG_CACHE_HOME/fedjax_sl`, or
-        else `~/.cache/fedjax_sl`.
+      cache_dir: folder of decoded arrays; None for `$XDG_CACHE_HOME/fedjax_sl`, or else
+        `~/.cache/fedjax_sl`.
 
     Returns:
       A Dataset of NumPy arrays; treat them as read-only.
@@ -118,7 +118,7 @@ def _prepared(
     image_size: int | None,
     cache_dir: str | os.PathLike | None,
 ) -> Dataset:
-    """A split of a TFDS set, its arrays kept on disk."""
+    """Loads a split of a TFDS set, through the cache."""
     builder = open_prepared(name, data_dir)
     split = pick_split(builder, split)
     image, label = cached(
@@ -130,8 +130,8 @@ def _prepared(
 
 
 def _digits(split: str, image_size: int | None) -> Dataset:
-    """The fifth, tenth, ... of each digit, in the set's order, are the test split."""
-    from sklearn.datasets import load_digits  # slow; other sets do without
+    """Loads the digits; every fifth example of each digit is in the test split."""
+    from sklearn.datasets import load_digits  # slow, and not needed for other sets
 
     if split not in ("train", "test"):
         raise DataError(f"split={split!r}: digits has 'train' and 'test'.")
@@ -143,7 +143,7 @@ def _digits(split: str, image_size: int | None) -> Dataset:
     grey = np.round(digits.images[chosen] * (255 / 16)).astype(np.uint8)
     return Dataset(
         image=np.stack(
-            [to_uint8(Image.fromarray(one), "L", image_size) for one in grey]
+            [to_uint8(Image.fromarray(image), "L", image_size) for image in grey]
         ),
         label=digits.target[chosen].astype(np.int32),
         name="digits",

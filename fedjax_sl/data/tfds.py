@@ -1,7 +1,7 @@
-"""Image-classification sets that TensorFlow Datasets has prepared, read without it.
+"""Reads image-classification sets prepared by TensorFlow Datasets, without TensorFlow.
 
 Only the prepared files are opened, by TFDS's own reader: neither TensorFlow nor the
-code that made the set is needed, and a set of one's own works as well as a public one.
+code that made the set is needed, and private sets work as well as public ones.
 """
 
 import difflib
@@ -19,14 +19,14 @@ from fedjax_sl.errors import InputError
 
 
 class DataError(InputError):
-    """A data set that cannot be had as asked; the message says what would help."""
+    """A data set is not available as requested; the message suggests a remedy."""
 
 
 def open_prepared(name: str, data_dir: str | os.PathLike | None) -> Any:
     """Opens a prepared image-classification set.
 
     Args:
-      name: its name in TFDS, with configuration and version if need be.
+      name: its name in TFDS, optionally with configuration and version.
       data_dir: where TFDS keeps its sets; None for its default.
 
     Returns:
@@ -34,9 +34,9 @@ def open_prepared(name: str, data_dir: str | os.PathLike | None) -> Any:
 
     Raises:
       DataError: if the set is unknown, not prepared in a format that can be read
-        without TensorFlow, or no image-classification set.
+        without TensorFlow, or not an image-classification set.
     """
-    import tensorflow_datasets as tfds  # half a second; the digits do without
+    import tensorflow_datasets as tfds  # half a second, not needed for the digits
     from tensorflow_datasets.core.read_only_builder import builder_from_files
 
     if data_dir is not None:
@@ -65,16 +65,16 @@ def open_prepared(name: str, data_dir: str | os.PathLike | None) -> Any:
 
 
 def _why_not(name: str, data_dir: str | os.PathLike | None, error: Exception) -> str:
-    """One sentence on why TFDS found no prepared set of that name."""
+    """Explains in one sentence why TFDS found no prepared set of that name."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.constants import DATA_DIR
 
     base = base_of(name)
     known = tfds.list_builders(with_community_datasets=False)
-    place = Path(data_dir or DATA_DIR)
-    if base not in known and base and (place / base).is_dir():
+    folder = Path(data_dir or DATA_DIR)
+    if base not in known and base and (folder / base).is_dir():
         return (
-            f"data set {name!r} in {place / base} cannot be opened: expected that "
+            f"data set {name!r} in {folder / base} cannot be opened: expected that "
             "version of it, with its dataset_info.json and features.json in order."
         )
     if base not in known:
@@ -82,20 +82,20 @@ def _why_not(name: str, data_dir: str | os.PathLike | None, error: Exception) ->
         hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
         return (
             f"data set {name!r} is unknown: expected 'digits', a set prepared in "
-            f"{place}, or the name of an image classification set of TensorFlow "
+            f"{folder}, or the name of an image classification set of TensorFlow "
             f"Datasets{hint}"
         )
     if not isinstance(error, tfds.core.DatasetNotFoundError):
         reason = [*str(error).splitlines(), type(error).__name__][0]
         return f"data set {name!r} cannot be opened: {reason}"
     return (
-        f"data set {name!r} is not prepared in {place}; prepare it once with: "
+        f"data set {name!r} is not prepared in {folder}; prepare it once with: "
         f"{_command(name, data_dir)}"
     )
 
 
 def _command(name: str, data_dir: str | os.PathLike | None) -> str:
-    """What a shell needs to prepare a set so that it can be read."""
+    """Returns the shell command that prepares a set in a readable format."""
     where = f", data_dir={str(data_dir)!r}" if data_dir else ""
     return (
         'pip install "fedjax-sl[prepare]" && python -c "import tensorflow_datasets as '
@@ -105,7 +105,7 @@ def _command(name: str, data_dir: str | os.PathLike | None) -> str:
 
 
 def pick_split(builder: Any, split: str) -> str:
-    """The split itself, or "validation" for a "test" that the set does not have.
+    """Returns the split, or "validation" if the set has no "test".
 
     Args:
       builder: as from `open_prepared`.
@@ -129,7 +129,7 @@ def pick_split(builder: Any, split: str) -> str:
 def decode(
     builder: Any, split: str, image_size: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decodes a whole split, in the order of its ids where it has them.
+    """Decodes a whole split, in the order of its ids if it has them.
 
     Images with one declared channel stay grey, all others become RGB.
 
@@ -155,7 +155,7 @@ def decode(
         raise DataError(f"split={split!r} of {builder.name} has no examples.")
     labels = np.empty(count, np.int32)
     images, ids = None, []
-    for place, (picture, label, id) in enumerate(_examples(builder, split)):
+    for row, (picture, label, id) in enumerate(_examples(builder, split)):
         image = to_uint8(picture, "L" if grey else "RGB", image_size)
         if images is None:
             images = np.empty((count, *image.shape), np.uint8)
@@ -164,7 +164,7 @@ def decode(
                 f"the images of {builder.name} differ in size ({images.shape[1:]}, "
                 f"{image.shape}, ...): give an image_size to resize them to."
             )
-        images[place], labels[place] = image, label
+        images[row], labels[row] = image, label
         ids.append(id)
     assert images is not None
     if missing := np.count_nonzero(labels < 0):
@@ -179,36 +179,36 @@ def decode(
 
 
 def _examples(builder: Any, split: str) -> Iterator[tuple[Image.Image, int, Any]]:
-    """Picture, label and id, if it has one, of each example as it was prepared.
+    """Yields picture, label and id (or None) of each example, as prepared.
 
     Raises:
       DataError: if one cannot be read.
     """
     import tensorflow_datasets as tfds
 
-    # Decoded here, not by TFDS: it takes OpenCV or Pillow, whichever is there, and the
-    # two do not agree on every JPEG.
+    # Decoded here, not by TFDS: it uses OpenCV or Pillow, whichever is installed, and
+    # the two do not agree on every JPEG.
     encoded = {"image": tfds.decode.SkipDecoding()}
     records = builder.as_data_source(split, decoders=encoded)
-    for place in range(len(records)):
+    for index in range(len(records)):
         # Readers of records and of images each have errors of their own.
         try:
-            record = records[place]
+            record = records[index]
             picture = Image.open(io.BytesIO(record["image"]))
             picture.load()
         except Exception as error:
             raise DataError(
-                f"example {place} of split={split!r} of {builder.name} cannot be read: "
+                f"example {index} of split={split!r} of {builder.name} cannot be read: "
                 f"what is in {builder.data_path} is damaged, or files are missing."
             ) from error
         yield picture, record["label"], record.get("id")
 
 
 def to_uint8(picture: Image.Image, mode: str, image_size: int | None) -> np.ndarray:
-    """A picture of any depth as an array of 8-bit channels.
+    """Converts a picture of any depth to an array of 8-bit channels.
 
     Args:
-      picture: 1 to 16 bits a channel; of 16 the upper eight are kept, and a fourth
+      picture: 1 to 16 bits a channel; the upper 8 of 16 bits are kept, and a fourth
         channel is dropped.
       mode: "L" for grey, "RGB" for colour.
       image_size: pixels a side to resize to (bilinear), or None.

@@ -1,7 +1,7 @@
-"""The files of a prepared set are looked at before TFDS opens them.
+"""Vets the files of a prepared set before TFDS opens them.
 
-They say which classes its features are of, and TFDS imports the module of a class that
-it does not know: a set from a stranger could run any code.
+They name the classes of its features, and TFDS imports the module of a class that it
+does not know: an untrusted set could run arbitrary code.
 """
 
 import json
@@ -15,29 +15,29 @@ from fedjax_sl import reading
 
 
 CLASS_NAMES = ("pythonClassName", "python_class_name", "type")
-"""Keys of a class's name: as TFDS writes it, as it also reads it, and as it used to."""
+"""Keys of a class name: as TFDS writes it, as it also reads it, and a former one."""
 
 SHARD = re.compile(r"-\d+-of-\d+$")
 
 
 class Untrusted(ValueError):
-    """A file of a prepared set that is not opened; the message says why."""
+    """A file of a prepared set is not opened; the message says why."""
 
 
 def known_features() -> set[str]:
-    """Names of the feature classes that are TFDS's own, in full."""
+    """Returns the full names of TFDS's own feature classes."""
     import tensorflow_datasets as tfds
 
     base, names = tfds.features.FeatureConnector, set()
     for kind in vars(tfds.features).values():
         if isinstance(kind, type) and issubclass(kind, base):
             names |= {f"{kind.__module__}.{kind.__name__}"}
-            names |= set(vars(kind).get("ALIASES", ()))  # what they were called before
+            names |= set(vars(kind).get("ALIASES", ()))  # former names
     return names
 
 
 def classes_in(values: Any) -> Iterator[str]:
-    """Names of classes in parsed JSON, and in its strings that are JSON in turn."""
+    """Yields class names in parsed JSON, and in strings that contain JSON."""
     if isinstance(values, dict):
         for key, value in values.items():
             if key in CLASS_NAMES and isinstance(value, str):
@@ -56,16 +56,17 @@ def classes_in(values: Any) -> Iterator[str]:
 
 
 def check_files(paths: Iterable[Path]) -> None:
-    """Refuses what is no regular file, but for folders, or a description too long.
+    """Rejects files that are not regular, and descriptions that are too long.
 
     Args:
-      paths: of shards and of descriptions; those that are not there pass.
+      paths: of shards and descriptions; folders and missing files pass.
 
     Raises:
       Untrusted: naming the file.
-      OSError: if one cannot be looked at.
+      OSError: if a file cannot be inspected.
     """
     for path in paths:
+        # Only descriptions are limited; shards may have any size.
         most = None if SHARD.search(path.name) else reading.DESCRIPTION
         try:
             if path.exists() and not path.is_dir():
@@ -75,20 +76,20 @@ def check_files(paths: Iterable[Path]) -> None:
 
 
 def check_features(folder: Path) -> None:
-    """Refuses a set that has features of other classes than TFDS's own.
+    """Rejects a set with features of classes that are not TFDS's own.
 
     Args:
       folder: of a version of a prepared set, with its features.json.
 
     Raises:
-      Untrusted: if it has, naming the file and the class.
-      ValueError: if a file that says so cannot be understood.
-      OSError: if one cannot be read.
+      Untrusted: naming the file and the class.
+      ValueError: if a file cannot be parsed.
+      OSError: if a file cannot be read.
     """
     known = known_features()
     features, info = folder / "features.json", folder / "dataset_info.json"
     found = [(features, name) for name in classes_in(reading.read_json(features))]
-    # Elsewhere in this one a type is that of a column.
+    # Only below "features": elsewhere in this file a "type" is that of a column.
     inside = dict(reading.read_json(info)).get("features")
     found += [(info, name) for name in classes_in(inside)]
     for path, name in found:
@@ -99,21 +100,21 @@ def check_features(folder: Path) -> None:
 
 
 def base_of(name: str) -> str:
-    """A set's name without configuration and version."""
+    """Returns a set's name without configuration and version."""
     return re.split("[/:]", name)[0]
 
 
 def vet(name: str, data_dir: str | os.PathLike | None) -> None:
-    """Looks at the files of the set that TFDS would open, if it finds one.
+    """Vets the files of the set that TFDS would open, if it finds one.
 
     Args:
-      name: as TFDS takes it.
+      name: of the set in TFDS.
       data_dir: where TFDS keeps its sets; None for its default.
 
     Raises:
-      Untrusted: if one of them should not be opened.
-      ValueError: if one cannot be understood.
-      OSError: if one cannot be read.
+      Untrusted: if a file should not be opened.
+      ValueError: if a file cannot be parsed.
+      OSError: if a file cannot be read.
     """
     from tensorflow_datasets.core.read_only_builder import _find_builder_dir
     from tensorflow_datasets.core.utils import error_utils

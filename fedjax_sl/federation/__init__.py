@@ -1,4 +1,4 @@
-"""How many clients act at once, and what is averaged over them."""
+"""Client mappings, aggregation, and the backward pass through the cut."""
 
 from fedjax_sl.federation.aggregation import (
     broadcast,

@@ -13,7 +13,7 @@ ClientWeight = Literal["equal", "examples"]
 
 
 def client_weights(num_examples: jax.Array, *, by: ClientWeight) -> jax.Array:
-    """The weight omega_k of each client in an average.
+    """Computes the weight omega_k of each client in an average.
 
     Args:
       num_examples: `[K]` examples each client owns, 0 for a padded client.
@@ -26,21 +26,22 @@ def client_weights(num_examples: jax.Array, *, by: ClientWeight) -> jax.Array:
     chex.assert_rank(num_examples, 1)
     share = num_examples if by == "examples" else num_examples > 0
     share = share.astype(jnp.float32)
+    # The guard is for a cohort of padding alone: its weights are 0, not NaN.
     return share / jnp.maximum(share.sum(), 1.0)
 
 
 def _along(weights: jax.Array, leaf: jax.Array) -> jax.Array:
-    """`[K]` reshaped so that it broadcasts over a leaf `[K, ...]`."""
+    """Reshapes `[K]` to broadcast over a leaf `[K, ...]`."""
     return weights.reshape(-1, *[1] * (leaf.ndim - 1))
 
 
 def weighted_mean(trees: Any, weights: jax.Array) -> Any:
-    """The weighted mean over clients, sum_k omega_k x_k.
+    """Computes the weighted mean over clients, sum_k omega_k x_k.
 
     Args:
       trees: leaves `[K, ...]`.
-      weights: `[K]`, summing to 1. A client of weight 0 has no influence, whatever
-        values it holds.
+      weights: `[K]`, summing to 1. A client of weight 0 has no influence, whatever its
+        values.
 
     Returns:
       Leaves `[...]`, of the same dtypes.
@@ -49,6 +50,7 @@ def weighted_mean(trees: Any, weights: jax.Array) -> Any:
 
     def mean(leaf):
         weight = _along(weights, leaf)
+        # A select, not only a product: 0 * nan is nan.
         terms = jnp.where(weight > 0, weight * leaf, 0.0)
         return terms.sum(axis=0).astype(leaf.dtype)
 
@@ -56,7 +58,7 @@ def weighted_mean(trees: Any, weights: jax.Array) -> Any:
 
 
 class Share(NamedTuple):
-    """A client's part in a mean over senders, or the sum of such parts.
+    """A client's term in a mean over senders, or the sum of such terms.
 
     Attributes:
       value: omega_k a_k x_k, leaves `[...]`.
@@ -68,13 +70,13 @@ class Share(NamedTuple):
 
 
 def share(tree: Any, sent: Any, weight: jax.Array) -> Share:
-    """What one client adds to a mean over those who sent.
+    """Computes one client's term in a mean over the clients that sent.
 
     Args:
       tree: x_k, leaves `[...]`.
       sent: a_k, the same structure: [] flags for whole leaves, or masks for single
-        entries; None where all was sent.
-      weight: [] omega_k. A client of weight 0 adds nothing, whatever values it holds.
+        entries; None for leaves that were sent entirely.
+      weight: [] omega_k. A client of weight 0 adds nothing, whatever its values.
 
     Returns:
       Its `Share`.
@@ -92,7 +94,7 @@ def share(tree: Any, sent: Any, weight: jax.Array) -> Share:
 
 
 def mean_of_shares(shares: Share, fallback: Any) -> Any:
-    """The mean over those who sent, and the old value where nobody did.
+    """Computes the mean over the clients that sent; the fallback where none did.
 
     `sum_k omega_k a_k x_k / sum_k omega_k a_k`, else the fallback (Entropy 2023, 25,
     1205, eq. (3), reconstructed).
@@ -107,6 +109,7 @@ def mean_of_shares(shares: Share, fallback: Any) -> Any:
 
     def mean(value, weight, old):
         weight = jnp.broadcast_to(weight, value.shape)
+        # The inner select avoids 0 / 0; the outer one takes the fallback there.
         averaged = value / jnp.where(weight > 0, weight, 1.0)
         return jnp.where(weight > 0, averaged, old).astype(old.dtype)
 
@@ -118,7 +121,7 @@ def _none(x: Any) -> bool:
 
 
 def broadcast(tree: Any, num_clients: int) -> Any:
-    """One copy of the tree for each of K clients, leaves `[K, ...]`."""
+    """Copies the tree for each of K clients, leaves `[K, ...]`."""
     return jax.tree.map(
         lambda leaf: jnp.broadcast_to(leaf, (num_clients, *leaf.shape)), tree
     )

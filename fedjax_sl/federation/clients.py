@@ -1,10 +1,10 @@
-"""How a function of one client is mapped over the clients of a cohort.
+"""Maps a function of one client over the clients of a cohort.
 
-A mapping takes a function and what all clients share, its first arguments, and returns
-the function of the others stacked, the client axis first. Methods receive a mapping and
-never know which: how many clients a device has at once, whether these go one after
-another, and over how many devices they are spread. Where clients do not divide evenly,
-the first ones are repeated as padding, whose results are dropped and counted nowhere.
+A mapping takes a function and its first arguments, which all clients share, and returns
+a function of the other arguments stacked, the client axis first. Methods work with any
+mapping: it decides how many clients a device runs at once, whether these run
+sequentially, and over how many devices they are sharded. If clients do not divide
+evenly, the first ones are repeated as padding, whose results are dropped.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,17 +30,18 @@ Spread = Callable[[Callable[..., Any], Any, Any], Any]
 
 
 def client_keys(key: jax.Array, client_id: jax.Array, purpose: int) -> jax.Array:
-    """One key per client, by who it is and what the key is for."""
+    """Derives one key per client from its id and a purpose."""
     base = jax.random.fold_in(key, purpose)
-    return jax.vmap(lambda one: jax.random.fold_in(base, one))(client_id)
+    # By id, not by slot: a client draws the same whoever else is in the cohort.
+    return jax.vmap(lambda own: jax.random.fold_in(base, own))(client_id)
 
 
 def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
-    """One client after another: the fastest on a CPU core, whose cache is small."""
+    """Maps sequentially: the fastest on a CPU core, whose cache is small."""
 
     def mapped(*stacked):
         if len(jax.tree.leaves(stacked)[0]) > 1:
-            return jax.lax.map(lambda one: function(*one), stacked)
+            return jax.lax.map(lambda own: function(*own), stacked)
         only = function(*jax.tree.map(lambda x: x[0], stacked))
         return jax.tree.map(lambda x: x[None], only)
 
@@ -48,7 +49,7 @@ def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def at_once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """All clients of a group in one batched program."""
+    """Maps all clients of a group in one batched program."""
     return jax.vmap(function)
 
 
@@ -63,8 +64,8 @@ class ClientMap:
     Attributes:
       each: how the clients of a group are mapped.
       group: clients in a group, of which a device has one at a time; None for all.
-      spread: how the cohort is shared out to devices.
-      devices: how many those are.
+      spread: how the cohort is sharded over devices.
+      devices: the number of devices.
     """
 
     each: Each
@@ -73,11 +74,11 @@ class ClientMap:
     devices: int = 1
 
     def on_one_device(self) -> "ClientMap":
-        """The same groups, all on one device."""
+        """Returns the same mapping on one device."""
         return ClientMap(self.each, self.group)
 
     def map(self, function: Callable[..., Any], *shared: Any) -> Callable[..., Any]:
-        """The function of one client as one of stacked arguments and results."""
+        """Maps a function of one client over stacked arguments."""
 
         def group(each, *rest):
             given, (_, *stacked) = rest[: len(shared)], rest[len(shared) :]
@@ -87,13 +88,14 @@ class ClientMap:
         return lambda *stacked: folded(*stacked)[1]
 
     def total(self, function: Callable[..., Any], *shared: Any) -> Callable[..., Any]:
-        """The same for a function that returns a term and what is the client's own.
+        """Maps a function that returns a term to sum, and the client's own result.
 
         Returns:
-          A function that returns the sum of the terms over clients, and the own parts
-          stacked. Clients that go one by one gain nothing from a group here, and are
-          summed as they come: one term is held at a time.
+          A function that returns the sum of the terms over clients, and the own results
+          stacked.
         """
+        # Sequential clients gain nothing from a group here: summed one by one, only a
+        # single term is in memory.
         alone = replace(self, group=1) if self.each is one_by_one else self
 
         def group(each, *rest):
@@ -104,13 +106,13 @@ class ClientMap:
         return alone.fold(group, *shared)
 
     def fold(self, function: Callable[..., Any], *shared: Any) -> Callable[..., Any]:
-        """A function of whole groups, for what clients of a group do together.
+        """Maps a function of whole groups, and sums its terms.
 
         Args:
           function: `function(each, *shared, real, *stacked) -> (term, own)`; `each`
             maps over the clients of the group, `real` `[G]` is False for padding, which
             must not enter the term, and `own` has leaves `[G, ...]`.
-          *shared: what all clients share.
+          *shared: arguments that all clients share.
 
         Returns:
           A function of leaves `[K, ...]` that returns the sum of the terms over groups,
@@ -125,30 +127,31 @@ class ClientMap:
         def folded(*stacked):
             size = len(jax.tree.leaves(stacked)[0])
             slots = _padded(size, self.devices, self.group)
-            place = jnp.arange(slots)
+            slot = jnp.arange(slots)
             filled = stacked
             if slots != size:
-                filled = jax.tree.map(lambda x: x[place % size], stacked)
-            term, own = self.spread(here, shared, (place < size, *filled))
+                filled = jax.tree.map(lambda x: x[slot % size], stacked)
+            term, own = self.spread(here, shared, (slot < size, *filled))
             return term, jax.tree.map(lambda x: x[:size], own)
 
         return folded
 
 
 def _sum_of_real(real: jax.Array, terms: jax.Array) -> jax.Array:
+    """Sums over the clients of a group that are not padding."""
     shown = real.reshape(-1, *[1] * (terms.ndim - 1))
     return jnp.where(shown, terms, 0).sum(axis=0)
 
 
 def _padded(size: int, devices: int, group: int | None) -> int:
-    """The least number of slots that fills every group on every device."""
+    """Returns the fewest slots that fill every group on every device."""
     here = -(-size // devices)
     groups = 1 if group is None else -(-here // group)
     return devices * groups * -(-here // groups)
 
 
 def _over_groups(function, stacked, group: int | None):
-    """Groups one after another, their terms summed as they come."""
+    """Runs groups sequentially and accumulates their terms."""
     here = len(jax.tree.leaves(stacked)[0])
     groups = 1 if group is None else -(-here // group)
     if groups == 1:
@@ -156,11 +159,12 @@ def _over_groups(function, stacked, group: int | None):
     split = jax.tree.map(
         lambda x: x.reshape(groups, here // groups, *x.shape[1:]), stacked
     )
+    # Only a running sum is kept, not the terms of all groups.
     term = jax.eval_shape(lambda g: function(*g), jax.tree.map(lambda x: x[0], split))
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), term[0])
 
-    def add(sums, one):
-        term, own = function(*one)
+    def add(sums, group):
+        term, own = function(*group)
         return jax.tree.map(jnp.add, sums, term), own
 
     sums, own = jax.lax.scan(add, zero, split)
@@ -168,18 +172,18 @@ def _over_groups(function, stacked, group: int | None):
 
 
 scan = ClientMap(one_by_one, group=1)
-"""One client after another: the least memory."""
+"""Sequential clients: the least memory."""
 
 in_groups = ClientMap(one_by_one, group=8)
-"""As scan, up to eight clients sharing what a group does together, such as a server's
-pass: the fastest on a CPU, where more at a time gain nothing."""
+"""As scan, but groups of up to eight clients share common work such as the server's
+pass: the fastest on a CPU, where larger groups gain nothing."""
 
 vmap = ClientMap(at_once)
 """All clients at once."""
 
 
 def chunks(size: int) -> ClientMap:
-    """So many clients at once, then the next.
+    """Maps `size` clients at once, and groups sequentially.
 
     Raises:
       ValueError: if the size is not positive.
@@ -190,30 +194,28 @@ def chunks(size: int) -> ClientMap:
 
 
 def _sum_over_devices(term: Any, axis: str) -> Any:
-    """The sum over devices, in one message for each dtype.
-
-    On a CPU, each message has a cost of its own, larger than that of copying a model.
-    """
+    """Sums over devices, with one all-reduce for each dtype."""
+    # On a CPU, an all-reduce costs more than copying a model, so leaves are joined.
     leaves, structure = jax.tree.flatten(term)
     for dtype in dict.fromkeys(leaf.dtype for leaf in leaves):
-        places = [n for n, leaf in enumerate(leaves) if leaf.dtype == dtype]
-        joined, split = ravel_pytree([leaves[n] for n in places])
-        for n, leaf in zip(places, split(jax.lax.psum(joined, axis)), strict=True):
+        indices = [n for n, leaf in enumerate(leaves) if leaf.dtype == dtype]
+        joined, split = ravel_pytree([leaves[n] for n in indices])
+        for n, leaf in zip(indices, split(jax.lax.psum(joined, axis)), strict=True):
             leaves[n] = leaf
     return jax.tree.unflatten(structure, leaves)
 
 
 def _summed_over_devices(function, axis, shared, stacked):
-    """The function on one device, its term summed over all of them."""
+    """Runs the function on one device, and sums its term over all devices."""
     term, own = function(shared, stacked)
     return _sum_over_devices(term, axis), own
 
 
 def sharded(over: Mesh, inner: ClientMap = scan) -> ClientMap:
-    """The clients spread over the devices of a mesh, `inner` mapping those of each.
+    """Shards the clients over the devices of a mesh; `inner` maps each device's own.
 
-    Each device has what is shared whole. The mapping must not be differentiated in it:
-    the gradient of something shared would be a sum over devices.
+    Shared arguments are replicated. Do not differentiate through the mapping with
+    respect to them: the gradient would be a sum over devices.
     """
     (axis,) = over.axis_names
 
@@ -231,7 +233,7 @@ def sharded(over: Mesh, inner: ClientMap = scan) -> ClientMap:
 
 
 def pmap(devices: Sequence[Any], inner: ClientMap = scan) -> ClientMap:
-    """As `sharded`, by `jax.pmap` with one program per device."""
+    """Same as `sharded`, but by `jax.pmap`, with one program per device."""
 
     def spread(function, shared, stacked):
         count = len(devices)
@@ -248,14 +250,14 @@ def pmap(devices: Sequence[Any], inner: ClientMap = scan) -> ClientMap:
 
 
 def mesh(size: int, axis: str = AXIS) -> Mesh:
-    """Devices in one axis: no more than there are clients, of each process alike.
+    """Builds a mesh of one axis over devices of all processes.
 
     Args:
-      size: how many clients, or of whatever the axis is called after.
+      size: number of clients, or of the items that the axis is named after.
       axis: its name.
 
     Returns:
-      A mesh of ceil(size / processes) devices of each process, or all it has.
+      A mesh of ceil(size / processes) devices of each process, or all that it has.
     """
     most = -(-size // jax.process_count())
     devices = [

@@ -1,4 +1,4 @@
-"""One model of the clients': their mean, or a mean that few of them can move."""
+"""Combines the clients' models: a weighted mean, or a robust trimmed mean."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,13 +11,13 @@ from fedjax_sl.federation.clients import ClientMap
 
 
 class Received(NamedTuple):
-    """What came of one client.
+    """One client's model, as the server receives it.
 
     Attributes:
       model: leaves `[...]`.
       sent: the same structure: [] flags for whole leaves, or masks for single entries;
-        None where all was sent.
-      weight: [] omega_k, 0 if it has no part.
+        None for leaves that were sent entirely.
+      weight: [] omega_k, 0 if the client does not participate or is rejected.
     """
 
     model: Any
@@ -26,11 +26,11 @@ class Received(NamedTuple):
 
 
 def clipped(update: Any, most: Any) -> Any:
-    """The update, scaled down to a 2-norm of at most C: `u min(1, C / |u|)`.
+    """Scales an update down to a 2-norm of at most C: `u min(1, C / |u|)`.
 
     Args:
       update: leaves `[...]`.
-      most: C; None leaves it as it is.
+      most: C; None does not clip.
 
     Returns:
       The same structure.
@@ -44,14 +44,14 @@ def clipped(update: Any, most: Any) -> Any:
 
 
 def trimmed_mean(received: Received, fallback: Any, *, trim: Any) -> Any:
-    """Coordinate by coordinate, the mean without the smallest and the largest values.
+    """Computes the coordinate-wise mean without the smallest and the largest values.
 
-    Of n values, `g = min(floor(beta n), floor((n - 1) / 2))` are left out at either end
-    (Yin et al., 2018); beta = 1/2 is the median. Every client counts the same.
+    Of n values, `g = min(floor(beta n), floor((n - 1) / 2))` are rejected at either end
+    (Yin et al., 2018); beta = 1/2 is the median. All clients have the same weight.
 
     Args:
       received: of K clients, leaves `[K, ...]`.
-      fallback: leaves `[...]`, the values where nobody sent any.
+      fallback: leaves `[...]`, the values of entries that no client sent.
       trim: beta, in [0, 1/2]; may be traced.
 
     Returns:
@@ -62,13 +62,14 @@ def trimmed_mean(received: Received, fallback: Any, *, trim: Any) -> Any:
     def along(x, ndim):
         return x.reshape(*x.shape, *[1] * (ndim - x.ndim))
 
-    def one(sent, values, old):
+    def trim_leaf(sent, values, old):
         present = along(received.weight > 0, values.ndim)
         if sent is not None:
             present &= along(sent, values.ndim)
         present = jnp.broadcast_to(present, values.shape)
         count = present.sum(axis=0)
         cut = jnp.minimum(jnp.floor(trim * count), (count - 1) // 2)
+        # Missing values sort to the end as inf, beyond the ranks that are used.
         ranked = jnp.sort(jnp.where(present, values, jnp.inf), axis=0)
         rank = along(jnp.arange(clients), values.ndim)
         used = (rank >= cut[None]) & (rank < (count - cut)[None])
@@ -78,7 +79,7 @@ def trimmed_mean(received: Received, fallback: Any, *, trim: Any) -> Any:
         return jnp.where(count > 0, mean, old).astype(old.dtype)
 
     return jax.tree.map(
-        one, received.sent, received.model, fallback, is_leaf=lambda x: x is None
+        trim_leaf, received.sent, received.model, fallback, is_leaf=lambda x: x is None
     )
 
 
@@ -91,21 +92,22 @@ def combine(
     *,
     trim: Any,
 ) -> tuple[Any, Any]:
-    """One model of the clients', and what is each client's own.
+    """Runs a function of each client and combines the models that it returns.
 
     Args:
       over_clients: how clients are mapped.
       function: `function(*shared, *stacked) -> (Received, own)` of one client.
-      shared: what all clients share.
+      shared: arguments that all clients share.
       stacked: leaves `[K, ...]`.
-      fallback: leaves `[...]`, the values where nobody sent any.
-      trim: None for the weighted mean over those who sent, of which one running sum is
-        held; else as for `trimmed_mean`, which holds the models of all K.
+      fallback: leaves `[...]`, the values of entries that no client sent.
+      trim: None for the weighted mean over the clients that sent; else as for
+        `trimmed_mean`.
 
     Returns:
-      The model, and own parts `[K, ...]`.
+      The model, and own results `[K, ...]`.
     """
     if trim is not None:
+        # Ranking needs the models of all K clients; a mean needs only a running sum.
         received, own = over_clients.map(function, *shared)(*stacked)
         return trimmed_mean(received, fallback, trim=trim), own
 

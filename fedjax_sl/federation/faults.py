@@ -1,4 +1,4 @@
-"""Clients that fail: those that do not answer, and those that answer nonsense."""
+"""Client failures: dropout, stragglers, and corrupted messages."""
 
 import math
 from functools import partial
@@ -13,7 +13,7 @@ from fedjax_sl.federation.clients import client_keys
 
 
 FAILURE, CORRUPTION = 2**16, 2**16 + 1
-"""Purposes of keys, apart from those of draws."""
+"""Purposes of keys, distinct from those of draws."""
 
 Corruption = Literal["nan", "inf", "huge", "flip"]
 
@@ -23,26 +23,29 @@ FAULTS: dict[Corruption, float] = {
     "huge": 1e6,
     "flip": -1.0,
 }
-"""How many times as large as they should be corrupted messages arrive."""
+"""The factor by which a corrupted message is scaled."""
 
 
 def valid(update: Any, most: Any = None) -> jax.Array:
-    """Whether an update can be used: all of it finite, and not too long.
+    """Checks an update: all of it finite, and its norm within the limit.
 
     Args:
       update: leaves `[...]`.
-      most: the largest 2-norm that is believed; any if not given.
+      most: the largest valid 2-norm; any finite one if not given.
 
     Returns:
       [] bool.
     """
+    # One norm tells both: any NaN or inf makes it not finite.
     squares = jnp.stack([(leaf * leaf).sum() for leaf in jax.tree.leaves(update)])
     norm = jnp.sqrt(squares.sum())
+    # A comparison with NaN is False.
     return jnp.isfinite(norm) if most is None else norm <= most
 
 
 def _only(cohort: Cohort, present: jax.Array) -> Cohort:
-    """The cohort with those clients empty who are not there, `[K]` bool."""
+    """Empties the clients of a cohort that are not present, `[K]` bool."""
+    # Shapes must not change, so absent clients become padding.
     return cohort._replace(
         weight=cohort.weight * present[:, None, None],
         num_examples=cohort.num_examples * present,
@@ -50,21 +53,22 @@ def _only(cohort: Cohort, present: jax.Array) -> Cohort:
 
 
 def client_dropout(algorithm: Algorithm, probability: Any) -> Algorithm:
-    """The same method with clients that fail to answer with a probability.
+    """Wraps a method so that clients drop out with a probability.
 
-    A client that fails is empty until the cohort is drawn anew: nothing is sent to it,
-    or by it, and it has no part in the round.
+    A client that drops out is empty until the cohort is drawn again: it neither
+    receives nor sends anything, and does not participate.
 
     Args:
       algorithm: the method.
-      probability: that a client fails, may be traced.
+      probability: that a client drops out, may be traced.
 
     Returns:
-      The method, whose cohorts are of those who answer.
+      The method, with cohorts of the remaining clients.
     """
 
     def draw(key: jax.Array, *data: Any, period: jax.Array, **rest: Any) -> Cohort:
         cohort = algorithm.draw(key, *data, period=period, **rest)
+        # Keyed by period, not by round: a client is absent for a whole period.
         keys = client_keys(jax.random.fold_in(key, period), cohort.client_id, FAILURE)
         return _only(cohort, jax.vmap(jax.random.uniform)(keys) >= probability)
 
@@ -72,14 +76,15 @@ def client_dropout(algorithm: Algorithm, probability: Any) -> Algorithm:
 
 
 def without_stragglers(algorithm: Algorithm, in_time: Any) -> Algorithm:
-    """The same method without those who would be late.
+    """Wraps a method so that stragglers do not participate.
 
     Args:
       algorithm: the method.
-      in_time: `[T, N]` bool, who will be done in each round; None for all.
+      in_time: `[T, N]` bool, the clients that meet the deadline of each round; None for
+        all.
 
     Returns:
-      The method, whose cohorts are of those who will.
+      The method, with cohorts of these clients.
     """
     if in_time is None:
         return algorithm
@@ -94,13 +99,13 @@ def without_stragglers(algorithm: Algorithm, in_time: Any) -> Algorithm:
 def message_corruption(
     algorithm: Algorithm, probability: Any, kind: Corruption
 ) -> Algorithm:
-    """The same method where some send what cannot be used, until drawn anew.
+    """Wraps a method so that some clients send corrupted messages for a period.
 
     Args:
       algorithm: the method.
       probability: that a client's messages are corrupted, may be traced.
-      kind: what they are: not a number, infinite, a million times too large, or of the
-        wrong sign, which nobody can tell from one update alone.
+      kind: of corruption: not a number, infinite, a million times too large, or of the
+        wrong sign, which cannot be detected from one update alone.
 
     Returns:
       The method.
@@ -118,13 +123,13 @@ def message_corruption(
 
 
 def arrived(fault: jax.Array | None, start: Any, sent: Any) -> Any:
-    """What arrives of a message that says how far something is from a start.
+    """Corrupts a message that encodes the difference from a start.
 
-    `x + (f - 1) (x - x_0)`, which is x to the bit at f = 1. Whoever sent it has it as
-    it was: the gradient that comes back is that of x.
+    `x + (f - 1) (x - x_0)`, which is x bit for bit at f = 1. The gradient that comes
+    back is that of x.
 
     Args:
-      fault: [] f; None for messages as they should be.
+      fault: [] f; None for no corruption.
       start: x_0, leaves `[...]`.
       sent: x, the same structure.
 
@@ -134,19 +139,21 @@ def arrived(fault: jax.Array | None, start: Any, sent: Any) -> Any:
     if fault is None:
         return sent
 
-    def one(old, new):
+    def scale_update(old, new):
+        # The sender's own copy is intact, so the gradient must not see the fault.
         return new + jax.lax.stop_gradient((fault - 1.0) * (new - old))
 
-    return jax.tree.map(one, start, sent)
+    return jax.tree.map(scale_update, start, sent)
 
 
 def skip_empty_rounds(algorithm: Algorithm) -> Algorithm:
-    """The same method; where no client answers, all but the round stays as it was."""
+    """Wraps a method so that a round without clients changes only the round number."""
 
     def round(state, cohort, key):
         new, metrics = algorithm.round(state, cohort, key)
         answered = cohort.num_examples.any()
         kept = jax.tree.map(partial(jnp.where, answered), new, state)
+        # The round still advances: draws and schedules depend on it.
         return kept._replace(round=new.round), metrics
 
     return algorithm._replace(round=round)

@@ -20,17 +20,17 @@ def local_epochs(
     index: jax.Array,
     weight: jax.Array,
 ) -> tuple[Variables, jax.Array]:
-    """Trains for as many epochs as it is given, a step on each of the client's batches.
+    """Trains one client, with one step on each of its batches.
 
-    Batches that are padding from end to end are no steps, and take no time where
-    clients are mapped one after another.
+    Batches of padding alone are skipped, and take no time if clients are mapped
+    sequentially.
 
     Args:
       model: `(images, train, weight) -> logits`.
-      optimizer: of the local steps; begins anew.
-      variables: `params`, and `batch_stats` if the model keeps any.
+      optimizer: of the local steps; its state is initialised here.
+      variables: `params`, and `batch_stats` if the model has any.
       examples: of all clients.
-      index: `[S, B]`, which of them.
+      index: `[S, B]`, indices of the client's examples.
       weight: `[S, B]`, 0 for padding.
 
     Returns:
@@ -38,6 +38,7 @@ def local_epochs(
     """
     chex.assert_rank([examples.image, index, weight], [4, 2, 2])
     real = (weight > 0).any(axis=1)
+    # A stable sort moves batches of padding to the end, where the loop never gets.
     order, steps = jnp.argsort(~real), real.sum()
 
     def objective(params, rest, batch):
@@ -62,5 +63,6 @@ def local_epochs(
         return {**variables, **changed, "params": params}, opt, losses + loss
 
     start = (variables, optimizer.init(variables["params"]), jnp.zeros(()))
+    # A loop of traced length; a scan would run the batches of padding, too.
     trained, _, losses = jax.lax.fori_loop(0, steps, step, start)
     return trained, losses / jnp.maximum(steps, 1)

@@ -1,14 +1,14 @@
-"""How many clients fit in a device's memory at a time.
+"""Estimates how many clients fit in a device's memory at a time.
 
-A device that has c clients at a time needs about
+A device that runs c clients at a time needs about
 
     M(c) = M_shared + c (M_residual + copies x M_model)      bytes
 
-M_residual is what the backward pass of one client's mini-batch keeps of the forward
-pass, taken from the shapes of the real function; M_model are the client's parameters,
-of which a step holds several copies (the model, its gradient, the optimiser's state and
-what is sent). What is shared is the data set, the server and the state of the run; it
-does not depend on c. `RESERVE` leaves room for what a compiler adds.
+M_residual are the residuals that the backward pass of one client's mini-batch keeps,
+taken from the shapes of the real function; M_model are the client's parameters, of
+which a step holds several copies (the model, its gradient, the optimiser's state and
+the message). M_shared is the data set, the server and the state of the run; it does not
+depend on c. `RESERVE` leaves room for the compiler's own buffers.
 """
 
 import os
@@ -34,19 +34,19 @@ from fedjax_sl.federation.clients import (
 
 
 RESERVE = 4
-"""Clients may take one part in so many of a device's memory, by the formula."""
+"""Clients may take 1 / RESERVE of a device's memory, by the formula."""
 
 ONE_DEVICE = {"scan": scan, "vmap": vmap}
-"""Mappings that say themselves how many clients a device has at a time."""
+"""Mappings with a fixed number of clients at a time."""
 
 
 def bytes_of(tree: Any) -> int:
-    """Bytes of all leaves, arrays or shapes."""
+    """Sums the bytes of all leaves, arrays or shapes."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def residual_bytes(function: Callable[..., Any], *arguments: Any) -> int:
-    """What the backward pass of a function keeps of its forward pass, in bytes.
+    """Counts the bytes that the backward pass of a function keeps of the forward pass.
 
     Args:
       function: differentiated in all its arguments.
@@ -60,34 +60,35 @@ def residual_bytes(function: Callable[..., Any], *arguments: Any) -> int:
 
 
 def device_bytes() -> int:
-    """Memory of one device of this process, in bytes."""
+    """Returns the memory of one device of this process, in bytes."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"]
+    # CPU devices report no limit and share the memory of the machine.
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return machine // jax.local_device_count()
 
 
 def fitting(client_bytes: int, limit: int) -> int:
-    """How many clients of M_residual + copies x M_model bytes fit at a time, >= 1."""
+    """Returns how many clients of M_residual + copies x M_model bytes fit, >= 1."""
     return max(1, limit // RESERVE // max(client_bytes, 1))
 
 
 def mapping_named(
     name: MappingName, *, cohort_size: int, client_bytes: int, chunk: int | None = None
 ) -> ClientMap:
-    """The mapping of that name on this process's backend.
+    """Returns the mapping of that name on this process's backend.
 
     Args:
       name: "scan", "vmap" or "chunks" on one device; "pmap" on those of this process,
         or "mesh" on those of all processes; "auto" is the mesh.
       cohort_size: K.
-      client_bytes: what a client takes, by the formula.
-      chunk: clients that a device has at a time; as many as fit if not given.
+      client_bytes: memory of one client, by the formula.
+      chunk: clients that a device runs at a time; as many as fit if not given.
 
     Returns:
-      The mapping. Where clients share a device they go one after another on a CPU, and
-      in one batched program elsewhere.
+      The mapping. Clients that share a device run sequentially on a CPU, and in one
+      batched program elsewhere.
 
     Raises:
       ValueError: if the name is unknown, the chunk not positive, or pmap asked for in
@@ -96,11 +97,11 @@ def mapping_named(
     check_choice("mapping", name, MappingName)
     if name in ONE_DEVICE:
         return ONE_DEVICE[name]
-    in_turn = jax.default_backend() == "cpu" and name != "chunks"
+    sequential = jax.default_backend() == "cpu" and name != "chunks"
     if chunk is None:
         chunk = fitting(client_bytes, device_bytes())
-        chunk = min(chunk, in_groups.group or chunk) if in_turn else chunk
-    inner = replace(in_groups, group=chunk) if in_turn else chunks(chunk)
+        chunk = min(chunk, in_groups.group or chunk) if sequential else chunk
+    inner = replace(in_groups, group=chunk) if sequential else chunks(chunk)
     if name == "chunks":
         return inner
     if name == "pmap" and jax.process_count() > 1:

@@ -1,9 +1,9 @@
-"""One forward and backward through the cut.
+"""One forward and backward pass through the cut.
 
 The clients' halves are mapped over the clients of a group; the server, which has one
-set of weights, sees all their activations as one batch. Over groups the server's
-gradients add up, so that how clients are grouped changes nothing but the time and the
-memory that it takes, unless the server's norms keep statistics of a batch.
+set of weights, receives all their activations as one batch. The server's gradients are
+summed over groups, so the grouping affects only time and memory, unless the server's
+norms keep batch statistics.
 """
 
 from collections.abc import Callable
@@ -20,13 +20,13 @@ from fedjax_sl.models.split import SplitModel, Variables, apply
 
 
 class Cut(NamedTuple):
-    """What happens to tensors at the cut, as functions of a group's arrays.
+    """Transformations of tensors at the cut, as functions of a group's arrays.
 
     Attributes:
-      up: activations `[G, B, ...]` -> (what the server receives, anything that `down`
-        needs to know); differentiated.
-      down: (gradients `[G, B, ...]` at what the server received, that) -> what the
-        clients receive.
+      up: activations `[G, B, ...]` -> (received activations, auxiliary data for
+        `down`); differentiated.
+      down: (gradients `[G, B, ...]` at the received activations, auxiliary data) ->
+        gradients that the clients receive.
     """
 
     up: Callable[[jax.Array], tuple[jax.Array, Any]]
@@ -41,9 +41,9 @@ class SplitGrad(NamedTuple):
       client: gradients of each client's own loss in its parameters, leaves `[G, ...]`.
       server: gradient of the weighted mean loss in the server's parameters.
       client_stats, server_stats: the variables with updated norm statistics.
-      at_cut: what `Cut.up` reported.
-      finite: `[G]` bool, whether what a client sent was; if not, it had no part. True
-        for those who sent nothing.
+      at_cut: auxiliary data of `Cut.up`.
+      finite: `[G]` bool, whether the received activations are finite; if not, the
+        client is rejected. True for absent clients.
     """
 
     loss: jax.Array
@@ -56,24 +56,20 @@ class SplitGrad(NamedTuple):
 
 
 def mean_loss(logits: jax.Array, batch: Batch) -> jax.Array:
-    """Cross-entropy of one client's batch, the mean over its weighted examples."""
+    """Computes the mean cross-entropy over the weighted examples of a batch."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
     return (losses * batch.weight).sum() / jnp.maximum(batch.weight.sum(), 1.0)
 
 
 def _emptied(batch: Batch, absent: jax.Array) -> Batch:
-    """The batch with zeros for images that are padding, or of absent clients `[G]`."""
+    """Zeros the images that are padding, or of absent clients `[G]`."""
     weight = jnp.where(absent[:, None], 0.0, batch.weight)
     real = (weight > 0).reshape(*weight.shape, 1, 1, 1)
     return batch._replace(image=jnp.where(real, batch.image, 0.0), weight=weight)
 
 
 def _server_pass(model, server, received, batch, weights):
-    """Losses, the server's gradient, and each client's gradient at the cut.
-
-    One backward pass serves both: it yields omega_k times client k's gradient at the
-    cut, so the weight is divided out again.
-    """
+    """Computes losses, the server's gradient, and each client's gradient at the cut."""
 
     def objective(params, received):
         merged = received.reshape(-1, *received.shape[2:])
@@ -84,6 +80,8 @@ def _server_pass(model, server, received, batch, weights):
 
     grad = jax.grad(objective, argnums=(0, 1), has_aux=True)
     (server_grad, cut_grad), (loss, stats) = grad(server["params"], received)
+    # One backward pass serves both: it yields omega_k times client k's gradient at the
+    # cut, so the weight is divided out again. The inner select avoids 1 / 0.
     scale = jnp.where(weights > 0, 1.0 / jnp.where(weights > 0, weights, 1.0), 0.0)
     cut_grad *= scale.reshape(-1, *[1] * (cut_grad.ndim - 1))
     return loss, server_grad, cut_grad, stats
@@ -99,11 +97,11 @@ def split_grad(
     cut: Cut,
     each: Each,
 ) -> SplitGrad:
-    """Losses and gradients of both halves, by one backward pass.
+    """Computes losses and gradients of both halves, by one backward pass.
 
-    Padded examples, and clients that are absent or send what is not finite, have no
-    part in anything, whatever they hold: neither in gradients nor in the statistics of
-    a batch.
+    Padded examples, and clients that are absent or send activations that are not
+    finite, affect nothing, whatever their values: neither gradients nor batch
+    statistics.
 
     Args:
       model: the split model.
@@ -111,7 +109,7 @@ def split_grad(
       server: the server's variables.
       batch: leaves `[G, B, ...]`.
       weights: `[G]` omega_k, summing to 1 over all groups; 0 for absent clients.
-      cut: what happens to tensors at the cut.
+      cut: transformations of tensors at the cut.
       each: how the clients' halves are mapped.
 
     Returns:
@@ -131,13 +129,16 @@ def split_grad(
 
     activations, back, client_stats = jax.vjp(forward, client["params"], has_aux=True)
     received, back_cut, at_cut = jax.vjp(cut.up, activations, has_aux=True)
+    # The sum is finite only if every activation is.
     finite = jnp.isfinite(received.sum(axis=tuple(range(1, received.ndim)))) | ~present
     heard = finite & present
+    # Zeroed, not only weighted by 0: 0 * nan is nan in the server's gradient.
     received = jnp.where(heard.reshape(-1, *[1] * (received.ndim - 1)), received, 0.0)
     known = batch._replace(weight=batch.weight * heard[:, None])
     loss, server_grad, cut_grad, server_stats = _server_pass(
         model, server, received, known, jnp.where(heard, weights, 0.0)
     )
+    # The loss of zeroed activations would be meaningless.
     loss = jnp.where(finite, loss, jnp.nan)
     (activation_grad,) = back_cut(cut.down(cut_grad, at_cut))
     (client_grad,) = back(activation_grad)

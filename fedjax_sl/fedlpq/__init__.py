@@ -1,12 +1,13 @@
 """METHOD B: FedLP-Q, layer-wise pruned and quantised federated learning.
 
-(Entropy 2023, 25, 1205.) In a round K clients train for E local epochs and send what
-they learned layer by layer: a layer is left out at random (homogeneous) or because the
-client's smaller network lacks it (heterogeneous), and what is sent is quantised and
-Elias-coded. The server averages each layer over those who sent it. Published code is
-only that of FedLP, without quantisation; where neither says, steps are reconstructed.
+(Entropy 2023, 25, 1205.) In a round K clients train for E local epochs and send their
+updates layer by layer: a layer is skipped at random (homogeneous) or because the
+client's smaller network lacks it (heterogeneous), and the others are quantised and
+Elias-coded. The server averages each layer over the clients that sent it. Published
+code covers only FedLP, without quantisation; steps that neither specifies are
+reconstructed.
 
-Its limits have names: FedLP sends float32, and FedAvg moreover every layer.
+Special cases have names: FedLP sends float32, and FedAvg also sends every layer.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The cohorts of FedLP-Q: how it draws them, and which it takes."""
+"""Draws and checks the cohorts of FedLP-Q."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def draw(
     partition: Partition,
     **rest: Any,
 ) -> Cohort:
-    """E epochs over all that each client of the cohort owns."""
+    """Draws E epochs over all examples of each client of the cohort."""
     if len(partition.count) != context.num_clients:
         raise InputError(
             f"partition of {len(partition.count)} clients: expected "
@@ -36,7 +36,7 @@ def draw(
 
 
 def check_cohort(context: Context, cohort: Cohort) -> None:
-    """Refuses a cohort whose steps are not E epochs of equal length."""
+    """Rejects a cohort whose steps are not E epochs of equal length."""
     steps, epochs = cohort.index.shape[1], context.config.local_epochs
     if steps % epochs:
         raise InputError(

@@ -16,16 +16,16 @@ def work(
     complexity: jax.Array,
     examples: jax.Array,
 ) -> Work:
-    """MACs of one round, per client of the cohort; the server does none.
+    """Counts the MACs of one round, per client of the cohort; the server's are 0.
 
-    Layers are pruned from what is sent, not from what is trained: only a smaller
-    network takes less.
+    Layers are skipped in the upload, not in training: only a smaller network has fewer
+    MACs.
 
     Args:
       models: the networks.
       input_shape: `(H, W, Ch)`.
-      complexity: `[K]`, which of them each client trains.
-      examples: `[K]`, that each client sees in its local epochs, one by one.
+      complexity: `[K]`, index of the network that each client trains.
+      examples: `[K]`, examples in each client's local epochs, with repetition.
 
     Returns:
       A `Work`.
@@ -33,5 +33,6 @@ def work(
     macs = [
         sum(layer.macs for layer in layer_costs(model, input_shape)) for model in models
     ]
+    # float32, as in `Work`: the MACs of a round may exceed int32.
     done = examples.astype(jnp.float32) * jnp.array(macs, jnp.float32)[complexity]
     return Work(client=done, server=jnp.zeros_like(done))

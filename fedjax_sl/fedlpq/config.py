@@ -1,4 +1,4 @@
-"""What can be chosen of FedLP-Q, with units and ranges."""
+"""Configuration of FedLP-Q, with units and ranges."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -31,14 +31,14 @@ Head = Literal["kept", "reset"]
 @pytree
 @dataclass(frozen=True, kw_only=True)
 class FedLPQConfig(UpdateConfig):
-    """Settings of FedLP-Q (Entropy 2023, 25, 1205).
+    """Configuration of FedLP-Q (Entropy 2023, 25, 1205).
 
     Probabilities and bits may be given as several values, one for each class of
     devices: of G values, client k has number k mod G.
     """
 
     cohort_size: int = static(10)
-    """K, clients that take part in a round."""
+    """K, clients that participate in a round."""
 
     local_epochs: int = static(1)
     """E, epochs over its own examples that a client trains in a round, >= 1."""
@@ -50,20 +50,20 @@ class FedLPQConfig(UpdateConfig):
     """Momentum of SGD, in [0, 1); Adam ignores it."""
 
     optimizer: OptimizerName = static("adam")
-    """Optimiser of the local steps, begun anew in every round."""
+    """Optimiser of the local steps, re-initialised in every round."""
 
     keep_probability: PerClass | None = None
     """p, probability that a client sends a layer that it trained, in (0, 1]; if not
-    given, 0.5 where all train the whole network and 1 where they prefer sub-models."""
+    given, 0.5 if all train the whole network and 1 with a preference for sub-models."""
 
     preference: Preference | None = static(None)
     """Clients of fixed complexity 1 to 5: 1, 3 or 5 with probability 0.6 and each other
-    with 0.1, or u, all alike; if not given, all train the whole network."""
+    with 0.1, or u, all equally likely; if not given, all train the whole network."""
 
     head: Head = static("kept")
     """The private head of a client with a smaller network is kept on the client from
-    round to round, or begins anew in every round, as in the authors' code; then no
-    memory is taken for it."""
+    round to round, or re-initialised in every round, as in the authors' code; it then
+    takes no memory."""
 
     bits: IntegerPerClass = 10
     """b, 2^b levels between 0 and a layer's 2-norm, in 1..16; 32 is float32."""
@@ -72,16 +72,16 @@ class FedLPQConfig(UpdateConfig):
     """Elias code of the messages."""
 
     unit: Unit = static("module")
-    """What a layer is: what a module holds, a block of the network, or a tensor."""
+    """Unit that counts as a layer: a module, a block of the network, or a tensor."""
 
     client_weight: ClientWeight = static("equal")
-    """omega_k: every client the same, or in proportion to its examples."""
+    """omega_k: equal for every client, or proportional to its examples."""
 
     charge_statistics: bool = static(True)
     """Count the norm statistics that are sent, in float32, with their layer."""
 
     def __post_init__(self):
-        """Checks what can be checked: choices and plain numbers, not traced values."""
+        """Checks choices and plain numbers; traced values pass."""
         super().__post_init__()
         check(self, "keep_probability", lambda v: 0 < v <= 1, "a number in (0, 1]")
         check(self, "momentum", lambda v: 0 <= v < 1, "a number in [0, 1)")
@@ -106,21 +106,21 @@ PREFERENCES = {
 
 
 class ClientConfigs(NamedTuple):
-    """The numbers that may differ between clients, `[K]` each."""
+    """Per-client parameters, `[K]` each."""
 
     keep_probability: jax.Array
     bits: jax.Array
 
 
 def usual_keep_probability(config: FedLPQConfig):
-    """The keep probability p as given, or what stands for it."""
+    """Returns the keep probability p, as configured or by default."""
     if config.keep_probability is not None:
         return config.keep_probability
     return 0.5 if config.preference is None else 1.0
 
 
 def client_configs(config: FedLPQConfig, client_id: jax.Array) -> ClientConfigs:
-    """The numbers that hold for the clients of a cohort, `[K]`."""
+    """Looks up the parameters of each client of a cohort, `[K]`."""
     keep = usual_keep_probability(config)
     return ClientConfigs(
         keep_probability=per_client(keep, client_id, jnp.float32),

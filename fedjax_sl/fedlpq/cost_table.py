@@ -1,4 +1,4 @@
-"""What each scheme of the published table costs, as a table."""
+"""Table of the cost of each scheme of the published table."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ def table(options: FedLPQCost) -> CostTable:
     counted = networks().mflops[-1]
     rows = [homogeneous(p) for p in (0.2, 0.5, 0.8)]
     rows += [heterogeneous(preference) for preference in ("1", "3", "u", "5")]
-    models = [cifar_cnn(complexity=one) for one in COMPLEXITIES]
+    models = [cifar_cnn(complexity=complexity) for complexity in COMPLEXITIES]
     each = head_bytes(models, CIFAR_SHAPE, 1, "kept") / 1e6
     return CostTable(
         title="FedLP-Q, six-convolution network on CIFAR-10",

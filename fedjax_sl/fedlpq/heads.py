@@ -1,4 +1,4 @@
-"""Private heads of sub-models: kept from round to round, or drawn afresh in each."""
+"""Private heads of sub-models: kept from round to round, or redrawn in each."""
 
 from collections.abc import Sequence
 
@@ -16,30 +16,28 @@ from fedjax_sl.fedlpq.state import HEAD, Context, FedLPQState
 def kept_size(
     models: Sequence[nn.Module], input_shape: tuple[int, int, int], head: Head
 ) -> int:
-    """H, entries that are kept of each client: as many as the largest head has.
-
-    Complexities follow from the key of a run, which may be traced, so that one shape
-    has to do for every client. Of heads that are reset nothing is kept.
+    """Returns H, the entries kept for each client: the size of the largest head.
 
     Args:
-      models: of rising complexity, the last one being the whole network.
+      models: of rising complexity, the whole network last.
       input_shape: `(H, W, Ch)` of one example.
-      head: what happens to them after a round.
+      head: whether heads are kept or reset after a round.
 
     Returns:
-      Entries; 0 where all train the whole network.
+      Entries; 0 if heads are reset, or if all train the whole network.
     """
     check_choice("head", head, Head)
     if head == "reset":
         return 0
-    shapes = [submodel.template(one, input_shape) for one in models]
-    return max(submodel.head_size(one, shapes[-1]) for one in shapes)
+    # Complexities follow from a key that may be traced: one shape fits every client.
+    shapes = [submodel.template(model, input_shape) for model in models]
+    return max(submodel.head_size(shape, shapes[-1]) for shape in shapes)
 
 
 def first(
     context: Context, model: nn.Module, whole: submodel.Variables, key: jax.Array
 ) -> jax.Array:
-    """The head that a client of this network starts with, `[H]`, padded if it is kept.
+    """Draws the first head of a client of this network, `[H]`, padded if it is kept.
 
     Args:
       context: the networks.
@@ -59,19 +57,20 @@ def first(
 def of_clients(
     context: Context, state: FedLPQState, client_id: jax.Array, key: jax.Array
 ) -> jax.Array:
-    """Heads of a cohort, `[K, H]`; or the keys `[K]` that they are drawn from.
+    """Returns the heads of a cohort, `[K, H]`; or the keys `[K]` to draw them from.
 
     Args:
       context: whether they are kept.
       state: of the run.
       client_id: `[K]`.
-      key: of the round, which says how keys are made.
+      key: of the round, which tells the implementation of keys.
 
     Returns:
-      Either of them, to be given to `of_client` one by one.
+      Heads or keys, as `of_client` takes them.
     """
     if state.head_key is None:
         return state.head[client_id]
+    # The state holds raw key data, which does not name its implementation.
     kind = jax.random.key_impl(key)
     own = jax.random.wrap_key_data(state.head_key, impl=kind)
     return client_keys(own, client_id, HEAD)
@@ -80,7 +79,7 @@ def of_clients(
 def of_client(
     context: Context, model: nn.Module, whole: submodel.Variables, given: jax.Array
 ) -> jax.Array:
-    """The head that a client's round starts with, of what `of_clients` gives for it."""
+    """Returns the head that a client starts a round with, from `of_clients`."""
     if context.config.head == "kept":
         return given
     return first(context, model, whole, given)

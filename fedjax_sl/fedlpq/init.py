@@ -1,4 +1,4 @@
-"""The state of FedLP-Q before its first round."""
+"""Initial state of FedLP-Q."""
 
 from functools import partial
 
@@ -13,22 +13,22 @@ from fedjax_sl.fedlpq.state import COMPLEXITY, HEAD, Context, FedLPQState
 
 
 def templates(context: Context) -> list[submodel.Variables]:
-    """The shapes of each network's variables."""
+    """Returns the shapes of each network's variables."""
     return [submodel.template(model, context.input_shape) for model in context.models]
 
 
 def _complexities(context: Context, key: jax.Array) -> jax.Array:
-    """`[N]`, drawn once for each client."""
+    """Draws the complexity of each client, `[N]`."""
     everyone = jnp.arange(context.num_clients)
     if context.config.preference is None:
         return jnp.zeros_like(everyone)
     chances = jnp.log(jnp.array(PREFERENCES[context.config.preference]))
     keys = client_keys(key, everyone, COMPLEXITY)
-    return jax.vmap(lambda one: jax.random.categorical(one, chances))(keys)
+    return jax.vmap(lambda own: jax.random.categorical(own, chances))(keys)
 
 
 def initial(context: Context, key: jax.Array) -> FedLPQState:
-    """The whole network, and for each client its complexity and a head of its own."""
+    """Initialises the whole network, and each client's complexity and private head."""
     image = jnp.zeros((1, *context.input_shape))
     whole = dict(context.models[-1].init(key, image, False))
     complexity = _complexities(context, key)
@@ -43,5 +43,6 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
         return jax.lax.switch(number, branches, key)
 
     keys = client_keys(key, jnp.arange(context.num_clients), HEAD)
+    # A map, not a vmap, under which the switch would compute every branch.
     heads = jax.lax.map(head, (complexity, keys))
     return FedLPQState(jnp.int32(0), whole, complexity, heads)

@@ -1,4 +1,4 @@
-"""What FedLP-Q takes: one client while a device has it, and all heads that are kept."""
+"""Memory of FedLP-Q: of one client on a device, and of all heads that are kept."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,14 @@ from fedjax_sl.fedlpq.heads import kept_size
 
 
 COPIES = 8
-"""Of the network: as received, trained, its gradient, two moments of Adam, the
-displacement, its levels, and the share in the mean."""
+"""Copies of the network: received, trained, gradient, two moments of Adam,
+displacement, levels, and share in the mean."""
 
 
 def client_bytes(
     model: nn.Module, input_shape: tuple[int, int, int], batch_size: int
 ) -> int:
-    """Bytes of one client at a time: residuals of a step, and copies of the network.
+    """Estimates the bytes of one client: residuals of a step, and model copies.
 
     Args:
       model: the whole network, `(images, train) -> logits`.
@@ -47,7 +47,7 @@ def head_bytes(
     num_clients: int,
     head: Head,
 ) -> int:
-    """Bytes of the private heads of all clients: on each device, and in a checkpoint.
+    """Counts the bytes of all private heads, on each device and in a checkpoint.
 
         M_heads = 4 N H,  H the entries of the largest head
 
@@ -58,6 +58,6 @@ def head_bytes(
       head: whether they are kept.
 
     Returns:
-      M_heads; 0 where they are reset, or where all train the whole network.
+      M_heads; 0 if heads are reset, or if all train the whole network.
     """
     return 4 * num_clients * kept_size(models, input_shape, head)

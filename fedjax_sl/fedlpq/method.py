@@ -1,4 +1,4 @@
-"""FedLP-Q put together: one round (Algorithm 3), and the algorithm it belongs to."""
+"""FedLP-Q as an `Algorithm`: its round (Algorithm 3), and its special cases."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ from fedjax_sl.fedlpq.upload import (
 
 
 class _Client(NamedTuple):
-    """What belongs to each client of a cohort, leaves `[K, ...]`."""
+    """Inputs of each client of a cohort, leaves `[K, ...]`."""
 
     key: jax.Array
     noise_key: jax.Array
@@ -56,18 +56,19 @@ class _Client(NamedTuple):
 def _clients(
     context: Context, layers: Layers, state: FedLPQState, cohort: Cohort, key: jax.Array
 ) -> _Client:
-    """What belongs to the clients of this cohort, with the layers that they send."""
-    settings = client_configs(context.config, cohort.client_id)
+    """Gathers the inputs of a cohort's clients, and draws the layers they send."""
+    per_client = client_configs(context.config, cohort.client_id)
     complexity = state.complexity[cohort.client_id]
+    # Keyed by client: a draw does not depend on the rest of the cohort.
     drawn = jax.vmap(draw_layers, in_axes=(0, None, 0))(
         client_keys(key, cohort.client_id, LAYERS),
         len(layers.names),
-        settings.keep_probability,
+        per_client.keep_probability,
     )
     return _Client(
         client_keys(key, cohort.client_id, LEVELS),
         client_keys(key, cohort.client_id, NOISE),
-        settings.bits,
+        per_client.bits,
         complexity,
         heads.of_clients(context, state, cohort.client_id, key),
         cohort.index,
@@ -79,11 +80,11 @@ def _clients(
 
 
 def _train(context: Context, whole, examples, client: _Client):
-    """One client's local epochs on its own network.
+    """Trains one client for its local epochs on its own network.
 
     Returns:
-      The whole network with its layers in place, its head, `[0]` if that is reset, and
-      its loss.
+      The whole network with the client's layers in place, its head, `[0]` if that is
+      reset, and its loss.
     """
     config = context.config
     optimizer = context.optimizer(config.learning_rate)
@@ -110,19 +111,21 @@ def _train(context: Context, whole, examples, client: _Client):
 
     pairs = zip(context.models, templates(context), strict=True)
     branches = [on(model, shapes) for model, shapes in pairs]
+    # One branch per network: a sequential map pays only for the client's own.
     return jax.lax.switch(client.complexity, branches, whole, examples, client)
 
 
 def _client(context: Context, names, whole, examples, client: _Client):
-    """Steps 2, 4 and 5 for one client.
+    """Runs steps 2, 4 and 5 for one client.
 
     Returns:
-      What the server receives, no part of it if the update is not valid; and `{layer:
-      []}` bits of its messages, were they all sent, its private head, its loss, and
-      whether its update is valid.
+      The `Received` of the server, with weight 0 if the update is invalid; and `{layer:
+      []}` bits of the messages, as if all were sent, the private head, the loss, and
+      whether the update is valid.
     """
     config = context.config
     trained, head, loss = _train(context, whole, examples, client)
+    # Noise comes before the quantiser, so that the message itself is privatized.
     trained = privatized(config, client.noise_key, whole, trained)
     rebuilt = upload(
         config, client.key, whole["params"], trained["params"], client.bits
@@ -134,6 +137,7 @@ def _client(context: Context, names, whole, examples, client: _Client):
     sent = {name: per_leaf(flags, old, by=config.unit) for name, old in whole.items()}
     received = Received(model, sent, jnp.where(good, client.share, 0.0))
     if config.head == "kept":
+        # If the update is rejected, the client's head is not changed either.
         head = jnp.where(good, head, client.head)
     return received, (rebuilt.message_bits, head, loss, good)
 
@@ -141,7 +145,7 @@ def _client(context: Context, names, whole, examples, client: _Client):
 def _round(
     context: Context, state: FedLPQState, cohort: Cohort, key: jax.Array
 ) -> tuple[FedLPQState, RoundMetrics]:
-    """A global epoch t, of Algorithm 3."""
+    """Runs round t of Algorithm 3."""
     config = context.config
     check_cohort(context, cohort)
     layers = layers_of(templates(context), config.unit)
@@ -155,6 +159,7 @@ def _round(
         state.variables,
         trim=config.trim,
     )
+    # A layer with statistics but without parameters has no message.
     none = jnp.zeros_like(each.bits)
     message_bits = jnp.stack([lengths.get(n, none) for n in layers.names], axis=1)
     present = (cohort.num_examples > 0).astype(jnp.int32)
@@ -179,18 +184,19 @@ def _round(
 def _messages(
     context: Context, state: FedLPQState, cohort: Cohort, key: jax.Array
 ) -> Messages:
-    """Steps 2 and 4 alone: what each client of the cohort would send in this round."""
+    """Runs steps 2 and 4 alone, for the messages of a cohort before they are coded."""
     check_cohort(context, cohort)
     layers = layers_of(templates(context), context.config.unit)
     each = _clients(context, layers, state, cohort, key)
 
-    def one(whole, examples, client):
+    def quantize_client(whole, examples, client):
         trained, _, _ = _train(context, whole, examples, client)
         trained = privatized(context.config, client.noise_key, whole, trained)
         gap = displacement(context.config, whole["params"], trained["params"])
         return quantized_layers(client.key, gap, client.bits)
 
-    quantized = clients.scan.map(one, state.variables, cohort.examples)(each)
+    mapped = clients.scan.map(quantize_client, state.variables, cohort.examples)
+    quantized = mapped(each)
     owned = jnp.asarray(layers.owned)[each.complexity]
     return Messages(quantized, dict(zip(layers.names, owned.T, strict=True)), each.bits)
 
@@ -207,20 +213,20 @@ def fedlpq(
     """FedLP-Q (Entropy 2023, 25, 1205) as pure functions.
 
     Args:
-      model: the network, `(images, train, weight) -> logits`; or, where clients prefer
+      model: the network, `(images, train, weight) -> logits`; or, with a preference for
         sub-models, the five networks of rising complexity.
-      config: the settings; its numbers may be traced.
-      num_clients: N, of whom each has a complexity and a private head.
+      config: the configuration; its numbers may be traced.
+      num_clients: N; each client has a complexity and a private head.
       input_shape: `(H, W, Ch)` of one example.
       over_clients: how a function of one client is mapped over the cohort. A smaller
-        network takes less time where they are mapped one after another.
+        network takes less time only if clients are mapped sequentially.
       optimizer: learning rate -> optax optimiser; as configured if not given.
 
     Returns:
       The algorithm.
 
     Raises:
-      ValueError: if the number of networks does not suit the configuration.
+      ValueError: if the number of networks does not match the configuration.
     """
     check_integer("num_clients", num_clients, 1)
     models = (model,) if isinstance(model, nn.Module) else tuple(model)
@@ -258,6 +264,6 @@ def fedlp(model, config: FedLPQConfig, **rest) -> Algorithm:
 
 
 def fedavg(model, config: FedLPQConfig, **rest) -> Algorithm:
-    """FedAvg: everyone sends every layer as float32; arguments as for `fedlpq`."""
+    """FedAvg: every client sends every layer as float32; arguments as for `fedlpq`."""
     whole = dataclasses.replace(config, keep_probability=1.0, preference=None)
     return fedlp(model, whole, **rest)

@@ -1,7 +1,7 @@
-"""What a report shows of a run of FedLP-Q: the messages of a client, layer by layer.
+"""Panels of a report on a FedLP-Q run: the messages of a client, layer by layer.
 
-Runs keep no messages: one is computed from the last checkpoint, in one further round of
-one client, by the method itself.
+Runs do not store messages: the method computes them from the last checkpoint, in one
+more round of one client.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ from fedjax_sl.simulation import drawn
 
 
 class Sent(NamedTuple):
-    """The layers of one client's update as they would go up, were all of them sent.
+    """The layers of one client's update, as if all of them were sent.
 
     Attributes:
-      rounds: done before it.
-      client: whose it is.
+      rounds: completed before it.
+      client: its id.
       bits: b.
       code: which Elias code.
       levels: `{layer: [M_l]}` quantised indices.
@@ -39,13 +39,13 @@ class Sent(NamedTuple):
 
 
 class CodeLengths(NamedTuple):
-    """Of the messages of some layers, `[U]` each, in bits per element.
+    """Code lengths of layers, `[U]` each, in bits per element.
 
     Attributes:
       layers: their names.
-      entropy: of the indices; no code of single elements is shorter than it.
+      entropy: of the indices; no code of single elements is shorter.
       payload: codewords and signs.
-      message: all of it, the norm and the codeword of b, too.
+      message: the whole message, with the norm and the codeword of b.
     """
 
     layers: Sequence[str]
@@ -54,18 +54,20 @@ class CodeLengths(NamedTuple):
     message: np.ndarray
 
 
-def _of_one(cohort: Cohort, place: jax.Array) -> Cohort:
-    """The cohort without all but one of its clients."""
+def _of_one(cohort: Cohort, slot: jax.Array) -> Cohort:
+    """Restricts a cohort to one of its clients."""
     each = cohort._replace(examples=None)  # type: ignore[arg-type]
-    one = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, place, 1), each)
-    return one._replace(examples=cohort.examples)
+    single = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, slot, 1), each)
+    return single._replace(examples=cohort.examples)
 
 
 def _next(restored: Restored, config: FedLPQRun) -> tuple[Any, Any, Any]:
-    """Of the next cohort the client with most examples among those who code.
+    """Computes the messages of one client of the next cohort.
+
+    It is the client with the most examples among those that code their messages.
 
     Returns:
-      Its id, how many these examples are, and its `Messages`, leaves `[1, ...]`.
+      Its id, the number of these examples, and its `Messages`, leaves `[1, ...]`.
     """
     algorithm, state, train, partition = restored
     messages = algorithm.messages
@@ -84,15 +86,15 @@ def _next(restored: Restored, config: FedLPQRun) -> tuple[Any, Any, Any]:
         )
         codes = client_configs(config.method, cohort.client_id).bits < FLOAT_BITS
         examples = codes * cohort.num_examples
-        one = _of_one(cohort, examples.argmax())
-        return one.client_id[0], examples.max(), messages(state, one, round_key)
+        single = _of_one(cohort, examples.argmax())
+        return single.client_id[0], examples.max(), messages(state, single, round_key)
 
     key = jax.random.key(config.seed)
     return jax.device_get(found(state, train, partition, key))
 
 
 def sent_next(seen: LastCheckpoint) -> Sent | None:
-    """What a client would send after the last round that a checkpoint was kept of.
+    """Computes what a client would send in the round after the last checkpoint.
 
     Args:
       seen: the run's last checkpoint.
@@ -102,7 +104,7 @@ def sent_next(seen: LastCheckpoint) -> Sent | None:
       if nothing is coded.
 
     Raises:
-      ValueError: if the run's data cannot be had, or the checkpoint is damaged.
+      ValueError: if the run's data is not available, or the checkpoint is damaged.
     """
     config = seen.config
     if not seen.arrays or np.min(config.method.bits) >= FLOAT_BITS:
@@ -121,7 +123,7 @@ def sent_next(seen: LastCheckpoint) -> Sent | None:
 
 
 def code_lengths(sent: Sent) -> CodeLengths:
-    """Bits per element of each layer's message, `|message| / M`, and entropy."""
+    """Computes bits per element of each message, `|message| / M`, and entropy."""
     header = code_length(np.zeros(0, np.int64), bits=sent.bits, code=sent.code)
     whole = {
         name: code_length(levels, bits=sent.bits, code=sent.code)

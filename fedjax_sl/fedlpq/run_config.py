@@ -22,14 +22,14 @@ class CNNConfig:
     """Factor on every number of channels, > 0; 1 is the published network."""
 
     lowering: Lowering = "auto"
-    """How convolutions are computed; auto is what was measured to be fastest."""
+    """How convolutions are computed; auto is the fastest as measured."""
 
     precision: Precision = "float32"
-    """Of the products in convolutions; parameters and all else are float32. tf32 and
-    bf16 are fast on hardware that has them; a CPU takes float32 for tf32."""
+    """Of the products in convolutions; everything else is float32. tf32 and bf16 are
+    fast on hardware that supports them; a CPU uses float32 for tf32."""
 
     init: Init = "he"
-    """What parameters start from: he is normal, with zero biases; torch is uniform
+    """Initialisation of parameters: he is normal, with zero biases; torch is uniform
     within 1 / sqrt(fan-in), biases too, as in PyTorch."""
 
     def __post_init__(self):
@@ -54,19 +54,19 @@ class FedLPQRun(RunConfig):
 
     @property
     def title(self) -> str:
-        """What the method is called, with these settings."""
+        """Display name of the method in this configuration."""
         if self.method.bits != FLOAT_BITS:
             return "FedLP-Q"
         whole = self.method.preference is None
         return "FedAvg" if whole and self.method.keep_probability == 1 else "FedLP"
 
     def epochs_per_round(self, examples: int) -> float:
-        """Passes over the training examples, on average; it matters not how many."""
+        """Average passes over the training examples, whatever their number."""
         return self.method.local_epochs * self.cohort_size / self.data.num_clients
 
     @property
     def idle(self) -> tuple[str, ...]:
-        """Fields of the method that change nothing, as the others are."""
+        """Fields of the method without effect in this configuration."""
         method = self.method
         return (
             *(("momentum",) if method.optimizer == "adam" else ()),
@@ -74,7 +74,7 @@ class FedLPQRun(RunConfig):
         )
 
     def resolved(self) -> "FedLPQRun":
-        """With nothing left open: the keep probability is known."""
+        """Fills in the default of the keep probability."""
         keep = usual_keep_probability(self.method)
         method = dataclasses.replace(self.method, keep_probability=keep)
         return dataclasses.replace(self, method=method)

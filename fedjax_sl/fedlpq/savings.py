@@ -1,7 +1,7 @@
-"""What FedLP-Q saves against FedAvg: the cost columns of its published table.
+"""Savings of FedLP-Q over FedAvg: the cost columns of its published table.
 
-Parameters are counted, not bits, so that quantisation plays no role: what is expected
-to move, up and down, against twice the network. Operations are those of one forward
+Parameters are counted, not bits, so quantisation does not matter: the expected number
+sent, up and down, relative to twice the network. Operations are those of one forward
 pass of a client's network, as the profiler thop counts them.
 """
 
@@ -26,11 +26,10 @@ PUBLISHED_BASE = 36.36
 
 
 class Network(NamedTuple):
-    """What the clients' networks of rising complexity hold and take.
+    """Sizes and operations of the networks of rising complexity.
 
     Attributes:
-      shared: parameters that each shares with the whole network, which are those that
-        move; `[5]`.
+      shared: parameters shared with the whole network, the ones that are sent; `[5]`.
       mflops: millions of operations for one example; `[5]`.
     """
 
@@ -43,7 +42,7 @@ class Saving(NamedTuple):
 
     Attributes:
       scheme: its published name.
-      moved: parameters that a client is expected to move in a round, both ways.
+      moved: expected parameters that a client sends and receives in a round.
       params: share of FedAvg's traffic saved.
       mflops: expected millions of operations for an example.
       flops: share of FedAvg's operations saved.
@@ -60,7 +59,7 @@ class Saving(NamedTuple):
 
 
 def networks() -> Network:
-    """The sub-models of the six-convolution network, for CIFAR-10."""
+    """Counts the sub-models of the six-convolution network, for CIFAR-10."""
     models = [cifar_cnn(complexity=c) for c in COMPLEXITIES]
     layers = layers_of([template(model, CIFAR_SHAPE) for model in models], "module")
     operations = [
@@ -71,7 +70,7 @@ def networks() -> Network:
 
 
 def homogeneous(keep_probability: float) -> Saving:
-    """All train the whole network and send each layer with probability p.
+    """Savings if all train the whole network and send each layer with probability p.
 
     Traffic (1 + p) M instead of 2 M; the operations are FedAvg's.
 
@@ -98,10 +97,10 @@ def homogeneous(keep_probability: float) -> Saving:
 
 
 def heterogeneous(preference: Preference) -> Saving:
-    """Clients of complexity c with probability Pr(c): 2 sum_c Pr(c) S_c parameters.
+    """Savings if clients have complexity c with probability Pr(c).
 
-    The operations of complexity 5 are the base itself, so the published base changes
-    both sides of the quotient.
+    Traffic 2 sum_c Pr(c) S_c parameters. The operations of complexity 5 are the base
+    itself, so the published base changes both sides of the quotient.
 
     Args:
       preference: "1", "3", "5" or "u".

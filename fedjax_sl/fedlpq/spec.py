@@ -1,4 +1,4 @@
-"""FedLP-Q as the rest of the package sees it, and what it is without some parts."""
+"""The `MethodSpec` of FedLP-Q, with FedLP and FedAvg as presets."""
 
 import jax
 import numpy as np
@@ -22,7 +22,7 @@ from fedjax_sl.traffic import Record
 
 
 def networks(config: FedLPQRun, train: Dataset) -> list[nn.Module]:
-    """The five networks of FedLP-Q, of rising complexity, for these images."""
+    """Builds the five networks of FedLP-Q, of rising complexity, for these images."""
     return [
         cifar_cnn(
             complexity=complexity,
@@ -37,7 +37,7 @@ def networks(config: FedLPQRun, train: Dataset) -> list[nn.Module]:
 
 
 def _check_heads(config: FedLPQRun, models: list[nn.Module], shape) -> None:
-    """Refuses private heads that no device of this process can keep."""
+    """Rejects private heads that do not fit in a device's memory."""
     method, clients = config.method, config.data.num_clients
     takes, has = head_bytes(models, shape, clients, method.head), device_bytes()
     if takes > has:
@@ -51,7 +51,7 @@ def _check_heads(config: FedLPQRun, models: list[nn.Module], shape) -> None:
 def build(
     config: FedLPQRun, train: Dataset, partition: Partition, choose_map: ChooseMap
 ) -> Built:
-    """The method of a configuration; a client takes its local epochs in a round."""
+    """Builds the method of a configuration; a client runs its epochs in a round."""
     method, models = config.method, networks(config, train)
     shape = train.image.shape[1:]
     over = choose_map(client_bytes(models[-1], shape, config.batch_size))
@@ -72,7 +72,7 @@ def build(
 def traffic_bound(
     config: FedLPQRun, train: Dataset, partition: Partition, rounds: np.ndarray
 ) -> Record:
-    """The most of each round, of every client: every layer of the whole network."""
+    """Bounds the traffic and work of each round: every layer of the whole network."""
     whole = networks(config, train)[-1]
     shape = train.image.shape[1:]
     once = most(whole, shape, config.method, partition.count)

@@ -1,4 +1,4 @@
-"""What FedLP-Q carries from round to round, and the parts it is put together from."""
+"""The state of FedLP-Q, and the context that its functions share."""
 
 from typing import Any, NamedTuple
 
@@ -15,15 +15,15 @@ COMPLEXITY, HEAD, LAYERS, LEVELS, NOISE = range(5)
 
 
 class FedLPQState(NamedTuple):
-    """What is carried from round to round.
+    """State carried from round to round.
 
     Attributes:
       round: [] int32, t.
       variables: of the whole network: `params`, and `batch_stats` of its norms.
-      complexity: `[N]` int32, of each client's network; 0 numbers the first model.
-      head: `[N, H]`, the private layers of each client, as one vector and padded; H is
-        0 where they are reset, or where there are none.
-      head_key: `[2]` uint32, what heads that are reset are drawn from; None if kept.
+      complexity: `[N]` int32, index of each client's network.
+      head: `[N, H]`, the private layers of each client, as one padded vector; H is 0 if
+        they are reset, or if there are none.
+      head_key: `[2]` uint32, key data from which heads are redrawn; None if kept.
     """
 
     round: jax.Array
@@ -34,9 +34,9 @@ class FedLPQState(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What stays the same: models, settings, optimiser, how clients are mapped.
+    """Constants of a run: models, configuration, optimiser and client mapping.
 
-    The models are of rising complexity, the last one being the whole network.
+    The models are of rising complexity, the whole network last.
     """
 
     models: tuple[nn.Module, ...]

@@ -1,7 +1,7 @@
-"""The whole network seen by a client that trains a part of it.
+"""Sub-models: the part of the whole network that a client trains.
 
-Layers of a sub-model that are named as layers of the whole network are shared with it;
-the others are its private head, which never leaves the client.
+Layers of a sub-model with the name of a layer of the whole network are shared; the
+others are its private head, which never leaves the client.
 """
 
 import jax
@@ -12,7 +12,7 @@ from fedjax_sl.models.split import Variables
 
 
 def template(model: nn.Module, input_shape: tuple[int, ...]) -> Variables:
-    """The shapes of a model's variables."""
+    """Returns the shapes of a model's variables."""
     image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     return dict(
         jax.eval_shape(
@@ -22,17 +22,17 @@ def template(model: nn.Module, input_shape: tuple[int, ...]) -> Variables:
 
 
 def private(mine: Variables, whole: Variables) -> Variables:
-    """The parameters of a sub-model that the whole network does not have."""
+    """Returns the parameters of a sub-model that the whole network does not have."""
     return {k: v for k, v in mine["params"].items() if k not in whole["params"]}
 
 
 def head_size(mine: Variables, whole: Variables) -> int:
-    """Entries of the private head."""
+    """Counts the entries of the private head."""
     return sum(leaf.size for leaf in jax.tree.leaves(private(mine, whole)))
 
 
 def pack_head(trained: Variables, whole: Variables, size: int) -> jax.Array:
-    """The private head as one vector `[H]`, padded with zeros."""
+    """Flattens the private head to one vector `[H]`, padded with zeros."""
     leaves = jax.tree.leaves(private(trained, whole))
     flat = [leaf.reshape(-1) for leaf in leaves]
     padding = size - sum(leaf.size for leaf in leaves)
@@ -49,7 +49,7 @@ def _unpack_head(head: jax.Array, shapes: Variables) -> Variables:
 
 
 def take(whole: Variables, head: jax.Array, shapes: Variables) -> Variables:
-    """A client's variables: its layers of the whole network, and its private head."""
+    """Builds a client's variables from the whole network and its private head."""
     shared = {
         collection: {k: whole[collection][k] for k in layers if k in whole[collection]}
         for collection, layers in shapes.items()
@@ -59,7 +59,7 @@ def take(whole: Variables, head: jax.Array, shapes: Variables) -> Variables:
 
 
 def put_back(trained: Variables, whole: Variables) -> Variables:
-    """The whole network with the shared layers of a trained sub-model in place."""
+    """Writes the shared layers of a trained sub-model into the whole network."""
     return {
         collection: {k: trained[collection].get(k, old) for k, old in layers.items()}
         for collection, layers in whole.items()

@@ -1,4 +1,4 @@
-"""What clients send and receive in one round, layer by layer."""
+"""Traffic of one round, layer by layer."""
 
 from typing import Any, NamedTuple
 
@@ -15,13 +15,13 @@ from fedjax_sl.fedlpq.config import FedLPQConfig
 
 
 class Layers(NamedTuple):
-    """The U layers of the whole network, what they hold and who has them.
+    """The U layers of the whole network.
 
     Attributes:
       names: of the layers.
       params: `[U]` parameters of each.
       statistics: `[U]` running statistics of its norms.
-      owned: `[models, U]` bool, which of them each model has.
+      owned: `[models, U]` bool, the layers that each model has.
     """
 
     names: list[str]
@@ -38,7 +38,7 @@ def _sizes(tree: Any, names: list[str], by: Unit) -> np.ndarray:
 
 
 def layers_of(templates: list[Any], by: Unit) -> Layers:
-    """The layers of the last of these models, the whole network."""
+    """Lists the layers of the last of these models, the whole network."""
     check_choice("by", by, Unit)
 
     def names_of(variables):
@@ -47,7 +47,7 @@ def layers_of(templates: list[Any], by: Unit) -> Layers:
 
     whole = templates[-1]
     names = sorted(names_of(whole))
-    owned = [[name in names_of(one) for name in names] for one in templates]
+    owned = [[name in names_of(model) for name in names] for model in templates]
     return Layers(
         names=names,
         params=_sizes(whole["params"], names, by),
@@ -57,13 +57,13 @@ def layers_of(templates: list[Any], by: Unit) -> Layers:
 
 
 class Counts(NamedTuple):
-    """What each client of a cohort does in one round, `[K]` and `[K, U]`.
+    """Counts of one round per client, `[K]` and `[K, U]`.
 
     Attributes:
       present: `[K]` int32, 0 for a padded client.
       bits: `[K]` b.
-      owned: `[K, U]` bool, the layers that its network has.
-      sent: `[K, U]` bool, those of them that it sends.
+      owned: `[K, U]` bool, the layers of its network.
+      sent: `[K, U]` bool, the layers that it sends.
       message_bits: `[K, U]` int32, of every layer's message, sent or not.
     """
 
@@ -77,12 +77,12 @@ class Counts(NamedTuple):
 def links(config: FedLPQConfig, layers: Layers, counts: Counts) -> Links:
     """Links of one round, per client of the cohort.
 
-    Every layer that a client has goes down as float32. Up go the messages of the layers
-    sent, or float32 values at 32 bits.
+    Every layer of a client's network goes down as float32. The messages of the layers
+    sent go up, or float32 values at 32 bits.
 
     Side information is the norm and the header of each message; one flag for each layer
     of the network; and the statistics of the layers' norms in float32, which the
-    published count of parameters leaves out, too.
+    published count of parameters excludes.
 
     Args:
       config: whether statistics count.
@@ -103,6 +103,7 @@ def links(config: FedLPQConfig, layers: Layers, counts: Counts) -> Links:
     if config.charge_statistics:
         side += FLOAT_BITS * (sent @ layers.statistics)
     statistics = FLOAT_BITS * (owned @ layers.statistics)
+    # `message_bits` includes the headers, which count as side information.
     down = Link.float32(owned @ layers.params * present, statistics * present)
     up = Link.float32(values * present, side * present)
     return Links.uncut(down, up._replace(more=(coded - headers) * present))

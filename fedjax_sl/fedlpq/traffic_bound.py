@@ -1,4 +1,4 @@
-"""The most that a round of FedLP-Q takes of each client, known before a run."""
+"""Bounds on the traffic and work of a round of FedLP-Q, computed before a run."""
 
 import math
 
@@ -17,7 +17,8 @@ from fedjax_sl.traffic import Record, recorded
 
 
 def _message_bits(config: FedLPQConfig, layers: Layers, bits: int) -> list[int]:
-    """Of each layer: rounding adds no more than 1 to an index on average."""
+    """Bounds the message bits of each layer."""
+    # The mean index is at most 2^b / sqrt(M); rounding adds no more than 1 to it.
     if bits >= FLOAT_BITS:
         return [0] * len(layers.params)
     lengths = [
@@ -37,12 +38,12 @@ def most(
     config: FedLPQConfig,
     num_examples: np.ndarray,
 ) -> Record:
-    """The most that each client sends and computes in any round.
+    """Bounds what each client sends and computes in any round.
 
     Args:
       model: the whole network.
       input_shape: `(H, W, Ch)`.
-      config: the settings.
+      config: the configuration.
       num_examples: `[N]` that each client owns.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What one client sends: its displacement, quantised layer by layer."""
+"""Upload of one client: its displacement, quantised layer by layer."""
 
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from fedjax_sl.fedlpq.config import FedLPQConfig
 
 
 class Upload(NamedTuple):
-    """What the server rebuilds from a client's messages, and what they took.
+    """A client's parameters as the server rebuilds them, and the bits of its messages.
 
     Attributes:
       params: theta_k, parameters of the whole network.
@@ -32,12 +32,12 @@ class Upload(NamedTuple):
 
 
 class Messages(NamedTuple):
-    """What a client sends, before it is coded; leaves `[K, ...]` of a cohort.
+    """A client's messages before they are coded; leaves `[K, ...]` of a cohort.
 
     Attributes:
-      layers: each layer quantised, by name, sent this time or not.
-      owned: [] bool by name, whether the client has the layer at all.
-      bits: [] b; at 32 float32 numbers go up instead.
+      layers: each layer quantised, by name, whether it is sent or not.
+      owned: [] bool by name, whether the client's network has the layer.
+      bits: [] b; at 32, float32 values are sent instead.
     """
 
     layers: dict[str, Quantized]
@@ -46,14 +46,12 @@ class Messages(NamedTuple):
 
 
 def privatized(config: FedLPQConfig, key: jax.Array, whole: Any, trained: Any) -> Any:
-    """A client's variables, noise added to all that it sends of them.
-
-    Statistics of norms are part of the update: they are sent, and depend on the data.
+    """Applies the Gaussian mechanism to a client's variables.
 
     Args:
-      config: C and z; at 0 the variables are as trained, bit for bit.
+      config: C and z; at z = 0 the variables are as trained, bit for bit.
       key: of this client and round, used here only.
-      whole: variables that the client had received.
+      whole: variables that the client received.
       trained: its variables after its local epochs.
 
     Returns:
@@ -62,6 +60,7 @@ def privatized(config: FedLPQConfig, key: jax.Array, whole: Any, trained: Any) -
     if config.noise_multiplier is None:
         return trained
     noise = jnp.asarray(config.noise_multiplier)
+    # Norm statistics get noise, too: they are sent, and depend on the client's data.
     update = gaussian_mechanism(
         key,
         jax.tree.map(jnp.subtract, trained, whole),
@@ -77,20 +76,22 @@ def privatized(config: FedLPQConfig, key: jax.Array, whole: Any, trained: Any) -
 
 
 def _clip_norm(config: FedLPQConfig) -> Any:
-    """C, unless the update was clipped before noise was added to it."""
+    """Returns C, or inf if the update was clipped before noise was added to it."""
     clip, noise = config.clip_norm, config.noise_multiplier
     if clip is None or noise is None:
         return clip
+    # The noise multiplier may be traced; a second clipping would shrink the noise.
     return jnp.where(jnp.asarray(noise) > 0, jnp.inf, clip)
 
 
 def _coded_bits(bits: jax.Array) -> jax.Array:
-    """The b of messages; some number in range where there are none."""
+    """Limits b to the range of coded messages."""
+    # At 32 bits nothing is coded, but b may be traced: the code runs all the same.
     return jnp.minimum(bits, MAX_BITS)
 
 
 def displacement(config: FedLPQConfig, start: Any, trained: Any) -> dict[str, Any]:
-    """g_k = start - trained, `{layer: [M_l]}`, clipped if asked for."""
+    """Computes g_k = start - trained, `{layer: [M_l]}`, clipped if configured."""
     before = to_units(start, by=config.unit)
     after = to_units(trained, by=config.unit)
     return clipped(jax.tree.map(jnp.subtract, before, after), _clip_norm(config))
@@ -99,7 +100,7 @@ def displacement(config: FedLPQConfig, start: Any, trained: Any) -> dict[str, An
 def quantized_layers(
     key: jax.Array, gap: dict[str, Any], bits: jax.Array
 ) -> dict[str, Quantized]:
-    """Q(g_k^l) of each layer, 2^b levels between 0 and its 2-norm.
+    """Quantises each layer, Q(g_k^l), with 2^b levels between 0 and its 2-norm.
 
     Args:
       key: of this client and round.
@@ -116,17 +117,17 @@ def quantized_layers(
 def upload(
     config: FedLPQConfig, key: jax.Array, start: Any, trained: Any, bits: jax.Array
 ) -> Upload:
-    """theta_k^l = start^l - Q(g_k^l) with g_k = start - trained, layer by layer.
+    """Uploads theta_k^l = start^l - Q(g_k^l) with g_k = start - trained, by layer.
 
     That the whole local displacement is quantised is reconstructed.
 
     Args:
-      config: what a layer is, and which code is used.
+      config: unit of a layer, and code.
       key: of this client and round.
-      start: parameters that the client had received.
+      start: parameters that the client received.
       trained: its parameters after its local epochs.
-      bits: [] b; at 32 the trained parameters arrive bit for bit as they are, unless
-        the displacement is clipped.
+      bits: [] b; at 32 the trained parameters arrive unchanged, bit for bit, unless the
+        displacement is clipped.
 
     Returns:
       An `Upload`, as if every layer were sent.
@@ -137,17 +138,19 @@ def upload(
     before = to_units(start, by=config.unit)
     after = to_units(trained, by=config.unit)
     gap = displacement(config, start, trained)
+    # start - (start - trained) may differ from trained in the last bit, so it replaces
+    # the trained parameters only where the displacement was clipped.
     if config.clip_norm is not None:
         after = jax.tree.map(jnp.subtract, before, gap)
     quantized = quantized_layers(key, gap, bits)
     rebuilt = {
         name: jnp.where(
-            exact, after[name], before[name] - dequantize(one, levels=levels)
+            exact, after[name], before[name] - dequantize(layer, levels=levels)
         )
-        for name, one in quantized.items()
+        for name, layer in quantized.items()
     }
     lengths = {
-        name: message_bits(one, bits=b, code=config.code)
-        for name, one in quantized.items()
+        name: message_bits(layer, bits=b, code=config.code)
+        for name, layer in quantized.items()
     }
     return Upload(from_units(rebuilt, trained, by=config.unit), lengths)

@@ -1,15 +1,15 @@
 """METHOD A: lightweight federated split learning (arXiv 2412.06414).
 
-Clients hold the layers before the cut, pruned by importance; a server holds those after
-it. One round is one mini-batch step of every client: activations go up with some of
-them dropped, gradients come back, the clients' own gradients are quantised, and every I
-rounds the client models are averaged. The body of the paper was not available: where it
-is silent the steps are reconstructed, with the alternatives as options of
+Clients hold the layers before the cut, pruned by importance; a server holds the layers
+after it. One round is one mini-batch step of every client: activations go up with
+dropout, gradients come back, the clients' own gradients are quantised, and every I
+rounds the client models are averaged. The body of the paper was not available: steps
+that are not specified are reconstructed, with the alternatives as options of
 `FedSLConfig`.
 
 With everything off (ratio 0, 32 bits, rate 0) the round is SplitFed: version 1 with
 `server_update="merged"`, version 2 with "sequential"; with `client_update="relay"` it
-is split learning with one client model handed from each client to the next.
+is split learning with one client model passed from each client to the next.
 """
 
 import sys

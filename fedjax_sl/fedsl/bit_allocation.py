@@ -1,4 +1,4 @@
-"""How many bits the numbers of each tensor take: as configured, or as it asks for."""
+"""Bit allocation: the bits per value of each tensor, fixed or set by an error bound."""
 
 from typing import Any, NamedTuple
 
@@ -13,15 +13,15 @@ from fedjax_sl.fedsl.quantizer import MOST_BITS, levels_of, span
 
 FEWEST = 2
 ALLOCATION_BITS = 5
-"""Bits that say how wide a tensor's numbers are, from 2 to 32."""
+"""Side bits that encode the bits per value of a tensor, from 2 to 32."""
 
 
 class BitAllocation(NamedTuple):
-    """Of the numbers in one client's message.
+    """Bits of the values in one client's message: `least` per value, plus `more`.
 
     Attributes:
-      least: [] int32, bits of a number of the narrowest tensor.
-      more: [] int32, bits that the wider tensors take beyond that, all together.
+      least: [] int32, fewest bits per value among the tensors.
+      more: [] int32, total bits of the other tensors beyond `least` per value.
     """
 
     least: jax.Array
@@ -29,17 +29,17 @@ class BitAllocation(NamedTuple):
 
 
 def tensor_bits(config: FedSLConfig, tree: Any, bits: jax.Array) -> Any:
-    """b_l of each tensor: b, or the fewest with which it keeps the error allowed.
+    """Chooses b_l for each tensor: b, or the fewest bits that meet the error bound.
 
-    A tensor of M entries other than 0, its span Lambda cut into s intervals, has an
-    expected squared error of at most `M Lambda^2 / (4 s^2)`. The fewest bits, from 2 to
-    b, are taken with which that is at most `epsilon |v|^2` (reconstructed). A tensor
-    whose largest entry stands out asks for more of them than one of even entries.
+    A tensor with M nonzero entries and its span Lambda cut into s intervals has an
+    expected squared error of at most `M Lambda^2 / (4 s^2)`. b_l is the smallest number
+    of bits, from 2 to b, for which that is at most `epsilon |v|^2` (reconstructed). A
+    tensor with an outlier needs more bits than one with even entries.
 
     Args:
       config: epsilon, None for b throughout; norm and levels of the quantiser.
-      tree: leaves `[...]`, what is to be quantised.
-      bits: [] b; 32 leaves every tensor as it is.
+      tree: leaves `[...]`, the tensors to quantise.
+      bits: [] b; 32 leaves every tensor unchanged.
 
     Returns:
       [] b for all, or a tree of [] int32.
@@ -49,18 +49,20 @@ def tensor_bits(config: FedSLConfig, tree: Any, bits: jax.Array) -> Any:
     candidates = jnp.arange(FEWEST, MOST_BITS)
     levels = levels_of(config, candidates).astype(jnp.float32)
 
-    def one(x):
+    def fewest_bits(x):
+        # Zeros are exact under a norm, but not on a range.
         entries = x.size if config.quantizer_norm == "range" else jnp.count_nonzero(x)
         error = entries * (span(config, x) / levels) ** 2 / 4
+        # The error falls with the bits, so counting the misses finds the first hit.
         too_much = error > config.quantizer_error * (x * x).sum()
         wanted = jnp.minimum(FEWEST + too_much.sum(), bits)
         return jnp.where(bits >= FLOAT_BITS, bits, wanted).astype(jnp.int32)
 
-    return jax.tree.map(one, tree)
+    return jax.tree.map(fewest_bits, tree)
 
 
 def allocated(bits: Any, mask: Any, tree: Any) -> BitAllocation:
-    """What the kept entries of a tree take.
+    """Sums the bits of the kept entries of a tree.
 
     Args:
       bits: as from `tensor_bits`.
@@ -74,5 +76,6 @@ def allocated(bits: Any, mask: Any, tree: Any) -> BitAllocation:
         return BitAllocation(bits, jnp.zeros_like(bits))
     each = jnp.stack(jax.tree.leaves(bits))
     entries = jnp.stack(jax.tree.leaves(kept_in_each(mask, tree)))
+    # The total may exceed int32: the common part is multiplied on the host.
     least = each.min()
     return BitAllocation(least, ((each - least) * entries).sum())

@@ -12,7 +12,8 @@ from fedjax_sl.models.split import SplitModel
 
 
 def kept_macs(macs: dict[str, int], mask: Any) -> jax.Array:
-    """Of one example through a client model under its mask."""
+    """Counts the MACs of one example through a client model under its mask."""
+    # float32, as in `Work`: the MACs of a round may exceed int32.
     total = jnp.float32(sum(macs.values()))
     for path, keep in jax.tree_util.tree_leaves_with_path(mask):
         name = "/".join(part.key for part in path[:-1])
@@ -27,11 +28,11 @@ def scored(
     examples: jax.Array,
     starts: jax.Array,
 ) -> jax.Array:
-    """`[K]` examples of the scoring pass, of those `[K]` in each mini-batch.
+    """Counts the examples of the scoring pass, `[K]`.
 
-    It takes place when a period starts, unless it is not to be charged, scores need no
-    pass, or nothing is to be pruned by them; a common mask is made of the scores of
-    those clients, too, that do not prune.
+    The pass runs when a period starts. It is 0 if it is not charged, if the scores need
+    no pass, or if the client does not prune. Under a common mask every client scores if
+    any client prunes.
     """
     charged = config.importance == "taylor" and config.charge_scoring
     prunes = per_client.prune_ratio > 0
@@ -43,12 +44,11 @@ def scored(
 def work(
     model: SplitModel, examples: jax.Array, scored: jax.Array, masks: Any = None
 ) -> Work:
-    """MACs of one round, per client of the cohort.
+    """Counts the MACs of one round, per client of the cohort.
 
     A kernel costs in proportion to the entries it keeps: pruned filters cost nothing,
-    nor do the inputs that they no longer give; single weights cost nothing either,
-    which takes hardware that skips them. The scoring pass, when a period starts, is
-    dense.
+    nor do the inputs that come from them. Pruned single weights cost nothing either,
+    which assumes hardware that skips them. The scoring pass is dense.
 
     Args:
       model: the network, cut.

@@ -1,4 +1,4 @@
-"""What can be chosen of federated split learning, with units and ranges."""
+"""Configuration of FedSL, with units and ranges."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -29,25 +29,25 @@ from fedjax_sl.federation.aggregation import ClientWeight
 @pytree
 @dataclass(frozen=True, kw_only=True)
 class FedSLConfig(UpdateConfig):
-    """Settings of FedSL (arXiv 2412.06414).
+    """Configuration of FedSL (arXiv 2412.06414).
 
     Ratios, rates and bits may be given as several values, one for each class of
     devices: of G values, client k has number k mod G.
     """
 
     cohort_size: int = static(10)
-    """K, clients that take part between two aggregations."""
+    """K, clients that participate between two aggregations."""
 
     interval: Integer = 5
     """I, rounds between two aggregations of the client models, >= 1."""
 
     learning_rate: Number | None = None
-    """gamma, of the clients and, unless set apart, of the server, >= 0; if not given,
-    0.02, of which a side that takes K steps in a round has 0.02 / K: the server of
+    """gamma, of the clients and, unless set separately, of the server, >= 0; if not
+    given, 0.02, or 0.02 / K on a side that takes K steps in a round: the server of
     SplitFed version 2, both sides of a relay."""
 
     server_learning_rate: Number | None = None
-    """Learning rate of the server, >= 0; as the clients' if not given."""
+    """Learning rate of the server, >= 0; the clients' if not given."""
 
     momentum: Number = 0.9
     """Momentum of SGD on both sides, in [0, 1); Adam ignores it."""
@@ -81,19 +81,19 @@ class FedSLConfig(UpdateConfig):
     """Rank within each kernel, or over all client kernels together."""
 
     mask_scope: Literal["per_client", "common"] = static("per_client")
-    """Each client its own mask, or one from the scores averaged over clients, which go
-    up, and the mask down, when a period starts."""
+    """One mask per client, or a common mask from the scores averaged over clients;
+    scores then go up and the mask down when a period starts."""
 
     restore: bool = static(True)
     """Pruned weights keep their value and compete again; if not, they become 0, and
     stay so where all clients pruned them."""
 
     average_over: Literal["all", "keepers"] = static("all")
-    """Average each entry over all clients, or over those that had kept it; what nobody
-    kept stays as it was."""
+    """Average each entry over all clients, or over the clients that kept it; an entry
+    that no client kept is unchanged."""
 
     bits: IntegerPerClass = 8
-    """b, bits of a quantised number, sign included, in 2..32; 32 is float32."""
+    """b, bits of a quantised value, sign included, in 2..32; 32 is float32."""
 
     grad_bits: IntegerPerClass | None = None
     """Bits of the client's gradient in its local step; `bits` if not given."""
@@ -105,11 +105,11 @@ class FedSLConfig(UpdateConfig):
     """Bits of the gradients sent back at the cut, in 2..32."""
 
     quantizer_norm: Literal["max", "l2", "range"] = static("max")
-    """What a quantised tensor is scaled by: its largest magnitude, its 2-norm, or the
-    range of its entries, which is always cut into 2^b - 1 intervals."""
+    """Scale of a quantised tensor: its largest magnitude, its 2-norm, or the range of
+    its entries, which is always cut into 2^b - 1 intervals."""
 
     quantizer_levels: Literal["2^(b-1)-1", "2^b-1", "2^b"] = static("2^(b-1)-1")
-    """s, intervals between 0 and the norm; a number, with its sign, takes b, b + 1 or
+    """s, intervals between 0 and the norm; a value, with its sign, takes b, b + 1 or
     b + 2 bits."""
 
     quantizer_error: Number | None = None
@@ -126,33 +126,33 @@ class FedSLConfig(UpdateConfig):
     """Drop single activations or whole channels of an example."""
 
     dropout_mask: Literal["shared_key", "bitmap"] = static("shared_key")
-    """The server redraws the mask from a shared key, or is sent one bit an entry."""
+    """The server redraws the mask from a shared key, or receives one bit per entry."""
 
     charge_scoring: bool = static(True)
-    """Count what the pass that scores weights sends over the cut."""
+    """Count what the scoring pass sends over the cut."""
 
     client_weight: ClientWeight = static("equal")
-    """omega_k: every client the same, or in proportion to its examples."""
+    """omega_k: equal for every client, or proportional to its examples."""
 
     server_update: Literal["merged", "sequential"] = static("merged")
     """One server step on all clients' activations, or one step after each client."""
 
     client_update: Literal["parallel", "relay"] = static("parallel")
-    """Clients act side by side, or hand one client model from each to the next."""
+    """Clients step in parallel, or pass one client model from each to the next."""
 
     @property
     def sequential(self) -> bool:
-        """Whether clients step one after another rather than at the same time."""
+        """Whether clients step sequentially rather than in parallel."""
         return (self.server_update, self.client_update) != ("merged", "parallel")
 
     @property
     def coded(self) -> bool:
-        """Whether numbers of any kind cross in fewer than 32 bits; of plain numbers."""
+        """Whether any values are sent with fewer than 32 bits; not for traced bits."""
         up = [b or self.bits for b in (self.grad_bits, self.upload_bits)]
         return any(np.min(bits) < FLOAT_BITS for bits in (*up, self.down_bits))
 
     def __post_init__(self):
-        """Checks what can be checked: choices and plain numbers, not traced values."""
+        """Checks choices and plain numbers; traced values pass."""
         super().__post_init__()
         for name in ("prune_ratio", "dropout_rate", "momentum"):
             check(self, name, lambda v: 0 <= v < 1, "a number in [0, 1)")
@@ -169,7 +169,7 @@ class FedSLConfig(UpdateConfig):
             check(self, name, lambda v: 0 <= v < float("inf"), "a number >= 0")
 
     def _check_relay(self):
-        """Refuses what concerns a mean of updates, of which a relay has none."""
+        """Rejects options of the mean of updates, which a relay does not compute."""
         for name in ("noise_multiplier", "clip_norm", "trim"):
             if getattr(self, name) is not None:
                 raise InputError(
@@ -184,15 +184,13 @@ class FedSLConfig(UpdateConfig):
 
 
 USUAL_RATE = 0.02
-"""Learning rate of whoever takes one step in a round."""
+"""Default learning rate of a side that takes one step in a round."""
 
 
 def usual_rates(config: FedSLConfig) -> tuple[Any, Any]:
-    """Learning rates of clients and server, as given, or what stands for them.
-
-    Momentum adds up the K steps that a side takes in a round where clients go one after
-    another; with 1 / K of the rate they move a model as far as one step on the mean.
-    """
+    """Learning rates of clients and server, as configured or by default."""
+    # Momentum adds up the K sequential steps of a round: at rate / K they move a model
+    # as far as one step on the mean.
     client, server = config.learning_rate, config.server_learning_rate
     one, many = USUAL_RATE, USUAL_RATE / config.cohort_size
     if client is None:
@@ -203,9 +201,9 @@ def usual_rates(config: FedSLConfig) -> tuple[Any, Any]:
 
 
 class ClientConfigs(NamedTuple):
-    """What may differ between clients, one of each per client, `[K]`.
+    """Per-client parameters, `[K]` each.
 
-    `fault` says what is wrong with what a client sends, as in `Cohort`.
+    `fault` is the factor by which a client's messages are corrupted, as in `Cohort`.
     """
 
     prune_ratio: jax.Array
@@ -219,7 +217,7 @@ class ClientConfigs(NamedTuple):
 def client_configs(
     config: FedSLConfig, client_id: jax.Array, fault: jax.Array | None = None
 ) -> ClientConfigs:
-    """The numbers that hold for the clients of a cohort.
+    """Looks up the parameters of each client of a cohort.
 
     Args:
       config: the configuration.

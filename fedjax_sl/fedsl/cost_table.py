@@ -1,4 +1,4 @@
-"""What each cut of a VGG costs, as a table."""
+"""Table of the cost of each cut of a VGG."""
 
 from dataclasses import dataclass
 

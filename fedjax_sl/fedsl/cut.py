@@ -1,4 +1,4 @@
-"""What crosses the cut: activations up with some dropped, their gradients back."""
+"""The cut: activations go up with dropout, their gradients come down quantised."""
 
 from functools import partial
 from typing import Any
@@ -23,21 +23,22 @@ def send_back(
     mask: Any,
     bits: jax.Array,
 ) -> jax.Array:
-    """The gradients at the cut as each client receives them.
+    """Quantises the gradients at the cut, as each client receives them.
 
     Args:
       config: the quantiser.
       key: of this round.
       client_id: `[K]`.
       grad: `[K, B, ...]`, delta_k.
-      mask: `[K, B, ...]` entries that had been sent up, the only ones sent back; None
-        for all.
-      bits: `[K]`; 32 sends them as they are.
+      mask: `[K, B, ...]` entries that were sent up; only these are sent down. None for
+        all.
+      bits: `[K]`; 32 sends float32.
 
     Returns:
       `[K, B, ...]`.
     """
     if mask is not None:
+        # Before quantising: entries that are not sent must not enter the norm.
         grad = jnp.where(mask, grad, 0.0)
     keys = client_keys(key, client_id, DOWNLINK)
     return jax.vmap(partial(quantized, config))(keys, grad, bits)
@@ -46,7 +47,7 @@ def send_back(
 def cut_with_dropout(
     config: FedSLConfig, per_client: ClientConfigs, client_id: jax.Array, key: jax.Array
 ) -> Cut:
-    """Activation dropout on the way up; only what was sent has a gradient to return.
+    """Builds a `Cut` with dropout; gradients come back only for what was sent.
 
     Args:
       config: granularity and rescaling of the dropout.
@@ -59,14 +60,15 @@ def cut_with_dropout(
     """
     keys = client_keys(key, client_id, DROPOUT)
 
-    def drop(one_key, activations, rate, fault):
+    def drop(client_key, activations, rate, fault):
         sent, mask = drop_activations(
-            one_key,
+            client_key,
             activations,
             rate=rate,
             rescale=config.rescale,
             per=config.dropout_per,
         )
+        # A fault changes what the server receives, not the client's own gradient.
         return arrived(fault, jnp.zeros_like(sent), sent), mask
 
     return Cut(

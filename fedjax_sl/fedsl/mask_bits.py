@@ -1,4 +1,4 @@
-"""What it takes that a client and the server both know which weights are pruned."""
+"""Bits that masks and scores take, so that client and server agree on a mask."""
 
 from typing import Any, NamedTuple
 
@@ -9,10 +9,10 @@ from fedjax_sl.fedsl.config import FedSLConfig
 
 
 class MaskBits(NamedTuple):
-    """Bits that a mask takes, of one client, in the periods in which it prunes.
+    """Bits of one client's mask, in the periods in which it prunes.
 
     Attributes:
-      scores_up: of its scores, when a period starts.
+      scores_up: of the scores, when a period starts.
       down: of the mask, when a period starts.
       up: of the mask, with each update.
     """
@@ -23,20 +23,20 @@ class MaskBits(NamedTuple):
 
 
 def mask_bits(config: FedSLConfig, params: Any) -> MaskBits:
-    """What is sent so that a client and the server know its mask.
+    """Counts the bits of masks and scores that are sent.
 
     A mask is one bit per filter, or per kernel entry. What must be sent depends on who
     knows the scores (reconstructed):
 
-    - Magnitudes: the client models are equal when a period starts, and the server, who
-      averaged them, ranks the same weights: nothing is sent.
-    - Taylor scores are of a client's own examples. By themselves they stay with it, and
-      its mask goes up with its update. Averaged over clients they must be sent first,
-      float32 each, summed over filters where these are ranked; the common mask comes
+    - Magnitudes: the client models are equal when a period starts, and the server,
+      which averaged them, ranks the same weights: nothing is sent.
+    - Taylor scores depend on a client's own examples. With a mask per client the scores
+      stay local, and the mask goes up with the update. With a common mask the scores go
+      up first, float32 each, summed over filters where these are ranked; the mask comes
       down, and is not sent up again.
     - Random scores are redrawn by the server from a shared key, as dropped activations
-      are (`dropout_mask`), or else the mask goes up with the update. Averaged over a
-      cohort that no client knows, the mask comes down.
+      are (`dropout_mask`), or else the mask goes up with the update. A common mask
+      comes down, as no client knows the cohort.
 
     Args:
       config: importance, scope and granularity of the masks.

@@ -1,4 +1,4 @@
-"""What one client of FedSL takes while a device has it."""
+"""Memory of one FedSL client on a device."""
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +8,11 @@ from fedjax_sl.models.split import SplitModel, apply
 
 
 COPIES = 6
-"""Of the client model: itself, pruned, its gradient, quantised, momentum, mask."""
+"""Copies of the client model: dense, pruned, gradient, quantised, momentum, mask."""
 
 
 def client_bytes(model: SplitModel, batch_size: int) -> int:
-    """Bytes of one client at a time: residuals of both halves, and its copies.
+    """Estimates the bytes of one client: residuals of both halves, and model copies.
 
     Args:
       model: the split model.
@@ -32,5 +32,6 @@ def client_bytes(model: SplitModel, batch_size: int) -> int:
         return residual_bytes(through(model.server), params.server, cut)
 
     client = residual_bytes(through(model.client), params.client, image)
-    server = of_server(2 * batch_size) - of_server(batch_size)  # its weights are shared
+    # The difference leaves out the server's weights, which clients share.
+    server = of_server(2 * batch_size) - of_server(batch_size)
     return client + server + COPIES * bytes_of(params.client)

@@ -1,4 +1,4 @@
-"""FedSL put together: one round, and the algorithm that it belongs to."""
+"""FedSL as an `Algorithm`: initial state, round and predictions."""
 
 from dataclasses import replace
 from functools import partial
@@ -30,7 +30,7 @@ from fedjax_sl.models.split import SplitModel
 
 
 def _init(context: Context, key: jax.Array) -> FedSLState:
-    """All K client models equal, nothing pruned, nobody drawn yet."""
+    """Initialises the state: equal client models, nothing pruned, no cohort yet."""
     cohort = context.config.cohort_size
     params = context.model.init(key)
     scores = magnitude_scores(params.client["params"])
@@ -53,7 +53,7 @@ def _init(context: Context, key: jax.Array) -> FedSLState:
 def _round(
     context: Context, state: FedSLState, cohort: Cohort, key: jax.Array
 ) -> tuple[FedSLState, RoundMetrics]:
-    """Steps 1 to 9 of a round t; the first and the last only every I rounds."""
+    """Runs round t, steps 1 to 9; the first and the last only every I rounds."""
     _check_cohort(context, cohort)
     config, examples = context.config, cohort.examples
     present = cohort.num_examples > 0
@@ -71,6 +71,7 @@ def _round(
             context, state, examples, minibatch, per_client, cohort.client_id, key
         )
 
+    # A cond, not a select: the scoring pass is only paid when a period starts.
     state = jax.lax.cond(starts, begin, lambda same: same, state)
     take_step = sequential_step if config.sequential else step
     state, report = take_step(context, state, examples, minibatch, per_client, key)
@@ -101,13 +102,13 @@ def _round(
         work=work(context.model, counts.examples, counts.scored, state.mask),
         links=links(config, sizes, per_client, counts, starts=starts, ends=ends),
     )
-    # The weights are of the model delivered, which is still there if nobody answers.
+    # `predict` averages by these weights; all 0 would make the global model 0.
     weights = jnp.where(present.any(), weights, before.weights)
     return state._replace(round=state.round + 1, weights=weights), metrics
 
 
 def _check_cohort(context: Context, cohort: Cohort) -> None:
-    """Refuses a cohort that is not one mini-batch of each of the K clients."""
+    """Rejects a cohort that is not one mini-batch of each of the K clients."""
     expected = (context.config.cohort_size, 1)
     if cohort.index.shape[:2] != expected:
         raise InputError(
@@ -120,20 +121,22 @@ def _check_cohort(context: Context, cohort: Cohort) -> None:
 def _suited(
     over_clients: clients.ClientMap, model: SplitModel, config: FedSLConfig
 ) -> clients.ClientMap:
-    """The mapping, suited to a server whose norms see a batch: of all, or of each.
+    """Adapts the mapping to a server whose norms keep batch statistics.
 
-    Where clients act in turn the server sees one at a time, also when they are scored.
+    Its batch holds all clients; or one client at a time, also in the scoring pass, if
+    clients are sequential.
     """
     server = jax.eval_shape(model.init, jax.random.key(0)).server
     if set(server) == {"params"}:
         return over_clients
+    # Groups would each have statistics of their own, so that results depended on them.
     if config.sequential:
         return replace(over_clients, group=1)
     return clients.ClientMap(over_clients.each)
 
 
 def _check_noise(config: FedSLConfig, model: SplitModel) -> None:
-    """Refuses noise where a client's update is not all that it sends of its model."""
+    """Rejects noise for a model with norm statistics, which are sent without noise."""
     client = jax.eval_shape(model.init, jax.random.key(0)).client
     if config.noise_multiplier is not None and set(client) != {"params"}:
         raise InputError(
@@ -143,14 +146,14 @@ def _check_noise(config: FedSLConfig, model: SplitModel) -> None:
 
 
 def _predict(context: Context, state: FedSLState, images: jax.Array) -> jax.Array:
-    """Logits of the dense averaged model, nothing dropped."""
+    """Logits of the dense global model, without dropout."""
     return context.model.predict(global_model(state), images)
 
 
 def _predict_pruned(
     context: Context, state: FedSLState, images: jax.Array
 ) -> jax.Array:
-    """Logits of the averaged model under one mask, at the final ratio.
+    """Logits of the global model under one mask, at the final ratio.
 
     The mask ranks the scores of the last synchronisation, averaged over clients
     (reconstructed).
@@ -176,22 +179,22 @@ def fedsl(
 
     Args:
       model: a network cut in two.
-      config: the settings; its numbers may be traced.
+      config: the configuration; its numbers may be traced.
       over_clients: how a function of one client is mapped over the cohort. A server
         whose batch norms keep statistics sees all clients at once, on one device,
-        or one at a time where they act in turn.
+        or one at a time if they are sequential.
       client_optimizer: learning rate -> optax optimiser; as configured if not given.
       server_optimizer: the same for the server.
 
     Returns:
-      The algorithm; its view "pruned" is the delivered model under a common mask.
+      The algorithm; its view "pruned" is the global model under a common mask.
 
-    Noise (`noise_multiplier`) protects the clients' models where they are aggregated,
-    and nothing else: activations, labels, gradients at the cut and masks cross as they
-    are, and so the server's half is not differentially private.
+    Noise (`noise_multiplier`) privatizes the clients' models where they are aggregated,
+    and nothing else: activations, labels, gradients at the cut and masks are sent
+    without noise, and so the server's half is not differentially private.
 
     Raises:
-      ValueError: if there is to be noise, and the client's norms keep statistics.
+      ValueError: if noise is configured and the client's norms keep statistics.
     """
     _check_noise(config, model)
     usual = optimizer_named(config.optimizer, config.momentum)

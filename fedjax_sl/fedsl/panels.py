@@ -1,4 +1,4 @@
-"""What a report shows of a run of FedSL, from its last checkpoint."""
+"""Panels of a report on a FedSL run, from its last checkpoint."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,12 +16,12 @@ from fedjax_sl.method_spec import LastCheckpoint, LayerBars
 
 
 class UpdateBits(NamedTuple):
-    """Bits of the numbers that clients send of each layer; norms and masks apart.
+    """Bits of the values that clients send of each layer, without side information.
 
     Attributes:
       layers: names of the U layers of a client.
-      bits: `[K, U]`, of the clients that take part.
-      widths: `[K]` bits that each number takes.
+      bits: `[K, U]`, of the clients that participate.
+      widths: `[K]` bits per value.
     """
 
     layers: Sequence[str]
@@ -39,30 +39,28 @@ def _fields(arrays: dict[str, np.ndarray], field: str) -> dict[str, np.ndarray]:
 
 
 def update_bits(arrays: dict[str, np.ndarray], config: FedSLRun) -> UpdateBits | None:
-    """Bits of the update of the period that a checkpoint was kept in, or after.
+    """Counts the bits of the update of a checkpoint's period, or of the one it ended.
 
-    As many numbers are sent of a tensor as the client's mask keeps.
+    A client sends as many values of a tensor as its mask keeps.
 
     Args:
       arrays: of the checkpoint, by name; none if there is none.
       config: of the run.
 
     Returns:
-      The bits; None if no updates are sent, if none was yet, or if every tensor chooses
-      a width of its own, which a checkpoint does not tell.
+      The bits; None if no updates are sent, if none was sent yet, or if each tensor has
+      its own bit allocation, which a checkpoint does not hold.
     """
     if not arrays or arrays["round"] < 1:
         return None
     method = config.method
     if method.client_update == "relay" or method.quantizer_error is not None:
         return None
-    takes_part = arrays["weights"] > 0
-    per_client = client_configs(method, jnp.asarray(arrays["client_id"][takes_part]))
+    present = arrays["weights"] > 0
+    per_client = client_configs(method, jnp.asarray(arrays["client_id"][present]))
     widths = np.asarray(coded_bits(method, number_bits(method, per_client)), np.int64)
     masks, tensors = _fields(arrays, "mask"), _fields(arrays, "anchor")
-    mask = {
-        name: masks[name][takes_part] if name in masks else None for name in tensors
-    }
+    mask = {name: masks[name][present] if name in masks else None for name in tensors}
     kept = jax.vmap(kept_in_each, in_axes=(0, None))(mask, tensors)
     layers = sorted({name.split("/")[0] for name in tensors})
     entries = [

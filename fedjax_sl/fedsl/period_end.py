@@ -1,4 +1,4 @@
-"""The end of a period: clients upload what they learned, the server averages it."""
+"""End of a period: clients upload their updates, the server averages them."""
 
 from functools import partial
 from typing import Any
@@ -22,10 +22,11 @@ from fedjax_sl.models.split import Variables
 
 
 def _gradient_is_message(config: FedSLConfig, per_client: ClientConfigs) -> jax.Array:
-    """`[K]` bool: I = 1, and the gradient of the one local step is quantised.
+    """`[K]` bool, whether the quantised gradient is itself the message.
 
-    With noise added to it, it is not.
+    This holds for I = 1, unless noise is added to the update.
     """
+    # I and z may be traced, so they are compared in arrays.
     coded = (jnp.asarray(config.interval) == 1) & (per_client.grad_bits < FLOAT_BITS)
     if config.noise_multiplier is None:
         return coded
@@ -33,13 +34,13 @@ def _gradient_is_message(config: FedSLConfig, per_client: ClientConfigs) -> jax.
 
 
 def number_bits(config: FedSLConfig, per_client: ClientConfigs) -> jax.Array:
-    """`[K]` b, the most bits that a number in a client's message takes."""
+    """`[K]` b, the most bits per value in a client's message."""
     coded = _gradient_is_message(config, per_client)
     return jnp.where(coded, per_client.grad_bits, per_client.upload_bits)
 
 
 def _sent(context: Context, key, update, mask):
-    """A client's update as it is quantised and sent: clipped, and with noise."""
+    """Clips a client's update and adds noise, before it is quantised."""
     config = context.config
     if config.noise_multiplier is None:
         return clipped(update, config.clip_norm)
@@ -49,16 +50,24 @@ def _sent(context: Context, key, update, mask):
         clip_norm=config.clip_norm,
         noise_multiplier=config.noise_multiplier,
     )
+    # Noise on pruned entries is not sent.
     return apply_mask(noisy, mask)
 
 
 def _received(context: Context, key, noise_key, start, params, mask, bits):
-    """One client's parameters as rebuilt, w_0 + Q_b(w_k - w_0); its message."""
+    """Rebuilds one client's parameters, w_0 + Q_b(w_k - w_0), from its message.
+
+    Returns:
+      The parameters, and the message's `BitAllocation`.
+    """
     update = apply_mask(jax.tree.map(jnp.subtract, params, start), mask)
+    # Noise comes before the quantiser, so that the message itself is privatized.
     update = _sent(context, noise_key, update, mask)
     each = tensor_bits(context.config, update, bits)
     coded = quantized(context.config, key, update, each)
+    # On a range the quantiser does not map 0 to 0.
     rebuilt = jax.tree.map(jnp.add, start, apply_mask(coded, mask))
+    # start + (params - start) may differ from params in the last bit.
     if context.config.clip_norm is None:
         exact = partial(jnp.where, bits >= FLOAT_BITS)
         rebuilt = jax.tree.map(exact, params, rebuilt)
@@ -66,7 +75,7 @@ def _received(context: Context, key, noise_key, start, params, mask, bits):
 
 
 def _reset(context: Context, bad: jax.Array, opt, params):
-    """Optimiser states, begun anew for clients whose update was not valid."""
+    """Re-initialises the optimiser states of clients whose update was rejected."""
     fresh = jax.vmap(context.client_optimizer(0.0).init)(params)
 
     def choose(new, old):
@@ -76,19 +85,23 @@ def _reset(context: Context, bad: jax.Array, opt, params):
 
 
 def _kept_by_some(mask: Any, used: jax.Array) -> Any:
-    """Entries kept by a client whose update is used, `[K]`; all, if there is none."""
+    """Entries kept by at least one client in `used`, `[K]`; all entries if none."""
 
-    def one(keep):
+    def union(keep):
         of_used = keep & used.reshape(-1, *[1] * (keep.ndim - 1))
         return of_used.any(axis=0) | ~used.any()
 
-    return jax.tree.map(one, mask)
+    return jax.tree.map(union, mask)
 
 
 def _client(
     context: Context, anchor, key, noise_key, client, mask, bits, weight, fault
 ):
-    """What the server receives of one client; its message, and whether it is valid."""
+    """Uploads one client's update.
+
+    Returns:
+      The `Received` of the server; the message, and [] whether it is valid.
+    """
     config = context.config
     start = start_of(config, anchor, mask)
     params, message = _received(
@@ -97,6 +110,7 @@ def _client(
     params = arrived(fault, start, params)
     update = jax.tree.map(jnp.subtract, params, start)
     received = {**client, "params": params}
+    # The update excludes norm statistics; `received` includes them.
     good = valid(update, config.max_update_norm) & valid(received)
     everywhere = jax.tree.map(lambda _: None, params)
     keepers = config.average_over == "keepers"
@@ -108,7 +122,7 @@ def _client(
 
 
 def _before(context: Context, state: FedSLState) -> Variables:
-    """The client model before the period, as far as statistics are still known."""
+    """The client model before the period; the fallback of the average."""
     kept = jax.vmap(partial(channels_kept, context.config))(state.mask, state.client)
     before = unlearnt(kept, statistics_of(state.client))
     return {**before, "params": state.anchor}
@@ -122,37 +136,38 @@ def aggregate(
     heard: jax.Array,
     key: jax.Array,
 ) -> tuple[FedSLState, BitAllocation, jax.Array]:
-    """w_c <- sum_k omega_k w_{c,k}, and every client takes it over.
+    """w_c <- sum_k omega_k w_{c,k}, broadcast to every client.
 
     With I = 1 the quantised gradient of the one local step is itself the message, and
     is not quantised a second time, unless noise is added.
 
-    Who was not heard in the period's last round sends no update, but takes over the
-    mean as everyone. An update that is not valid, or too long, has no part, and its
-    client's optimiser begins anew. Updates are relative to where the client started:
-    with weights that are not restored, to 0 where it pruned. What all pruned is 0 then,
-    and stays so.
+    A client that was not heard in the period's last round sends no update but receives
+    the mean. An update that is invalid or too long is rejected, and its client's
+    optimiser is re-initialised. Updates are relative to the client's start: if weights
+    are not restored, that is 0 where it pruned. Entries pruned by all clients then
+    become 0 and stay 0.
 
-    Running statistics of a channel are averaged over those who kept it; where nobody
-    did they are as before, and so they are without any update that can be used, except
-    for those of channels that all had kept, which are the first client's.
+    Running statistics of a channel are averaged over the clients that kept it. If no
+    client kept it, or no update is valid, they are those of before the period; without
+    a valid update, a channel that all clients kept takes the first client's.
 
     Args:
       context: the configuration.
       state: the state after the period's last step.
       per_client: `[K]` each.
-      gradient: `[K]`, bits of the numbers of the last step's gradients.
-      heard: `[K]` bool, of whom the server could use what crossed the cut.
+      gradient: `[K]`, bit allocation of the last step's gradients.
+      heard: `[K]` bool, whether the client's activations were finite.
       key: of this round.
 
     Returns:
-      The state, all client models equal; `[K]` bits of the numbers of the clients'
-      messages; `[K]` whose update is valid.
+      The state, all client models equal; `[K]` bit allocation of the messages; `[K]`
+      bool, whether the update is valid.
     """
     coded = _gradient_is_message(context.config, per_client)
+    # 32 bits: the parameters already hold the effect of the quantised gradient.
     bits = jnp.where(coded, FLOAT_BITS, per_client.upload_bits)
     weights = jnp.where(heard, state.weights, 0.0)
-    # A message that is not sent has no fault; unsound is only what its client holds.
+    # Without a message there is no fault: such a client is judged by its own state.
     fault = per_client.fault
     fault = None if fault is None else jnp.where(weights > 0, fault, 1.0)
     stacked = (
@@ -173,6 +188,7 @@ def aggregate(
         trim=context.config.trim,
     )
     if not context.config.restore:
+        # Averages of keepers fall back to the anchor, which may not be 0 here.
         kept = _kept_by_some(state.mask, good & (weights > 0))
         client = {**client, "params": apply_mask(client["params"], kept)}
     message = jax.tree.map(partial(jnp.where, coded), gradient, update)

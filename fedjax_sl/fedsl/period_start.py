@@ -1,4 +1,4 @@
-"""The start of a period between two aggregations: who takes part, what is pruned."""
+"""Start of a period between two aggregations: scoring and pruning for a new cohort."""
 
 from functools import partial
 from typing import Any
@@ -29,16 +29,16 @@ from fedjax_sl.fedsl.state import SCORES, Context, FedSLState, MinibatchIndices
 def masks(
     config: FedSLConfig, scores: Any, ratio: jax.Array | float, params: Any = None
 ) -> Any:
-    """The mask of one client from its scores.
+    """Builds the mask of one client from its scores.
 
     Args:
       config: granularity and scope of the ranking.
       scores: as from `compression.pruning`.
       ratio: [] rho_t.
-      params: the averaged model's; what is 0 in it stays pruned if nothing is restored.
+      params: of the averaged model; its zeros stay pruned unless weights are restored.
 
     Returns:
-      A mask, whose kernels also lose the inputs that pruned filters no longer give.
+      The mask; inputs of a kernel that come from pruned filters are pruned too.
     """
     hard = params is not None and not config.restore
     if hard:
@@ -51,16 +51,17 @@ def masks(
     if config.granularity == "weight":
         return mask
     mask = couple_inputs(mask)
+    # The coupled mask has entries per input channel: prune those that are 0, too.
     return without_zeros(mask, params) if hard else mask
 
 
 def _taylor(
     context: Context, state: FedSLState, examples, minibatch, per_client, key
 ) -> Any:
-    """Scores from the gradients of dense models, nothing dropped at the cut.
+    """Runs the scoring pass: gradients of the dense models, without dropout.
 
     Returns:
-      The scores, and `[K]` whether the server could use what a client sent for them.
+      The scores, and `[K]` whether the activations of a client were finite.
     """
 
     def group(each, server, examples, key, real, client, weights, ids, minibatch, own):
@@ -92,9 +93,10 @@ def _as_it_arrives(fault: jax.Array | None, sent: Any) -> Any:
 
 
 def _averaged(scores: Any, good: jax.Array, weights: jax.Array, before: Any) -> Any:
-    """The mean over the clients whose scores can be used, `[K]`; or as before."""
+    """Averages the scores of the valid clients, `[K]`; keeps the old mean if none."""
     given = jnp.where(good, weights, 0.0)
     rejected = ((weights > 0) & ~good).any()
+    # Without rejections the weights sum to 1; dividing by a rounded sum changes bits.
     whole = jnp.where(rejected & good.any(), given.sum(), 1.0)
     mean = weighted_mean(scores, given / jnp.maximum(whole, 1e-9))
     return jax.tree.map(partial(jnp.where, good.any()), mean, before)
@@ -103,11 +105,16 @@ def _averaged(scores: Any, good: jax.Array, weights: jax.Array, before: Any) -> 
 def _scores(
     context: Context, state: FedSLState, examples, minibatch, per_client, key
 ) -> Any:
-    """Every client's scores, leaves `[K, ...]`; `[K]` who has any; and their mean."""
+    """Scores the weights of every client.
+
+    Returns:
+      The scores, leaves `[K, ...]`; `[K]` bool, whether they are valid; their mean.
+    """
     params, good = state.client["params"], state.weights > 0
     if context.config.importance == "magnitude":
         scores = jax.vmap(magnitude_scores)(params)
     elif context.config.importance == "random":
+        # Keyed by client, so that the server can redraw them, see `mask_bits`.
         keys = client_keys(key, state.client_id, SCORES)
         scores = jax.vmap(random_scores)(keys, params)
     else:
@@ -123,7 +130,8 @@ def _scores(
 
 
 def _follow_clients(context: Context, state: FedSLState, client_id: jax.Array) -> Any:
-    """Optimiser states of the new cohort: one's own if one stays, else a fresh one."""
+    """Optimiser states of the new cohort: kept by clients that stay, else fresh."""
+    # A client that stays may have another slot in the new cohort.
     same = client_id[:, None] == state.client_id[None, :]
     stays, slot = same.any(axis=1), same.argmax(axis=1)
     fresh = jax.vmap(context.client_optimizer(0.0).init)(state.client["params"])
@@ -144,9 +152,9 @@ def begin_period(
     client_id: jax.Array,
     key: jax.Array,
 ) -> FedSLState:
-    """The cohort takes over the averaged model, scores its weights and prunes.
+    """The new cohort starts from the averaged model, scores its weights and prunes.
 
-    Who has no scores, because it is absent or they cannot be used, prunes nothing.
+    A client without valid scores, such as an absent one, prunes nothing.
 
     Args:
       context: model, configuration and mapping.
@@ -172,11 +180,12 @@ def begin_period(
         end=end,
         shape=config.prune_shape,
     )
+    # All client models are equal here, so one copy serves as the anchor.
     anchor = jax.tree.map(lambda leaf: leaf[0], state.client["params"])
 
-    def one(anchor, scores, ratio):
+    def mask_client(anchor, scores, ratio):
         return masks(config, scores, ratio, anchor)
 
     ratio = jnp.where(good, ratio, 0.0)
-    mask = context.over_clients.map(one, anchor)(scores, ratio)
+    mask = context.over_clients.map(mask_client, anchor)(scores, ratio)
     return state._replace(anchor=anchor, mask=mask, importance=mean)

@@ -1,4 +1,4 @@
-"""The quantiser Q_b that the configuration chooses."""
+"""The quantiser Q_b of a configuration."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -18,29 +18,29 @@ from fedjax_sl.fedsl.config import FedSLConfig
 
 
 MOST_BITS = FLOAT_BITS - 2
-"""Bits beyond which levels get no finer: they are counted in int32."""
+"""More bits than this do not refine the levels, which are int32."""
 
 EXACT_BITS = 24
-"""Integers of so many bits are exact in float32."""
+"""float32 represents integers of up to this many bits exactly."""
 
 
 def levels_of(config: FedSLConfig, bits: jax.Array) -> jax.Array:
-    """s, the intervals that b bits cut the span of a tensor into.
+    """Returns s, the number of intervals into which b bits cut a tensor's span.
 
-    Where 2^n - 1 is no float32 it is the next one below, or s would become 2^n in the
-    arithmetic, and its values one too many for the bits.
+    If float32 cannot represent 2^n - 1, s is the next float32 below it.
     """
     by_range = config.quantizer_norm == "range"
     signed = config.quantizer_levels == "2^(b-1)-1" and not by_range
     power = jnp.minimum(jnp.asarray(bits, jnp.int32), MOST_BITS) - signed
     if config.quantizer_levels == "2^b" and not by_range:
         return jnp.left_shift(1, power)
+    # 2^n - 1 would round up to 2^n in float32, one value too many for the bits.
     finest = jnp.left_shift(1, jnp.maximum(power - EXACT_BITS, 0))
     return jnp.left_shift(1, power) - finest
 
 
 def coded_bits(config: FedSLConfig, bits: jax.Array) -> jax.Array:
-    """Bits that one quantised number takes on a link, `[...]` as `bits`.
+    """Returns the bits of one quantised value on a link, `[...]` as `bits`.
 
     Signed levels in [-s, s] are 2 s + 1 values and take ceil(log2(2 s + 1)) bits: b for
     s = 2^(b-1) - 1, b + 1 for 2^b - 1 and b + 2 for 2^b. On a range there is no sign:
@@ -49,36 +49,39 @@ def coded_bits(config: FedSLConfig, bits: jax.Array) -> jax.Array:
     extra = {"2^(b-1)-1": 0, "2^b-1": 1, "2^b": 2}[config.quantizer_levels]
     if config.quantizer_norm == "range":
         extra = 0
+    # Levels are no finer beyond MOST_BITS, so an encoder emits no more bits.
     return jnp.where(
         bits >= FLOAT_BITS, FLOAT_BITS, jnp.minimum(bits, MOST_BITS) + extra
     )
 
 
 def span(config: FedSLConfig, x: jax.Array) -> jax.Array:
-    """Lambda, what is cut into intervals: largest magnitude, 2-norm or range, []."""
+    """Returns Lambda, the span cut into intervals: max magnitude, 2-norm or range."""
     if config.quantizer_norm == "range":
         return x.max() - x.min()
     return norm_of(x, config.quantizer_norm)
 
 
 def scales(config: FedSLConfig) -> int:
-    """Float32 numbers that go with each quantised tensor."""
+    """Returns how many float32 scales go with each quantised tensor."""
+    # A range is sent as its two ends.
     return 2 if config.quantizer_norm == "range" else 1
 
 
 def quantized(config: FedSLConfig, key: jax.Array, tree: Any, bits: Any) -> Any:
-    """Q_b of one client's tensors, each with its own norm.
+    """Applies Q_b to one client's tensors, each with its own norm.
 
     Args:
       config: norm and number of levels.
       key: a key used here only.
       tree: leaves `[...]`.
-      bits: [] b, or a tree of them, one for each tensor; 32 leaves a tensor as it is,
+      bits: [] b, or a tree of them, one for each tensor; 32 leaves a tensor unchanged,
         bit for bit.
 
     Returns:
       The same structure.
     """
+    # Bits may be traced, so the quantiser always runs and `exact` selects.
     exact = jax.tree.map(lambda b: b >= FLOAT_BITS, bits)
     levels = jax.tree.map(partial(levels_of, config), bits)
     if config.quantizer_norm == "range":
@@ -89,15 +92,15 @@ def quantized(config: FedSLConfig, key: jax.Array, tree: Any, bits: Any) -> Any:
 
 
 def variance_factor(config: FedSLConfig, sizes: Sequence[int], bits: int) -> float:
-    """q_b with E|Q_b(v) - v|^2 <= q_b |v|^2 over tensors of these sizes, 0 at 32 bits.
+    """Bounds the variance: q_b with E|Q_b(v) - v|^2 <= q_b |v|^2, 0 at 32 bits.
 
-    For a norm `min(M / (4 s^2), sqrt(M) / s)`, as `variance_bound` has it. On a range
-    zeros err, too, and only `(M - 2) / (2 s^2)` holds: the least and the greatest entry
-    are levels, each other one errs by at most (high - low)^2 / (4 s^2), and
-    (high - low)^2 <= 2 (high^2 + low^2). Entries h, -h and zeros half-way between two
-    levels reach it.
+    Under a norm q_b is `min(M / (4 s^2), sqrt(M) / s)`, see `variance_bound`. On a
+    range zeros have an error too, and the bound is `(M - 2) / (2 s^2)`: the smallest
+    and the largest entry are levels, each other entry errs by at most
+    (high - low)^2 / (4 s^2), and (high - low)^2 <= 2 (high^2 + low^2). Entries h, -h
+    and zeros half-way between two levels attain it.
 
-    A tensor that takes fewer bits by its error adds at most epsilon instead.
+    A tensor whose bits follow from `quantizer_error` has at most epsilon instead.
     """
     if bits >= FLOAT_BITS:
         return 0.0

@@ -1,8 +1,7 @@
-"""What the rounds of FedSL send and compute, known from its settings before a run.
+"""Traffic and work of FedSL's rounds, computed from a configuration before a run.
 
-In a period a first round differs from the others, and a last one: that makes four kinds
-of rounds. They are counted by the method's own code, from what is expected of a round,
-or from the most that there can be.
+A round may start a period and may end one, which makes four kinds of rounds. The
+method's own code counts each kind, from expected or from maximal counts.
 """
 
 from functools import partial
@@ -28,7 +27,7 @@ KINDS = np.array([[False, False], [False, True], [True, False], [True, True]])
 
 
 def at_rounds(kinds: Record, rounds: np.ndarray, interval: int) -> Record:
-    """The record of rounds, each that of its kind.
+    """Looks up the record of each round by its kind.
 
     Args:
       kinds: of four rounds, in the order of `KINDS`.
@@ -54,7 +53,7 @@ def _expected(
     sent = batch_size * sizes.cut * (1 - per_client.dropout_rate)
     num_kept = jnp.broadcast_to(kept(mask, params), everyone.shape)
 
-    def one(kind):
+    def count_kind(kind):
         starts, ends = kind
         passes = scored(config, per_client, examples, starts)
         counts = Counts(
@@ -69,17 +68,16 @@ def _expected(
         done = work(model, examples, passes, broadcast(mask, len(everyone)))
         return links(config, sizes, per_client, counts, starts=starts, ends=ends), done
 
-    return jax.vmap(one)(jnp.asarray(KINDS))
+    return jax.vmap(count_kind)(jnp.asarray(KINDS))
 
 
 def expected(model: SplitModel, config: FedSLConfig, batch_size: int) -> Record:
-    """What each kind of round computes and sends, every batch being full.
+    """Counts what each kind of round computes and sends, with full batches.
 
     Args:
       model: the network, cut.
-      config: the same for all clients; the ratio is that of every round, and updates
-        take all the bits allowed. What is drawn at random counts as its
-        expectation.
+      config: the same for all clients; its ratio holds in every round, and updates
+        take all the bits allowed. Random counts are replaced by their expectation.
       batch_size: B.
 
     Returns:
@@ -91,11 +89,11 @@ def expected(model: SplitModel, config: FedSLConfig, batch_size: int) -> Record:
 
 
 def most(model: SplitModel, config: FedSLConfig, examples: np.ndarray) -> Record:
-    """The most that each kind of round takes of each client: nothing is left away.
+    """Bounds what each kind of round takes of each client: dense, without dropout.
 
     Args:
       model: the network, cut.
-      config: the settings.
+      config: the configuration.
       examples: `[N]`, in a mini-batch of each client.
 
     Returns:
@@ -111,7 +109,7 @@ def most(model: SplitModel, config: FedSLConfig, examples: np.ndarray) -> Record
         bits = jnp.maximum(bits, per_client.grad_bits)
     passes = config.importance == "taylor" and config.charge_scoring
 
-    def one(kind):
+    def count_kind(kind):
         starts, ends = kind
         counts = Counts(
             present=real > 0,
@@ -125,5 +123,5 @@ def most(model: SplitModel, config: FedSLConfig, examples: np.ndarray) -> Record
         done = work(model, real, counts.scored)
         return links(config, sizes, per_client, counts, starts=starts, ends=ends), done
 
-    counted, done = jax.device_get(jax.vmap(one)(jnp.asarray(KINDS)))
+    counted, done = jax.device_get(jax.vmap(count_kind)(jnp.asarray(KINDS)))
     return recorded(np.broadcast_to(everyone, (4, len(examples))), counted, done)

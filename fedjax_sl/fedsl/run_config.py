@@ -40,14 +40,14 @@ class ModelConfig:
     """Normalisation after each convolution."""
 
     lowering: Lowering = "auto"
-    """How convolutions are computed; auto is what was measured to be fastest."""
+    """How convolutions are computed; auto is the fastest as measured."""
 
     precision: Precision = "float32"
-    """Of the products in convolutions; parameters and all else are float32. tf32 and
-    bf16 are fast on hardware that has them; a CPU takes float32 for tf32."""
+    """Of the products in convolutions; everything else is float32. tf32 and bf16 are
+    fast on hardware that supports them; a CPU uses float32 for tf32."""
 
     init: Init = "he"
-    """What parameters start from: he is normal, with zero biases; torch is uniform
+    """Initialisation of parameters: he is normal, with zero biases; torch is uniform
     within 1 / sqrt(fan-in), biases too, as in PyTorch."""
 
     def __post_init__(self):
@@ -78,7 +78,7 @@ class FedSLRun(RunConfig):
 
     @property
     def title(self) -> str:
-        """What the method is called, with these settings."""
+        """Display name of the method in this configuration."""
         method = self.method
         dropped = np.any(method.prune_ratio) or np.any(method.dropout_rate)
         whole = not (method.coded or dropped)
@@ -90,19 +90,19 @@ class FedSLRun(RunConfig):
 
     @property
     def sequential(self) -> Sequential:
-        """What clients do one after another rather than at the same time."""
+        """The part of a round that clients run sequentially."""
         if self.method.client_update == "relay":
             return "visits"
         return "exchanges" if self.method.sequential else "nothing"
 
     @property
     def period(self) -> int:
-        """I, rounds that a cohort stays together."""
+        """I, rounds of a period, during which the cohort stays the same."""
         return self.method.interval
 
     @property
     def idle(self) -> tuple[str, ...]:
-        """Fields of the method that change nothing, as the others are."""
+        """Fields of the method without effect in this configuration."""
         method = self.method
         return (
             *(("momentum",) if method.optimizer == "adam" else ()),
@@ -113,7 +113,7 @@ class FedSLRun(RunConfig):
         )
 
     def resolved(self) -> "FedSLRun":
-        """With nothing left open: the learning rates, and the end of the ramp."""
+        """Fills in the defaults: learning rates, and the end of the pruning ramp."""
         method = self.method
         if method.learning_rate is None:
             client, server = usual_rates(method)

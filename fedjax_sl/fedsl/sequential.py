@@ -1,7 +1,8 @@
-"""Clients one after another: the server steps after each, and a relay hands over.
+"""Sequential clients: the server steps after each one; a relay passes the model on.
 
 With `server_update="sequential"` this is SplitFed version 2; with
-`client_update="relay"`, split learning with one client model that is passed on.
+`client_update="relay"`, split learning with one client model passed from client to
+client.
 """
 
 from typing import Any
@@ -27,25 +28,31 @@ from fedjax_sl.fedsl.step import StepReport, step
 
 
 def _visiting_order(state: FedSLState, key: jax.Array) -> jax.Array:
-    """`[K]` slots in the order of a draw that depends on who the clients are."""
+    """Draws the order in which the slots are visited, `[K]`."""
+    # Keyed by client: the order of two clients does not depend on the rest.
     draws = jax.vmap(jax.random.uniform)(client_keys(key, state.client_id, ORDER))
     return jnp.argsort(draws)
 
 
 def _slot(tree: Any, k: jax.Array) -> Any:
+    # A slice, not an index: the step takes a group, here of one client.
     return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, k, 1), tree)
 
 
-def _put(tree: Any, k: jax.Array, one: Any) -> Any:
+def _put(tree: Any, k: jax.Array, slot: Any) -> Any:
     return jax.tree.map(
-        lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, k, 0), tree, one
+        lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, k, 0), tree, slot
     )
 
 
-def _handed_on(
+def _passed_on(
     context: Context, before: FedSLState, stepped: FedSLState, fault: jax.Array | None
 ) -> tuple[FedSLState, jax.Array]:
-    """The state of a client's visit with the model as it arrives; [] if it is valid."""
+    """Passes a client's model to the next client.
+
+    Returns:
+      The stepped state with the model as it arrives, and [] whether that is valid.
+    """
     start = start_of(context.config, before.client["params"], before.mask)
     start = {**before.client, "params": start}
     client = arrived(None if fault is None else fault[0], start, stepped.client)
@@ -62,34 +69,37 @@ def sequential_step(
     per_client: ClientConfigs,
     key: jax.Array,
 ) -> tuple[FedSLState, StepReport]:
-    """Each client in turn steps with the server; arguments and result as in `step`.
+    """Steps the clients sequentially; arguments and result as in `step`.
 
-    A client sees the server as the one before left it and, in a relay, the client model
-    too. Absent clients are passed over; so is, in a relay, one that would hand on what
-    cannot be used: the next has the model that it had. A relay whose weights are not
-    restored hands on zeros for what its last client pruned.
+    A client starts from the server that the previous client left and, in a relay, from
+    its client model too. Absent clients are skipped. In a relay, a client whose model
+    arrives invalid is skipped too: the next client receives the model that it had. If
+    weights are not restored, the last client's pruned weights are passed on as zeros.
     """
     relay = context.config.client_update == "relay"
+    # Each visit is a cohort of one: there is nothing to group or to spread.
     alone = context._replace(over_clients=clients.scan)
 
     def visit(state, k):
-        one = state._replace(
+        before = state._replace(
             client=_slot(state.client, k),
             client_opt=_slot(state.client_opt, k),
             mask=_slot(state.mask, k),
             client_id=_slot(state.client_id, k),
-            weights=jnp.ones((1,)),
+            weights=jnp.ones((1,)),  # the server's step is on this client alone
         )
-        mine = _slot(minibatch, k), _slot(per_client, k)
-        stepped, report = step(alone, one, examples, *mine, key)
+        batch, config = _slot(minibatch, k), _slot(per_client, k)
+        stepped, report = step(alone, before, examples, batch, config, key)
         if relay:
-            present = (mine[0].weight > 0).any()
-            arriving, good = _handed_on(context, one, stepped, mine[1].fault)
+            present = (batch.weight > 0).any()
+            arriving, good = _passed_on(context, before, stepped, config.fault)
             good &= report.finite[0]
+            # An absent client sends nothing that could be rejected.
             report = report._replace(finite=(good | ~present)[None])
-            stepped = choose(present & good, arriving, one)
-            handed = jax.tree.map(lambda x: x[0], stepped.client)
-            client = broadcast(handed, state.weights.shape[0])
+            # This also undoes the server's step on that client.
+            stepped = choose(present & good, arriving, before)
+            passed = jax.tree.map(lambda x: x[0], stepped.client)
+            client = broadcast(passed, state.weights.shape[0])
         else:
             client = _put(state.client, k, stepped.client)
         state = state._replace(
@@ -102,5 +112,5 @@ def sequential_step(
 
     order = _visiting_order(state, key)
     state, report = jax.lax.scan(visit, state, order)
-    back = jnp.argsort(order)
+    back = jnp.argsort(order)  # reports return to the cohort's order
     return state, jax.tree.map(lambda x: x[:, 0][back], report)

@@ -1,4 +1,4 @@
-"""FedSL as the rest of the package sees it."""
+"""The `MethodSpec` of FedSL: its interface to the rest of the package."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from fedjax_sl.traffic import Record
 
 
 def network(config: FedSLRun, train: Dataset) -> SplitModel:
-    """The network of a configuration, for these images."""
+    """Builds the network of a configuration for these images."""
     model = config.model
     return split_vgg(
         model.depth,
@@ -43,7 +43,7 @@ def network(config: FedSLRun, train: Dataset) -> SplitModel:
 def build(
     config: FedSLRun, train: Dataset, partition: Partition, choose_map: ChooseMap
 ) -> Built:
-    """The method of a configuration; a client takes one step in a round."""
+    """Builds the method of a configuration; a client takes one step in a round."""
     model = network(config, train)
     over = choose_map(client_bytes(model, config.batch_size))
     return Built(fedsl(model, config.method, over_clients=over), 1, over.devices)
@@ -52,7 +52,7 @@ def build(
 def traffic_bound(
     config: FedSLRun, train: Dataset, partition: Partition, rounds: np.ndarray
 ) -> Record:
-    """The most of each round, of every client: dense, nothing dropped."""
+    """Bounds the traffic and work of each round: dense, without dropout."""
     examples = np.minimum(partition.count.astype(np.int64), config.batch_size)
     kinds = most(network(config, train), config.method, examples)
     return at_rounds(kinds, rounds, int(config.method.interval))

@@ -1,4 +1,4 @@
-"""What FedSL carries from round to round, and the parts it is put together from."""
+"""The state of FedSL, and the context that its functions share."""
 
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ DROPOUT, GRADIENT, UPLOAD, DOWNLINK, SCORES, ORDER, NOISE = range(7)
 
 
 class FedSLState(NamedTuple):
-    """What is carried from round to round.
+    """State carried from round to round.
 
     Attributes:
       round: [] int32, t.
@@ -46,7 +46,7 @@ class FedSLState(NamedTuple):
 
 
 class MinibatchIndices(NamedTuple):
-    """The mini-batch of each client of a cohort, as minibatch among the examples.
+    """The mini-batch of each client of a cohort, as indices into the examples.
 
     Attributes:
       index: `[K, B]` int32.
@@ -58,7 +58,7 @@ class MinibatchIndices(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What stays the same: model, configuration, optimisers, how clients are mapped."""
+    """Constants of a run: model, configuration, optimisers and client mapping."""
 
     model: SplitModel
     config: FedSLConfig
@@ -68,20 +68,22 @@ class Context(NamedTuple):
 
 
 def choose(condition: jax.Array, new: Any, old: Any) -> Any:
-    """One tree or the other, leaves `[...]`, by a condition `[]`."""
+    """Selects one of two trees, leaves `[...]`, by a condition `[]`."""
+    # Both trees are already computed: a cond would save nothing.
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
 def start_of(config: FedSLConfig, params: Any, mask: Mask) -> Any:
-    """What a client's updates are relative to: the parameters as it takes them over.
+    """Returns the parameters that a client starts from and its update is relative to.
 
-    Pruned weights are 0 from the start if they are not restored.
+    If pruned weights are not restored, they start at 0.
     """
     return params if config.restore else apply_mask(params, mask)
 
 
 def rates(config: FedSLConfig, round: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Learning rates of clients and server: constant, or half a cosine down to 0."""
+    # A sweep traces the number of rounds, so 0 is a branch of `where`, not of `if`.
     length = jnp.asarray(config.cosine_rounds, jnp.float32)
     progress = jnp.minimum(round / jnp.maximum(length, 1.0), 1.0)
     cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
@@ -91,5 +93,5 @@ def rates(config: FedSLConfig, round: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def global_model(state: FedSLState) -> SplitParams:
-    """The dense model [mean_k w_{c,k}; w_s]."""
+    """The dense global model [mean_k w_{c,k}; w_s]."""
     return SplitParams(weighted_mean(state.client, state.weights), state.server)

@@ -1,8 +1,8 @@
 """Running statistics of the clients' norms, where channels are pruned.
 
-A pruned channel is 0 in every example. That is no statistic of the channel, which the
-dense model has and which may compete again; so the statistics of a pruned channel stay
-as they were, and are averaged over the clients that kept it.
+A pruned channel outputs 0 for every example, which says nothing about the channel of
+the dense model. Its statistics are therefore not updated, and the average takes only
+the clients that kept the channel.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from fedjax_sl.models.split import Variables
 
 
 def statistics_of(variables: Variables) -> dict[str, Any]:
-    """All but the parameters."""
+    """Returns all collections except the parameters."""
     return {kind: tree for kind, tree in variables.items() if kind != "params"}
 
 
@@ -25,16 +25,17 @@ def _none(leaf: Any) -> bool:
 
 
 def _filters(mask: Mask) -> jax.Array:
-    """`[Cout]`, which filters of a unit are kept."""
+    """Returns which filters of a unit are kept, `[Cout]` bool."""
+    # A bias or scale has the filter mask itself; the kernel's is coupled to inputs.
     leaf = min(jax.tree.leaves(mask), key=lambda keep: keep.ndim)
     return leaf.any(axis=tuple(range(leaf.ndim - 1)))
 
 
 def channels_kept(config: FedSLConfig, mask: Mask, client: Variables) -> dict[str, Any]:
-    """Which statistics a client learns and sends.
+    """Returns a mask of the statistics that a client updates and sends.
 
     Args:
-      config: its granularity; single weights leave every channel as it is.
+      config: its granularity; pruning single weights keeps every channel.
       mask: m_k.
       client: its variables, statistics `[Cout]` in a unit.
 
@@ -55,16 +56,16 @@ def channels_kept(config: FedSLConfig, mask: Mask, client: Variables) -> dict[st
 
 
 def learnt(kept: Any, new: Any, old: Any) -> Any:
-    """New statistics of the channels that are kept, old ones of those that are not."""
+    """Selects new statistics for kept channels and old ones for pruned channels."""
 
-    def one(keep, after, before):
+    def select(keep, after, before):
         return after if keep is None else jnp.where(keep, after, before)
 
-    return jax.tree.map(one, kept, new, old, is_leaf=_none)
+    return jax.tree.map(select, kept, new, old, is_leaf=_none)
 
 
 def unlearnt(kept: Any, statistics: Any) -> Any:
-    """The statistics before a period, as a client that pruned the channel still has it.
+    """Recovers the statistics before a period from clients that pruned the channel.
 
     Args:
       kept: as from `channels_kept`, leaves `[K, Cout]`.
@@ -74,9 +75,10 @@ def unlearnt(kept: Any, statistics: Any) -> Any:
       Leaves `[Cout]`; where every client kept a channel, the first client's.
     """
 
-    def one(keep, values):
+    def before_period(keep, values):
         if keep is None:
             return values[0]
+        # argmin of bools is the first client that pruned the channel.
         return jnp.take_along_axis(values, keep.argmin(axis=0)[None], axis=0)[0]
 
-    return jax.tree.map(one, kept, statistics, is_leaf=_none)
+    return jax.tree.map(before_period, kept, statistics, is_leaf=_none)

@@ -29,13 +29,14 @@ from fedjax_sl.models.split import Variables
 
 
 class StepReport(NamedTuple):
-    """What a step reports of each client.
+    """Report of one step, one value per client.
 
     Attributes:
-      loss: `[K]` mean loss of its batch.
-      activations: `[K]` int32, numbers that it sent over the cut.
-      gradient: `[K]`, bits of the numbers of its quantised gradient.
-      finite: `[K]` bool, whether what it sent was; True for those who sent nothing.
+      loss: `[K]` mean loss of the mini-batch.
+      activations: `[K]` int32, values sent over the cut.
+      gradient: `[K]`, bit allocation of the quantised gradient.
+      finite: `[K]` bool, whether the activations sent were finite; True if none were
+        sent.
     """
 
     loss: jax.Array
@@ -45,13 +46,13 @@ class StepReport(NamedTuple):
 
 
 class _Received(NamedTuple):
-    """What the server has of the clients of a group.
+    """Sums over the clients of a group that the server received activations from.
 
     Attributes:
-      gradient: sum_k omega_k g_{s,k} over those it heard.
-      statistics: of its norms, moved towards those of their activations.
-      missing: [] weights of those it did not hear.
-      heard: [] int32, how many it heard.
+      gradient: sum_k omega_k g_{s,k} over these clients.
+      statistics: of the server's norms, updated with their activations.
+      missing: [] total weight of the other clients.
+      heard: [] int32, number of these clients.
     """
 
     gradient: Any
@@ -61,7 +62,7 @@ class _Received(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """What belongs to the clients of a group, leaves `[G, ...]`."""
+    """Inputs of the clients of a group, leaves `[G, ...]`."""
 
     client: Variables
     client_opt: Any
@@ -77,23 +78,26 @@ def _update_clients(
 ) -> tuple[Variables, Any, BitAllocation]:
     """w_k <- w_k - gamma Q_b(m_k * g_k), by the optimiser; pruned entries stay.
 
-    Whom the server did not hear has no gradient to go by, and stays as it was.
+    A client that the server did not hear receives no gradient and does not step.
     """
     config, optimizer = context.config, context.client_optimizer(rate)
 
-    def one(key, heard, grad, mask, bits, opt, client, statistics):
+    def step_client(key, heard, grad, mask, bits, opt, client, statistics):
         start = start_of(config, client["params"], mask)
+        # Mask before quantising: pruned entries must not enter the tensor's norm.
         grad = apply_mask(grad, mask)
         bits = tensor_bits(config, grad, bits)
+        # Mask again: on a range, the quantiser does not map 0 to 0.
         coded = apply_mask(quantized(config, key, grad, bits), mask)
         updates, new_opt = optimizer.update(coded, opt, start)
+        # Momentum from before the pruning would still move pruned weights.
         params = optax.apply_updates(start, apply_mask(updates, mask))
         kept = channels_kept(config, mask, client)
         new = learnt(kept, statistics, statistics_of(client))
         after = choose(heard, ({**new, "params": params}, new_opt), (client, opt))
         return *after, allocated(bits, mask, grad)
 
-    return each(one)(
+    return each(step_client)(
         client_keys(key, group.client_id, GRADIENT),
         heard,
         result.client,
@@ -108,15 +112,17 @@ def _update_clients(
 def _activations_sent(
     context: Context, mask: jax.Array, weight: jax.Array
 ) -> jax.Array:
-    """`[G]` activations kept, of those examples that are not padding."""
+    """Counts the activations that each client keeps, without padding, `[G]` int32."""
     shape = (*weight.shape, *context.model.cut_shape())
     real = (weight > 0).reshape(*weight.shape, *[1] * (len(shape) - 2))
+    # A channel mask has one entry per channel and is counted once per pixel.
     sent = jnp.broadcast_to(mask & real, shape)
     return sent.sum(axis=tuple(range(1, sent.ndim)))
 
 
 def _group_step(context: Context, each: Each, server, examples, rate, key, real, group):
-    """The step of a group: what the server has of it, and its clients after."""
+    """Runs the step of one group; returns the server's sums and the new clients."""
+    # `real` is False for padding that fills up the last group.
     present = real & (group.minibatch.weight > 0).any(axis=1)
     pruned = each(apply_mask)(group.client["params"], group.mask)
     result = split_grad(
@@ -144,15 +150,17 @@ def _group_step(context: Context, each: Each, server, examples, rate, key, real,
 def _update_server(context: Context, state: FedSLState, received: _Received, rate):
     """w_s <- w_s - gamma sum_k omega_k g_{s,k}, by the optimiser.
 
-    The weights of those that it heard make up for the missing ones. Where it heard
-    nobody there is no step, not even one of momentum.
+    The gradient is renormalised by the weights of the clients heard. If there are none,
+    the server does not step.
     """
     optimizer = context.server_optimizer(rate)
     params, opt = state.server["params"], state.server_opt
+    # The denominator 1 avoids 0 / 0; the step is then discarded below.
     present = jnp.where(received.missing < 1.0, 1.0 - received.missing, 1.0)
     grad = jax.tree.map(lambda g: g / present, received.gradient)
     updates, new_opt = optimizer.update(grad, opt, params)
     new = {**received.statistics, "params": optax.apply_updates(params, updates)}
+    # A zero gradient is not enough: momentum alone would move the server.
     server, opt = choose(received.heard > 0, (new, new_opt), (state.server, opt))
     return state._replace(server=server, server_opt=opt)
 
@@ -168,9 +176,9 @@ def step(
     """Every client steps; the server steps once, on all their activations.
 
     Both use gradients at the weights before the step, from one backward pass. A client
-    whose mini-batch is empty (it is absent, or a batch of padding) neither computes nor
-    sends: its model, statistics and optimiser state stay as they were, bit for bit, and
-    nothing else depends on it. So it is for one whose activations are not finite.
+    with an empty mini-batch (an absent client, or a batch of padding) neither computes
+    nor sends: its model, statistics and optimiser state are unchanged, bit for bit, and
+    nothing else depends on it. The same holds if its activations are not finite.
 
     Args:
       context: model, configuration and mapping.
@@ -181,7 +189,7 @@ def step(
       key: of this round.
 
     Returns:
-      The state after the step, and what each client reports.
+      The state after the step, and the `StepReport` of the clients.
     """
     client_rate, server_rate = rates(context.config, state.round)
     group = _Group(
@@ -194,10 +202,11 @@ def step(
         per_client,
     )
 
-    def one(each, *rest):
+    def step_group(each, *rest):
         return _group_step(context, each, *rest)
 
     shared = (state.server, examples, client_rate, key)
-    received, (client, opt, report) = context.over_clients.fold(one, *shared)(group)
+    folded = context.over_clients.fold(step_group, *shared)
+    received, (client, opt, report) = folded(group)
     state = _update_server(context, state, received, server_rate)
     return state._replace(client=client, client_opt=opt), report

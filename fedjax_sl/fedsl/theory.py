@@ -1,4 +1,4 @@
-"""How settings of FedSL enter its theorem, and what of them it leaves out."""
+"""Maps a FedSL configuration to the quantities of its convergence theorem."""
 
 import dataclasses
 from typing import Any
@@ -19,14 +19,14 @@ from fedjax_sl.models.split import SplitModel
 
 
 def _named(config: Any, found: dict[str, bool]) -> list[str]:
-    """Fields and their values, of those that were found."""
+    """Formats the fields that were found, with their values."""
     return [
         f"{name}={getattr(config, name)!r}" for name, there in found.items() if there
     ]
 
 
 def _another_method(config: FedSLRun) -> list[str]:
-    """ClientConfigs that make it another algorithm than the theorem's."""
+    """Lists options that make it another algorithm than the theorem's."""
     method = config.method
     pruned = bool(np.any(np.asarray(method.prune_ratio) > 0))
     client, server = usual_rates(method)
@@ -48,10 +48,10 @@ def _another_method(config: FedSLRun) -> list[str]:
 
 
 def check_covered(config: FedSLRun) -> None:
-    """Refuses what the theorem says nothing of.
+    """Rejects a configuration that the theorem does not cover.
 
     Raises:
-      ValueError: naming the first setting of which it does not hold.
+      ValueError: naming the first option that is not covered.
     """
     for setting in _another_method(config):
         raise InputError(
@@ -62,7 +62,7 @@ def check_covered(config: FedSLRun) -> None:
 
 
 def ignored(config: FedSLRun) -> list[str]:
-    """Settings of a run that the theorem leaves out of account, such as momentum."""
+    """Lists options of a run that the theorem ignores, such as momentum."""
     method = config.method
     of_method = {
         "momentum": bool(np.any(np.asarray(method.momentum) > 0)),
@@ -78,7 +78,7 @@ def ignored(config: FedSLRun) -> list[str]:
 
 
 def _of_everyone(config: FedSLRun) -> ClientConfigs:
-    """What holds for each of the N clients, of whatever class."""
+    """Per-client parameters of all N clients."""
     everyone = jnp.arange(config.data.num_clients)
     return jax.device_get(client_configs(config.method, everyone))
 
@@ -98,13 +98,11 @@ def ratios(config: FedSLRun) -> np.ndarray:
 
 
 def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
-    """What the theorem needs of a configuration; of device classes the worst bits.
-
-    With I = 1 an update is quantised once: as the gradient of the one local step, or
-    where that takes 32 bits, as what is uploaded.
-    """
+    """Returns the theorem's quantities; of several device classes, the fewest bits."""
     method, per_client = config.method, _of_everyone(config)
     step = per_client.grad_bits
+    # With I = 1 an update is quantised once: as the gradient, or if that takes 32
+    # bits, when it is uploaded.
     if method.interval == 1:
         step = np.asarray(number_bits(method, per_client))
     client = jax.eval_shape(model.init, jax.random.key(0)).client["params"]
@@ -125,7 +123,7 @@ def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
 
 
 def with_choice(run: FedSLRun, choice: Choice) -> FedSLRun:
-    """The configuration with a choice in it, in all rounds and for all clients."""
+    """Applies a choice to a configuration, in all rounds and for all clients."""
     method = dataclasses.replace(
         run.method,
         prune_ratio=choice.ratio,

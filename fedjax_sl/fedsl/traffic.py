@@ -1,4 +1,4 @@
-"""What clients send and receive in one round, from counts of what they did in it."""
+"""Traffic of one round: what clients send and receive, from the round's counts."""
 
 import math
 from typing import NamedTuple
@@ -16,15 +16,15 @@ from fedjax_sl.models.split import SplitModel
 
 
 class Sizes(NamedTuple):
-    """What does not change from round to round.
+    """Sizes of a model, constant over rounds.
 
     Attributes:
-      params: of a client's half.
-      tensors: that they are in.
-      statistics: of the norms of a client's half.
+      params: parameters of a client's half.
+      tensors: number of their tensors.
+      statistics: norm statistics of a client's half.
       cut: values at the cut, of one example.
       label_bits: of one label.
-      mask: bits that a mask takes.
+      mask: bits of a mask.
     """
 
     params: int
@@ -36,7 +36,7 @@ class Sizes(NamedTuple):
 
 
 def sizes_of(config: FedSLConfig, model: SplitModel) -> Sizes:
-    """Those of a network that is cut."""
+    """Computes the sizes of a split model."""
     client = jax.eval_shape(model.init, jax.random.key(0)).client
     params = jax.tree.leaves(client["params"])
     size = sum(leaf.size for leaf in params)
@@ -51,16 +51,16 @@ def sizes_of(config: FedSLConfig, model: SplitModel) -> Sizes:
 
 
 class Counts(NamedTuple):
-    """What each client did in one round, `[K]`.
+    """Counts of one round per client, `[K]`.
 
     Attributes:
       present: bool, whether it participates.
       examples: in its mini-batch, without padding.
       scored: examples of the scoring pass; 0 in rounds without one.
-      activations: values that it sent over the cut in its step.
-      kept: parameters that it keeps.
-      prunes: bool, whether there are others.
-      update: bits of the values in its update.
+      activations: values sent over the cut in its step.
+      kept: parameters that its mask keeps.
+      prunes: bool, whether its mask prunes any.
+      update: bit allocation of its update.
     """
 
     present: jax.Array
@@ -78,13 +78,14 @@ def _norms(count: int, bits: jax.Array) -> jax.Array:
 
 
 def _update(config: FedSLConfig, sizes: Sizes, counts: Counts, ends: jax.Array) -> Link:
-    """The update: entries kept, norms, widths where they differ, mask, statistics."""
+    """Link of the update: kept entries; norms, bit allocation, mask and statistics."""
     bits = counts.update.least
     side = _norms(sizes.tensors * scales(config), bits)
     if config.quantizer_error is not None:
         side += jnp.where(bits < FLOAT_BITS, ALLOCATION_BITS * sizes.tensors, 0)
     side += sizes.mask.up * counts.prunes + FLOAT_BITS * sizes.statistics
     sent = ends * counts.present
+    # Entries times bits may exceed int32: the host multiplies them in 64 bits.
     return Link(
         counts.kept * sent,
         coded_bits(config, bits),
@@ -104,16 +105,16 @@ def links(
 ) -> Links:
     """Links of one round, per client of the cohort.
 
-    The dense model goes down when a period starts. Activations go up with their labels,
-    their gradients come back; the scoring pass sends all three another time, with
-    nothing dropped. Updates go up when a period ends, kept entries only. A relay
-    instead hands the whole model on in every round.
+    The dense model goes down when a period starts. Activations go up with their labels
+    and gradients come down; the scoring pass sends all three once more, without
+    dropout. Updates go up when a period ends, kept entries only. A relay instead passes
+    the whole model on in every round.
 
-    Side information is the bitmap of what is dropped at the cut, if one is sent; the
-    norms of quantised tensors, how wide their values are where that differs, and the
-    mask; scores and masks of a period that starts, where they must be sent (they go
-    with updates and models, of clients that prune, and scores of all clients if any of
-    them does); and norm statistics, as float32, which go with every model and update.
+    Side information is the bitmap of dropped activations, if one is sent; the norms of
+    quantised tensors, their bit allocation if it varies, and the mask; scores and masks
+    at the start of a period, if they must be sent (with updates and models, for clients
+    that prune; scores of all clients if any of them prunes); and norm statistics, as
+    float32, which go with every model and update.
 
     Args:
       config: the configuration.
@@ -129,6 +130,7 @@ def links(
     present, pruned = counts.present.astype(jnp.int32), starts & counts.prunes
     full, none = jnp.full_like(present, FLOAT_BITS), jnp.zeros_like(present)
     statistics = FLOAT_BITS * sizes.statistics * present
+    # A common mask averages the scores of clients that do not prune, too.
     scores = sizes.mask.scores_up * pruned.any() * present
     relay = config.client_update == "relay"
     if relay:

@@ -1,9 +1,9 @@
-"""Batch norm over the real examples of a batch: alone, or with ReLU and pooling.
+"""Batch norm over the real examples of a batch: alone, or fused with ReLU and pooling.
 
-Padded examples count nothing. With ReLU before it, it is one operation with pooling and
-has one gradient. As in `norm`, what is memory-bound is passed over as rarely as can be:
-pooling comes before the normalisation, which is monotone in each channel, and
-everything else happens on arrays `[B, Ch]` and `[Ch]`.
+Padded examples do not count. The fused version has a gradient of its own. As in
+`group_norm`, it passes over the activations as rarely as possible: pooling comes before
+the normalisation, which is monotone in each channel, and everything else happens on
+arrays `[B, Ch]` and `[Ch]`.
 """
 
 from functools import partial
@@ -22,23 +22,26 @@ MOMENTUM = 0.9
 
 
 def _spread(per_channel):
-    """[B, Ch] or [Ch] -> a shape that broadcasts over [B, H, W, Ch]."""
+    """Reshapes [B, Ch] or [Ch] to broadcast over [B, H, W, Ch]."""
     return per_channel.reshape(-1, 1, 1, per_channel.shape[-1])
 
 
 def _mean(x, weight):
-    """`[Ch]`, the mean over the real examples and all places."""
+    """Averages over the real examples and all pixels, `[Ch]`."""
+    # A batch of padding alone has mean 0 rather than 0 / 0.
     total = jnp.maximum(weight.sum(), 1.0)
     return (weight.reshape(-1, 1) * x.mean(axis=(1, 2))).sum(axis=0) / total
 
 
 def _statistics(x, weight):
     mean = _mean(x, weight)
+    # One pass for both moments; rounding may make the difference negative.
     return mean, jnp.maximum(_mean(x * x, weight) - mean * mean, 0.0)
 
 
 def _normalise(x, scale, bias, mean, variance, pool):
     gain = scale * jax.lax.rsqrt(variance + EPSILON)
+    # Under a negative gain the maximum of y comes from the minimum of x.
     extreme = pooled(x, _spread(gain >= 0)) if pool else x
     return extreme * _spread(gain) + _spread(bias - mean * gain)
 
@@ -52,7 +55,7 @@ def relu_batch_norm(
     bias: jax.Array,
     pool: bool,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Batch norm of h = max(x + offset, 0), of maxima of 2x2 windows if pooled.
+    """Applies batch norm to h = max(x + offset, 0), then 2x2 max pooling if `pool`.
 
     `y = scale * (h - mean) / sqrt(variance + 1e-5) + bias`, mean and variance of each
     channel over the real examples of the batch (Ioffe and Szegedy, 2015).
@@ -60,15 +63,15 @@ def relu_batch_norm(
     Args:
       x: `[B, H, W, Ch]`.
       offset: `[Ch]`, such as the bias of the convolution before.
-      weight: `[B]`, 1 for an example and 0 for padding, which counts nothing.
+      weight: `[B]`, 1 for an example and 0 for padding, which does not count.
       scale: `[Ch]`.
       bias: `[Ch]`.
       pool: take the maximum of each 2x2 window; an odd last row or column is dropped.
 
     Returns:
       y `[B, H, W, Ch]`, or `[B, H // 2, W // 2, Ch]`; and the batch's mean and variance
-      `[Ch]`, through which no gradient flows. Of equal entries of a window each
-      receives its share of the gradient.
+      `[Ch]`, through which no gradient flows. Equal entries of a window share its
+      gradient.
     """
     return _forward(x, offset, weight, scale, bias, pool)[0]
 
@@ -90,6 +93,7 @@ def _backward(pool, residual, gradients):
     extreme = pooled(h, _spread(gain >= 0)) if pool else h
     dbias = dy.sum(axis=(0, 1, 2))
     dscale = ((dy * extreme).sum(axis=(0, 1, 2)) - mean * dbias) * inverse
+    # d(mean) and d(variance) reach every real entry as an affine function of h.
     size = jnp.maximum(weight.sum(), 1.0) * (x.shape[1] * x.shape[2])
     slope = inverse * dscale / size
     level = jnp.outer(weight, gain * (mean * slope - dbias / size))
@@ -110,18 +114,18 @@ class _Running(NamedTuple):
     variance: nn.Variable
 
     def known(self) -> tuple[jax.Array, jax.Array]:
-        # A mean of variances that noise was added to may be less than 0.
+        # Noise of the Gaussian mechanism may make an averaged variance negative.
         return self.mean.value, jnp.maximum(self.variance.value, 0.0)
 
     def learn(self, mean: jax.Array, variance: jax.Array, weight: jax.Array) -> None:
-        """Moves towards a batch's statistics, unless it is all padding."""
+        """Updates with a batch's statistics, unless it is all padding."""
         for running, batch in ((self.mean, mean), (self.variance, variance)):
             moved = MOMENTUM * running.value + (1 - MOMENTUM) * batch
             running.value = jnp.where(weight.any(), moved, running.value)
 
 
 def _state(norm: nn.Module, channels: int) -> tuple[jax.Array, jax.Array, _Running]:
-    """Scale, bias and running statistics of a module."""
+    """Declares the scale, bias and running statistics of a module."""
     shape = (channels,)
     scale = norm.param("scale", nn.initializers.ones, shape)
     bias = norm.param("bias", nn.initializers.zeros, shape)
@@ -133,8 +137,8 @@ def _state(norm: nn.Module, channels: int) -> tuple[jax.Array, jax.Array, _Runni
 class BatchNorm(nn.Module):
     """Batch norm (Ioffe and Szegedy, 2015) over the real examples of a batch.
 
-    Flax's own takes a mask of all entries, over which it sums once more, and gives NaN
-    for a batch of padding alone.
+    Flax's own takes a mask of all entries, which costs another pass over them, and
+    returns NaN for a batch of padding alone.
     """
 
     @nn.compact
@@ -145,7 +149,7 @@ class BatchNorm(nn.Module):
 
         Args:
           x: the activations.
-          train: take, and keep, the statistics of this batch.
+          train: use this batch's statistics, and update the running ones.
           weight: `[B]`, 1 for an example and 0 for padding; no padding if not given.
 
         Returns:
@@ -169,7 +173,7 @@ class ReluBatchNorm(nn.Module):
     def __call__(
         self, x: jax.Array, offset: jax.Array, train: bool, weight: jax.Array
     ) -> jax.Array:
-        """Returns the activations; `train` takes and keeps the batch's statistics."""
+        """Returns the activations; `train` uses and records the batch's statistics."""
         scale, bias, running = _state(self, x.shape[-1])
         if not train:
             h = nn.relu(x + _spread(offset))

@@ -1,14 +1,14 @@
-"""The convolution whose lowering can be chosen.
+"""A convolution with a choice of lowerings.
 
 Every lowering computes the same 'same'-padded convolution of stride 1. They differ in
-the program that XLA is handed, and so in speed, by a factor of twenty on a CPU: inside
-the body of a loop, the gradients that autodiff derives from a convolution fall to a
-naive path there, while the same gradients written as ordinary operations do not.
+the program that XLA receives, and so in speed, by a factor of twenty on a CPU: inside
+the body of a loop, XLA compiles the gradients that autodiff derives from a convolution
+to a naive path, but not the same gradients written as ordinary operations.
 
     xla        lax.conv, with the gradients of autodiff
     canonical  lax.conv forward and for the input gradient
     matmul     patches times kernel (im2col), forward and for the input gradient
-    winograd   tiles in another basis, with fewer multiplications; 3x3 kernels only
+    winograd   tiles in another basis, with fewer MACs; 3x3 kernels only
     auto       chosen by backend and shape
 
 In canonical and matmul the kernel gradient is a sum of matrix products over parts of
@@ -42,19 +42,20 @@ _PRECISIONS: dict[Precision, tuple[Any, str]] = {
     "tf32": (None, "high"),
     "bf16": (jnp.bfloat16, "default"),
 }
-"""The factors' dtype, None for the arguments', and what the hardware is asked for:
-`high` is tf32 on a GPU, and as good on a TPU; `default` would be tf32 for float32 on a
-GPU, and bf16 on a TPU."""
+"""The factors' dtype, None for the arguments', and JAX's matmul precision: `high` is
+tf32 on a GPU, and as good on a TPU; `default` would be tf32 for float32 on a GPU, and
+bf16 on a TPU."""
 
 SLOW_CHANNELS = 16
-"""Up to so many on both sides XLA leaves a convolution to a slower library on a CPU."""
+"""With at most this many input and output channels, XLA uses a slower library on a
+CPU."""
 
 MANY_PRODUCTS = 4096
-"""Input times output channels from which Winograd's transformations pay."""
+"""Input times output channels from which Winograd's transformations pay off."""
 
 
 def _transpose(kernel: jax.Array) -> jax.Array:
-    """The kernel of the input gradient: flipped in space, channels exchanged."""
+    """Returns the kernel of the input gradient: flipped in space, channels swapped."""
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
@@ -65,7 +66,7 @@ def _xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _canonical(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`lax.conv`, with an output more than asked where XLA would take a slower path."""
+    """`lax.conv`, padded with output channels where XLA would take a slower path."""
     inputs, outputs = kernel.shape[2:]
     if max(inputs, outputs) > SLOW_CHANNELS:
         return _xla(x, kernel)
@@ -73,12 +74,13 @@ def _canonical(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return _xla(x, jnp.pad(kernel, more))[..., :outputs]
 
 
-def _with_gradients(convolve: Callable, asked: str) -> Callable:
-    """Gives a convolution gradients made of itself and of a matrix product."""
+def _with_gradients(convolve: Callable, matmul_precision: str) -> Callable:
+    """Defines the gradients of a convolution by itself and by a matrix product."""
 
+    # Autodiff's own gradient of a convolution is slow inside a loop on a CPU.
     @jax.custom_vjp
     def differentiable(x, kernel):
-        with jax.default_matmul_precision(asked):
+        with jax.default_matmul_precision(matmul_precision):
             return convolve(x, kernel)
 
     def forward(x, kernel):
@@ -87,7 +89,8 @@ def _with_gradients(convolve: Callable, asked: str) -> Callable:
     def backward(residual, dy):
         x, kernel = residual
         dx = differentiable(dy, _transpose(kernel))
-        with jax.default_matmul_precision(asked):
+        # The backward pass is traced outside the forward's context.
+        with jax.default_matmul_precision(matmul_precision):
             return dx, kernel_gradient(x, dy, kernel.shape)
 
     differentiable.defvjp(forward, backward)
@@ -99,24 +102,24 @@ LOWERINGS: tuple[Lowering, ...] = ("xla", "canonical", "matmul", "winograd")
 
 @cache
 def _lowered(lowering: Lowering, precision: Precision) -> Callable:
-    """`(x, kernel) -> y`, one function for each choice."""
-    _, asked = _PRECISIONS[precision]
+    """Returns `(x, kernel) -> y`, the same function for the same choice."""
+    _, matmul_precision = _PRECISIONS[precision]
     if lowering in ("xla", "winograd"):
         whole = {"xla": _xla, "winograd": winograd}[lowering]
-        return jax.default_matmul_precision(asked)(whole)
+        return jax.default_matmul_precision(matmul_precision)(whole)
     convolve = {"canonical": _canonical, "matmul": im2col}[lowering]
-    return _with_gradients(convolve, asked)
+    return _with_gradients(convolve, matmul_precision)
 
 
 def choose(
     x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], backend: str
 ) -> Lowering:
-    """The lowering found fastest for `[B, H, W, Cin]` and `[kh, kw, Cin, Cout]`.
+    """Chooses the fastest lowering for `[B, H, W, Cin]` and `[kh, kw, Cin, Cout]`.
 
-    As `benchmarks/conv.py` measures it, see docs/convolutions.md: on a CPU, Winograd's
-    tiles pay where there are channels enough, or where a map is one tile; else
-    `lax.conv` is fast except on maps smaller than the kernel, and products are faster
-    where there are only a few input channels.
+    Measured by `benchmarks/conv.py`, see docs/convolutions.md: on a CPU, Winograd's
+    tiles pay off with many channels, or if a map is one tile; else `lax.conv` is fast
+    except on maps smaller than the kernel, and matrix products are faster with few
+    input channels.
     """
     side, (*size, inputs, outputs) = min(x_shape[1:3]), kernel_shape
     if backend != "cpu":
@@ -135,7 +138,7 @@ def conv(
     lowering: Lowering = "auto",
     precision: Precision = "float32",
 ) -> jax.Array:
-    """The 'same'-padded convolution of stride 1.
+    """Computes the 'same'-padded convolution of stride 1.
 
     Args:
       x: `[B, H, W, Cin]`.

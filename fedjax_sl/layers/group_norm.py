@@ -1,10 +1,10 @@
-"""Group normalisation, pooling and ReLU as one operation with one gradient.
+"""Group normalisation, pooling and ReLU, fused into one operation with one gradient.
 
-On a CPU everything between two convolutions is bound by memory, so what counts is how
-often the activations are passed over. Written as one operation, a bias before the norm
-changes only the sums per channel, pooling comes before the normalisation, which is
-monotone in each channel, and the ReLU needs no mask of its own. The forward pass reads
-the activations twice, the backward pass twice; the rest are arrays `[B, Ch]`.
+On a CPU everything between two convolutions is memory-bound, so the cost is the number
+of passes over the activations. Fused, a bias before the norm changes only the sums per
+channel, pooling comes before the normalisation, which is monotone in each channel, and
+the ReLU needs no mask of its own. The forward pass reads the activations twice, the
+backward pass twice; the rest are arrays `[B, Ch]`.
 """
 
 from functools import partial
@@ -21,20 +21,20 @@ EPSILON = 1e-5
 
 
 def num_groups(channels: int) -> int:
-    """The largest number of equal groups of at least 16 channels, else one group."""
+    """Returns the largest number of equal groups of at least 16 channels, else 1."""
     most = max(1, channels // 16)
     return next(g for g in range(most, 0, -1) if channels % g == 0)
 
 
 def _over_groups(per_channel, groups):
-    """Means within each group of channels, repeated for each of its channels."""
+    """Averages within each group of channels, repeated for each of its channels."""
     batch, channels = per_channel.shape
     means = per_channel.reshape(batch, groups, -1).mean(axis=2)
     return jnp.repeat(means, channels // groups, axis=1)
 
 
 def _spread(per_channel):
-    """[B, Ch] -> a shape that broadcasts over [B, H, W, Ch]."""
+    """Reshapes [B, Ch] to broadcast over [B, H, W, Ch]."""
     return per_channel[:, None, None, :]
 
 
@@ -42,15 +42,17 @@ def _statistics(x, offset, groups):
     """Means of x + offset per channel, and per group the mean and 1 / deviation."""
     offset = offset[None]
     sums = x.mean(axis=(1, 2))
+    # (x + c)^2 expanded: adding c to x would be another pass.
     squares = (x * x).mean(axis=(1, 2)) + offset * (2 * sums + offset)
     centre = sums + offset
     mean, square = _over_groups(centre, groups), _over_groups(squares, groups)
+    # Rounding may make the difference negative.
     inverse = jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + EPSILON)
     return centre, mean, inverse
 
 
 def _affine(offset, scale, bias, mean, inverse):
-    """The norm as gain * x + shift, both [B, Ch]."""
+    """Writes the norm as gain * x + shift, both [B, Ch]."""
     gain = inverse * scale[None]
     return gain, bias[None] + gain * (offset[None] - mean)
 
@@ -64,7 +66,7 @@ def group_norm_relu(
     groups: int,
     pool: bool,
 ) -> jax.Array:
-    """ReLU of the group norm of x + offset, of the maxima of 2x2 windows if pooled.
+    """Applies group norm to x + offset, then 2x2 max pooling if `pool`, then ReLU.
 
     `y = max(scale * (x + offset - mean) / sqrt(variance + 1e-5) + bias, 0)`, mean and
     variance over each group of channels of each example (Wu and He, 2018).
@@ -78,8 +80,8 @@ def group_norm_relu(
       pool: take the maximum of each 2x2 window; an odd last row or column is dropped.
 
     Returns:
-      `[B, H, W, Ch]`, or `[B, H // 2, W // 2, Ch]`. Of equal entries of a window each
-      receives its share of the gradient.
+      `[B, H, W, Ch]`, or `[B, H // 2, W // 2, Ch]`. Equal entries of a window share its
+      gradient.
     """
     return _forward(x, offset, scale, bias, groups, pool)[0]
 
@@ -88,6 +90,7 @@ def _forward(x, offset, scale, bias, groups, pool):
     chex.assert_rank([x, offset, scale, bias], [4, 1, 1, 1])
     statistics = _statistics(x, offset, groups)
     gain, shift = _affine(offset, scale, bias, *statistics[1:])
+    # Under a negative gain the maximum of y comes from the minimum of x.
     extreme = pooled(x, _spread(gain >= 0)) if pool else x
     y = nn.relu(extreme * _spread(gain) + _spread(shift))
     return y, (x, offset, scale, bias, statistics)
@@ -98,10 +101,12 @@ def _backward(groups, pool, residual, dy):
     size = x.shape[1] * x.shape[2]
     gain, shift = _affine(offset, scale, bias, mean, inverse)
     extreme = pooled(x, _spread(gain >= 0)) if pool else x
+    # The ReLU's mask is recomputed: keeping it would be another array of this size.
     dz = jnp.where(extreme * _spread(gain) + _spread(shift) > 0, dy, 0.0)
     dz_sum = dz.sum(axis=(1, 2))
     dot = (dz * extreme).sum(axis=(1, 2))
     dscale = (dot + (offset[None] - mean) * dz_sum) * inverse
+    # d(mean) and d(variance) reach every entry as an affine function of x.
     level = _over_groups(scale[None] * dz_sum, groups) / size
     slope = _over_groups(scale[None] * dscale, groups) / size * inverse
     if pool:

@@ -1,4 +1,4 @@
-"""A convolution and its kernel's gradient as matrix products of shifted copies."""
+"""A convolution and its kernel gradient as matrix products of shifted copies."""
 
 import jax
 import jax.numpy as jnp
@@ -6,10 +6,10 @@ from jax import lax
 
 
 FEW_CHANNELS = 8
-"""Fewer input channels than this make a product too narrow."""
+"""With fewer input channels than this, a matrix product is too narrow."""
 
 CACHE_BYTES = 2**20
-"""What the shifted copies of a product may take: half a core's cache, on most CPUs."""
+"""Size limit of a product's shifted copies: half a core's cache, on most CPUs."""
 
 
 def _rows(x: jax.Array) -> jax.Array:
@@ -17,7 +17,7 @@ def _rows(x: jax.Array) -> jax.Array:
 
 
 def _shifted(x: jax.Array, axis: int, offsets: range) -> jax.Array:
-    """Copies of x moved along an axis, zeros moving in, side by side as channels."""
+    """Concatenates zero-padded copies of x, shifted along an axis, as channels."""
     edge = max(abs(offset) for offset in offsets)
     widths = [(edge, edge) if a == axis else (0, 0) for a in range(x.ndim)]
     padded = jnp.pad(x, widths)
@@ -34,7 +34,7 @@ def _offsets(size: int) -> range:
 
 
 def im2col(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Patches times kernel: the 'same'-padded convolution of stride 1.
+    """Computes the 'same'-padded convolution of stride 1 as patches times kernel.
 
     Args:
       x: `[B, H, W, Cin]`.
@@ -49,16 +49,14 @@ def im2col(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def num_parts(batch: int, most: int) -> int:
-    """The fewest equal parts of a batch with at most that many examples each."""
+    """Returns the fewest equal parts of a batch with at most `most` examples each."""
     return batch // max(n for n in range(1, min(most, batch) + 1) if batch % n == 0)
 
 
 def _product(x: jax.Array, dy: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Column-shifted inputs times row-shifted output gradients, in one product.
-
-    Splitting the shifts between the two factors makes the product as square as it can
-    be, and copies each factor three times instead of one of them nine times.
-    """
+    """Multiplies column-shifted inputs by row-shifted output gradients."""
+    # Shifts split between the factors make the product as square as possible, and copy
+    # each factor three times instead of one of them nine times.
     height, width = size
     columns = _rows(_shifted(x, 2, _offsets(width)))
     rows = _rows(_shifted(dy, 1, _offsets(height)[::-1]))
@@ -66,23 +64,19 @@ def _product(x: jax.Array, dy: jax.Array, size: tuple[int, int]) -> jax.Array:
 
 
 def _most(pixels: int, shape: tuple[int, ...]) -> int:
-    """How many examples' shifted copies a core's cache holds.
-
-    More where the product is larger: adding up the products of many small parts would
-    take longer than reading copies that have left the cache.
-    """
+    """Returns the number of examples whose shifted copies fit in a core's cache."""
     height, width, inputs, outputs = shape
     copied = width * inputs + height * outputs
     product = height * width * inputs * outputs
+    # More for a large product: summing the products of many small parts would take
+    # longer than reading copies that have left the cache.
     rows = max(CACHE_BYTES // (4 * copied), 2 * product // copied)
     return max(1, rows // pixels)
 
 
 def _as_convolution(x: jax.Array, dy: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """The kernel's gradient as a convolution of inputs with output gradients.
-
-    Batch and channels change places: a product would have too few rows.
-    """
+    """Computes the kernel gradient by convolving inputs with output gradients."""
+    # Batch and channels are swapped; a matrix product would have too few rows.
     return lax.conv_general_dilated(
         x.transpose(3, 1, 2, 0),
         dy.transpose(1, 2, 0, 3),
@@ -93,11 +87,11 @@ def _as_convolution(x: jax.Array, dy: jax.Array, size: tuple[int, int]) -> jax.A
 
 
 def kernel_gradient(x: jax.Array, dy: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """The gradient at a convolution's kernel, summed over parts of the batch.
+    """Computes the gradient at a convolution's kernel, summed over parts of the batch.
 
     Args:
-      x: `[B, H, W, Cin]`, what was convolved.
-      dy: `[B, H, W, Cout]`, the gradient at the result.
+      x: `[B, H, W, Cin]`, the input of the convolution.
+      dy: `[B, H, W, Cout]`, the gradient at its output.
       shape: of the kernel, `(kh, kw, Cin, Cout)`.
 
     Returns:

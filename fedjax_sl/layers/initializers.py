@@ -1,4 +1,4 @@
-"""What the parameters of convolutions and dense layers start from.
+"""Initializers of convolutions and dense layers.
 
 he       normal, with zero biases: variance 2 / fan-in in convolutions (He et al.,
          2015), 1 / fan-in in dense layers (LeCun et al., 1998)
@@ -18,9 +18,9 @@ Init = Literal["he", "torch"]
 
 
 def uniform(fan_in: int) -> Any:
-    """Draws from U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)).
+    """Returns an initializer that draws from U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)).
 
-    Of kernels it is Kaiming's with a = sqrt(5), which PyTorch takes.
+    For kernels it is Kaiming's with a = sqrt(5), PyTorch's default.
     """
     bound = fan_in**-0.5
 
@@ -31,7 +31,7 @@ def uniform(fan_in: int) -> Any:
 
 
 def conv_initializers(init: Init, fan_in: int) -> tuple[Any, Any]:
-    """Of a convolution's kernel and bias."""
+    """Returns the initializers of a convolution's kernel and bias."""
     check_choice("init", init, Init)
     if init == "torch":
         return uniform(fan_in), uniform(fan_in)
@@ -39,7 +39,7 @@ def conv_initializers(init: Init, fan_in: int) -> tuple[Any, Any]:
 
 
 def dense(x: jax.Array, features: int, init: Init, name: str) -> jax.Array:
-    """A dense layer of that name on `[B, F]`, inside a Flax module: `[B, features]`."""
+    """Applies a named dense layer inside a Flax module, `[B, F]` -> `[B, features]`."""
     check_choice("init", init, Init)
     if init == "torch":
         draw = uniform(x.shape[-1])

@@ -1,10 +1,10 @@
-"""Pooling over 2x2 windows, whose gradient is not the slow scatter of `reduce_window`.
+"""Pooling over 2x2 windows, without the slow scatter of `reduce_window`'s gradient.
 
-The gradient of a maximum over reshaped axes divides by how many entries equal the
-maximum, which is none where a compiler rounds the entries and their maximum
-differently. So `max_pool`, which takes any expression, keeps which entry won; `pooled`
-and `unpooled`, parts of larger operations, find it again by its value, and need values
-that round alike wherever they are computed.
+The gradient of a maximum over reshaped axes divides by the number of entries that equal
+the maximum, which is 0 if a compiler rounds the entries and their maximum differently.
+So `max_pool`, which takes any expression, stores the index of the winner; `pooled` and
+`unpooled`, parts of fused operations, find it again by its value, and need values that
+round alike wherever they are computed.
 """
 
 import chex
@@ -19,17 +19,15 @@ def _windows(x):
 
 
 def _corners(x):
-    """The four entries of each window, each `[B, H / 2, W / 2, Ch]`.
-
-    Comparing these entry by entry is faster than reducing over the windows' axes, which
-    are short and not the innermost.
-    """
+    """Returns the four entries of each window, each `[B, H / 2, W / 2, Ch]`."""
+    # Comparing these is faster than reducing over the windows' axes, which are short
+    # and not the innermost.
     windows = _windows(x)
     return [windows[:, :, row, :, column] for row in (0, 1) for column in (0, 1)]
 
 
 def _winner(x):
-    """Number 0 to 3 of the first largest entry of each window, uint8."""
+    """Returns the index 0 to 3 of the first largest entry of each window, uint8."""
     a, b, c, d = _corners(x)
     upper, lower = jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3)
     best = jnp.where(jnp.maximum(a, b) >= jnp.maximum(c, d), upper, lower)
@@ -46,8 +44,8 @@ def _forward(x):
 
 
 def _backward(winner, dy):
-    place = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)
-    chosen = winner[:, :, None, :, None, :] == place
+    index = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)
+    chosen = winner[:, :, None, :, None, :] == index
     windows = jnp.where(chosen, dy[:, :, None, :, None, :], 0)
     batch, rows, _, columns, _, channels = windows.shape
     return (windows.reshape(batch, 2 * rows, 2 * columns, channels),)
@@ -62,7 +60,7 @@ def _even(x):
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """The maximum of each 2x2 window; an odd last row or column is dropped.
+    """Takes the maximum of each 2x2 window; an odd last row or column is dropped.
 
     Args:
       x: `[B, H, W, Ch]`.
@@ -75,11 +73,11 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 
 def pooled(x: jax.Array, largest: jax.Array) -> jax.Array:
-    """The largest or the smallest entry of each 2x2 window, exactly as it is in x.
+    """Takes the largest or the smallest entry of each 2x2 window, bit for bit.
 
     Args:
       x: `[B, H, W, Ch]`.
-      largest: bool, broadcasts against x: which of the two.
+      largest: bool, broadcasts against the result: the largest if True.
 
     Returns:
       `[B, H // 2, W // 2, Ch]`.
@@ -91,12 +89,12 @@ def pooled(x: jax.Array, largest: jax.Array) -> jax.Array:
 
 
 def unpooled(dy: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    """The gradient at x of entries y that were picked from its 2x2 windows.
+    """Computes the gradient at x of entries y that `pooled` took from its windows.
 
     Args:
       dy: `[B, H // 2, W // 2, Ch]`, at y.
-      x: `[B, H, W, Ch]`, as given to `pooled`: numbers in memory, or such that come of
-        them by a single rounding, like a sum.
+      x: `[B, H, W, Ch]`, as given to `pooled`: values in memory, or derived from them
+        by a single rounding, like a sum.
       y: `[B, H // 2, W // 2, Ch]`, as from `pooled`.
 
     Returns:

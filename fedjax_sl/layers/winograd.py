@@ -1,7 +1,7 @@
-"""Winograd's convolution: 3x3 kernels, with fewer products than there are taps.
+"""Winograd's convolution with 3x3 kernels.
 
-Each of a tile's points is a matrix product over channels, with all tiles of a part of
-the batch for rows. The parts are small enough to stay in a core's cache.
+Each of a tile's points is a matrix product over channels, whose rows are the tiles of a
+part of the batch. The parts are small enough to stay in a core's cache.
 """
 
 from functools import partial
@@ -26,23 +26,21 @@ from fedjax_sl.layers.winograd_tiles import (
 
 
 CACHE_BYTES = 2**21
-"""What a part's transformed inputs and its products may take."""
+"""Size limit of a part's transformed inputs and products."""
 
 
 def _parts(x: jax.Array, transformed: jax.Array) -> jax.Array:
-    """`[parts, B / parts, H, W, Ch]`, so that a cache holds a part's points.
-
-    A part is larger where reading the transformed kernel would take longer than that.
-    """
+    """Splits a batch so that a cache holds a part, `[parts, B / parts, H, W, Ch]`."""
     batch, height, width, channels = x.shape
     points, inputs, outputs = transformed.shape
     example = 4 * points * height * width // TILE**2 * (inputs + outputs)
+    # Each part reads the whole transformed kernel: parts must not be small beside it.
     most = max(1, max(CACHE_BYTES, 8 * transformed.size) // example)
     return x.reshape(num_parts(batch, most), -1, height, width, channels)
 
 
 def _convolved(x, transformed, filters, *, axis: int) -> jax.Array:
-    """Convolved with a kernel whose given axis has the channels of x."""
+    """Convolves with a transformed kernel whose `axis` has the channels of x."""
 
     def convolved(part):
         along = (((2,), (axis,)), ((0,), (0,)))
@@ -55,7 +53,7 @@ def _convolved(x, transformed, filters, *, axis: int) -> jax.Array:
 
 @jax.custom_vjp
 def _convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Of maps with an even number of rows and columns."""
+    """Convolves maps with an even number of rows and columns."""
     return _forward(x, kernel)[0]
 
 
@@ -66,16 +64,15 @@ def _forward(x, kernel):
 
 
 def _input_gradient(dy, transformed, filters):
-    """The gradient convolved with the kernel flipped in space, channels exchanged."""
+    """Convolves the gradient with the kernel flipped in space, channels swapped."""
+    # Other filters take the same transformed kernel, which is not computed again.
     return _convolved(dy, transformed, flipped(filters), axis=2)
 
 
 def _turned(points: jax.Array) -> jax.Array:
-    """`[points, tiles, Cin]` -> `[points, Cin, tiles]`, copied.
-
-    XLA's fast product wants channels for rows in memory. Without the barrier XLA takes
-    the copy back; without the layout it makes it one element at a time, from the sums.
-    """
+    """Copies `[points, tiles, Cin]` to `[points, Cin, tiles]`."""
+    # XLA's fast product needs channels as rows in memory. Without the barrier XLA
+    # undoes the copy; without the layout it copies element by element, from the sums.
     points = with_layout_constraint(points, Layout((0, 1, 2)))
     return lax.optimization_barrier(points.swapaxes(1, 2))
 
@@ -91,6 +88,7 @@ def _kernel_gradient(x, dy, transformed, filters):
     parts = _parts(x, transformed), _parts(dy, transformed)
     total, _ = lax.scan(add_part, jnp.zeros_like(transformed), parts)
     kernel = jax.ShapeDtypeStruct((3, 3, *transformed.shape[1:]), x.dtype)
+    # The sum over parts comes first: the transformation is linear.
     back = jax.linear_transpose(partial(of_kernel, filters=filters), kernel)
     return back(total)[0]
 
@@ -108,7 +106,7 @@ _convolution.defvjp(_forward, _backward)
 
 
 def winograd(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The 'same'-padded convolution of stride 1 with a 3x3 kernel.
+    """Computes the 'same'-padded convolution of stride 1 with a 3x3 kernel.
 
     `Y = A [(G k G^T) * (B d B^T)] A^T` for every tile, `*` between points and a matrix
     product over channels (Lavin and Gray, 2016).

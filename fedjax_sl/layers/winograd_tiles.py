@@ -1,4 +1,4 @@
-"""Maps as tiles, in the basis in which a 3x3 convolution is a product at each point.
+"""Winograd's transformations of tiles: a 3x3 convolution is a product at each point.
 
 In one dimension, two outputs of a kernel of three taps take four products instead of
 six, `y = A [(G k) * (B d)]` for the tile's inputs d, and tiles of 2x2 outputs take 16
@@ -54,18 +54,18 @@ Filters = tuple[Filter, Filter]
 
 
 def filters_for(size: tuple[int, int]) -> Filters:
-    """Those of a map with an even number of rows and columns."""
+    """Returns the filters of a map with an even number of rows and columns."""
     tall, wide = (ALONE if side == TILE else TILED for side in size)
     return tall, wide
 
 
 def flipped(filters: Filters) -> Filters:
-    """The filters that take `G k G^T` for what the others take that of k flipped.
+    """Returns filters that convolve with the flipped kernel, given `G k G^T` of k.
 
-    Flipping a kernel exchanges rows of `G k`, and so the points of the others.
+    Flipping a kernel permutes the rows of `G k`, and so the points of a tile.
     """
 
-    def one(filter_):
+    def flip(filter_):
         order = [filter_.kernel.index(row[::-1]) for row in filter_.kernel]
         return Filter(
             inputs=tuple(filter_.inputs[n] for n in order),
@@ -74,7 +74,7 @@ def flipped(filters: Filters) -> Filters:
         )
 
     tall, wide = filters
-    return one(tall), one(wide)
+    return flip(tall), flip(wide)
 
 
 def _transposed(matrix: Matrix) -> Matrix:
@@ -82,7 +82,8 @@ def _transposed(matrix: Matrix) -> Matrix:
 
 
 def _times(matrix: Matrix, parts: Sequence[jax.Array]) -> list[jax.Array]:
-    """The matrix times the parts, a sum for each row."""
+    """Multiplies a matrix by parts: one sum for each row."""
+    # Zeros are skipped: a row is a sum of few terms.
     return [
         reduce(add, (f * part for f, part in zip(row, parts, strict=True) if f))
         for row in matrix
@@ -94,12 +95,13 @@ def _stacked(matrix: Matrix, parts: Sequence[jax.Array]) -> jax.Array:
 
 
 def _held(rows: jax.Array) -> jax.Array:
-    """Kept in memory: XLA would compute sums of rows again for each column."""
+    """Materialises an array."""
+    # XLA would fuse the sums of rows and compute them again for each column.
     return lax.optimization_barrier(rows)
 
 
 def _windows(x: jax.Array, axis: int, size: int) -> list[jax.Array]:
-    """The first inputs of all tiles, the second, and so on; of a padded axis."""
+    """Slices a padded axis: the first inputs of all tiles, the second, and so on."""
     if size == TILE:
         return [lax.slice_in_dim(x, i, i + 1, axis=axis) for i in range(TILE)]
     last = size - TILE + 1
@@ -107,7 +109,7 @@ def _windows(x: jax.Array, axis: int, size: int) -> list[jax.Array]:
 
 
 def of_inputs(x: jax.Array, filters: Filters) -> jax.Array:
-    """B d B^T of every tile: `[B, H, W, Cin]` -> `[points, tiles, Cin]`."""
+    """Computes B d B^T of every tile: `[B, H, W, Cin]` -> `[points, tiles, Cin]`."""
     size, (tall, wide) = x.shape[1:3], filters
     edges = [(0, 0) if side == TILE else (1, 1) for side in size]
     x = jnp.pad(x, [(0, 0), *edges, (0, 0)])
@@ -117,7 +119,7 @@ def of_inputs(x: jax.Array, filters: Filters) -> jax.Array:
 
 
 def of_kernel(kernel: jax.Array, filters: Filters) -> jax.Array:
-    """G k G^T: `[3, 3, Cin, Cout]` -> `[points, Cin, Cout]`."""
+    """Computes G k G^T: `[3, 3, Cin, Cout]` -> `[points, Cin, Cout]`."""
     tall, wide = filters
     rows = _held(_stacked(tall.kernel, list(kernel)))
     points = _stacked(wide.kernel, [rows[:, j] for j in range(3)])
@@ -125,9 +127,9 @@ def of_kernel(kernel: jax.Array, filters: Filters) -> jax.Array:
 
 
 def of_outputs(dy: jax.Array, filters: Filters) -> jax.Array:
-    """A^T dy A of every tile: `[B, H, W, Cout]` -> `[points, tiles, Cout]`."""
+    """Computes A^T dy A of every tile: `[B, H, W, Cout]` -> `[points, tiles, Cout]`."""
     batch, height, width, channels = dy.shape
-    tall, wide = (_transposed(one.outputs) for one in filters)
+    tall, wide = (_transposed(side.outputs) for side in filters)
     tiles = dy.reshape(batch, height // TILE, TILE, width // TILE, TILE, channels)
     rows = _held(_stacked(tall, [tiles[:, :, i] for i in range(TILE)]))
     points = _stacked(wide, [rows[..., j, :] for j in range(TILE)])
@@ -137,11 +139,9 @@ def of_outputs(dy: jax.Array, filters: Filters) -> jax.Array:
 def to_outputs(
     products: jax.Array, shape: tuple[int, ...], filters: Filters
 ) -> jax.Array:
-    """A m A^T of every tile: `[points, tiles, Cout]` -> `[B, H, W, Cout]`.
-
-    Pixels of a tile's row lie side by side in memory, as channels do: joined as
-    channels they are copied in longer pieces.
-    """
+    """Computes A m A^T of every tile: `[points, tiles, Cout]` -> `[B, H, W, Cout]`."""
+    # Pixels of a tile's row lie side by side in memory, as channels do: joined as
+    # channels they are copied in longer pieces.
     (batch, height, width), (tall, wide) = shape, filters
     points = products.reshape(
         len(wide.inputs), len(tall.inputs), batch, height // TILE, width // TILE, -1

@@ -1,4 +1,4 @@
-"""Networks that can be cut in two, and the convolution that they are built on."""
+"""Networks that can be split, and the convolution that they are built on."""
 
 from fedjax_sl.layers.conv import conv
 from fedjax_sl.models.fedlp_cnn import cifar_cnn

@@ -1,4 +1,4 @@
-"""What the layers of a network cost: parameters and operations."""
+"""Parameters and operations of the layers of a network."""
 
 import math
 from typing import Any, NamedTuple
@@ -18,8 +18,8 @@ class LayerCost(NamedTuple):
     Attributes:
       name: its path in the network, such as `block1/conv`.
       params: parameters; running statistics do not count.
-      macs: multiplications with additions, for one example; biases do not count.
-      norm_outputs: numbers that a normalisation gives out for one example.
+      macs: MACs for one example; biases do not count.
+      norm_outputs: outputs of a normalisation for one example.
     """
 
     name: str
@@ -29,25 +29,25 @@ class LayerCost(NamedTuple):
 
     @property
     def operations(self) -> int:
-        """What thop calls FLOPs: MACs, and 4 for each output of a normalisation."""
+        """FLOPs as thop counts them: MACs, and 4 for each output of a normalisation."""
         return self.macs + NORM_OPERATIONS * self.norm_outputs
 
 
 def _cost(module: nn.Module, given: jax.Array, output: Any) -> LayerCost:
-    """Of a call; a norm is counted before any pooling that it may hold."""
+    """Counts one call; a norm is counted before any pooling that it may contain."""
     params: dict[str, Any] = dict(module.variables.get("params", {}))
-    places = math.prod(jax.tree.leaves(output)[0].shape[1:-1])
+    pixels = math.prod(jax.tree.leaves(output)[0].shape[1:-1])
     size, kernel = math.prod(given.shape[1:]), params.get("kernel")
     return LayerCost(
         name="/".join(module.path),
         params=sum(leaf.size for leaf in params.values()),
-        macs=0 if kernel is None else places * kernel.size,
+        macs=0 if kernel is None else pixels * kernel.size,
         norm_outputs=size if "scale" in params else 0,
     )
 
 
 def layer_costs(model: nn.Module, input_shape: tuple[int, ...]) -> list[LayerCost]:
-    """The layers of a network, in the order in which they act.
+    """Counts the cost of each layer of a network, in order of execution.
 
     Args:
       model: a module `(x, train, ...) -> y`.
@@ -70,6 +70,7 @@ def layer_costs(model: nn.Module, input_shape: tuple[int, ...]) -> list[LayerCos
         with nn.intercept_methods(watch):
             return model.apply(variables, x, False)
 
+    # Shapes suffice: the network is traced, but not run.
     x = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     jax.eval_shape(run, jax.random.key(0), x)
     return list(costs.values())

@@ -1,7 +1,7 @@
 """The six-convolution network of FedLP, and its sub-models for weaker devices.
 
-A sub-model of complexity c has the first c + 1 convolutions and a private head; its
-other layers are named as the whole network's, and are what it shares with it.
+A sub-model of complexity c has the first c + 1 convolutions and a private head. Its
+other layers have the names of the whole network's layers, and are shared with it.
 """
 
 import jax
@@ -19,13 +19,13 @@ COMPLEXITIES = (1, 2, 3, 4, 5)
 CHANNELS = (32, 32, 64, 64, 128, 128)
 
 POOLED = {1: (2,), 2: (2, 3), 3: (2, 4), 4: (2, 4, 5), 5: (2, 4, 6)}
-"""Convolutions, counted from 1, that a 2x2 pooling follows, for each complexity."""
+"""Convolutions, counted from 1, that are followed by 2x2 pooling, by complexity."""
 
 HIDDEN = 128
 
 
 class ConvBlock(nn.Module):
-    """Convolution, ReLU, batch norm, and pooling where it ends a part."""
+    """Convolution, ReLU, batch norm, and optional pooling."""
 
     features: int
     pool: bool
@@ -100,9 +100,9 @@ def cifar_cnn(
       complexity: 1 to 5, 5 being the whole network.
       num_classes: C.
       width: factor on every number of channels and hidden units.
-      lowering: how the convolutions are computed, see `models.conv`.
+      lowering: how the convolutions are computed, see `layers.conv`.
       precision: of the convolutions' products.
-      init: what its parameters start from, see `models.initial`.
+      init: initialisation of its parameters, see `layers.initializers`.
 
     Returns:
       A module `(images, train, weight) -> logits`.

@@ -1,4 +1,4 @@
-"""A network as a list of stages, cut in two between a client and a server."""
+"""Split models: a network of stages, cut in two between a client and a server."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,16 +22,16 @@ class SplitParams(NamedTuple):
 
 
 def _arguments(module: nn.Module, x, train: bool, weight) -> tuple[Any, ...]:
-    """What a module is called with: weights only if its call has a name for them."""
-    asks = "weight" in signature(module.__call__).parameters
-    return (x, train, weight) if asks else (x, train)
+    """Returns the arguments of a module; `weight` only if its call accepts it."""
+    weighted = "weight" in signature(module.__call__).parameters
+    return (x, train, weight) if weighted else (x, train)
 
 
 class Stages(nn.Module):
-    """Modules one after another, named `stage_00`, `stage_01`, … in network order.
+    """A sequence of modules, named `stage_00`, `stage_01`, … in network order.
 
-    A stage whose norm takes statistics of a batch is a module of `(x, train, weight)`,
-    so that padding counts nothing in them; any other may be one of `(x, train)`.
+    A stage whose norm computes batch statistics is a module of `(x, train, weight)`, so
+    that padding does not enter them; any other may be a module of `(x, train)`.
 
     Attributes:
       stages: for each, a function `name -> module` of `(x, train)`, or of `(x, train,
@@ -67,9 +67,9 @@ def apply(
       half: `SplitModel.client` or `SplitModel.server`.
       variables: its variables.
       x: `[B, ...]`.
-      weight: `[B]`, 1 for an example and 0 for padding, which has no part in the
-        statistics of a batch; no padding if not given.
-      train: use (and update) the statistics of this batch, where the norm keeps any.
+      weight: `[B]`, 1 for an example and 0 for padding, which does not enter batch
+        statistics; no padding if not given.
+      train: use this batch's statistics and update the running ones, if there are any.
 
     Returns:
       The outputs `[B, ...]`, and the variables with their statistics updated.
@@ -122,11 +122,11 @@ class SplitModel:
 
 
 def recut(params: SplitParams, model: SplitModel) -> SplitParams:
-    """The variables of a network, divided as another cut of it divides them.
+    """Moves the variables of a split network to another cut.
 
     Args:
       params: of the network, cut anywhere.
-      model: the same network, cut where it is wanted.
+      model: the same network with the new cut.
 
     Returns:
       The same arrays, in the halves of `model`.

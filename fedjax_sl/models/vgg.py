@@ -74,7 +74,7 @@ class ConvStage(nn.Module):
 
 
 class DenseStage(nn.Module):
-    """Dense layer on the flattened input, with ReLU unless it gives the logits."""
+    """Dense layer on the flattened input, with ReLU unless it is the last layer."""
 
     features: int
     last: bool
@@ -109,9 +109,9 @@ def split_vgg(
       width: factor on every number of channels and hidden units.
       norm: what follows each convolution.
       input_shape: `(H, W, Ch)`, at least 32 pixels a side.
-      lowering: how the convolutions are computed, see `models.conv`.
+      lowering: how the convolutions are computed, see `layers.conv`.
       precision: of the convolutions' products.
-      init: what its parameters start from, see `models.initial`.
+      init: initialisation of its parameters, see `layers.initializers`.
 
     Returns:
       The split model.
