@@ -22,6 +22,7 @@ from fedjax_sl.fedsl.state import (
     Context,
     FedSLState,
     MinibatchIndices,
+    RoundInputs,
     global_model,
 )
 from fedjax_sl.fedsl.step import step
@@ -55,31 +56,30 @@ def _round(
 ) -> tuple[FedSLState, RoundMetrics]:
     """Runs round t, steps 1 to 9; the first and the last only every I rounds."""
     _check_cohort(context, cohort)
-    config, examples = context.config, cohort.examples
+    config = context.config
     present = cohort.num_examples > 0
     minibatch = MinibatchIndices(
         cohort.index[:, 0], cohort.weight[:, 0] * present[:, None]
     )
     per_client = client_configs(config, cohort.client_id, cohort.fault)
+    inputs = RoundInputs(cohort.examples, minibatch, per_client, key)
     starts = state.round % config.interval == 0
     ends = (state.round + 1) % config.interval == 0
     weights = client_weights(cohort.num_examples, by=config.client_weight)
     before, state = state, state._replace(weights=weights)
 
     def begin(state):
-        return begin_period(
-            context, state, examples, minibatch, per_client, cohort.client_id, key
-        )
+        return begin_period(context, state, inputs, cohort.client_id)
 
     # A cond, not a select: the scoring pass is only paid when a period starts.
     state = jax.lax.cond(starts, begin, lambda same: same, state)
     take_step = sequential_step if config.sequential else step
-    state, report = take_step(context, state, examples, minibatch, per_client, key)
+    state, report = take_step(context, state, inputs)
     message, good = report.gradient, report.finite
     if config.client_update == "parallel":
         state, message, good = jax.lax.cond(
             ends,
-            lambda state: aggregate(context, state, per_client, message, good, key),
+            lambda state: aggregate(context, state, inputs, report),
             lambda same: (same, message, good),
             state,
         )

@@ -16,8 +16,16 @@ from fedjax_sl.federation.privacy import gaussian_mechanism
 from fedjax_sl.fedsl.bit_allocation import BitAllocation, allocated, tensor_bits
 from fedjax_sl.fedsl.config import ClientConfigs, FedSLConfig
 from fedjax_sl.fedsl.quantizer import quantized
-from fedjax_sl.fedsl.state import NOISE, UPLOAD, Context, FedSLState, start_of
+from fedjax_sl.fedsl.state import (
+    NOISE,
+    UPLOAD,
+    Context,
+    FedSLState,
+    RoundInputs,
+    start_of,
+)
 from fedjax_sl.fedsl.statistics import channels_kept, statistics_of, unlearnt
+from fedjax_sl.fedsl.step import StepReport
 from fedjax_sl.models.split import Variables
 
 
@@ -131,10 +139,8 @@ def _before(context: Context, state: FedSLState) -> Variables:
 def aggregate(
     context: Context,
     state: FedSLState,
-    per_client: ClientConfigs,
-    gradient: BitAllocation,
-    heard: jax.Array,
-    key: jax.Array,
+    inputs: RoundInputs,
+    report: StepReport,
 ) -> tuple[FedSLState, BitAllocation, jax.Array]:
     """w_c <- sum_k omega_k w_{c,k}, broadcast to every client.
 
@@ -154,19 +160,18 @@ def aggregate(
     Args:
       context: the configuration.
       state: the state after the period's last step.
-      per_client: `[K]` each.
-      gradient: `[K]`, bit allocation of the last step's gradients.
-      heard: `[K]` bool, whether the client's activations were finite.
-      key: of this round.
+      inputs: of this round.
+      report: of its step; who sent activations that are not finite sends no update.
 
     Returns:
       The state, all client models equal; `[K]` bit allocation of the messages; `[K]`
       bool, whether the update is valid.
     """
+    per_client, key = inputs.per_client, inputs.key
     coded = _gradient_is_message(context.config, per_client)
     # 32 bits: the parameters already hold the effect of the quantised gradient.
     bits = jnp.where(coded, FLOAT_BITS, per_client.upload_bits)
-    weights = jnp.where(heard, state.weights, 0.0)
+    weights = jnp.where(report.finite, state.weights, 0.0)
     # Without a message there is no fault: such a client is judged by its own state.
     fault = per_client.fault
     fault = None if fault is None else jnp.where(weights > 0, fault, 1.0)
@@ -191,7 +196,7 @@ def aggregate(
         # Averages of keepers fall back to the anchor, which may not be 0 here.
         kept = _kept_by_some(state.mask, good & (weights > 0))
         client = {**client, "params": apply_mask(client["params"], kept)}
-    message = jax.tree.map(partial(jnp.where, coded), gradient, update)
+    message = jax.tree.map(partial(jnp.where, coded), report.gradient, update)
     everyone = broadcast(client, state.weights.shape[0])
     opt = _reset(context, ~good, state.client_opt, everyone["params"])
     return state._replace(client=everyone, client_opt=opt), message, good

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fedjax_sl.algorithm import Examples
 from fedjax_sl.compression.hard_pruning import without_zeros, zeros_first
 from fedjax_sl.compression.pruning import (
     couple_inputs,
@@ -21,9 +20,9 @@ from fedjax_sl.federation.aggregation import broadcast, weighted_mean
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.faults import arrived, valid
 from fedjax_sl.federation.split_grad import Cut, split_grad
-from fedjax_sl.fedsl.config import ClientConfigs, FedSLConfig
+from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.cut import send_back
-from fedjax_sl.fedsl.state import SCORES, Context, FedSLState, MinibatchIndices
+from fedjax_sl.fedsl.state import SCORES, Context, FedSLState, RoundInputs
 
 
 def masks(
@@ -55,9 +54,7 @@ def masks(
     return without_zeros(mask, params) if hard else mask
 
 
-def _taylor(
-    context: Context, state: FedSLState, examples, minibatch, per_client, key
-) -> Any:
+def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
     """Runs the scoring pass: gradients of the dense models, without dropout.
 
     Returns:
@@ -83,9 +80,10 @@ def _taylor(
         scores = each(taylor_scores)(client["params"], gradients.client)
         return (), (scores, gradients.finite)
 
-    return context.over_clients.fold(group, state.server, examples, key)(
-        state.client, state.weights, state.client_id, minibatch, per_client
-    )[1]
+    shared = (state.server, inputs.examples, inputs.key)
+    own = (state.client, state.weights, state.client_id)
+    folded = context.over_clients.fold(group, *shared)
+    return folded(*own, inputs.minibatch, inputs.per_client)[1]
 
 
 def _as_it_arrives(fault: jax.Array | None, sent: Any) -> Any:
@@ -102,9 +100,7 @@ def _averaged(scores: Any, good: jax.Array, weights: jax.Array, before: Any) -> 
     return jax.tree.map(partial(jnp.where, good.any()), mean, before)
 
 
-def _scores(
-    context: Context, state: FedSLState, examples, minibatch, per_client, key
-) -> Any:
+def _scores(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
     """Scores the weights of every client.
 
     Returns:
@@ -115,12 +111,12 @@ def _scores(
         scores = jax.vmap(magnitude_scores)(params)
     elif context.config.importance == "random":
         # Keyed by client, so that the server can redraw them, see `mask_bits`.
-        keys = client_keys(key, state.client_id, SCORES)
+        keys = client_keys(inputs.key, state.client_id, SCORES)
         scores = jax.vmap(random_scores)(keys, params)
     else:
-        scores, finite = _taylor(context, state, examples, minibatch, per_client, key)
+        scores, finite = _taylor(context, state, inputs)
         good &= finite
-    sent = jax.vmap(_as_it_arrives)(per_client.fault, scores)
+    sent = jax.vmap(_as_it_arrives)(inputs.per_client.fault, scores)
     good &= jax.vmap(valid)(sent)
     mean = _averaged(sent, good, state.weights, state.importance)
     if context.config.mask_scope == "common":
@@ -146,11 +142,8 @@ def _follow_clients(context: Context, state: FedSLState, client_id: jax.Array) -
 def begin_period(
     context: Context,
     state: FedSLState,
-    examples: Examples,
-    minibatch: MinibatchIndices,
-    per_client: ClientConfigs,
+    inputs: RoundInputs,
     client_id: jax.Array,
-    key: jax.Array,
 ) -> FedSLState:
     """The new cohort starts from the averaged model, scores its weights and prunes.
 
@@ -159,11 +152,8 @@ def begin_period(
     Args:
       context: model, configuration and mapping.
       state: all client models equal; `weights` already those of the new cohort.
-      examples: of all clients.
-      minibatch: one mini-batch of each client to score on.
-      per_client: `[K]` each.
+      inputs: of this round; scores are of its mini-batches.
       client_id: `[K]`, the new cohort.
-      key: of this round.
 
     Returns:
       The state with new masks, kept until the next period.
@@ -171,11 +161,11 @@ def begin_period(
     config = context.config
     opt = _follow_clients(context, state, client_id)
     state = state._replace(client_opt=opt, client_id=client_id)
-    scores, good, mean = _scores(context, state, examples, minibatch, per_client, key)
+    scores, good, mean = _scores(context, state, inputs)
     end = config.prune_start if config.prune_end is None else config.prune_end
     ratio = ratio_at(
         state.round,
-        per_client.prune_ratio,
+        inputs.per_client.prune_ratio,
         start=config.prune_start,
         end=end,
         shape=config.prune_shape,

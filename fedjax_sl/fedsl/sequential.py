@@ -10,17 +10,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fedjax_sl.algorithm import Examples
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.faults import arrived, valid
-from fedjax_sl.fedsl.config import ClientConfigs
 from fedjax_sl.fedsl.state import (
     ORDER,
     Context,
     FedSLState,
-    MinibatchIndices,
+    RoundInputs,
     choose,
     start_of,
 )
@@ -62,12 +60,7 @@ def _passed_on(
 
 
 def sequential_step(
-    context: Context,
-    state: FedSLState,
-    examples: Examples,
-    minibatch: MinibatchIndices,
-    per_client: ClientConfigs,
-    key: jax.Array,
+    context: Context, state: FedSLState, inputs: RoundInputs
 ) -> tuple[FedSLState, StepReport]:
     """Steps the clients sequentially; arguments and result as in `step`.
 
@@ -88,11 +81,14 @@ def sequential_step(
             client_id=_slot(state.client_id, k),
             weights=jnp.ones((1,)),  # the server's step is on this client alone
         )
-        batch, config = _slot(minibatch, k), _slot(per_client, k)
-        stepped, report = step(alone, before, examples, batch, config, key)
+        mine = inputs._replace(
+            minibatch=_slot(inputs.minibatch, k),
+            per_client=_slot(inputs.per_client, k),
+        )
+        stepped, report = step(alone, before, mine)
         if relay:
-            present = (batch.weight > 0).any()
-            arriving, good = _passed_on(context, before, stepped, config.fault)
+            present = (mine.minibatch.weight > 0).any()
+            arriving, good = _passed_on(context, before, stepped, mine.per_client.fault)
             good &= report.finite[0]
             # An absent client sends nothing that could be rejected.
             report = report._replace(finite=(good | ~present)[None])
@@ -110,7 +106,7 @@ def sequential_step(
         )
         return state, report
 
-    order = _visiting_order(state, key)
+    order = _visiting_order(state, inputs.key)
     state, report = jax.lax.scan(visit, state, order)
     back = jnp.argsort(order)  # reports return to the cohort's order
     return state, jax.tree.map(lambda x: x[:, 0][back], report)

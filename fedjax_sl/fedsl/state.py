@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fedjax_sl.algorithm import Examples
 from fedjax_sl.compression.pruning import Mask, apply_mask
 from fedjax_sl.config_base import Optimizer
 from fedjax_sl.federation.aggregation import weighted_mean
 from fedjax_sl.federation.clients import ClientMap
-from fedjax_sl.fedsl.config import FedSLConfig, usual_rates
+from fedjax_sl.fedsl.config import ClientConfigs, FedSLConfig, usual_rates
 from fedjax_sl.models.split import SplitModel, SplitParams, Variables
 
 
@@ -55,6 +56,22 @@ class MinibatchIndices(NamedTuple):
 
     index: jax.Array
     weight: jax.Array
+
+
+class RoundInputs(NamedTuple):
+    """What the clients of a cohort get in one round.
+
+    Attributes:
+      examples: of all clients.
+      minibatch: which of them each client uses.
+      per_client: parameters of each client, `[K]`.
+      key: of this round.
+    """
+
+    examples: Examples
+    minibatch: MinibatchIndices
+    per_client: ClientConfigs
+    key: jax.Array
 
 
 class Context(NamedTuple):

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fedjax_sl.algorithm import Examples
 from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.data.cohort import take
 from fedjax_sl.federation.clients import Each, client_keys
@@ -20,6 +19,7 @@ from fedjax_sl.fedsl.state import (
     Context,
     FedSLState,
     MinibatchIndices,
+    RoundInputs,
     choose,
     rates,
     start_of,
@@ -166,12 +166,7 @@ def _update_server(context: Context, state: FedSLState, received: _Received, rat
 
 
 def step(
-    context: Context,
-    state: FedSLState,
-    examples: Examples,
-    minibatch: MinibatchIndices,
-    per_client: ClientConfigs,
-    key: jax.Array,
+    context: Context, state: FedSLState, inputs: RoundInputs
 ) -> tuple[FedSLState, StepReport]:
     """Every client steps; the server steps once, on all their activations.
 
@@ -183,29 +178,26 @@ def step(
     Args:
       context: model, configuration and mapping.
       state: the state, its masks set.
-      examples: of all clients.
-      minibatch: the clients' mini-batches.
-      per_client: `[K]` each.
-      key: of this round.
+      inputs: of this round.
 
     Returns:
       The state after the step, and the `StepReport` of the clients.
     """
     client_rate, server_rate = rates(context.config, state.round)
     group = _Group(
-        state.client,
-        state.client_opt,
-        state.mask,
-        state.client_id,
-        state.weights,
-        minibatch,
-        per_client,
+        client=state.client,
+        client_opt=state.client_opt,
+        mask=state.mask,
+        client_id=state.client_id,
+        weights=state.weights,
+        minibatch=inputs.minibatch,
+        per_client=inputs.per_client,
     )
 
     def step_group(each, *rest):
         return _group_step(context, each, *rest)
 
-    shared = (state.server, examples, client_rate, key)
+    shared = (state.server, inputs.examples, client_rate, inputs.key)
     folded = context.over_clients.fold(step_group, *shared)
     received, (client, opt, report) = folded(group)
     state = _update_server(context, state, received, server_rate)
