@@ -127,7 +127,8 @@ def form_of(options: Any, name: str, first: Sequence[str] = ()) -> type[Form]:
             kind = dataclasses.make_dataclass(
                 group, fields, bases=(Group,), namespace={"__doc__": text}
             )
-            rest.append((f"group_{group}", Annotated[kind, tyro.conf.arg(name=group)]))
+            shown = tyro.conf.arg(name=group, help=text)
+            rest.append((f"group_{group}", Annotated[kind, shown]))
     return dataclasses.make_dataclass(
         name,
         [*(option.typed for option in at_top), *rest],
