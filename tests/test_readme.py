@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fedjax_sl.cli import bound, cost, privacy, run, run_selection, suggest_bound, sweep
-from fedjax_sl.cli.main import COMMANDS
+from fedjax_sl.cli import bound, cost, plan, privacy, run, run_selection, sweep
+from fedjax_sl.cli.main import COMMANDS, execute
+from fedjax_sl.cli.presets import start_of
 from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.fedsl.run_config import FedSLRun
 
@@ -70,18 +71,17 @@ def test_every_command_is_understood(tmp_path, monkeypatch):
     demo.mkdir(parents=True)
     (demo / "config.json").write_text(to_json(FedSLRun().resolved()))
     for module, name in (
-        *((m, "prepare") for m in (run, bound, suggest_bound)),
+        *((m, "prepare") for m in (run, bound, plan)),
         *((m, "find") for m in (run_selection, privacy)),
         (cost, "_show"),
         (sweep, "jobs_of"),
     ):
         monkeypatch.setattr(module, name, begin)
-    asked = [words[1:] for words in commands() if words[:1] == ["fedjax-sl"]]
-    assert {name for name, *_ in asked} == set(COMMANDS)
-    for name, *arguments in asked:
-        helped = "--help" in arguments
-        with pytest.raises(SystemExit if helped else Understood):
-            COMMANDS[name](arguments, Console(quiet=True))
+    lines = [words[1:] for words in commands() if words[:1] == ["fedjax-sl"]]
+    assert {start_of(tuple(line)).name for line in lines} == set(COMMANDS)
+    for line in lines:
+        with pytest.raises(SystemExit if "--help" in line else Understood):
+            execute(line, Console(quiet=True))
 
 
 def test_the_table_of_fields_is_that_of_the_code():

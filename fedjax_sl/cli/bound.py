@@ -2,16 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Generic
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from fedjax_sl.analysis.fedsl_bound import Constants, Setting, bound, rounds_needed
-from fedjax_sl.cli.options import parse
-from fedjax_sl.cli.presets import option
-from fedjax_sl.cli.run import OneRun
+from fedjax_sl.cli.line import Line
 from fedjax_sl.configs.foreign_data import warn_of_data
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.configs.serialization import from_json
@@ -27,10 +25,10 @@ from fedjax_sl.theory.trajectory import Trajectory, batches, models_along
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bound(Generic[OneRun]):
+class Bound:
     """Bound the mean squared gradient of a run, term by term."""
 
-    run: Annotated[OneRun, tyro.conf.arg(name="")]
+    run: Annotated[RunConfig, tyro.conf.arg(name="")]
 
     trajectory: Annotated[Trajectory, tyro.conf.arg(name="")] = Trajectory()
 
@@ -86,7 +84,7 @@ def _print_bound(
 
 
 def _usual(folder: Path | None) -> Bound:
-    """What is not said otherwise: the run's settings, and some eleven points of it.
+    """The defaults: the run's configuration, and some eleven points of it.
 
     Raises:
       ValueError: if the folder is that of a run whose method has no bound.
@@ -105,17 +103,14 @@ def usual_run() -> RunConfig:
     return next(p.run for spec, p in presets().values() if spec.theory)
 
 
-def bound_command(arguments: list[str], console: Console) -> None:
+def bound_command(line: Line, console: Console) -> None:
     """Prints constants and terms, and draws them beside what is measured.
 
     Raises:
       ValueError: if something asked for is out of range, or the rate above 1 / beta.
       OSError: if something cannot be read or written.
     """
-    folder = option(arguments, "--folder")
-    usual = _usual(None if folder is None else Path(folder))
-    kind = Bound[type(usual.run)]  # type: ignore[misc]
-    options = parse(kind, arguments, command="bound", default=usual)
+    options = line.parse(_usual(line.start.folder))
     theory = theory_of(options.run)
     theory.check_covered(options.run)
     if options.folder is not None:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from fedjax_sl.cli.line import Line
 from fedjax_sl.cli.run_selection import UNCHARGED, Selection, select
 from fedjax_sl.errors import InputError
 from fedjax_sl.reports.groups import (
@@ -149,14 +150,14 @@ def show(groups: Sequence[Group], target: Target, console: Console) -> None:
             console.print(f"  {escape(group.name)}: {line}")
 
 
-def compare_command(arguments: list[str], console: Console) -> None:
+def compare_command(line: Line, console: Console) -> None:
     """Prints the table.
 
     Raises:
       ValueError: if a folder or an option makes no sense.
       OSError: if something cannot be read.
     """
-    options, runs = select(Compare, arguments, command="compare")
+    options, runs = select(line, Compare)
     if len({run.config.channel for run in runs}) > 1:
         one = dataclasses.asdict(options.channel)
         console.print(f"all over the channel of the first: {one}", soft_wrap=True)

@@ -3,19 +3,10 @@
 from rich.console import Console
 from rich.table import Table
 
-from fedjax_sl.cli.options import parse
-from fedjax_sl.errors import InputError
+from fedjax_sl.cli.line import SUMMARIES, Line
+from fedjax_sl.cli.options import Branch
 from fedjax_sl.method_spec import CostTable
 from fedjax_sl.methods import methods
-
-
-def _usage() -> str:
-    lines = [
-        f"  {name:<12} {spec.costs.help}\n"
-        for name, spec in methods().items()
-        if spec.costs
-    ]
-    return f"usage: fedjax-sl cost METHOD [--help] [OPTIONS]\n\n{''.join(lines)}"
 
 
 def _show(found: CostTable, console: Console) -> None:
@@ -28,19 +19,15 @@ def _show(found: CostTable, console: Console) -> None:
     console.print(found.note)
 
 
-def cost_command(arguments: list[str], console: Console) -> None:
-    """Prints what was asked for.
+def cost_command(line: Line, console: Console) -> None:
+    """Prints a method's table.
 
     Raises:
       ValueError: if a value is out of range.
     """
     known = {name: spec.costs for name, spec in methods().items() if spec.costs}
-    if arguments and arguments[0] in ("-h", "--help"):
-        console.print(_usage(), end="", markup=False, soft_wrap=True)
-        return
-    if not arguments or arguments[0] not in known:
-        given = repr(arguments[0]) if arguments else "no method"
-        raise InputError(f"{given}: expected one of {tuple(known)}.")
-    costs = known[arguments[0]]
-    options = parse(costs.options, arguments[1:], command=f"cost {arguments[0]}")
-    _show(costs.table(options), console)
+    branches = {
+        name: Branch(costs.options, costs.help) for name, costs in known.items()
+    }
+    name, options = line.parse_one_of(branches, SUMMARIES["cost"])
+    _show(known[name].table(options), console)

@@ -11,43 +11,25 @@ from rich.console import Console
 from fedjax_sl.cli.bound import bound_command
 from fedjax_sl.cli.compare import compare_command
 from fedjax_sl.cli.cost import cost_command
-from fedjax_sl.cli.exit_codes import BAD_INPUT, INTERRUPTED, report
+from fedjax_sl.cli.exit_codes import INTERRUPTED, report
+from fedjax_sl.cli.line import SUMMARIES, Line, Nothing, entry
+from fedjax_sl.cli.options import PROGRAM, Names, call, union
+from fedjax_sl.cli.plan import plan_command
+from fedjax_sl.cli.presets import start_of
 from fedjax_sl.cli.privacy import privacy_command
 from fedjax_sl.cli.report import report_command
 from fedjax_sl.cli.run import run_command
 from fedjax_sl.cli.suggest import suggest_command
 from fedjax_sl.cli.sweep import sweep_command
-from fedjax_sl.methods import methods, presets
+from fedjax_sl.methods import presets
 
 
-USAGE = """usage: fedjax-sl run [METHOD] [--help] [OPTIONS]
-       fedjax-sl sweep [METHOD] --grid FIELD=VALUE,... [--seeds N] [OPTIONS]
-       fedjax-sl compare FOLDER... [--target ACCURACY] [OPTIONS]
-       fedjax-sl suggest FOLDER... --target ACCURACY [--by seconds] [OPTIONS]
-       fedjax-sl suggest --bound TARGET [--by seconds] [OPTIONS]
-       fedjax-sl report FOLDER... [--output PAGE] [OPTIONS]
-       fedjax-sl privacy FOLDER... [--delta DELTA]
-       fedjax-sl cost METHOD [--help] [OPTIONS]
-       fedjax-sl bound [--help] [OPTIONS]
-
-  run            train, evaluate, and leave a folder with the record; with no options,
-                 on the embedded digits, offline, in about a minute
-{presets}  sweep          the same for every combination of values, compiled together
-  compare        what finished runs reach, and the bits, seconds and joules it takes
-                 over a channel, without training
-  suggest        of these runs, the settings that reach an accuracy at least cost;
-                 or, with no runs, those that do by the convergence bound
-  report         what they reach, as a page with pictures, in one file
-  privacy        what differential privacy clients had whose updates had noise added
-  cost           what clients compute and send, without training
-{costs}  bound          the convergence bound, its constants estimated in a short run
-"""
-
-COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
+COMMANDS: dict[str, Callable[[Line, Console], None]] = {
     "run": run_command,
     "sweep": sweep_command,
     "compare": compare_command,
     "suggest": suggest_command,
+    "plan": plan_command,
     "report": report_command,
     "privacy": privacy_command,
     "cost": cost_command,
@@ -65,30 +47,44 @@ def _prepare_jax() -> None:
         jax.config.update("jax_compilation_cache_dir", str(programs))
 
 
-def usage() -> str:
-    """What is shown without a command; methods of other packages are in it."""
+def _about() -> str:
+    """What the program's help begins with; methods of other packages are in it."""
+    helps = {name: preset.help for name, (_, preset) in presets().items()}
+    methods = (entry(name, said, column=12) for name, said in helps.items())
+    return (
+        f"{PROGRAM} run trains on the embedded digits, offline, in about a minute.\n\n"
+        f"Methods of run and sweep, the first one if none is given:\n{''.join(methods)}"
+    )
 
-    def listed(helps: dict[str, str]) -> str:
-        return "".join(f"    {name:<12} {said}\n" for name, said in helps.items())
 
-    every = {name: preset.help for name, (_, preset) in presets().items()}
-    every[next(iter(every))] += " (the default)"
-    costs = {n: spec.costs.help for n, spec in methods().items() if spec.costs}
-    return USAGE.format(presets=listed(every), costs=listed(costs))
+def execute(words: Sequence[str], console: Console) -> None:
+    """Does what a command line says.
+
+    Raises:
+      Exception: as `exit_codes` tells apart.
+      SystemExit: 0 after help.
+    """
+    words = tuple(words) or ("--help",)
+    start = start_of(words)
+    if start.name in COMMANDS:
+        COMMANDS[start.name](Line(words, start), console)
+        return
+    # tyro shows the program's help, or refuses what is no command.
+    kinds = {name: (Nothing, said) for name, said in SUMMARIES.items()}
+    call(
+        union(kinds),
+        words,
+        see=f"{PROGRAM} --help",
+        names=Names("command", SUMMARIES),
+        description=_about(),
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point; exits with 0, or as `exit_codes` says."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage(), end="")
-        sys.exit(0)
-    if arguments[0] not in COMMANDS:
-        print(f"error: unknown command {arguments[0]!r}.\n{usage()}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
     _prepare_jax()
     try:
-        COMMANDS[arguments[0]](arguments[1:], Console(highlight=False))
+        execute(sys.argv[1:] if argv is None else argv, Console(highlight=False))
     except Exception as error:
         sys.exit(report(error))
     except KeyboardInterrupt:

@@ -1,9 +1,10 @@
-"""Options of a command, parsed from a dataclass that says what each one means."""
+"""How tyro is called: subcommands, and what is said of a wrong command line."""
 
 import contextlib
 import io
-import re
-from typing import Any, TypeVar
+import itertools
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar, Union
 
 import tyro
 
@@ -12,63 +13,103 @@ from fedjax_sl.errors import InputError
 
 Options = TypeVar("Options")
 
+PROGRAM = "fedjax-sl"
 
-def parse(
-    kind: type[Options], arguments: list[str], *, command: str, default: Any = None
-) -> Options:
-    """Parses a command's options.
+
+class Branch(NamedTuple, Generic[Options]):
+    """A subcommand: its options or their dataclass, and what it is."""
+
+    options: Options | type[Options]
+    help: str
+
+
+def union(kinds: Mapping[str, tuple[Any, str]], default: str | None = None) -> Any:
+    """The type that has tyro choose among subcommands.
+
+    `tyro.extras.subcommand_cli_from_dict` and `SubcommandApp` make the same type of
+    functions, which they call: what a function refuses would be caught by tyro.
+    """
+    branches = [
+        Annotated[
+            Any,
+            tyro.conf.subcommand(
+                name,
+                constructor_factory=lambda kind=kind: kind,
+                description=said,
+                is_default=name == default,
+            ),
+        ]
+        for name, (kind, said) in kinds.items()
+    ]
+    # A union has at least two members.
+    return Union[(*branches, Annotated[None, tyro.conf.Suppress])]  # noqa: UP007
+
+
+class Names(NamedTuple):
+    """Names of subcommands, and of what they are."""
+
+    of: str
+    known: Collection[str]
+
+
+def call(
+    kind: Any,
+    words: tuple[str, ...],
+    *,
+    see: str,
+    names: Names | None = None,
+    **settings: Any,
+) -> Any:
+    """Calls tyro, which says in a box on stderr what is wrong.
 
     Args:
-      kind: the dataclass.
-      arguments: as typed.
-      command: its name, for help and usage.
-      default: what is not given stays as here.
+      kind: the type to fill in.
+      words: as typed.
+      see: the command that shows help.
+      names: of which one was to be given.
+      settings: of `tyro.cli`.
 
     Returns:
-      The options.
+      What tyro returns.
 
     Raises:
-      ValueError: if an option is unknown or cannot be understood, or the dataclass
-        refuses its value.
+      ValueError: if something is wrong, in a sentence.
       SystemExit: 0 after help.
     """
-    shown = io.StringIO()
-    usual = {} if default is None else {"default": default}
-    program = f"fedjax-sl {command}"
+    box = io.StringIO()
     try:
-        with contextlib.redirect_stderr(shown):
-            return tyro.cli(kind, prog=program, args=arguments, **usual)
+        with contextlib.redirect_stderr(box):
+            return tyro.cli(kind, prog=PROGRAM, args=words, **settings)
     except SystemExit as stop:
         if not stop.code:
             raise
-        said = _sentence(shown.getvalue())
-        refused = None if said.startswith(UNREAD) else _refused_value(stop)
-        said = said.removeprefix("Error parsing ").rstrip(".")
-        raise refused or InputError(f"{said}; see {program} --help.") from None
+    raise InputError(f"{_sentence(box.getvalue(), names)}; see {see}.")
 
 
-UNREAD = "Error parsing --"
-"""How a box begins about a text that is no value of its option's type."""
+def _sentence(box: str, names: Names | None) -> str:
+    """What a box says first, and which options are similar to an unknown one.
 
+    tyro has no other way to say what is wrong: it exits with 2, its exceptions carry no
+    text, `console_outputs=False` leaves the box out, and the hook that would be told
+    (`tyro._errors.on_parse_error`) is private and may change in any release.
 
-def _sentence(box: str) -> str:
-    """What a box says first, and which options it takes to be meant.
-
-    Where a terminal has no other characters its rules are of dashes, one of them
-    below its title, and it has no sides.
+    A rule is below the first paragraph. Where a terminal has no other characters, rules
+    are of dashes, one of them below the title, and there are no sides.
     """
     lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
-    if lines and not lines[0].strip("-"):
-        del lines[0]
-    end = next((n for n, line in enumerate(lines) if not line.strip("─-")), None)
-    said = " ".join(lines[:end])
-    known = re.findall(r"^[│ ] {5}(--[\w.-]+)", box, re.MULTILINE)
-    meant = ", ".join(dict.fromkeys(known)) if said.startswith("Unrecog") else ""
-    return f"{said}; did you mean {meant}" if meant else said
+    is_text = itertools.groupby(lines, key=lambda line: bool(line.strip("─-")))
+    said, *others = [list(group) for text, group in is_text if text] or [[""]]
+    sentence = " ".join(said).removeprefix("Error parsing ").rstrip(".")
+    unknown = sentence.removeprefix(UNKNOWN)
+    if unknown == sentence:
+        return sentence
+    word = unknown.split(", ")[0]
+    if names is not None and not word.startswith("-"):
+        return f"unknown {names.of} {word!r}: expected one of {tuple(names.known)}"
+    similar = [line for line in itertools.chain(*others) if line.startswith("--")]
+    options = dict.fromkeys(line.split()[0].rstrip(",") for line in similar)
+    return f"{sentence}; did you mean {', '.join(options)}" if options else sentence
 
 
-def _refused_value(error: BaseException | None) -> ValueError | None:
-    """The ValueError that a dataclass answered a value with, if any did."""
-    while error is not None and not isinstance(error, ValueError):
-        error = error.__cause__ or error.__context__
-    return error
+UNKNOWN = "Unrecognized options: "
+"""How a box begins about words that are no options."""

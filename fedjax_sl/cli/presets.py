@@ -1,58 +1,110 @@
-"""What each name of a method starts from, and a file instead of a name."""
+"""The options that defaults of all others depend on, and those defaults.
 
+A command line is parsed twice: what else may be given, and what it is by default,
+depends on the method, and `--config FILE`, or `--resume` with `--folder`, say which
+method it is and where its configuration lies. tyro takes defaults before it looks at a
+command line, so that these few options are parsed first, and all of them afterwards.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
+import tyro
+
+from fedjax_sl.cli.options import PROGRAM, Branch, call
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.errors import InputError
-from fedjax_sl.methods import presets
+from fedjax_sl.methods import presets, spec_of
 from fedjax_sl.records.run_folder import CONFIG
+from fedjax_sl.runs.build import BROUGHT
 
 
-def option(arguments: list[str], name: str) -> str | None:
-    """What follows an option, if it is given."""
-    for place, word in enumerate(arguments):
-        option, equals, joined = word.partition("=")
-        if option == name:
-            return joined if equals else (arguments[place + 1 :] or [""])[0]
-    return None
+Options = TypeVar("Options")
 
 
-def _file(arguments: list[str]) -> Path | None:
-    """The config.json to start from: one given, or that of the run to go on with."""
-    given, folder = option(arguments, "--config"), option(arguments, "--folder")
-    if given is not None:
-        return Path(given)
-    if "--resume" not in arguments or folder is None:
-        return None
-    stored = Path(folder) / CONFIG
-    return stored if stored.exists() else None
+@dataclass(frozen=True)
+class Start:
+    """What is parsed first."""
+
+    command: tyro.conf.Positional[str] = ""
+    config: Path | None = None
+    folder: Path | None = None
+    resume: bool = False
+    bound: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The command's name; `suggest --bound` is the older one of another command."""
+        by_bound = self.command == "suggest" and self.bound is not None
+        return "plan" if by_bound else self.command
+
+    @property
+    def file(self) -> Path | None:
+        """The config.json to start from: one given, or that of the run to resume."""
+        if self.config is not None or not self.resume or self.folder is None:
+            return self.config
+        stored = self.folder / CONFIG
+        return stored if stored.exists() else None
+
+    @cached_property
+    def stored(self) -> RunConfig | None:
+        """The configuration in that file.
+
+        Raises:
+          ValueError: if it is none.
+          OSError: if it cannot be read.
+        """
+        return None if self.file is None else from_json(self.file)
+
+    def check_method(self, name: str, config: RunConfig) -> None:
+        """Refuses a method that the file is not of.
+
+        Raises:
+          ValueError: if it is of another one.
+        """
+        if self.stored is not None and self.stored.algorithm != config.algorithm:
+            raise InputError(
+                f"{self.file} is of a run of {self.stored.algorithm}, not of {name}."
+            )
 
 
-def start_of(arguments: list[str]) -> tuple[str, list[str], RunConfig]:
-    """The method's name, its options, and the configuration that they change.
-
-    Args:
-      arguments: `[METHOD] [OPTIONS]` as typed.
-
-    Returns:
-      The three of them.
+def start_of(words: tuple[str, ...]) -> Start:
+    """The first pass over a command line.
 
     Raises:
-      ValueError: if the method is unknown, or not that of the file given.
-      OSError: if the file cannot be read.
+      ValueError: if a value of one of these options is missing.
     """
-    named = bool(arguments) and not arguments[0].startswith("-")
-    name, rest = (
-        (arguments[0], arguments[1:]) if named else (next(iter(presets())), arguments)
+    start, _ = call(
+        Start, words, see=f"{PROGRAM} --help", return_unknown_args=True, add_help=False
     )
-    known = presets()
-    if name not in known:
-        raise InputError(f"unknown method {name!r}: expected one of {tuple(known)}.")
-    path, (_, preset) = _file(rest), known[name]
-    if path is None:
-        return name, rest, preset.run
-    config = from_json(path)
-    if named and config.algorithm != preset.run.algorithm:
-        raise InputError(f"{path} is of a run of {config.algorithm}, not of {name}.")
-    return config.algorithm, rest, config
+    return start
+
+
+def methods_of(
+    start: Start, command: Callable[[RunConfig], Options]
+) -> tuple[dict[str, Branch[Options]], str]:
+    """The methods that a command has, and the one that it is of if none is given.
+
+    Args:
+      start: what was parsed first.
+      command: makes a command's options from the configuration to start from.
+
+    Returns:
+      Both.
+
+    Raises:
+      ValueError: if the run to resume is not one of the command line's.
+    """
+    stored, branches = start.stored, {}
+    if stored is not None and spec_of(stored).build is None:
+        raise InputError(BROUGHT)
+    for name, (spec, preset) in presets().items():
+        same = stored is not None and stored.algorithm == spec.config.algorithm
+        config = stored if stored is not None and same else preset.run
+        branches[name] = Branch(command(config), preset.help)
+    default = next(iter(branches)) if stored is None else stored.algorithm
+    return branches, default

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from fedjax_sl.analysis.privacy import epsilon, participation
 from fedjax_sl.cli.compare import show_whole
-from fedjax_sl.cli.options import parse
+from fedjax_sl.cli.line import Line
 from fedjax_sl.errors import InputError
 from fedjax_sl.records.finished_run import Finished, find, read
 
@@ -56,14 +56,14 @@ def _row(run: Finished, delta: float) -> list[str]:
     ]
 
 
-def privacy_command(arguments: list[str], console: Console) -> None:
+def privacy_command(line: Line, console: Console) -> None:
     """Prints the table.
 
     Raises:
       ValueError: if a folder or an option makes no sense, or the library is missing.
       OSError: if something cannot be read.
     """
-    options = parse(Privacy, arguments, command="privacy")
+    options = line.parse(Privacy)
     runs = [read(folder) for folder in find(options.folders)]
     shown = Table(
         title="epsilon of client-level differential privacy at delta "

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from fedjax_sl import reading
 from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.cli.line import Line
 from fedjax_sl.cli.run_selection import UNCHARGED, Selection, select
 from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.errors import InputError
@@ -118,14 +119,14 @@ def _is_report(path: Path) -> bool:
         return False
 
 
-def report_command(arguments: list[str], console: Console) -> None:
+def report_command(line: Line, console: Console) -> None:
     """Writes the page.
 
     Raises:
       ValueError: if a folder or an option makes no sense.
       OSError: if something cannot be read or written.
     """
-    options, runs = select(Report, arguments, command="report")
+    options, runs = select(line, Report)
     alone = options.folders[0] if len(options.folders) == 1 else Path()
     output = options.output or alone / "report.html"
     if output.exists() and not _is_report(output):

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated
 
 import jax
 import tyro
 from rich.console import Console
 
-from fedjax_sl.cli.options import parse
-from fedjax_sl.cli.presets import start_of
+from fedjax_sl.cli.line import SUMMARIES, Line
+from fedjax_sl.cli.presets import methods_of
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.errors import InputError
@@ -25,14 +25,11 @@ from fedjax_sl.runs.run import run
 from fedjax_sl.runs.tracking import Tracking
 
 
-OneRun = TypeVar("OneRun", bound=RunConfig)
-
-
 @dataclass(frozen=True, kw_only=True)
-class RunCommand(Generic[OneRun]):
+class RunCommand:
     """Train and evaluate, and leave a folder with the record."""
 
-    run: Annotated[OneRun, tyro.conf.arg(name="")]
+    run: Annotated[RunConfig, tyro.conf.arg(name="")]
 
     folder: Path | None = None
     """Where the run is kept; runs/METHOD-DATA-TIME if not given."""
@@ -43,7 +40,7 @@ class RunCommand(Generic[OneRun]):
     config: Path | None = None
     """A config.json to start from; options given beside it change it."""
 
-    keeping: Annotated[Keeping, tyro.conf.arg(name="")] = Keeping()
+    checkpoint: Annotated[Keeping, tyro.conf.arg(name="")] = Keeping()
 
     tracking: Annotated[Tracking, tyro.conf.arg(name="")] = Tracking()
 
@@ -53,34 +50,38 @@ class RunCommand(Generic[OneRun]):
 
     def __post_init__(self):
         """Checks that a run to go on with is named, and is not to be replaced."""
-        if self.keeping.resume and (self.folder is None or self.overwrite):
+        if self.checkpoint.resume and (self.folder is None or self.overwrite):
             raise InputError("--resume: expected --folder, and no --overwrite.")
 
 
 def _check_folder(folder: Path, command: RunCommand) -> None:
     """Refuses a folder that the run may not have."""
     stored = folder / folders.CONFIG
-    if command.keeping.resume and stored.exists():
+    if command.checkpoint.resume and stored.exists():
         check_same(from_json(stored), command.run)
     else:
         opening.check(
-            folder, overwrite=command.overwrite, resume=command.keeping.resume
+            folder, overwrite=command.overwrite, resume=command.checkpoint.resume
         )
     folders.check_free(folder)
 
 
-def run_command(arguments: list[str], console: Console) -> None:
-    """Runs what was asked for.
+def _command(config: RunConfig) -> RunCommand:
+    return RunCommand(run=config)
+
+
+def run_command(line: Line, console: Console) -> None:
+    """Trains, and prints where the record lies.
 
     Raises:
-      ValueError: if something asked for is out of range or cannot be had.
+      ValueError: if an option is out of range or cannot be had.
       OSError: if something cannot be read or written.
       Diverged: if a loss is no longer finite.
       Stopped: if a signal asked for it.
     """
-    name, rest, default = start_of(arguments)
-    kind, usual = RunCommand[type(default)], RunCommand(run=default)  # type: ignore[misc]
-    command = parse(kind, rest, command=f"run {name}", default=usual)
+    branches, default = methods_of(line.start, _command)
+    name, command = line.parse_one_of(branches, SUMMARIES["run"], default)
+    line.start.check_method(name, command.run)
     config, now = command.run, datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = command.folder or Path("runs") / (
         f"{name}-{config.data.name.replace('/', '-')}-{now}"
@@ -98,7 +99,7 @@ def run_command(arguments: list[str], console: Console) -> None:
         job,
         folder,
         console=console,
-        keeping=command.keeping,
+        keeping=command.checkpoint,
         tracked=command.tracking,
         overwrite=command.overwrite,
     )

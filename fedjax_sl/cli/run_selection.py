@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 import tyro
 
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.cli.options import parse
+from fedjax_sl.cli.line import Line
 from fedjax_sl.errors import InputError
 from fedjax_sl.records.finished_run import Finished, find, read
 from fedjax_sl.traffic import without_side
@@ -36,15 +36,12 @@ UNCHARGED = "Side information is not counted in bits, seconds and joules."
 Options = TypeVar("Options", bound=Selection)
 
 
-def select(
-    kind: type[Options], arguments: list[str], *, command: str
-) -> tuple[Options, list[Finished]]:
+def select(line: Line, kind: type[Options]) -> tuple[Options, list[Finished]]:
     """Parses a command's options and reads its runs.
 
     Args:
+      line: the command line.
       kind: the command's options.
-      arguments: as typed.
-      command: its name.
 
     Returns:
       The options, over the first run's channel as far as nothing else was said; the
@@ -55,13 +52,13 @@ def select(
         data sets, so that their accuracies cannot be compared.
       OSError: if something cannot be read.
     """
-    options = parse(kind, arguments, command=command)
+    options = line.parse(kind)
     runs = [read(folder) for folder in find(options.folders)]
     names = sorted({run.config.data.name for run in runs})
     if len(names) > 1:
         raise InputError(f"runs on {' and '.join(names)}: expected one data set.")
-    usual = replace(options, channel=runs[0].config.channel)
-    options = parse(kind, arguments, command=command, default=usual)
+    # Options of the channel change that of the first run, which is known only now.
+    options = line.parse(replace(options, channel=runs[0].config.channel))
     if not options.charge_side:
         runs = [run._replace(record=without_side(run.record)) for run in runs]
     return options, runs

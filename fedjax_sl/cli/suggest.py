@@ -9,8 +9,8 @@ from rich.console import Console
 
 from fedjax_sl.analysis.pareto import pareto_front
 from fedjax_sl.cli.compare import show
+from fedjax_sl.cli.line import Line
 from fedjax_sl.cli.run_selection import UNCHARGED, Selection, select
-from fedjax_sl.cli.suggest_bound import suggest_by_bound
 from fedjax_sl.errors import InputError
 from fedjax_sl.reports.comparison_figures import name_of
 from fedjax_sl.reports.groups import Group, Target, at_target, grouped
@@ -18,11 +18,7 @@ from fedjax_sl.reports.groups import Group, Target, at_target, grouped
 
 @dataclass(frozen=True, kw_only=True)
 class Suggest(Selection):
-    """Choose among the settings of finished sweeps; nothing is trained.
-
-    Without runs, `suggest --bound TARGET` asks FedSL's convergence bound instead; see
-    `suggest --bound 1 --help`.
-    """
+    """Choose among the settings of finished runs, by their cost."""
 
     target: float
     """Test accuracy to reach, in (0, 1]."""
@@ -59,19 +55,14 @@ def cheapest_for_each_accuracy(groups: Sequence[Group], by: str) -> list[Group]:
     return [groups[place] for place in pareto_front(cost, gain)]
 
 
-def suggest_command(arguments: list[str], console: Console) -> None:
+def suggest_command(line: Line, console: Console) -> None:
     """Prints the choice, what else reaches the target, and the front.
-
-    With `--bound` there are no runs to choose from, and theory is options instead.
 
     Raises:
       ValueError: if nothing reaches the target, or an option makes no sense.
       OSError: if something cannot be read.
     """
-    if any(word.partition("=")[0] == "--bound" for word in arguments):
-        suggest_by_bound(arguments, console)
-        return
-    options, runs = select(Suggest, arguments, command="suggest")
+    options, runs = select(line, Suggest)
     groups = grouped(runs, options.channel)
     able = best(groups, options.target, options.by)
     if not able:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Generic
+from typing import Annotated
 
 import jax
 import tyro
@@ -14,9 +14,9 @@ from rich.console import Console
 
 from fedjax_sl.cli.compare import show
 from fedjax_sl.cli.grid import combinations
-from fedjax_sl.cli.options import parse
-from fedjax_sl.cli.presets import start_of
-from fedjax_sl.cli.run import OneRun
+from fedjax_sl.cli.line import SUMMARIES, Line
+from fedjax_sl.cli.options import Branch
+from fedjax_sl.cli.presets import methods_of
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.records import run_folder as folders
@@ -32,10 +32,10 @@ from fedjax_sl.runs.sweep_loop import train_all
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepCommand(Generic[OneRun]):
+class SweepCommand:
     """Train a grid of runs, and leave a folder with a run for each point."""
 
-    run: Annotated[OneRun, tyro.conf.arg(name="")]
+    run: Annotated[RunConfig, tyro.conf.arg(name="")]
 
     grid: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """FIELD=VALUE,VALUE,... such as method.bits=4,8; may be given several times."""
@@ -74,13 +74,20 @@ class SweepCommand(Generic[OneRun]):
             )
 
 
-def _points(kind, command, arguments: list[str], name: str, default) -> list[RunConfig]:
-    """The configuration of every point."""
-    points = []
+def _command(config: RunConfig) -> SweepCommand:
+    return SweepCommand(run=config)
+
+
+def _points(
+    line: Line, command: SweepCommand, branch: dict[str, Branch[SweepCommand]]
+) -> list[RunConfig]:
+    """The configuration of every point; values of the grid are parsed as options."""
+    (name,), points = branch, []
     for options in combinations(command.run, command.grid):
-        one = parse(kind, arguments + options, command=f"sweep {name}", default=default)
+        point = line._replace(words=(*line.words, *options))
+        config = point.parse_one_of(branch, "", name)[1].run
         points += [
-            dataclasses.replace(one.run, seed=one.run.seed + n)
+            dataclasses.replace(config, seed=config.seed + n)
             for n in range(command.seeds)
         ]
     return points
@@ -117,7 +124,7 @@ def _run_missing(
                 console.print(f"warning: {sentence}", soft_wrap=True)
 
 
-def sweep_command(arguments: list[str], console: Console) -> None:
+def sweep_command(line: Line, console: Console) -> None:
     """Runs what was asked for; what a folder holds already is not run again.
 
     Raises:
@@ -125,10 +132,11 @@ def sweep_command(arguments: list[str], console: Console) -> None:
       OSError: if something cannot be read or written.
       Stopped: if a signal asked for it.
     """
-    name, rest, start = start_of(arguments)
-    kind, default = SweepCommand[type(start)], SweepCommand(run=start)  # type: ignore[misc]
-    command = parse(kind, rest, command=f"sweep {name}", default=default)
-    points = _points(kind, command, rest, name, default)
+    branches, default = methods_of(line.start, _command)
+    about = SUMMARIES["sweep"]
+    name, command = line.parse_one_of(branches, about, default)
+    line.start.check_method(name, command.run)
+    points = _points(line, command, {name: branches[name]})
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = SweepFolder(command.folder or Path("runs") / f"sweep-{name}-{now}", points)
     folder.check()

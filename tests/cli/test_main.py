@@ -220,7 +220,9 @@ def test_cost_prints_the_published_table(monkeypatch, capsys):
 def test_cost_explains_itself(monkeypatch, capsys):
     monkeypatch.setattr(main, "_prepare_jax", lambda: None)
     for flag in ("--help", "-h"):
-        main.main(["cost", flag])
+        with pytest.raises(SystemExit) as stop:
+            main.main(["cost", flag])
+        assert stop.value.code == 0
         said = capsys.readouterr().out
         assert "fedsl" in said and "fedlpq" in said and "--help" in said
 

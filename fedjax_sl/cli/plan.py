@@ -1,9 +1,9 @@
-"""`fedjax-sl suggest --bound`: settings by a convergence bound, before any run."""
+"""`fedjax-sl plan`: settings by a convergence bound, before any run."""
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Generic, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
@@ -13,8 +13,8 @@ from rich.table import Table
 
 from fedjax_sl.analysis.fedsl_bound import Choice, bound
 from fedjax_sl.cli.bound import usual_run
-from fedjax_sl.cli.options import parse
-from fedjax_sl.cli.run import OneRun
+from fedjax_sl.cli.line import Line
+from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.methods import theory_of
 from fedjax_sl.models.vgg import BLOCKS
@@ -32,16 +32,16 @@ from fedjax_sl.theory.trajectory import Trajectory
 
 
 @dataclass(frozen=True, kw_only=True)
-class SuggestByBound(Generic[OneRun]):
+class PlanCommand:
     """Choose settings by the convergence bound; no run need be finished.
 
     Every combination of the values below is tried, over the channel and the device
     classes of the configuration.
     """
 
-    run: Annotated[OneRun, tyro.conf.arg(name="")]
+    run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=usual_run)
 
-    bound: float
+    target: Annotated[float, tyro.conf.arg(aliases=["--bound"])]
     """Mean squared gradient that the bound is to come down to, > 0."""
 
     by: Literal["seconds", "joules"] = "seconds"
@@ -66,17 +66,19 @@ class SuggestByBound(Generic[OneRun]):
 
     def __post_init__(self):
         """Checks the ranges, but for those that the method itself checks."""
-        if not 0 < self.bound < np.inf:
-            raise InputError(f"bound={self.bound}: expected a number > 0.")
+        if not 0 < self.target < np.inf:
+            raise InputError(f"target={self.target}: expected a number > 0.")
         for name in ("ratios", "bits", "rates", "intervals"):
             if not getattr(self, name):
                 raise InputError(f"{name}: expected at least one value.")
 
 
-def _choices(options: SuggestByBound) -> list[Choice]:
-    cuts = options.cuts or tuple(itertools.accumulate(BLOCKS[options.run.model.depth]))
+def _choices(options: PlanCommand) -> list[Choice]:
+    # Whoever has a bound has a network with blocks; other methods were refused.
+    depth = options.run.model.depth  # type: ignore[attr-defined]
+    cuts = options.cuts or tuple(itertools.accumulate(BLOCKS[depth]))
     values = (options.ratios, options.bits, options.rates, options.intervals)
-    return [Choice(*one) for one in itertools.product(cuts, *values)]
+    return [Choice(*choice) for choice in itertools.product(cuts, *values)]
 
 
 def _table(plans: Sequence[Plan], title: str) -> Table:
@@ -123,16 +125,14 @@ def _about_pruning(every: Sequence[Candidate], target: float) -> str | None:
     )
 
 
-def suggest_by_bound(arguments: list[str], console: Console) -> None:
+def plan_command(line: Line, console: Console) -> None:
     """Prints the front of time and energy, the choice, and what it rests on.
 
     Raises:
       ValueError: if no choice reaches the target, or something asked for is out of
         range.
     """
-    usual = SuggestByBound(run=usual_run(), bound=1.0)
-    kind = SuggestByBound[type(usual.run)]  # type: ignore[misc]
-    options = parse(kind, arguments, command="suggest", default=usual)
+    options = line.parse(PlanCommand)
     choices, theory = _choices(options), theory_of(options.run)
     for choice in choices:
         theory.check_covered(theory.with_choice(options.run, choice))
@@ -141,20 +141,20 @@ def suggest_by_bound(arguments: list[str], console: Console) -> None:
         f"{len(choices)} choices; constants from a short run on {job.train.name}"
     )
     every = list(candidates(job, choices, options.trajectory))
-    plans = [plan(one, job.config, options.bound) for one in every]
+    plans = [plan(one, job.config, options.target) for one in every]
     able = best(plans, options.by)
     if not able:
         lowest = min(plans, key=lambda one: one.floor)
         raise InputError(
-            f"bound={options.bound:g}: no choice comes that low, after however many "
+            f"target={options.target:g}: no choice comes that low, after however many "
             f"rounds; the lowest floor is {lowest.floor:.3g} ({lowest.choice})."
         )
     title = (
-        f"Time against energy until the bound is at {options.bound:g}, by rising time"
+        f"Time against energy until the bound is at {options.target:g}, by rising time"
     )
     console.print(_table(on_pareto_front(plans), title))
     console.print(f"least {options.by}: {able[0].choice}", soft_wrap=True)
-    if said := _about_pruning(every, options.bound):
+    if said := _about_pruning(every, options.target):
         console.print(said, soft_wrap=True)
     if lost := _out_of_reach(plans):
         console.print(f"Reached by no choice with: {lost}.", soft_wrap=True)

@@ -1,0 +1,192 @@
+"""Options of a command as a form: what tyro fills in, grouped for reading.
+
+tyro would show a dataclass's options in the order of its fields, and the texts below
+them as they are indented in the source. A form has the same options with those first
+that people change first, and texts that wrap as their terminal does. The dataclass is
+made from it afterwards, so that what it refuses is not caught by tyro.
+"""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, NamedTuple, get_type_hints
+
+import docstring_parser
+import tyro
+
+
+class Option(NamedTuple):
+    """An option.
+
+    Attributes:
+      flag: its name on the command line, without dashes.
+      group: of options that it is shown with; none if it is among the first.
+      hint: its type.
+      default: what it is if not given.
+      help: its text.
+    """
+
+    flag: str
+    group: str
+    hint: Any
+    default: Any
+    help: str
+
+    @property
+    def key(self) -> str:
+        """The name of its field in a form."""
+        return "option_" + self.flag.replace("-", "_").replace(".", "__")
+
+    @property
+    def typed(self) -> tuple[str, Any, Any]:
+        """Its field in a form."""
+        shown = tyro.conf.arg(name=self.flag, help=self.help, prefix_name=False)
+        field = dataclasses.field(default=self.default)
+        return self.key, Annotated[self.hint, shown], field
+
+
+class Part(NamedTuple):
+    """A dataclass and its fields: options, and dataclasses again."""
+
+    kind: type
+    fields: "dict[str, Option | Part]"
+
+    def options(self) -> Iterator[Option]:
+        """All options in it."""
+        for part in self.fields.values():
+            if isinstance(part, Option):
+                yield part
+            else:
+                yield from part.options()
+
+    def built(self, values: dict[str, Any]) -> Any:
+        """The dataclass with these values of its options, by key."""
+        return self.kind(
+            **{
+                name: values[part.key]
+                if isinstance(part, Option)
+                else part.built(values)
+                for name, part in self.fields.items()
+            }
+        )
+
+
+class Form:
+    """What tyro makes of a command line; forms are classes made from it.
+
+    Attributes:
+      name: of the subcommand that it is the form of.
+      part: whose options it has.
+      first: those that are in no group.
+    """
+
+    name: str
+    part: Part
+    first: Sequence[Option]
+
+    def options(self) -> Any:
+        """The dataclass that the form is of.
+
+        Raises:
+          ValueError: if it refuses a value.
+        """
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            group = vars(value) if isinstance(value, Group) else {field.name: value}
+            values |= group
+        return self.part.built(values)
+
+
+class Group:
+    """Options that are shown together."""
+
+
+def form_of(options: Any, name: str, first: Sequence[str] = ()) -> type[Form]:
+    """The form of a dataclass.
+
+    Args:
+      options: it, or one whose values are the defaults.
+      name: of the subcommand.
+      first: flags that are in no group, in this order.
+
+    Returns:
+      The type that tyro is to fill in.
+    """
+    part, about = _part(options, first)
+    order = {flag: place for place, flag in enumerate(first)}
+    at_top = sorted(
+        (option for option in part.options() if not option.group),
+        key=lambda option: order.get(option.flag, len(order)),
+    )
+    rest = []
+    for group, text in about.items():
+        fields = [option.typed for option in part.options() if option.group == group]
+        if group and fields:
+            kind = dataclasses.make_dataclass(
+                group, fields, bases=(Group,), namespace={"__doc__": text}
+            )
+            shown = tyro.conf.arg(name=group, help=text)
+            rest.append((f"group_{group}", Annotated[kind, shown]))
+    return dataclasses.make_dataclass(
+        name,
+        [*(option.typed for option in at_top), *rest],
+        bases=(Form,),
+        kw_only=True,
+        namespace={"name": name, "part": part, "first": at_top, "__doc__": ""},
+    )
+
+
+def _part(
+    options: Any, first: Sequence[str], prefix: str = "", group: str = ""
+) -> tuple[Part, dict[str, str]]:
+    """A dataclass taken apart, and what each group of its options is about."""
+    kind = options if isinstance(options, type) else type(options)
+    hints, texts = get_type_hints(kind, include_extras=True), _texts(kind)
+    fields: dict[str, Option | Part] = {}
+    about = {group: _joined(kind.__doc__)}
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        default = _default(field, options)
+        if dataclasses.is_dataclass(default):
+            inner = prefix if _unnamed(hint) else f"{prefix}{field.name}."
+            fields[field.name], more = _part(default, first, inner, field.name)
+            about |= more
+            continue
+        flag = (prefix + field.name).replace("_", "-")
+        shown_in = "" if flag in first else group
+        fields[field.name] = Option(flag, shown_in, hint, default, texts[field.name])
+    return Part(kind, fields), about
+
+
+def _unnamed(hint: Any) -> bool:
+    """Whether options of a nested dataclass go without its name."""
+    arguments = getattr(hint, "__metadata__", ())
+    return any(getattr(argument, "name", None) == "" for argument in arguments)
+
+
+def _default(field: dataclasses.Field, options: Any) -> Any:
+    """What a field is if nothing else is said."""
+    if not isinstance(options, type):
+        return getattr(options, field.name)
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+@functools.cache
+def _texts(kind: type) -> dict[str, str]:
+    """The text below each field, in its class or in the one that it comes from."""
+    found = dict.fromkeys((field.name for field in dataclasses.fields(kind)), "")
+    for base in reversed(kind.__mro__):
+        if dataclasses.is_dataclass(base):
+            said = docstring_parser.parse_from_object(base).params
+            found |= {one.arg_name: _joined(one.description) for one in said}
+    return found
+
+
+def _joined(text: str | None) -> str:
+    """Paragraphs without the line breaks and indentation of the source."""
+    paragraphs = inspect.cleandoc(text or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
