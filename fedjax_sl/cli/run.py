@@ -49,17 +49,17 @@ class RunCommand:
     )
 
     def __post_init__(self):
-        """Checks that a run to go on with is named, and is not to be replaced."""
+        """Checks that a run to resume is named, and is not to be replaced."""
         if self.checkpoint.resume and (self.folder is None or self.overwrite):
             raise InputError("--resume: expected --folder, and no --overwrite.")
 
 
 MAY_CHANGE = ("rounds", "mapping", "chunk", "data.dir")
-"""What a run that goes on may be given anew; rounds may only grow."""
+"""Fields that a resumed run may change; rounds may only grow."""
 
 
 def _check_same(stored: RunConfig, options: RunConfig) -> None:
-    """Refuses to go on with a run as another one."""
+    """Refuses to resume a run with another configuration."""
     was, now = flattened(stored), flattened(options.resolved())
     for name, value in was.items():
         if name not in MAY_CHANGE and now.get(name) != value:
