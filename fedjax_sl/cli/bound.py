@@ -107,7 +107,7 @@ def bound_command(line: Line, console: Console) -> None:
     """Prints constants and terms, and draws them beside what is measured.
 
     Raises:
-      ValueError: if something asked for is out of range, or the rate above 1 / beta.
+      ValueError: if an option is out of range, or the rate above 1 / beta.
       OSError: if something cannot be read or written.
     """
     options = line.parse(_usual(line.start.folder))

@@ -62,15 +62,15 @@ def _measured(
     group: Group, target: float, axis: str | None, *, spread: bool
 ) -> list[str]:
     """A group's cells: accuracy, and what reaching the target took."""
-    spent = at_target(group, target)
-    sent = [bits / 1e6 for bits in spent["bits"]]
+    cost = at_target(group, target)
+    sent = [bits / 1e6 for bits in cost["bits"]]
     return [
         _shown(group.final),
         f"{len(sent)}/{len(group.runs)}",
-        *([_shown(spent[axis], spread=False)] if axis else []),
+        *([_shown(cost[axis], spread=False)] if axis else []),
         _shown(sent, spread=False),
-        _shown(spent["seconds"], spread=spread),
-        _shown(spent["joules"], spread=spread),
+        _shown(cost["seconds"], spread=spread),
+        _shown(cost["joules"], spread=spread),
     ]
 
 
@@ -159,8 +159,8 @@ def compare_command(line: Line, console: Console) -> None:
     """
     options, runs = select(line, Compare)
     if len({run.config.channel for run in runs}) > 1:
-        one = dataclasses.asdict(options.channel)
-        console.print(f"all over the channel of the first: {one}", soft_wrap=True)
+        channel = dataclasses.asdict(options.channel)
+        console.print(f"all over the channel of the first: {channel}", soft_wrap=True)
     if not options.charge_side:
         console.print(UNCHARGED)
     groups = grouped(runs, options.channel)

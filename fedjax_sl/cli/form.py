@@ -1,9 +1,9 @@
-"""Options of a command as a form: what tyro fills in, grouped for reading.
+"""Forms: the options of a dataclass in the groups that help shows.
 
-tyro would show a dataclass's options in the order of its fields, and the texts below
-them as they are indented in the source. A form has the same options with those first
-that people change first, and texts that wrap as their terminal does. The dataclass is
-made from it afterwards, so that what it refuses is not caught by tyro.
+tyro groups options by dataclass, and keeps a line break of a field's docstring if the
+next line is indented. A form is a class for tyro to fill in that has the same options
+in other groups, and docstrings without line breaks. The dataclass is built from the
+filled-in form after parsing, so that its errors do not pass through tyro.
 """
 
 import dataclasses
@@ -73,7 +73,7 @@ class Part(NamedTuple):
 
 
 class Form:
-    """What tyro makes of a command line; forms are classes made from it.
+    """A filled-in form. `form_of` makes a subclass for each command.
 
     Attributes:
       name: of the subcommand that it is the form of.
@@ -115,7 +115,7 @@ def form_of(options: Any, name: str, first: Sequence[str] = ()) -> type[Form]:
       The type that tyro is to fill in.
     """
     part, about = _part(options, first)
-    order = {flag: place for place, flag in enumerate(first)}
+    order = {flag: rank for rank, flag in enumerate(first)}
     at_top = sorted(
         (option for option in part.options() if not option.group),
         key=lambda option: order.get(option.flag, len(order)),
@@ -167,7 +167,7 @@ def _unnamed(hint: Any) -> bool:
 
 
 def _default(field: dataclasses.Field, options: Any) -> Any:
-    """What a field is if nothing else is said."""
+    """The default of a field: that of an instance, or that of its class."""
     if not isinstance(options, type):
         return getattr(options, field.name)
     if field.default_factory is not dataclasses.MISSING:
@@ -177,12 +177,12 @@ def _default(field: dataclasses.Field, options: Any) -> Any:
 
 @functools.cache
 def _texts(kind: type) -> dict[str, str]:
-    """The text below each field, in its class or in the one that it comes from."""
+    """The docstring of each field, of the class or of its bases."""
     found = dict.fromkeys((field.name for field in dataclasses.fields(kind)), "")
     for base in reversed(kind.__mro__):
         if dataclasses.is_dataclass(base):
-            said = docstring_parser.parse_from_object(base).params
-            found |= {one.arg_name: _joined(one.description) for one in said}
+            params = docstring_parser.parse_from_object(base).params
+            found |= {param.arg_name: _joined(param.description) for param in params}
     return found
 
 

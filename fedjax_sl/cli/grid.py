@@ -28,7 +28,7 @@ def check_field(config: RunConfig, name: str) -> None:
     """Refuses the name of a field that the configuration lacks.
 
     Raises:
-      ValueError: if it lacks it, or seeds or channels are asked for in this way.
+      ValueError: if it lacks it, or is the seed or of the channel.
     """
     part: Any = config
     for word in name.split("."):

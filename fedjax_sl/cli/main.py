@@ -48,7 +48,7 @@ def _prepare_jax() -> None:
 
 
 def _about() -> str:
-    """What the program's help begins with; methods of other packages are in it."""
+    """The description of the program: its methods, other packages' too."""
     helps = {name: preset.help for name, (_, preset) in presets().items()}
     methods = (entry(name, said, column=12) for name, said in helps.items())
     return (
@@ -58,7 +58,7 @@ def _about() -> str:
 
 
 def execute(words: Sequence[str], console: Console) -> None:
-    """Does what a command line says.
+    """Parses a command line and runs its command.
 
     Raises:
       Exception: as `exit_codes` tells apart.

@@ -1,4 +1,4 @@
-"""How tyro is called: subcommands, and what is said of a wrong command line."""
+"""Calls tyro: subcommands, and one sentence for a wrong command line."""
 
 import contextlib
 import io
@@ -24,7 +24,7 @@ class Branch(NamedTuple, Generic[Options]):
 
 
 def union(kinds: Mapping[str, tuple[Any, str]], default: str | None = None) -> Any:
-    """The type that has tyro choose among subcommands.
+    """A union type, of which tyro makes subcommands.
 
     `tyro.extras.subcommand_cli_from_dict` and `SubcommandApp` make the same type of
     functions, which they call: what a function refuses would be caught by tyro.
@@ -60,7 +60,7 @@ def call(
     names: Names | None = None,
     **settings: Any,
 ) -> Any:
-    """Calls tyro, which says in a box on stderr what is wrong.
+    """Calls tyro, and turns its box of an error into a sentence.
 
     Args:
       kind: the type to fill in.
@@ -87,10 +87,10 @@ def call(
 
 
 def _sentence(box: str, names: Names | None) -> str:
-    """What a box says first, and which options are similar to an unknown one.
+    """The first paragraph of a box, and the options similar to an unknown one.
 
-    tyro has no other way to say what is wrong: it exits with 2, its exceptions carry no
-    text, `console_outputs=False` leaves the box out, and the hook that would be told
+    The box is the only public place of tyro's errors: it exits with 2, its exceptions
+    carry no text, `console_outputs=False` leaves the box out, and the hook for errors
     (`tyro._errors.on_parse_error`) is private and may change in any release.
 
     A rule is below the first paragraph. Where a terminal has no other characters, rules
@@ -112,4 +112,4 @@ def _sentence(box: str, names: Names | None) -> str:
 
 
 UNKNOWN = "Unrecognized options: "
-"""How a box begins about words that are no options."""
+"""The beginning of a box about unknown words."""

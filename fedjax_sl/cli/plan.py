@@ -45,7 +45,7 @@ class PlanCommand:
     """Mean squared gradient that the bound is to come down to, > 0."""
 
     by: Literal["seconds", "joules"] = "seconds"
-    """What is to be least: simulated time, or energy of the devices."""
+    """The cost to minimise: simulated time, or energy of the devices."""
 
     cuts: tuple[int, ...] = ()
     """L_c to choose among; the ends of the network's blocks if not given."""
@@ -86,12 +86,12 @@ def _table(plans: Sequence[Plan], title: str) -> Table:
     heads = ("cut", "pruned", "bits", "dropped", "interval")
     for head in (*heads, "rounds", "seconds", "joules", "floor"):
         shown.add_column(head, justify="right", no_wrap=True)
-    for choice, floor, rounds, spent in plans:
+    for choice, floor, rounds, cost in plans:
         cells = (f"{value:g}" for value in choice)
         shown.add_row(
             *cells,
             f"{rounds:.0f}",
-            *(f"{value:.4g}" for value in spent),
+            *(f"{value:.4g}" for value in cost),
             f"{floor:.3g}",
         )
     return shown
@@ -102,7 +102,7 @@ def _out_of_reach(plans: Sequence[Plan]) -> str:
     able, lost = best(plans, "seconds"), []
     for name in Choice._fields:
         every, found = (
-            {getattr(one.choice, name) for one in some} for some in (plans, able)
+            {getattr(plan.choice, name) for plan in some} for some in (plans, able)
         )
         if missing := sorted(every - found):
             lost.append(f"{name} {', '.join(f'{value:g}' for value in missing)}")
@@ -111,11 +111,11 @@ def _out_of_reach(plans: Sequence[Plan]) -> str:
 
 def _about_pruning(every: Sequence[Candidate], target: float) -> str | None:
     """That the bound says nothing of pruned models, if it does not."""
-    pruned = [one for one in every if one.choice.ratio > 0]
+    pruned = [candidate for candidate in every if candidate.choice.ratio > 0]
     if not pruned:
         return None
-    terms = [bound(one.constants, one.setting) for one in pruned]
-    least = min(one.pruning + one.masking for one in terms)
+    terms = [bound(candidate.constants, candidate.setting) for candidate in pruned]
+    least = min(term.pruning + term.masking for term in terms)
     if least < target:
         return None
     return (
@@ -126,10 +126,10 @@ def _about_pruning(every: Sequence[Candidate], target: float) -> str | None:
 
 
 def plan_command(line: Line, console: Console) -> None:
-    """Prints the front of time and energy, the choice, and what it rests on.
+    """Prints the Pareto front of time and energy, the choice, and what it rests on.
 
     Raises:
-      ValueError: if no choice reaches the target, or something asked for is out of
+      ValueError: if no choice reaches the target, or an option is out of
         range.
     """
     options = line.parse(PlanCommand)
@@ -141,10 +141,10 @@ def plan_command(line: Line, console: Console) -> None:
         f"{len(choices)} choices; constants from a short run on {job.train.name}"
     )
     every = list(candidates(job, choices, options.trajectory))
-    plans = [plan(one, job.config, options.target) for one in every]
+    plans = [plan(candidate, job.config, options.target) for candidate in every]
     able = best(plans, options.by)
     if not able:
-        lowest = min(plans, key=lambda one: one.floor)
+        lowest = min(plans, key=lambda plan: plan.floor)
         raise InputError(
             f"target={options.target:g}: no choice comes that low, after however many "
             f"rounds; the lowest floor is {lowest.floor:.3g} ({lowest.choice})."

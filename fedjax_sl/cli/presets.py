@@ -1,9 +1,8 @@
-"""The options that defaults of all others depend on, and those defaults.
+"""The options that the defaults of all others depend on, and those defaults.
 
-A command line is parsed twice: what else may be given, and what it is by default,
-depends on the method, and `--config FILE`, or `--resume` with `--folder`, say which
-method it is and where its configuration lies. tyro takes defaults before it looks at a
-command line, so that these few options are parsed first, and all of them afterwards.
+A command line is parsed twice. `--config FILE`, or `--folder` with `--resume`, name a
+file with the method and the defaults of its options, and tyro needs both before it
+parses. So the first pass parses these few options alone, and the second pass all.
 """
 
 from collections.abc import Callable
@@ -28,7 +27,7 @@ Options = TypeVar("Options")
 
 @dataclass(frozen=True)
 class Start:
-    """What is parsed first."""
+    """The options of the first pass."""
 
     command: tyro.conf.Positional[str] = ""
     config: Path | None = None
@@ -38,7 +37,7 @@ class Start:
 
     @property
     def name(self) -> str:
-        """The command's name; `suggest --bound` is the older one of another command."""
+        """The name of the command; `suggest --bound` is an alias of `plan`."""
         by_bound = self.command == "suggest" and self.bound is not None
         return "plan" if by_bound else self.command
 
@@ -90,7 +89,7 @@ def methods_of(
     """The methods that a command has, and the one that it is of if none is given.
 
     Args:
-      start: what was parsed first.
+      start: the options of the first pass.
       command: makes a command's options from the configuration to start from.
 
     Returns:

@@ -21,8 +21,12 @@ from fedjax_sl.records.finished_run import Finished, find, read
 class Privacy:
     """Count the privacy that the updates of finished runs had; nothing is trained."""
 
-    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Of runs and of sweeps."""
+    folders: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="FOLDER...", help_behavior_hint="(required)"),
+    ]
+    """Folders of runs and of sweeps."""
 
     delta: float = 1e-5
     """delta, in (0, 1); well below one over the number of clients."""
@@ -36,12 +40,12 @@ class Privacy:
 
 
 def _row(run: Finished, delta: float) -> list[str]:
-    method, took_part = run.config.method, participation(run.record)
+    method, counts = run.config.method, participation(run.record)
     clients = run.config.data.num_clients
     noise = method.noise_multiplier or 0.0
     found = epsilon(
         noise,
-        took_part,
+        counts,
         cohort_size=run.config.cohort_size,
         num_clients=clients,
         delta=delta,
@@ -50,8 +54,8 @@ def _row(run: Finished, delta: float) -> list[str]:
         run.folder.name,
         f"{noise:g}",
         f"{run.config.cohort_size}/{clients}",
-        str(took_part.aggregates),
-        str(took_part.most),
+        str(counts.aggregates),
+        str(counts.most),
         *("∞" if math.isinf(value) else f"{value:.3g}" for value in found),
     ]
 
@@ -79,8 +83,8 @@ def privacy_command(line: Line, console: Console) -> None:
         shown.add_row(*_row(run, options.delta))
     show_whole(shown, console)
     console.print(
-        "models: for whoever sees every model and is not told who took part; as "
-        "Poisson: the same, had each client taken part by chance; messages: for "
+        "models: for whoever sees every model but not who participated; as Poisson: "
+        "the same, had each client participated by chance; messages: for "
         "whoever sees every update and whose it is.",
         soft_wrap=True,
     )

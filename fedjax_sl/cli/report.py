@@ -62,8 +62,8 @@ def _charged(groups: list[Group], charged: bool) -> str:
     if not charged:
         return UNCHARGED
     records = [run.record for group in groups for run in group.runs]
-    side = sum(int(one.side.uplink.sum()) for one in records)
-    total = sum(int(one.traffic.uplink.sum()) for one in records)
+    side = sum(int(record.side.uplink.sum()) for record in records)
+    total = sum(int(record.traffic.uplink.sum()) for record in records)
     return (
         "Side information (norms, headers, masks, flags, norm statistics) is counted: "
         f"{100 * side / max(total, 1):.2g} % of the bits sent up."
@@ -97,9 +97,9 @@ def _page(groups: list[Group], sections: list[str], options: Report) -> str:
     lead = (
         f"{len(runs)} run{'s' * (len(runs) > 1)} of "
         f"{_span([run.lines[-1]['round'] for run in runs])} rounds, "
-        f"{_span([one.cohort_size for one in configs])} of "
-        f"{_span([one.data.num_clients for one in configs])} clients a round. Highest "
-        f"mean test accuracy at the end: {value:.4f} ({first})."
+        f"{_span([config.cohort_size for config in configs])} of "
+        f"{_span([config.data.num_clients for config in configs])} clients a round. "
+        f"Highest mean test accuracy at the end: {value:.4f} ({first})."
     )
     return Template(template.read_text()).substitute(
         title=html.escape(f"{titles(configs)} on {configs[0].data.name}"),
@@ -133,8 +133,8 @@ def report_command(line: Line, console: Console) -> None:
         raise InputError(f"{output} is no report: expected another --output.")
     groups = grouped(runs, options.channel)
     drawn = [
-        (one, comparison_figures.svg(one.figure))
-        for one in pictures(groups, options.channel)
+        (picture, comparison_figures.svg(picture.figure))
+        for picture in pictures(groups, options.channel)
     ]
     sections = [_section(picture, svg) for picture, svg in drawn]
     folders.write_text(output, _page(groups, sections, options))

@@ -49,7 +49,7 @@ class RunCommand:
     )
 
     def __post_init__(self):
-        """Checks that a run to go on with is named, and is not to be replaced."""
+        """Checks that a run to resume is named, and is not to be replaced."""
         if self.checkpoint.resume and (self.folder is None or self.overwrite):
             raise InputError("--resume: expected --folder, and no --overwrite.")
 

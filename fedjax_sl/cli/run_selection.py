@@ -15,10 +15,14 @@ from fedjax_sl.traffic import without_side
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What every command about finished runs takes."""
+    """Options of every command about finished runs."""
 
-    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Of runs and of sweeps."""
+    folders: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="FOLDER...", help_behavior_hint="(required)"),
+    ]
+    """Folders of runs and of sweeps."""
 
     channel: Channel = field(default_factory=Channel)
 
@@ -26,7 +30,7 @@ class Selection:
     """Count side information: norms, headers, masks, layer flags, norm statistics."""
 
     def __post_init__(self):
-        """Checks that there is something to read."""
+        """Checks that a folder is given."""
         if not self.folders:
             raise InputError("no folder: expected that of a run or of a sweep.")
 

@@ -24,7 +24,7 @@ class Suggest(Selection):
     """Test accuracy to reach, in (0, 1]."""
 
     by: Literal["seconds", "joules", "bits"] = "seconds"
-    """What is to be least: simulated time, energy of the devices, or bits sent up."""
+    """The cost to minimise: simulated time, energy of the devices, or bits sent up."""
 
     def __post_init__(self):
         """Checks the ranges."""
@@ -52,11 +52,11 @@ def cheapest_for_each_accuracy(groups: Sequence[Group], by: str) -> list[Group]:
     """The Pareto front of final accuracy over the cost of the whole run."""
     cost = np.array([np.mean([getattr(c, by)[-1] for c in g.curves]) for g in groups])
     gain = np.array([np.mean(group.final) for group in groups])
-    return [groups[place] for place in pareto_front(cost, gain)]
+    return [groups[index] for index in pareto_front(cost, gain)]
 
 
 def suggest_command(line: Line, console: Console) -> None:
-    """Prints the choice, what else reaches the target, and the front.
+    """Prints the choice, what else reaches the target, and the Pareto front.
 
     Raises:
       ValueError: if nothing reaches the target, or an option makes no sense.

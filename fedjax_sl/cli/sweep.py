@@ -44,7 +44,7 @@ class SweepCommand:
     """Runs of each combination, seeds rising from the one given, >= 1."""
 
     folder: Path | None = None
-    """Where the sweep is kept, and gone on with; runs/sweep-METHOD-TIME by default."""
+    """Where the sweep is kept, or resumed; runs/sweep-METHOD-TIME by default."""
 
     at_a_time: int | None = None
     """Runs in a call of a program, >= 1; as many as there are devices if not given."""
@@ -125,10 +125,10 @@ def _run_missing(
 
 
 def sweep_command(line: Line, console: Console) -> None:
-    """Runs what was asked for; what a folder holds already is not run again.
+    """Trains the runs that the folder lacks, and prints the table of all.
 
     Raises:
-      ValueError: if something asked for is out of range or cannot be had.
+      ValueError: if an option is out of range or cannot be had.
       OSError: if something cannot be read or written.
       Stopped: if a signal asked for it.
     """
@@ -159,7 +159,7 @@ def sweep_command(line: Line, console: Console) -> None:
             )
             raise
         folder.write_table()
-    runs = [read(one) for one in find([folder.path])]
+    runs = [read(path) for path in find([folder.path])]
     groups = grouped(runs, points[0].channel)
     show(groups, usual_target(groups), console)
     console.print(f"{folder.path}/sweep.parquet, and a folder for each run")

@@ -15,10 +15,10 @@ from fedjax_sl.runs.segments import Segment
 
 @dataclass(frozen=True, kw_only=True)
 class Keeping:
-    """What is kept of a run while it lasts, so that it can go on later."""
+    """Checkpoints of a run, from which it can be resumed."""
 
     resume: bool = False
-    """Go on with the run in the folder, if there is one, as if it had not stopped."""
+    """Resume the run in the folder, if there is one, as if it had not stopped."""
 
     checkpoint_seconds: float = 30.0
     """Least time between two checkpoints, which are taken between rounds, >= 0."""

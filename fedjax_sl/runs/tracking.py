@@ -14,7 +14,7 @@ from fedjax_sl.records.run_folder import EVENTS
 
 @dataclass(frozen=True, kw_only=True)
 class Tracking:
-    """Tools that a run's metrics are reported to."""
+    """Trackers that a run's metrics are sent to."""
 
     tensorboard: bool = False
     """Write event files for TensorBoard, into events/ of the run's folder."""
