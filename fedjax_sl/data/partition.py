@@ -181,9 +181,9 @@ def dirichlet(
         # Rounding cumulative shares assigns every example exactly once.
         cuts = np.round(np.cumsum(shares, axis=1) * class_size[:, None]).astype(int)
         sizes = np.diff(cuts, axis=1, prepend=0)
+        if sizes.sum(axis=0).min() >= min_size:
+            return _deal(rng, labels, classes, sizes)
         best = max(best, sizes, key=lambda drawn: drawn.sum(axis=0).min())
-        if best.sum(axis=0).min() >= min_size:
-            return _deal(rng, labels, classes, best)
     owned = best.sum(axis=0)
     raise InputError(
         f"alpha={alpha}: in the best of {max_retries} draws client {owned.argmin()} "

@@ -10,6 +10,9 @@ from fedjax_sl.federation.aggregation import mean_of_shares, share
 from fedjax_sl.federation.clients import ClientMap
 
 
+EPSILON = float(jnp.finfo(jnp.float32).eps)
+
+
 class Received(NamedTuple):
     """One client's model, as the server receives it.
 
@@ -68,7 +71,9 @@ def trimmed_mean(received: Received, fallback: Any, *, trim: Any) -> Any:
             present &= along(sent, values.ndim)
         present = jnp.broadcast_to(present, values.shape)
         count = present.sum(axis=0)
-        cut = jnp.minimum(jnp.floor(trim * count), (count - 1) // 2)
+        # The float32 nearest 0.42 is less than 0.42, but 0.42 of 150 must be 63.
+        exact = jnp.asarray(trim, jnp.float32) * count * (1 + EPSILON)
+        cut = jnp.minimum(jnp.floor(exact), (count - 1) // 2)
         # Missing values sort to the end as inf, beyond the ranks that are used.
         ranked = jnp.sort(jnp.where(present, values, jnp.inf), axis=0)
         rank = along(jnp.arange(clients), values.ndim)

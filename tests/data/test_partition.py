@@ -152,6 +152,12 @@ def test_dirichlet_shares_have_the_variance_of_alpha():
         assert abs(shares.var() / variance - 1) < 5 * 0.045
 
 
+def test_dirichlet_without_a_minimum_may_leave_clients_empty():
+    """And still gives the others what was drawn, rather than everything to one."""
+    partition = dirichlet(rng(), balanced(), 20, alpha=0.01, min_size=0)
+    assert (partition.count == 0).any() and (partition.count > 0).sum() > 2
+
+
 def test_dirichlet_with_a_large_alpha_is_even():
     labels = balanced()
     histogram = label_histogram(dirichlet(rng(), labels, 10, alpha=1e9), labels, 10)

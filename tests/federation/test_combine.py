@@ -37,12 +37,19 @@ def combined(one, trim, old=0.0):
 )
 def test_it_is_the_mean_of_what_is_left(n, trim, seed):
     values = np.random.default_rng(seed).normal(size=(n, 3, 2)).astype(np.float32)
-    cut = min(int(np.floor(np.float32(trim) * n)), (n - 1) // 2)
+    cut = min(int(np.floor(trim * n + 1e-9)), (n - 1) // 2)
     expected = np.sort(values, axis=0)[cut : n - cut].mean(axis=0)
     np.testing.assert_allclose(combined(received(values), trim), expected, atol=1e-6)
     if trim == 0.5:
         middle = np.median(values, axis=0)
         np.testing.assert_allclose(expected, middle, atol=1e-6)
+
+
+def test_shares_are_as_they_are_written():
+    """0.42 of 150 is 63, though the float32 nearest 0.42 is less than it."""
+    values = np.arange(150.0, dtype=np.float32)[:, None] ** 3
+    found = combined(received(values), 0.42)
+    np.testing.assert_allclose(found, values[63:87].mean(axis=0), rtol=1e-5)
 
 
 def test_a_minority_moves_it_no_further_than_the_others_lie(key):

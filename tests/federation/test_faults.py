@@ -90,7 +90,7 @@ def test_nonsense_is_as_if_its_client_were_not_there(key, make, value):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(models))
     assert_close(models, others)
     _, after = round(bad, cohort, jax.random.fold_in(key, 1))
-    assert not after.left_out.any() and np.isfinite(after.loss).all()
+    assert not after.rejected.any() and np.isfinite(after.loss).all()
 
 
 def test_an_update_too_large_is_left_out(key):
@@ -198,7 +198,7 @@ def test_what_cannot_be_used_is_as_if_it_were_not_sent(key, make, kind):
     sent = traffic(jax.tree.map(lambda x: x[None], metrics.links))
     assert (sent.uplink > 0).all()
     _, after = round(bad, with_fault(cohort, 0, 1.0), key)
-    assert not after.left_out.any() and np.isfinite(after.loss).all()
+    assert not after.rejected.any() and np.isfinite(after.loss).all()
 
 
 def whole():
@@ -241,7 +241,7 @@ def test_in_a_relay_the_next_has_the_last_model_that_can_be_used(key):
         assert metrics.rejected.tolist() == [False, True, False, False]
         assert_close((bad.client, bad.server), (absent.client, absent.server))
         _, after = round(bad, with_fault(cohort, 0, 1.0), key)
-        assert not after.left_out.any() and np.isfinite(after.loss).all()
+        assert not after.rejected.any() and np.isfinite(after.loss).all()
     broken, metrics = round(state, with_bad_images(cohort, 3, np.nan), key)
     assert metrics.rejected.tolist() == [False, False, False, True]
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(broken))
