@@ -16,7 +16,7 @@ from fedjax_sl.runs.segments import Diverged
 from fedjax_sl.runs.signals import Stopped
 
 
-BAD_INPUT, DIVERGED, INTERRUPTED = 2, 3, 130
+BAD_INPUT, DIVERGED, INTERRUPTED, PIPE_CLOSED = 2, 3, 130, 141
 INTERNAL, OUT_OF_MEMORY, DISK = 70, 71, 74  # EX_SOFTWARE, EX_OSERR, EX_IOERR
 
 _NOT_USABLE = (

@@ -11,7 +11,7 @@ from rich.console import Console
 from fedjax_sl.cli.bound import bound_command
 from fedjax_sl.cli.compare import compare_command
 from fedjax_sl.cli.cost import cost_command
-from fedjax_sl.cli.exit_codes import INTERRUPTED, report
+from fedjax_sl.cli.exit_codes import INTERRUPTED, PIPE_CLOSED, report
 from fedjax_sl.cli.line import SUMMARIES, Line, Nothing, entry
 from fedjax_sl.cli.options import PROGRAM, Names, call, union
 from fedjax_sl.cli.plan import plan_command
@@ -85,6 +85,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     _prepare_jax()
     try:
         execute(sys.argv[1:] if argv is None else argv, Console(highlight=False))
+    except BrokenPipeError:
+        # A reader such as `head` has enough; Python would complain when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(PIPE_CLOSED)
     except Exception as error:
         sys.exit(report(error))
     except KeyboardInterrupt:

@@ -1,6 +1,8 @@
 """Help: what is there, in an order and a width that people can read."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -12,7 +14,7 @@ from fedjax_sl.cli.plan import PlanCommand
 from fedjax_sl.cli.run import RunCommand
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.methods import presets
-from tests.commands import refused
+from tests.commands import PATIENCE, refused
 
 
 @pytest.fixture(autouse=True)
@@ -162,3 +164,11 @@ def test_a_value_that_is_a_methods_name_is_no_method(monkeypatch):
         with pytest.raises(ZeroDivisionError):
             main.execute(["run", *words], Console(quiet=True))
     assert seen == ["fedsl", "fedlpq"]
+
+
+def test_a_reader_that_has_enough_ends_it_quietly():
+    script = f"{sys.executable} -m fedjax_sl run fedsl --help | head -n 1"
+    shown = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert shown.stdout.startswith("usage: fedjax-sl run") and not shown.stderr
