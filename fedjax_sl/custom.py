@@ -7,6 +7,7 @@ starts and resumes them (`runs.custom`).
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from fedjax_sl.checks import check_types
 from fedjax_sl.config_base import pytree, static
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.method_spec import MethodSpec
@@ -30,6 +31,10 @@ class CustomConfig:
         default_factory=dict, metadata={"static": True}
     )
     """Its settings, by name, so that runs are told apart by them."""
+
+    def __post_init__(self):
+        """Checks types; the run checks the range of the cohort."""
+        check_types(self)
 
 
 @dataclass(frozen=True, kw_only=True)
