@@ -96,7 +96,7 @@ def test_the_limits_are_fixed_bits(key, error, bits, interval):
     state, adapted = played(key, replace(config, quantizer_error=error))
     fixed_state, fixed = played(key, replace(config, bits=bits))
     # Two programs round apart, by which a draw may fall to the next of 2^11 levels.
-    assert_close(state, fixed_state, 1e-4)
+    assert_close(state, fixed_state, 1e-3)
     tensors = len(jax.tree.leaves(tiny_model().init(key).client["params"]))
     extra = bits_of(adapted[-1].links.updates_up) - bits_of(fixed[-1].links.updates_up)
     np.testing.assert_array_equal(extra, ALLOCATION_BITS * tensors)
