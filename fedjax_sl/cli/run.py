@@ -77,7 +77,7 @@ def run_command(line: Line, console: Console) -> None:
       ValueError: if an option is out of range or cannot be had.
       OSError: if something cannot be read or written.
       Diverged: if a loss is no longer finite.
-      Stopped: if a signal asked for it.
+      Stopped: if a signal requested it.
     """
     branches, default = methods_of(line.start, _command)
     name, command = line.parse_one_of(branches, SUMMARIES["run"], default)

@@ -130,7 +130,7 @@ def sweep_command(line: Line, console: Console) -> None:
     Raises:
       ValueError: if an option is out of range or cannot be had.
       OSError: if something cannot be read or written.
-      Stopped: if a signal asked for it.
+      Stopped: if a signal requested it.
     """
     branches, default = methods_of(line.start, _command)
     about = SUMMARIES["sweep"]
@@ -155,7 +155,8 @@ def sweep_command(line: Line, console: Console) -> None:
                 _run_missing(folder, points, missing, found, console, at_once, classes)
         except Stopped:
             console.print(
-                f"stopped; the same with --folder {folder.path} goes on", soft_wrap=True
+                f"stopped; the same with --folder {folder.path} resumes it",
+                soft_wrap=True,
             )
             raise
         folder.write_table()

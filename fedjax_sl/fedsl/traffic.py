@@ -106,7 +106,7 @@ def links(
     """Links of one round, per client of the cohort.
 
     The dense model goes down when a period starts. Activations go up with their labels
-    and gradients come down; the scoring pass sends all three once more, without
+    and gradients come down; the scoring pass sends all three again, without
     dropout. Updates go up when a period ends, kept entries only. A relay instead passes
     the whole model on in every round.
 

@@ -76,7 +76,7 @@ def results(groups: Sequence[Group]) -> str:
         apart.append({"run": group.name, "settings that differ": rest})
     what = f"{axis.capitalize()}, bits" if axis else "Bits"
     return (
-        f"<h2>Results</h2>\n{_table(rows)}<p>{what}, seconds and joules are what had "
-        f"been spent when an accuracy of {target.accuracy:.4f} was first reached. "
+        f"<h2>Results</h2>\n{_table(rows)}<p>{what}, seconds and joules are the cost "
+        f"when an accuracy of {target.accuracy:.4f} was first reached. "
         f"{html.escape(target.note)}</p>\n{_table(apart) if below else ''}"
     )

@@ -1,4 +1,4 @@
-"""A job from one evaluation to the next, in calls of compiled programs."""
+"""Trains a job in calls of compiled programs."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ MOST_ROUNDS = 100
 
 
 class Programs(NamedTuple):
-    """What is called to train: one run, or several at once.
+    """Compiled programs that train one run, or several at once.
 
     Attributes:
       shape: the state's shapes and dtypes, of one run.
@@ -96,7 +96,7 @@ def programs_of(job: Job) -> Programs:
 
 
 class Call(NamedTuple):
-    """What a call of a program gave.
+    """The result of a call of a program.
 
     Attributes:
       first: number of its first round.
@@ -104,7 +104,7 @@ class Call(NamedTuple):
       rounds: metrics, on the host.
       views: `Evaluation` by name of the view, if its last round is one after which
         there is an evaluation.
-      state: after it, on the devices; it is gone when the next is asked for.
+      state: after it, on the devices; it is donated to the next call.
     """
 
     first: int
@@ -125,7 +125,7 @@ def calls(
 ) -> Iterator[Call]:
     """Trains call by call, each as long as `CALL_SECONDS` as far as can be told.
 
-    How rounds are shared out to calls does not change what comes of them.
+    How rounds are divided among calls does not change their results.
 
     Args:
       programs: of the run, or of several.

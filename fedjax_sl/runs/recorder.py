@@ -1,4 +1,4 @@
-"""What is written of a run while it lasts: its lines, and its checkpoints."""
+"""Writes a run's metrics and checkpoints while it lasts."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -65,7 +65,7 @@ def clock(seconds: float) -> Callable[[], bool]:
 
 
 class Record:
-    """A run's lines as they come, and its checkpoints."""
+    """The record of a run on disk: its lines and its checkpoints."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Record:
         )
 
     def open(self, start: Checkpoint) -> None:
-        """There is something to go on from before there is anything on record.
+        """Takes a first checkpoint, before anything is on record.
 
         Raises:
           DiskError: if it cannot be written.

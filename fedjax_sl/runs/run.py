@@ -63,7 +63,7 @@ def run(
             stack, job, programs, folder, keeping=keeping, overwrite=overwrite
         )
         if start.round:
-            console.print(f"going on after round {start.round}")
+            console.print(f"resuming after round {start.round}")
         track = stack.enter_context(_tracked(record, tracked, job, start.round))
         signal_of = stack.enter_context(stop_requests(console.print))
         report = stack.enter_context(reporting(console, rounds, job.train.num_classes))
@@ -156,7 +156,7 @@ def _stop(record: Record | None, console: Console, signal: int) -> NoReturn:
         record.checkpoints.wait()
         console.print(
             f"stopped after round {record.checkpoints.rounds()[-1]}; the same with "
-            f"--folder {record.folder} --resume goes on",
+            f"--folder {record.folder} --resume resumes it",
             soft_wrap=True,
         )
     raise Stopped(signal)

@@ -30,7 +30,7 @@ class Segment(NamedTuple):
 
 
 def totals_of(job: Job, begin: Checkpoint) -> Totals:
-    """The sums of a run that has come as far as this."""
+    """The sums of a run up to a checkpoint."""
     return Totals(
         job.test,
         steps=job.method.steps,
@@ -53,12 +53,12 @@ def segment_of(totals: Totals, call: Call) -> Segment:
 
 
 def _check_losses(job: Job, totals: Totals, call: Call) -> None:
-    """Refuses to go on where no client of a round has a loss.
+    """Stops a run where no client of a round has a finite loss.
 
     Raises:
       Diverged: at the first such round since the last evaluation.
     """
-    # Corrupted messages of all clients leave the model as it was.
+    # If all messages of a round are corrupted, the models stay as they were.
     corrupted, views = job.config.corruption_probability > 0, call.views
     if corrupted and (views is None or np.isfinite(views[""].loss)):
         return
@@ -84,7 +84,7 @@ def segments(
       stops: every so many rounds a segment ends, as it does at evaluations.
 
     Yields:
-      A `Segment` each; its state is gone when the next is asked for.
+      A `Segment` each; its state is donated to the next call.
 
     Raises:
       Diverged: if a loss is no longer finite.

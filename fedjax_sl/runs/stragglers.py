@@ -73,6 +73,6 @@ def in_time(
     if least > deadline:
         raise InputError(
             f"deadline_s={deadline}: expected at least {least:.4g}, "
-            "or no client would ever take part (drop_stragglers)."
+            "or no client would ever participate (drop_stragglers)."
         )
     return np.concatenate(parts)

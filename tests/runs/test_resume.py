@@ -107,7 +107,7 @@ def test_killed_and_gone_on_with_it_is_the_same_run(tmp_path):
         assert "stopping after this round" in said and "stopped after round" in said
         assert "Traceback" not in said
     said, _ = start(shaken).communicate(timeout=300)
-    assert "going on after round" in said and "test accuracy" in said
+    assert "resuming after round" in said and "test accuracy" in said
     assert_same_run(shaken, quiet)
 
 
@@ -129,7 +129,7 @@ def half(whole, tmp_path):
 
 def test_a_run_may_be_made_longer(whole, half, capsys):
     main(["run", "--resume", "--folder", str(half), "--rounds", "4"])
-    assert "going on after round 2" in capsys.readouterr().out
+    assert "resuming after round 2" in capsys.readouterr().out
     assert_same_run(half, whole)
     assert json.loads((half / "config.json").read_text())["rounds"] == 4
     summary = json.loads((half / "summary.json").read_text())
@@ -143,7 +143,7 @@ def test_what_is_on_record_and_not_kept_is_done_again(whole, half, capsys):
     with (half / "metrics.jsonl").open("a") as file:
         file.write('{"round": 5, "st')
     main(["run", "--resume", "--folder", str(half)])
-    assert "going on after round 2" in capsys.readouterr().out
+    assert "resuming after round 2" in capsys.readouterr().out
     assert_same_run(half, whole)
 
 
@@ -153,7 +153,7 @@ def test_a_checkpoint_ahead_of_the_record_is_not_used(whole, half, capsys):
     lines = (half / "rounds.jsonl").read_text().splitlines(keepends=True)
     (half / "rounds.jsonl").write_text("".join(lines[:3]) + lines[3][:20])
     main(["run", "--resume", "--folder", str(half)])
-    assert "going on after round 2" in capsys.readouterr().out
+    assert "resuming after round 2" in capsys.readouterr().out
     assert_same_run(half, whole)
 
 
@@ -208,7 +208,7 @@ def test_a_record_that_ends_before_every_checkpoint_is_begun_anew(
     (half / lost).write_bytes(bytes((half / lost).stat().st_size))
     with pytest.warns(match="going on from round 0"):
         main(["run", "--resume", "--folder", str(half), "--rounds", "4"])
-    assert "going on after" not in capsys.readouterr().out
+    assert "resuming after" not in capsys.readouterr().out
     assert_same_run(half, whole)
 
 
