@@ -105,7 +105,7 @@ def _last_kept(folder: Path, programs: Programs) -> Checkpoint | None:
     if found is None and complete:
         warnings.warn(
             f"{folder}: its record ends before every checkpoint, as after a loss of "
-            "power; going on from round 0",
+            "power; starting again at round 0",
             stacklevel=2,
         )
     elif found is None and lines:

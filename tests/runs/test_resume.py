@@ -206,7 +206,7 @@ def test_a_record_that_ends_before_every_checkpoint_is_begun_anew(
     """As after a loss of power; what had not reached the disk may be zeros."""
     shutil.rmtree(half / "checkpoints/0", ignore_errors=True)
     (half / lost).write_bytes(bytes((half / lost).stat().st_size))
-    with pytest.warns(match="going on from round 0"):
+    with pytest.warns(match="starting again at round 0"):
         main(["run", "--resume", "--folder", str(half), "--rounds", "4"])
     assert "resuming after" not in capsys.readouterr().out
     assert_same_run(half, whole)
