@@ -3,10 +3,15 @@
 import errno
 import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from fedjax_sl.runs import signals
+from tests.commands import PATIENCE
 
 
 class Killed(BaseException):
@@ -124,3 +129,27 @@ def full_disk(folder: Path, last: int):
     )
     counter.only = _TAKES_SPACE
     return _watched(counter)
+
+
+_heard = threading.Event()
+
+
+def heed_signals(monkeypatch) -> None:
+    """Lets `send` wait until a signal has been acted on."""
+    obeying = signals.obeying
+
+    def heeding(act):
+        def acted(number):
+            act(number)
+            _heard.set()
+
+        return obeying(acted)
+
+    monkeypatch.setattr(signals, "obeying", heeding)
+
+
+def send(number: int) -> None:
+    """Sends this process a signal, which a thread acts on, however busy it is."""
+    _heard.clear()
+    signal.raise_signal(number)
+    assert _heard.wait(PATIENCE)

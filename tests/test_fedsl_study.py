@@ -96,7 +96,7 @@ def test_everything_is_written(tmp_path):
     write_reading(REDUCED, rows, tmp_path, "study")
     text = (tmp_path / "study.md").read_text()
     assert verdicts(rows) in text and "nan" not in text
-    for name in ("curves", "choices"):
+    for name in ("courses", "choices"):
         assert "</svg>" in (tmp_path / f"study_{name}.svg").read_text()
 
 

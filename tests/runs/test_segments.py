@@ -11,6 +11,7 @@ import pytest
 from fedjax_sl.cli.main import main
 from fedjax_sl.runs import loop
 from tests import dry
+from tests.interruptions import heed_signals, send
 from tests.records.test_opening import assert_same_record, lines_of
 
 
@@ -23,9 +24,10 @@ def ends_at(monkeypatch, rounds, stop_after=None):
 
     def advance(state, first, count):
         if next(calls) == stop_after:
-            signal.raise_signal(signal.SIGTERM)
+            send(signal.SIGTERM)
         return dry.advance(state, first, count)
 
+    heed_signals(monkeypatch)
     dry.use(monkeypatch, dry.PROGRAMS._replace(advance=advance))
     monkeypatch.setattr(loop, "MOST_ROUNDS", rounds)
 

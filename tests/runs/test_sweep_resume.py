@@ -18,7 +18,7 @@ from fedjax_sl.cli.main import main
 from fedjax_sl.runs import loop, sweep
 from tests import dry
 from tests.commands import refused
-from tests.interruptions import Killed, full_disk, killed
+from tests.interruptions import Killed, full_disk, heed_signals, killed, send
 
 
 SWEEP = [
@@ -45,6 +45,7 @@ def calls_of(monkeypatch, before):
         return programs
 
     dry.use(monkeypatch)
+    heed_signals(monkeypatch)
     monkeypatch.setattr(sweep, "_programs", side_by_side)
     monkeypatch.setattr(loop, "MOST_ROUNDS", 2)
 
@@ -82,7 +83,7 @@ def test_it_stops_after_the_call_that_runs_and_goes_on(
         def before(first, calls=calls, last=last):
             rounds.append(first)
             if next(calls) == last:
-                signal.raise_signal(number)
+                send(number)
 
         calls_of(monkeypatch, before)
         try:
@@ -132,7 +133,7 @@ def test_a_full_disk_in_a_sweep(whole, tmp_path, monkeypatch, capsys):
 def test_more_at_a_time_than_before_loses_nothing(whole, tmp_path, monkeypatch):
     def stop(first):
         if first >= 6:
-            signal.raise_signal(signal.SIGTERM)
+            send(signal.SIGTERM)
 
     calls_of(monkeypatch, stop)
     folder, begun = tmp_path / "sweep", []
@@ -146,7 +147,7 @@ def test_more_at_a_time_than_before_loses_nothing(whole, tmp_path, monkeypatch):
 
 def test_what_an_unfinished_sweep_holds_is_not_compared(tmp_path, monkeypatch, capsys):
     def stop(first):
-        signal.raise_signal(signal.SIGTERM)
+        send(signal.SIGTERM)
 
     calls_of(monkeypatch, stop)
     folder = tmp_path / "sweep"
