@@ -7,7 +7,8 @@ starts and resumes them (`runs.custom`).
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from fedjax_sl.checks import check_types
+from fedjax_sl.analysis.phases import Sequential
+from fedjax_sl.checks import check_integer, check_types
 from fedjax_sl.config_base import pytree, static
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.method_spec import MethodSpec
@@ -19,13 +20,19 @@ Parameter = bool | int | float | str | None
 @pytree
 @dataclass(frozen=True, kw_only=True)
 class CustomConfig:
-    """What a program tells of its algorithm."""
+    """An algorithm as the program that brings it describes it."""
 
     name: str = static("custom")
-    """What tables and figures call it."""
+    """Its name in tables and figures."""
 
     cohort_size: int = static(1)
     """K, clients that participate in a round."""
+
+    steps: int = static(1)
+    """Optimiser steps of a client in a round, of the one with most examples."""
+
+    sequential: Sequential = static("nothing")
+    """What clients do one after another rather than at the same time."""
 
     parameters: dict[str, Parameter] = field(
         default_factory=dict, metadata={"static": True}
@@ -33,8 +40,9 @@ class CustomConfig:
     """Its settings, by name, so that runs are told apart by them."""
 
     def __post_init__(self):
-        """Checks types; the run checks the range of the cohort."""
+        """Checks types and steps; the run checks the range of the cohort."""
         check_types(self)
+        check_integer("steps", self.steps, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +59,17 @@ class CustomRun(RunConfig):
 
     @property
     def title(self) -> str:
-        """What the program calls its algorithm."""
+        """The algorithm's name."""
         return self.method.name
+
+    @property
+    def sequential(self) -> Sequential:
+        """What clients do one after another rather than at the same time."""
+        return self.method.sequential
+
+    def epochs_per_round(self, examples: int) -> float:
+        """Passes over so many training examples, if all batches are full."""
+        return self.method.steps * super().epochs_per_round(examples)
 
     @property
     def on_data(self) -> str:

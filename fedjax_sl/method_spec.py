@@ -36,9 +36,9 @@ Build = Callable[[Any, Dataset, Partition, ChooseMap], Built]
 """`build(config, train, partition, choose_map)`; hyperparameters of the method and the
 partition may be traced."""
 
-TrafficBound = Callable[[Any, Dataset, Partition, np.ndarray], Record]
-"""`bound(config, train, partition, rounds) -> Record`: upper bounds of the traffic and
-the work of each of the N clients in each of these rounds, `[T, N]`."""
+TrafficBound = Callable[[Any, Dataset, Partition], Callable[[np.ndarray], Record]]
+"""`traffic_bound(config, train, partition)(rounds) -> Record`: upper bounds of the
+traffic and the work of each of the N clients in each of these rounds, `[T, N]`."""
 
 
 class Preset(NamedTuple):

@@ -1,36 +1,20 @@
 """Many rounds as one compiled program, for any method."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from fedjax_sl.algorithm import Algorithm, Cohort, Draw, RoundMetrics, State
 from fedjax_sl.checks import check_integer
-from fedjax_sl.data.cohort import normalize
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 from fedjax_sl.errors import InputError
+from fedjax_sl.evaluation import Evaluation, evaluate_views
 
 
 INIT, DRAW, ROUND = range(3)
 """Purposes, folded into the key of the run."""
-
-
-class Evaluation(NamedTuple):
-    """Metrics of a model on a whole split.
-
-    Attributes:
-      accuracy: [] share of examples classified correctly.
-      balanced_accuracy: [] recall, averaged over the classes that occur.
-      loss: [] mean cross-entropy.
-    """
-
-    accuracy: jax.Array
-    balanced_accuracy: jax.Array
-    loss: jax.Array
 
 
 class History(NamedTuple):
@@ -176,69 +160,6 @@ def _one_round(algorithm, dataset, partition, key, batch_size):
         return algorithm.round(state, cohort, round_key)
 
     return run_round
-
-
-def evaluate(
-    predict: Callable[[State, jax.Array], jax.Array],
-    state: State,
-    dataset: Dataset,
-    *,
-    batch_size: int = 500,
-) -> Evaluation:
-    """Computes accuracy and loss over a whole split, batch by batch.
-
-    Args:
-      predict: `predict(state, images) -> logits`.
-      state: the state.
-      dataset: n examples.
-      batch_size: images at a time.
-
-    Returns:
-      An `Evaluation`.
-
-    Raises:
-      ValueError: if the model has fewer classes than the data set.
-    """
-    size, classes = len(dataset.label), dataset.num_classes
-    batch_size = min(batch_size, size)
-    steps = -(-size // batch_size)
-    indices = jnp.arange(steps * batch_size).reshape(steps, batch_size)
-    images = jnp.asarray(dataset.image)
-    labels = jnp.asarray(dataset.label, jnp.int32)
-
-    def add_batch(sums, index):
-        # The last batch is padded with the last example, at weight 0.
-        real = (index < size).astype(jnp.float32)
-        index = jnp.minimum(index, size - 1)
-        label = labels[index]
-        logits = predict(state, normalize(images[index]))
-        if logits.shape[-1] < classes:
-            raise InputError(
-                f"{classes} classes: expected at most {logits.shape[-1]}, as the model "
-                "tells apart."
-            )
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)
-        hits = (logits.argmax(axis=-1) == label) * real
-        new = (
-            jnp.zeros(classes).at[label].add(hits),
-            jnp.zeros(classes).at[label].add(real),
-            (losses * real).sum(),
-        )
-        return jax.tree.map(jnp.add, sums, new), None
-
-    zero = (jnp.zeros(classes), jnp.zeros(classes), jnp.float32(0))
-    (hits, seen, loss), _ = jax.lax.scan(add_batch, zero, indices)
-    recall = hits / jnp.maximum(seen, 1.0)
-    present = jnp.maximum((seen > 0).sum(), 1)
-    return Evaluation(hits.sum() / size, recall.sum() / present, loss / size)
-
-
-def evaluate_views(
-    algorithm: Algorithm, state: State, dataset: Dataset
-) -> dict[str, Evaluation]:
-    """Evaluates the global model, under "", and every further view."""
-    views = {"": algorithm.predict, **algorithm.views}
-    return {name: evaluate(predict, state, dataset) for name, predict in views.items()}
 
 
 def simulate(

@@ -7,10 +7,10 @@ import numpy as np
 
 from fedjax_sl.algorithm import Link, Links, RoundMetrics, Work
 from fedjax_sl.cli import run as run_command
+from fedjax_sl.evaluation import Evaluation
 from fedjax_sl.runs import run as running
 from fedjax_sl.runs import sweep
 from fedjax_sl.runs.loop import Programs
-from fedjax_sl.simulation import Evaluation
 
 
 OPTIONS = [

@@ -25,6 +25,7 @@ FLOORS = {
     "federation": 2,
     "fedsl": 3,
     "fedlpq": 3,
+    "evaluation": 3,
     "simulation": 3,
     "sweep": 3,
     "analysis": 3,

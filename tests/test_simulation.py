@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from fedjax_sl.data import draw_epochs, draw_minibatches
+from fedjax_sl.evaluation import evaluate
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.models import cifar_cnn, split_vgg
 from fedjax_sl.simulation import (
     DRAW,
     ROUND,
-    evaluate,
     run_rounds,
     run_some_rounds,
     simulate,

@@ -13,6 +13,7 @@ from rich.table import Table
 from fedjax_sl.analysis.privacy import epsilon, participation
 from fedjax_sl.cli.compare import show_whole
 from fedjax_sl.cli.line import Line
+from fedjax_sl.config_base import UpdateConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.records.finished_run import Finished, find, read
 
@@ -41,6 +42,11 @@ class Privacy:
 
 def _row(run: Finished, delta: float) -> list[str]:
     method, counts = run.config.method, participation(run.record)
+    if not isinstance(method, UpdateConfig):
+        raise InputError(
+            f"{run.folder}: {run.config.algorithm} does not tell what noise its "
+            "updates have."
+        )
     clients = run.config.data.num_clients
     noise = method.noise_multiplier or 0.0
     found = epsilon(

@@ -155,7 +155,7 @@ def sweep_command(line: Line, console: Console) -> None:
                 _run_missing(folder, points, missing, found, console, at_once, classes)
         except Stopped:
             console.print(
-                f"stopped; the same with --folder {folder.path} resumes it",
+                f"stopped; resume it with --folder {folder.path}",
                 soft_wrap=True,
             )
             raise

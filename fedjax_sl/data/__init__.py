@@ -10,12 +10,11 @@ from fedjax_sl.data.partition import (
     Partition,
     dirichlet,
     iid,
-    label_histogram,
-    label_skew,
     mixed,
     pathological,
     shards,
 )
+from fedjax_sl.data.skew import label_histogram, label_skew
 from fedjax_sl.data.sources import Dataset, load
 from fedjax_sl.data.tfds import DataError
 

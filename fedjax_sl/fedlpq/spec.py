@@ -1,5 +1,7 @@
 """The `MethodSpec` of FedLP-Q, with FedLP and FedAvg as presets."""
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 from flax import linen as nn
@@ -70,13 +72,17 @@ def build(
 
 
 def traffic_bound(
-    config: FedLPQRun, train: Dataset, partition: Partition, rounds: np.ndarray
-) -> Record:
+    config: FedLPQRun, train: Dataset, partition: Partition
+) -> Callable[[np.ndarray], Record]:
     """Bounds the traffic and work of each round: every layer of the whole network."""
     whole = networks(config, train)[-1]
     shape = train.image.shape[1:]
     once = most(whole, shape, config.method, partition.count)
-    return jax.tree.map(lambda x: np.broadcast_to(x, (len(rounds), len(x))), once)
+
+    def at_rounds(rounds):
+        return jax.tree.map(lambda x: np.broadcast_to(x, (len(rounds), len(x))), once)
+
+    return at_rounds
 
 
 FEDLPQ = MethodSpec(

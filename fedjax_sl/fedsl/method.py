@@ -25,7 +25,7 @@ from fedjax_sl.fedsl.state import (
     RoundInputs,
     global_model,
 )
-from fedjax_sl.fedsl.step import step
+from fedjax_sl.fedsl.step import StepReport, step
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
 from fedjax_sl.models.split import SplitModel
 
@@ -83,21 +83,14 @@ def _round(
             lambda same: (same, message, good),
             state,
         )
-    sizes, real = sizes_of(config, context.model), (minibatch.weight > 0).sum(axis=1)
-    num_kept = jax.vmap(kept)(state.mask, state.client["params"])
-    counts = Counts(
-        present=present,
-        examples=real,
-        scored=scored(config, per_client, real, starts),
-        activations=report.activations,
-        kept=num_kept,
-        prunes=(num_kept < sizes.params) & present,
-        update=message,
-    )
+    sizes = sizes_of(config, context.model)
+    # The message is the gradient, unless a period ends and sends an update.
+    sent = report._replace(gradient=message)
+    counts = _counts(context, state, inputs, sent, starts=starts)
     metrics = RoundMetrics(
         client_id=cohort.client_id,
         loss=report.loss,
-        kept_ratio=num_kept / sizes.params,
+        kept_ratio=counts.kept / sizes.params,
         rejected=present & ~(good & report.finite),
         work=work(context.model, counts.examples, counts.scored, state.mask),
         links=links(config, sizes, per_client, counts, starts=starts, ends=ends),
@@ -105,6 +98,30 @@ def _round(
     # `predict` averages by these weights; all 0 would make the global model 0.
     weights = jnp.where(present.any(), weights, before.weights)
     return state._replace(round=state.round + 1, weights=weights), metrics
+
+
+def _counts(
+    context: Context,
+    state: FedSLState,
+    inputs: RoundInputs,
+    report: StepReport,
+    *,
+    starts: jax.Array,
+) -> Counts:
+    """Counts what each client of the cohort did in a round."""
+    present = state.weights > 0
+    examples = (inputs.minibatch.weight > 0).sum(axis=1)
+    num_kept = jax.vmap(kept)(state.mask, state.client["params"])
+    params = sizes_of(context.config, context.model).params
+    return Counts(
+        present=present,
+        examples=examples,
+        scored=scored(context.config, inputs.per_client, examples, starts),
+        activations=report.activations,
+        kept=num_kept,
+        prunes=(num_kept < params) & present,
+        update=report.gradient,
+    )
 
 
 def _check_cohort(context: Context, cohort: Cohort) -> None:

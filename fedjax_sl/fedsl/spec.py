@@ -1,5 +1,8 @@
 """The `MethodSpec` of FedSL: its interface to the rest of the package."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from fedjax_sl.data.partition import Partition
@@ -50,12 +53,12 @@ def build(
 
 
 def traffic_bound(
-    config: FedSLRun, train: Dataset, partition: Partition, rounds: np.ndarray
-) -> Record:
+    config: FedSLRun, train: Dataset, partition: Partition
+) -> Callable[[np.ndarray], Record]:
     """Bounds the traffic and work of each round: dense, without dropout."""
     examples = np.minimum(partition.count.astype(np.int64), config.batch_size)
     kinds = most(network(config, train), config.method, examples)
-    return at_rounds(kinds, rounds, int(config.method.interval))
+    return partial(at_rounds, kinds, interval=int(config.method.interval))
 
 
 FEDSL = MethodSpec(

@@ -7,7 +7,8 @@ from typing import Any
 from rich.console import Console
 
 from fedjax_sl.algorithm import Algorithm
-from fedjax_sl.checks import check_integer
+from fedjax_sl.analysis.phases import Sequential
+from fedjax_sl.checks import check_choice, check_integer
 from fedjax_sl.configs.run_config import DataConfig
 from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.custom import CustomConfig, CustomRun, Parameter
@@ -19,6 +20,7 @@ from fedjax_sl.runs.build import Job, with_faults
 from fedjax_sl.runs.recorder import Keeping
 from fedjax_sl.runs.restore import check_same
 from fedjax_sl.runs.run import run
+from fedjax_sl.runs.stragglers import in_time
 from fedjax_sl.runs.tracking import Tracking
 
 
@@ -36,18 +38,18 @@ def run_algorithm(
     eval_every: int,
     parameters: Mapping[str, Parameter] | None = None,
     steps: int = 1,
+    sequential: Sequential = "nothing",
     devices: int = 1,
     overwrite: bool = False,
     keeping: Keeping | None = None,
     tracking: Tracking | None = None,
     quiet: bool = False,
     **options: Any,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Runs an algorithm into a folder, or resumes it there.
 
-    `compare`, `report` and `privacy` read the folder like that of any run, and
-    checkpoints are taken as for one. What they know of the algorithm is its name and
-    its parameters.
+    `compare` and `report` read the folder like that of any run, and checkpoints are
+    taken as for one. They know of the algorithm what is given here.
 
     Args:
       algorithm: any `Algorithm`, such as `fedsl(...)` with a network of your own.
@@ -61,7 +63,9 @@ def run_algorithm(
       batch_size: B.
       eval_every: rounds between two evaluations.
       parameters: its settings by name, by which tables tell runs apart.
-      steps: optimiser steps in a round, of the client with most examples.
+      steps: optimiser steps of a client in a round, of the one with most examples.
+      sequential: what clients do one after another, for the seconds of a round:
+        "exchanges" as in SplitFed version 2, "visits" as in a relay.
       devices: that the algorithm spreads its clients over, 1 if it maps none.
       overwrite: replace an earlier run in the folder.
       keeping: `Keeping(resume=True)` resumes, or starts if there is nothing yet; and
@@ -72,7 +76,7 @@ def run_algorithm(
         `failure_probability`.
 
     Returns:
-      What summary.json holds.
+      The contents of summary.json; of several processes, to the first.
 
     Raises:
       ValueError: if an argument is out of its range, or the folder holds another run.
@@ -80,12 +84,16 @@ def run_algorithm(
       Diverged: if a loss is no longer finite.
       Stopped: if a signal requested it; the run can be resumed.
     """
-    check_integer("steps", steps, 1)
+    check_choice("sequential", sequential, Sequential)
     check_integer("devices", devices, 1)
     config = CustomRun(
         data=DataConfig(name=train.name, num_clients=len(partition.count)),
         method=CustomConfig(
-            name=name, cohort_size=cohort_size, parameters=dict(parameters or {})
+            name=name,
+            cohort_size=cohort_size,
+            steps=steps,
+            sequential=sequential,
+            parameters=dict(parameters or {}),
         ),
         rounds=rounds,
         batch_size=batch_size,
@@ -99,13 +107,19 @@ def run_algorithm(
     else:
         opening.check(folder, overwrite=overwrite, resume=keeping.resume)
     built = Built(with_faults(config, algorithm), steps, devices)
-    summary = run(
-        Job(config, built, train, test, partition, in_time=None),
+    job = Job(
+        config=config,
+        method=built,
+        train=train,
+        test=test,
+        partition=partition,
+        in_time=in_time(config, train, partition),
+    )
+    return run(
+        job,
         folder,
         console=Console(quiet=quiet, highlight=False),
         keeping=keeping,
         tracked=tracking or Tracking(),
         overwrite=overwrite,
     )
-    assert summary is not None  # of one process, which is the first
-    return summary

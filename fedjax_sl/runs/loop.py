@@ -9,11 +9,12 @@ import jax
 import numpy as np
 
 from fedjax_sl.algorithm import RoundMetrics, State
+from fedjax_sl.evaluation import evaluate_views
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.faults import without_stragglers
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import Job
-from fedjax_sl.simulation import evaluate_views, run_some_rounds, start
+from fedjax_sl.simulation import run_some_rounds, start
 
 
 CALL_SECONDS = 1.0

@@ -12,7 +12,7 @@ import jax
 from rich.console import Console
 
 from fedjax_sl.configs.serialization import to_json
-from fedjax_sl.data.partition import label_histogram, label_skew
+from fedjax_sl.data.skew import label_histogram, label_skew
 from fedjax_sl.records import disk, opening
 from fedjax_sl.records import run_folder as folders
 from fedjax_sl.records.checkpoint import Checkpoint
@@ -155,8 +155,8 @@ def _stop(record: Record | None, console: Console, signal: int) -> NoReturn:
     if record is not None:
         record.checkpoints.wait()
         console.print(
-            f"stopped after round {record.checkpoints.rounds()[-1]}; the same with "
-            f"--folder {record.folder} --resume resumes it",
+            f"stopped after round {record.checkpoints.rounds()[-1]}; resume it "
+            f"with --folder {record.folder} --resume",
             soft_wrap=True,
         )
     raise Stopped(signal)

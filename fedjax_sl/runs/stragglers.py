@@ -41,26 +41,23 @@ def in_time(
     """
     if not config.drop_stragglers:
         return None
-    most, period, cohort = (
-        spec_of(config).traffic_bound,
-        config.period,
-        config.cohort_size,
-    )
-    if most is None:
+    period, cohort = config.period, config.cohort_size
+    traffic_bound = spec_of(config).traffic_bound
+    if traffic_bound is None:
         raise InputError(
             f"drop_stragglers=True: {config.algorithm} does not bound what clients "
             "send, so that nobody can be left out before a round."
         )
     deadline = config.channel.deadline_s or math.inf
+    most = traffic_bound(config, train, partition)
     # Whole periods: a run that is extended later decides its last one in the same way.
     total = -(-config.rounds // period) * period
     step = -(-AT_A_TIME // period) * period
     parts, least = [], math.inf
     for first in range(0, total, step):
         rounds = np.arange(first, min(first + step, total))
-        record = most(config, train, partition, rounds)
         found = needs(
-            config.channel, record, cohort, first, sequential=config.sequential
+            config.channel, most(rounds), cohort, first, sequential=config.sequential
         )
         # For the message: the shortest deadline that admits a client.
         alone = found.own + cohort * found.turn

@@ -12,11 +12,12 @@ from fedjax_sl.algorithm import Algorithm, State
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
+from fedjax_sl.evaluation import evaluate_views
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.faults import without_stragglers
 from fedjax_sl.runs.build import Job, build, on_data, prepare
 from fedjax_sl.runs.loop import MOST_ROUNDS, Programs
-from fedjax_sl.simulation import evaluate_views, run_some_rounds, start
+from fedjax_sl.simulation import run_some_rounds, start
 from fedjax_sl.sweep import groups, stack
 
 

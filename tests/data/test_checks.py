@@ -11,7 +11,7 @@ import pytest
 from fedjax_sl.algorithm import Examples
 from fedjax_sl.data import Dataset, Partition, draw_epochs, draw_minibatches, normalize
 from fedjax_sl.data.cohort import take
-from fedjax_sl.simulation import evaluate
+from fedjax_sl.evaluation import evaluate
 from tests.worlds import assert_close, tiny_dataset, tiny_partition
 
 

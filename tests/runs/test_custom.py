@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.analysis.latency import round_costs
 from fedjax_sl.cli.main import main
 from fedjax_sl.errors import InputError
 from fedjax_sl.fedsl import FedSLConfig, fedsl
@@ -83,3 +85,33 @@ def test_faults_are_those_of_any_run(tmp_path):
 def test_the_command_line_says_who_starts_it(folders, capsys):
     said = refused(["run", "--folder", folders / "8", "--resume"], capsys)
     assert "expected that program to start and to resume it" in said
+
+
+def test_it_costs_what_its_clients_do_sequentially(tmp_path):
+    """The same record takes what a relay's visits take, if that is what it was."""
+    once, turns = tmp_path / "once", tmp_path / "turns"
+    ran(once)
+    ran(turns, sequential="visits")
+    first, second = (read(folder) for folder in (once, turns))
+    np.testing.assert_array_equal(first.record.traffic, second.record.traffic)
+    channel, found = first.config.channel, []
+    for run, sequential in ((first, "nothing"), (second, "visits")):
+        seconds = round_costs(channel, run.record, sequential=sequential).seconds.sum()
+        found.append(run.lines[-1]["sim_seconds"])
+        np.testing.assert_allclose(found[-1], seconds, rtol=1e-9)
+    assert found[0] != pytest.approx(found[1], rel=1e-2)
+
+
+def test_steps_are_counted_as_epochs(tmp_path):
+    ran(tmp_path / "run", steps=3)
+    line = read(tmp_path / "run").lines[-1]
+    assert line["step"] == 4 * 3 and line["epoch"] == 4 * 3 * 2 * 4 / 48
+
+
+def test_what_nobody_can_tell_of_it_is_refused(folders, tmp_path, capsys):
+    late = {"channel": Channel(deadline_s=1.0), "drop_stragglers": True}
+    with pytest.raises(InputError, match="drop_stragglers=True: custom does not bound"):
+        ran(tmp_path / "late", **late)
+    assert not (tmp_path / "late").exists()
+    said = refused(["privacy", folders / "8"], capsys)
+    assert "custom does not tell what noise" in said

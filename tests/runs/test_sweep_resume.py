@@ -90,7 +90,7 @@ def test_it_stops_after_the_call_that_runs_and_goes_on(
             main(command)
         except SystemExit as stop:
             assert stop.code == 128 + number
-            assert f"--folder {folder} resumes it" in capsys.readouterr().out
+            assert f"resume it with --folder {folder}" in capsys.readouterr().out
             continue
         break
     assert_same(folder, whole)

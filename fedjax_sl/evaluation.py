@@ -1,0 +1,90 @@
+"""Accuracy and loss of a model on a whole split."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fedjax_sl.algorithm import Algorithm, State
+from fedjax_sl.data.cohort import normalize
+from fedjax_sl.data.sources import Dataset
+from fedjax_sl.errors import InputError
+
+
+class Evaluation(NamedTuple):
+    """Metrics of a model on a whole split.
+
+    Attributes:
+      accuracy: [] share of examples classified correctly.
+      balanced_accuracy: [] recall, averaged over the classes that occur.
+      loss: [] mean cross-entropy.
+    """
+
+    accuracy: jax.Array
+    balanced_accuracy: jax.Array
+    loss: jax.Array
+
+
+def evaluate(
+    predict: Callable[[State, jax.Array], jax.Array],
+    state: State,
+    dataset: Dataset,
+    *,
+    batch_size: int = 500,
+) -> Evaluation:
+    """Computes accuracy and loss over a whole split, batch by batch.
+
+    Args:
+      predict: `predict(state, images) -> logits`.
+      state: the state.
+      dataset: n examples.
+      batch_size: images at a time.
+
+    Returns:
+      An `Evaluation`.
+
+    Raises:
+      ValueError: if the model has fewer classes than the data set.
+    """
+    size, classes = len(dataset.label), dataset.num_classes
+    batch_size = min(batch_size, size)
+    steps = -(-size // batch_size)
+    indices = jnp.arange(steps * batch_size).reshape(steps, batch_size)
+    images = jnp.asarray(dataset.image)
+    labels = jnp.asarray(dataset.label, jnp.int32)
+
+    def add_batch(sums, index):
+        # The last batch is padded with the last example, at weight 0.
+        real = (index < size).astype(jnp.float32)
+        index = jnp.minimum(index, size - 1)
+        label = labels[index]
+        logits = predict(state, normalize(images[index]))
+        if logits.shape[-1] < classes:
+            raise InputError(
+                f"{classes} classes: expected at most {logits.shape[-1]}, as the model "
+                "tells apart."
+            )
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+        hits = (logits.argmax(axis=-1) == label) * real
+        new = (
+            jnp.zeros(classes).at[label].add(hits),
+            jnp.zeros(classes).at[label].add(real),
+            (losses * real).sum(),
+        )
+        return jax.tree.map(jnp.add, sums, new), None
+
+    zero = (jnp.zeros(classes), jnp.zeros(classes), jnp.float32(0))
+    (hits, seen, loss), _ = jax.lax.scan(add_batch, zero, indices)
+    recall = hits / jnp.maximum(seen, 1.0)
+    present = jnp.maximum((seen > 0).sum(), 1)
+    return Evaluation(hits.sum() / size, recall.sum() / present, loss / size)
+
+
+def evaluate_views(
+    algorithm: Algorithm, state: State, dataset: Dataset
+) -> dict[str, Evaluation]:
+    """Evaluates the global model, under "", and every further view."""
+    views = {"": algorithm.predict, **algorithm.views}
+    return {name: evaluate(predict, state, dataset) for name, predict in views.items()}
