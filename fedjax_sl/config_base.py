@@ -124,9 +124,27 @@ def per_client(value: Any, client_id: jax.Array, dtype: Any) -> jax.Array:
     return value[client_id % value.shape[0]]
 
 
-def optimizer_named(name: OptimizerName, momentum: Any) -> Optimizer:
-    """Returns the optimiser of that name as a function of the learning rate."""
+def _kernels(params: Any) -> Any:
+    """Marks what decays: kernels, which alone have more than one axis."""
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def optimizer_named(
+    name: OptimizerName, momentum: Any, weight_decay: Any = None
+) -> Optimizer:
+    """Returns the optimiser of that name as a function of the learning rate.
+
+    Args:
+      name: "sgd" or "adam".
+      momentum: of SGD.
+      weight_decay: decoupled, of kernels only; none if not given.
+
+    Returns:
+      Learning rate -> optimiser.
+    """
     check_choice("optimizer", name, OptimizerName)
-    if name == "adam":
-        return optax.adam
-    return lambda rate: optax.sgd(rate, momentum=momentum)
+    scale = optax.scale_by_adam() if name == "adam" else optax.trace(momentum)
+    decay = []
+    if weight_decay is not None:
+        decay = [optax.add_decayed_weights(weight_decay, _kernels)]
+    return lambda rate: optax.chain(scale, *decay, optax.scale_by_learning_rate(rate))

@@ -15,6 +15,7 @@ FLOORS = {
     "callable_module": 0,
     "checks": 0,
     "config_base": 0,
+    "training": 1,
     "errors": 0,
     "reading": 0,
     "compression": 0,

@@ -22,14 +22,13 @@ from fedjax_sl.compression.pruning import (
 from fedjax_sl.compression.quantization import (
     Quantized,
     dequantize,
-    exact_variance,
     levels_from_bits,
     quantize,
     quantize_tree,
     reconstruct_range_tree,
     reconstruct_tree,
-    variance_bound,
 )
+from fedjax_sl.compression.quantization_error import exact_variance, variance_bound
 
 
 __all__ = [

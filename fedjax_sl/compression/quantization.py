@@ -1,4 +1,4 @@
-"""Stochastic uniform quantisation: unbiased, one norm per tensor.
+"""Uniform quantisation, one norm per tensor; unbiased if rounding is stochastic.
 
 One quantiser serves both methods. Method A (arXiv 2412.06414, reconstructed) scales by
 the largest magnitude and spends one of b bits on the sign; method B (Entropy 2023, 25,
@@ -6,6 +6,7 @@ the largest magnitude and spends one of b bits on the sign; method B (Entropy 20
 """
 
 import itertools
+from functools import partial
 from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.checks import check_choice, check_integer
+from fedjax_sl.compression.rounding import Rounding, rebuilt, rounded
 
 
 Norm = Literal["max", "l2"]
@@ -61,7 +63,7 @@ def norm_of(x: jax.Array, norm: Norm) -> jax.Array:
     return jnp.abs(x).max() if norm == "max" else jnp.sqrt((x * x).sum())
 
 
-def _position(x: jax.Array, scale: jax.Array, levels: Any) -> jax.Array:
+def position(x: jax.Array, scale: jax.Array, levels: Any) -> jax.Array:
     """r_i = s |x_i| / norm, in [0, s]; 0 for a zero tensor."""
     # The guard avoids 0 / 0 for a zero tensor.
     ratio = jnp.abs(x) / jnp.where(scale > 0, scale, 1.0)
@@ -69,43 +71,66 @@ def _position(x: jax.Array, scale: jax.Array, levels: Any) -> jax.Array:
     return jnp.clip(ratio * levels, 0.0, levels)
 
 
-def quantize(key: jax.Array, x: jax.Array, *, levels: Any, norm: Norm) -> Quantized:
-    """Rounds each entry stochastically to one of the two nearest levels, unbiased.
+def quantize(
+    key: jax.Array,
+    x: jax.Array,
+    *,
+    levels: Any,
+    norm: Norm,
+    rounding: Rounding = "stochastic",
+) -> Quantized:
+    """Rounds each entry to one of the two nearest levels; unbiased if stochastic.
 
     `r_i = s |x_i| / norm`, `level_i = sgn(x_i) (floor(r_i) + [u_i < r_i - floor(r_i)])`
-    with u_i uniform on [0, 1) (QSGD, eq. (4)).
+    with u_i uniform on [0, 1) (QSGD, eq. (4)); other roundings as in
+    `compression.rounding`.
 
     Args:
       key: a key used here only.
       x: `[...]` float32.
       levels: s, may be traced.
       norm: "max" or "l2".
+      rounding: of each entry's position between two levels.
 
     Returns:
       The quantised tensor; a zero tensor has norm and levels 0.
 
     Raises:
-      ValueError: if the norm is unknown, or a plain number of levels not positive.
+      ValueError: if norm or rounding is unknown, or a plain number of levels not
+        positive.
     """
     check_choice("norm", norm, Norm)
-    return _quantize(jax.random.uniform(key, x.shape), x, levels, norm)
+    check_choice("rounding", rounding, Rounding)
+    draw = jax.random.uniform(key, x.shape)
+    return _quantize(draw, x, levels, norm=norm, rounding=rounding)
 
 
-def _quantize(draw: jax.Array, x: jax.Array, levels: Any, norm: Norm) -> Quantized:
+def _quantize(
+    draw: jax.Array, x: jax.Array, levels: Any, *, norm: Norm, rounding: Rounding
+) -> Quantized:
     chex.assert_type(x, float)
     check_integer("levels", levels, 1)
     levels = jnp.asarray(levels, jnp.float32)
     scale = norm_of(x, norm).astype(jnp.float32)
-    position = _position(x, scale, levels)
-    below = jnp.floor(position)
-    level = jnp.sign(x) * (below + (draw < position - below))
+    level = jnp.sign(x) * rounded(draw, position(x, scale, levels), rounding)
     return Quantized(scale, level.astype(jnp.int32))
 
 
-def dequantize(quantized: Quantized, *, levels: Any) -> jax.Array:
-    """Computes the values of the levels, `norm * level / s`, `[...]` float32."""
-    share = quantized.level.astype(jnp.float32) / jnp.asarray(levels, jnp.float32)
-    return quantized.norm * share
+def dequantize(
+    quantized: Quantized, *, levels: Any, rounding: Rounding = "stochastic"
+) -> jax.Array:
+    """Computes the values of the levels, `norm * level / s`.
+
+    Args:
+      quantized: `[...]`, a tensor's levels and norm.
+      levels: s.
+      rounding: of the sender; after floor_middle, the middles of intervals.
+
+    Returns:
+      `[...]` float32.
+    """
+    at = rebuilt(quantized.level, levels, rounding)
+    return quantized.norm * (at / jnp.asarray(levels, jnp.float32))
 
 
 def _draws(key: jax.Array, tree: Any) -> Any:
@@ -118,7 +143,14 @@ def _draws(key: jax.Array, tree: Any) -> Any:
     return jax.tree.unflatten(structure, shaped)
 
 
-def quantize_tree(key: jax.Array, tree: Any, *, levels: Any, norm: Norm) -> Any:
+def quantize_tree(
+    key: jax.Array,
+    tree: Any,
+    *,
+    levels: Any,
+    norm: Norm,
+    rounding: Rounding = "stochastic",
+) -> Any:
     """Quantises each tensor of a tree with its own norm.
 
     Args:
@@ -126,13 +158,15 @@ def quantize_tree(key: jax.Array, tree: Any, *, levels: Any, norm: Norm) -> Any:
       tree: leaves `[...]` float32.
       levels: s, or a tree of them, one for each tensor; may be traced.
       norm: "max" or "l2".
+      rounding: of each entry.
 
     Returns:
       A `Quantized` in place of each leaf.
     """
     check_choice("norm", norm, Norm)
+    check_choice("rounding", rounding, Rounding)
     return jax.tree.map(
-        lambda draw, x, levels: _quantize(draw, x, levels, norm),
+        partial(_quantize, norm=norm, rounding=rounding),
         _draws(key, tree),
         tree,
         jax.tree.broadcast(levels, tree),
@@ -140,7 +174,13 @@ def quantize_tree(key: jax.Array, tree: Any, *, levels: Any, norm: Norm) -> Any:
 
 
 def reconstruct_tree(
-    key: jax.Array, tree: Any, *, levels: Any, norm: Norm = "max", exact: Any = False
+    key: jax.Array,
+    tree: Any,
+    *,
+    levels: Any,
+    norm: Norm = "max",
+    exact: Any = False,
+    rounding: Rounding = "stochastic",
 ) -> Any:
     """Applies Q_b to each tensor of a tree: quantises and dequantises it.
 
@@ -151,6 +191,7 @@ def reconstruct_tree(
       norm: "max" or "l2".
       exact: [] bool or a tree of them, may be traced: return the tensors unchanged, bit
         for bit.
+      rounding: of each entry.
 
     Returns:
       The same structure.
@@ -158,33 +199,41 @@ def reconstruct_tree(
     check_choice("norm", norm, Norm)
 
     def reconstruct_leaf(x, quantized, levels, exact):
-        return jnp.where(exact, x, dequantize(quantized, levels=levels))
+        value = dequantize(quantized, levels=levels, rounding=rounding)
+        return jnp.where(exact, x, value)
 
     return jax.tree.map(
         reconstruct_leaf,
         tree,
-        quantize_tree(key, tree, levels=levels, norm=norm),
+        quantize_tree(key, tree, levels=levels, norm=norm, rounding=rounding),
         *(jax.tree.broadcast(each, tree) for each in (levels, exact)),
     )
 
 
-def _on_range(draw: jax.Array, x: jax.Array, levels: Any) -> jax.Array:
+def _on_range(
+    draw: jax.Array, x: jax.Array, levels: Any, rounding: Rounding
+) -> jax.Array:
     check_integer("levels", levels, 1)
     low, high = x.min(), x.max()
     step = (high - low) / jnp.asarray(levels, jnp.float32)
     # The guard avoids 0 / 0 for a constant tensor.
-    position = jnp.clip((x - low) / jnp.where(step > 0, step, 1.0), 0.0, levels)
-    below = jnp.floor(position)
-    return low + step * (below + (draw < position - below))
+    at = jnp.clip((x - low) / jnp.where(step > 0, step, 1.0), 0.0, levels)
+    return low + step * rebuilt(rounded(draw, at, rounding), levels, rounding)
 
 
 def reconstruct_range_tree(
-    key: jax.Array, tree: Any, *, levels: Any, exact: Any = False
+    key: jax.Array,
+    tree: Any,
+    *,
+    levels: Any,
+    exact: Any = False,
+    rounding: Rounding = "stochastic",
 ) -> Any:
-    """Rounds each tensor stochastically on a grid between its extreme entries.
+    """Rounds each tensor on a grid between its extreme entries.
 
-    `low + (high - low) k_i / s`, unbiased, with an expected squared error of at most
-    `M (high - low)^2 / (4 s^2)`. In contrast to a norm, zeros need not stay zero.
+    `low + (high - low) k_i / s`; if rounding is stochastic, unbiased, with an expected
+    squared error of at most `M (high - low)^2 / (4 s^2)`. In contrast to a norm, zeros
+    need not stay zero.
 
     Args:
       key: a key used here only.
@@ -192,13 +241,15 @@ def reconstruct_range_tree(
       levels: s, 2^b - 1 for b bits, or a tree of them; may be traced.
       exact: [] bool or a tree of them, may be traced: return the tensors unchanged, bit
         for bit.
+      rounding: of each entry.
 
     Returns:
       The same structure.
     """
+    check_choice("rounding", rounding, Rounding)
 
     def reconstruct_leaf(draw, x, levels, exact):
-        return jnp.where(exact, x, _on_range(draw, x, levels))
+        return jnp.where(exact, x, _on_range(draw, x, levels, rounding))
 
     return jax.tree.map(
         reconstruct_leaf,
@@ -206,43 +257,3 @@ def reconstruct_range_tree(
         tree,
         *(jax.tree.broadcast(each, tree) for each in (levels, exact)),
     )
-
-
-def exact_variance(x: jax.Array, *, levels: Any, norm: Norm) -> jax.Array:
-    """E|Q(x) - x|^2 = (norm / s)^2 sum_i f_i (1 - f_i), f_i = r_i - floor(r_i).
-
-    Args:
-      x: `[...]`.
-      levels: s.
-      norm: "max" or "l2".
-
-    Returns:
-      [] float32.
-    """
-    check_choice("norm", norm, Norm)
-    check_integer("levels", levels, 1)
-    scale = norm_of(x, norm)
-    position = _position(x, scale, levels)
-    fraction = position - jnp.floor(position)
-    return (scale / levels) ** 2 * (fraction * (1 - fraction)).sum()
-
-
-def variance_bound(size: int, *, levels: Any, norm: Norm) -> jax.Array:
-    """q_b with E|Q(x) - x|^2 <= q_b |x|^2: min(M / (4 s^2), sqrt(M) / s).
-
-    Holds for both norms (QSGD, Lemma 3.1, with the sharper f(1 - f) <= 1/4): the max
-    norm is never larger than the 2-norm.
-
-    Args:
-      size: M, entries of the tensor.
-      levels: s.
-      norm: "max" or "l2".
-
-    Returns:
-      [] float32.
-    """
-    check_choice("norm", norm, Norm)
-    check_integer("size", size, 1)
-    check_integer("levels", levels, 1)
-    size = jnp.float32(size)
-    return jnp.minimum(size / (4.0 * levels**2), jnp.sqrt(size) / levels)

@@ -1,15 +1,21 @@
 """One client's local epochs."""
 
+from collections.abc import Callable
+
 import chex
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from fedjax_sl.algorithm import Examples
+from fedjax_sl.algorithm import Batch, Examples
 from fedjax_sl.data.cohort import take
 from fedjax_sl.federation.split_grad import mean_loss
 from fedjax_sl.models.split import Variables
+
+
+Load = Callable[[jax.Array, jax.Array, jax.Array], Batch]
+"""`load(step, index, weight)` -> the batch of a step, `[B, ...]`."""
 
 
 def local_epochs(
@@ -19,6 +25,8 @@ def local_epochs(
     examples: Examples,
     index: jax.Array,
     weight: jax.Array,
+    *,
+    load: Load | None = None,
 ) -> tuple[Variables, jax.Array]:
     """Trains one client, with one step on each of its batches.
 
@@ -32,11 +40,14 @@ def local_epochs(
       examples: of all clients.
       index: `[S, B]`, indices of the client's examples.
       weight: `[S, B]`, 0 for padding.
+      load: gathers the batch of a step, as for augmented images; as they are if not
+        given.
 
     Returns:
       The variables, and the mean loss over the batches before each step.
     """
     chex.assert_rank([examples.image, index, weight], [4, 2, 2])
+    load = load or (lambda _, *of_step: take(examples, *of_step))
     real = (weight > 0).any(axis=1)
     # A stable sort moves batches of padding to the end, where the loop never gets.
     order, steps = jnp.argsort(~real), real.sum()
@@ -53,7 +64,8 @@ def local_epochs(
 
     def step(number, carry):
         variables, opt, losses = carry
-        batch = take(examples, index[order[number]], weight[order[number]])
+        chosen = order[number]
+        batch = load(chosen, index[chosen], weight[chosen])
         params = variables["params"]
         (loss, changed), grad = jax.value_and_grad(objective, has_aux=True)(
             params, variables, batch

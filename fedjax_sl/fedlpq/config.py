@@ -10,17 +10,18 @@ from fedjax_sl.checks import check
 from fedjax_sl.compression.coding import MAX_BITS, Code
 from fedjax_sl.compression.layers import Unit
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.compression.rounding import Rounding
 from fedjax_sl.config_base import (
     IntegerPerClass,
     Number,
     OptimizerName,
     PerClass,
-    UpdateConfig,
     per_client,
     pytree,
     static,
 )
 from fedjax_sl.federation.aggregation import ClientWeight
+from fedjax_sl.training import TrainingConfig
 
 
 Preference = Literal["1", "3", "5", "u"]
@@ -30,7 +31,7 @@ Head = Literal["kept", "reset"]
 
 @pytree
 @dataclass(frozen=True, kw_only=True)
-class FedLPQConfig(UpdateConfig):
+class FedLPQConfig(TrainingConfig):
     """Configuration of FedLP-Q (Entropy 2023, 25, 1205).
 
     Probabilities and bits may be given as several values, one for each class of
@@ -67,6 +68,10 @@ class FedLPQConfig(UpdateConfig):
 
     bits: IntegerPerClass = 10
     """b, 2^b levels between 0 and a layer's 2-norm, in 1..16; 32 is float32."""
+
+    rounding: Rounding = static("stochastic")
+    """Round an entry up or down at random, so that it is unbiased; to the nearest
+    level; to the level below; or that, rebuilt as the middle of its interval."""
 
     code: Code = static("omega")
     """Elias code of the messages."""

@@ -27,7 +27,14 @@ from fedjax_sl.fedlpq.cohort import check_cohort, draw
 from fedjax_sl.fedlpq.compute import work
 from fedjax_sl.fedlpq.config import FedLPQConfig, client_configs
 from fedjax_sl.fedlpq.init import initial, templates
-from fedjax_sl.fedlpq.state import LAYERS, LEVELS, NOISE, Context, FedLPQState
+from fedjax_sl.fedlpq.state import (
+    AUGMENTATION,
+    LAYERS,
+    LEVELS,
+    NOISE,
+    Context,
+    FedLPQState,
+)
 from fedjax_sl.fedlpq.traffic import Counts, Layers, layers_of, links
 from fedjax_sl.fedlpq.upload import (
     Messages,
@@ -36,6 +43,7 @@ from fedjax_sl.fedlpq.upload import (
     quantized_layers,
     upload,
 )
+from fedjax_sl.training import batch_of, rate_factor
 
 
 class _Client(NamedTuple):
@@ -43,6 +51,7 @@ class _Client(NamedTuple):
 
     key: jax.Array
     noise_key: jax.Array
+    view_key: jax.Array
     bits: jax.Array
     complexity: jax.Array
     head: jax.Array
@@ -68,6 +77,7 @@ def _clients(
     return _Client(
         client_keys(key, cohort.client_id, LEVELS),
         client_keys(key, cohort.client_id, NOISE),
+        client_keys(key, cohort.client_id, AUGMENTATION),
         per_client.bits,
         complexity,
         heads.of_clients(context, state, cohort.client_id, key),
@@ -79,7 +89,7 @@ def _clients(
     )
 
 
-def _train(context: Context, whole, examples, client: _Client):
+def _train(context: Context, whole, examples, rate, client: _Client):
     """Trains one client for its local epochs on its own network.
 
     Returns:
@@ -87,10 +97,14 @@ def _train(context: Context, whole, examples, client: _Client):
       reset, and its loss.
     """
     config = context.config
-    optimizer = context.optimizer(config.learning_rate)
+    optimizer = context.optimizer(rate)
+
+    def load(step, index, weight):
+        key = jax.random.fold_in(client.view_key, step)
+        return batch_of(config, key, examples, index, weight)
 
     def on(model, shapes):
-        def run(whole, examples, client):
+        def run(whole, client):
             head = heads.of_client(context, model, whole, client.head)
             mine = submodel.take(whole, head, shapes)
             trained, loss = local_epochs(
@@ -100,6 +114,7 @@ def _train(context: Context, whole, examples, client: _Client):
                 examples,
                 client.index,
                 client.weight,
+                load=load,
             )
             if config.head == "reset":
                 head = jnp.zeros(0)
@@ -112,10 +127,10 @@ def _train(context: Context, whole, examples, client: _Client):
     pairs = zip(context.models, templates(context), strict=True)
     branches = [on(model, shapes) for model, shapes in pairs]
     # One branch per network: a sequential map pays only for the client's own.
-    return jax.lax.switch(client.complexity, branches, whole, examples, client)
+    return jax.lax.switch(client.complexity, branches, whole, client)
 
 
-def _client(context: Context, names, whole, examples, client: _Client):
+def _client(context: Context, names, whole, examples, rate, client: _Client):
     """Runs steps 2, 4 and 5 for one client.
 
     Returns:
@@ -124,7 +139,7 @@ def _client(context: Context, names, whole, examples, client: _Client):
       whether the update is valid.
     """
     config = context.config
-    trained, head, loss = _train(context, whole, examples, client)
+    trained, head, loss = _train(context, whole, examples, rate, client)
     # Noise comes before the quantiser, so that the message itself is privatized.
     trained = privatized(config, client.noise_key, whole, trained)
     rebuilt = upload(
@@ -142,6 +157,11 @@ def _client(context: Context, names, whole, examples, client: _Client):
     return received, (rebuilt.message_bits, head, loss, good)
 
 
+def _rate(config: FedLPQConfig, state: FedLPQState) -> jax.Array:
+    """Learning rate of the local steps in a round, []."""
+    return config.learning_rate * rate_factor(config, state.round)
+
+
 def _round(
     context: Context, state: FedLPQState, cohort: Cohort, key: jax.Array
 ) -> tuple[FedLPQState, RoundMetrics]:
@@ -151,10 +171,11 @@ def _round(
     layers = layers_of(templates(context), config.unit)
     each = _clients(context, layers, state, cohort, key)
     owned = jnp.asarray(layers.owned)[each.complexity]
+    rate = _rate(config, state)
     averaged, (lengths, new_heads, loss, good) = combine(
         context.over_clients,
         partial(_client, context, layers.names),
-        (state.variables, cohort.examples),
+        (state.variables, cohort.examples, rate),
         (each,),
         state.variables,
         trim=config.trim,
@@ -189,13 +210,14 @@ def _messages(
     layers = layers_of(templates(context), context.config.unit)
     each = _clients(context, layers, state, cohort, key)
 
-    def quantize_client(whole, examples, client):
-        trained, _, _ = _train(context, whole, examples, client)
+    def quantize_client(whole, examples, rate, client):
+        trained, _, _ = _train(context, whole, examples, rate, client)
         trained = privatized(context.config, client.noise_key, whole, trained)
         gap = displacement(context.config, whole["params"], trained["params"])
-        return quantized_layers(client.key, gap, client.bits)
+        return quantized_layers(context.config, client.key, gap, client.bits)
 
-    mapped = clients.scan.map(quantize_client, state.variables, cohort.examples)
+    shared = (state.variables, cohort.examples, _rate(context.config, state))
+    mapped = clients.scan.map(quantize_client, *shared)
     quantized = mapped(each)
     owned = jnp.asarray(layers.owned)[each.complexity]
     return Messages(quantized, dict(zip(layers.names, owned.T, strict=True)), each.bits)
@@ -241,7 +263,8 @@ def fedlpq(
         input_shape=input_shape,
         num_clients=num_clients,
         config=config,
-        optimizer=optimizer or optimizer_named(config.optimizer, config.momentum),
+        optimizer=optimizer
+        or optimizer_named(config.optimizer, config.momentum, config.weight_decay),
         over_clients=over_clients,
     )
     whole = models[-1]

@@ -70,7 +70,7 @@ class FedLPQRun(RunConfig):
         method = self.method
         return (
             *(("momentum",) if method.optimizer == "adam" else ()),
-            *(("code",) if np.min(method.bits) == FLOAT_BITS else ()),
+            *(("code", "rounding") if np.min(method.bits) == FLOAT_BITS else ()),
         )
 
     def resolved(self) -> "FedLPQRun":

@@ -10,7 +10,7 @@ from fedjax_sl.federation.clients import ClientMap
 from fedjax_sl.fedlpq.config import FedLPQConfig
 
 
-COMPLEXITY, HEAD, LAYERS, LEVELS, NOISE = range(5)
+COMPLEXITY, HEAD, LAYERS, LEVELS, NOISE, AUGMENTATION = range(6)
 """Purposes, folded into keys so that no two draws share one."""
 
 

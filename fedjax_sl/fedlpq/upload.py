@@ -98,11 +98,12 @@ def displacement(config: FedLPQConfig, start: Any, trained: Any) -> dict[str, An
 
 
 def quantized_layers(
-    key: jax.Array, gap: dict[str, Any], bits: jax.Array
+    config: FedLPQConfig, key: jax.Array, gap: dict[str, Any], bits: jax.Array
 ) -> dict[str, Quantized]:
     """Quantises each layer, Q(g_k^l), with 2^b levels between 0 and its 2-norm.
 
     Args:
+      config: how entries are rounded.
       key: of this client and round.
       gap: `{layer: [M_l]}`, as from `displacement`.
       bits: [] b.
@@ -111,7 +112,7 @@ def quantized_layers(
       `{layer: Quantized}`.
     """
     levels = levels_from_bits(_coded_bits(bits), signed=False)
-    return quantize_tree(key, gap, levels=levels, norm="l2")
+    return quantize_tree(key, gap, levels=levels, norm="l2", rounding=config.rounding)
 
 
 def upload(
@@ -142,13 +143,13 @@ def upload(
     # the trained parameters only where the displacement was clipped.
     if config.clip_norm is not None:
         after = jax.tree.map(jnp.subtract, before, gap)
-    quantized = quantized_layers(key, gap, bits)
-    rebuilt = {
-        name: jnp.where(
-            exact, after[name], before[name] - dequantize(layer, levels=levels)
-        )
-        for name, layer in quantized.items()
-    }
+    quantized = quantized_layers(config, key, gap, bits)
+
+    def arriving(name, layer):
+        gap = dequantize(layer, levels=levels, rounding=config.rounding)
+        return jnp.where(exact, after[name], before[name] - gap)
+
+    rebuilt = {name: arriving(name, layer) for name, layer in quantized.items()}
     lengths = {
         name: message_bits(layer, bits=b, code=config.code)
         for name, layer in quantized.items()

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from fedjax_sl.compression.pruning import kept_in_each
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.compression.rounding import worst_square
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.quantizer import MOST_BITS, levels_of, span
 
@@ -32,7 +33,8 @@ def tensor_bits(config: FedSLConfig, tree: Any, bits: jax.Array) -> Any:
     """Chooses b_l for each tensor: b, or the fewest bits that meet the error bound.
 
     A tensor with M nonzero entries and its span Lambda cut into s intervals has an
-    expected squared error of at most `M Lambda^2 / (4 s^2)`. b_l is the smallest number
+    expected squared error of at most `M Lambda^2 / (4 s^2)`, or four times that if it
+    is rounded down. b_l is the smallest number
     of bits, from 2 to b, for which that is at most `epsilon |v|^2` (reconstructed). A
     tensor with an outlier needs more bits than one with even entries.
 
@@ -52,7 +54,8 @@ def tensor_bits(config: FedSLConfig, tree: Any, bits: jax.Array) -> Any:
     def fewest_bits(x):
         # Zeros are exact under a norm, but not on a range.
         entries = x.size if config.quantizer_norm == "range" else jnp.count_nonzero(x)
-        error = entries * (span(config, x) / levels) ** 2 / 4
+        error = entries * (span(config, x) / levels) ** 2
+        error *= worst_square(config.rounding)
         # The error falls with the bits, so counting the misses finds the first hit.
         too_much = error > config.quantizer_error * (x * x).sum()
         wanted = jnp.minimum(FEWEST + too_much.sum(), bits)

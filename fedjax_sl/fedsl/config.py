@@ -11,24 +11,25 @@ from fedjax_sl.checks import check
 from fedjax_sl.compression.dropout import Per
 from fedjax_sl.compression.pruning import Granularity, Scope, Shape
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.compression.rounding import Rounding
 from fedjax_sl.config_base import (
     Integer,
     IntegerPerClass,
     Number,
     OptimizerName,
     PerClass,
-    UpdateConfig,
     per_client,
     pytree,
     static,
 )
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.aggregation import ClientWeight
+from fedjax_sl.training import TrainingConfig
 
 
 @pytree
 @dataclass(frozen=True, kw_only=True)
-class FedSLConfig(UpdateConfig):
+class FedSLConfig(TrainingConfig):
     """Configuration of FedSL (arXiv 2412.06414).
 
     Ratios, rates and bits may be given as several values, one for each class of
@@ -54,9 +55,6 @@ class FedSLConfig(UpdateConfig):
 
     optimizer: OptimizerName = static("sgd")
     """Optimiser on both sides of the cut."""
-
-    cosine_rounds: Integer = 0
-    """Rounds over which a cosine takes both learning rates to 0; 0 keeps them."""
 
     prune_ratio: PerClass = 0.35
     """rho_f, final share of each client kernel that is pruned, in [0, 1)."""
@@ -112,6 +110,10 @@ class FedSLConfig(UpdateConfig):
     """s, intervals between 0 and the norm; a value, with its sign, takes b, b + 1 or
     b + 2 bits."""
 
+    rounding: Rounding = static("stochastic")
+    """Round an entry up or down at random, so that it is unbiased; to the nearest
+    level; to the level below; or that, rebuilt as the middle of its interval."""
+
     quantizer_error: Number | None = None
     """epsilon, > 0: each tensor of a client takes the fewest bits, up to b, that keep
     the squared error within this share of its squared norm; all b if not given."""
@@ -162,7 +164,7 @@ class FedSLConfig(UpdateConfig):
             self._check_relay()
         for name in ("interval", "cohort_size"):
             check(self, name, lambda v: v >= 1, "at least 1")
-        for name in ("prune_start", "prune_end", "cosine_rounds"):
+        for name in ("prune_start", "prune_end"):
             check(self, name, lambda v: v >= 0, "a number of rounds, at least 0")
         check(self, "quantizer_error", lambda v: 0 < v < float("inf"), "a number > 0")
         for name in ("learning_rate", "server_learning_rate"):

@@ -214,7 +214,7 @@ def fedsl(
       ValueError: if noise is configured and the client's norms keep statistics.
     """
     _check_noise(config, model)
-    usual = optimizer_named(config.optimizer, config.momentum)
+    usual = optimizer_named(config.optimizer, config.momentum, config.weight_decay)
     context = Context(
         model=model,
         config=config,

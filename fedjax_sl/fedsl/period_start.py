@@ -15,14 +15,13 @@ from fedjax_sl.compression.pruning import (
     ratio_at,
     taylor_scores,
 )
-from fedjax_sl.data.cohort import take
 from fedjax_sl.federation.aggregation import broadcast, weighted_mean
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.faults import arrived, valid
 from fedjax_sl.federation.split_grad import Cut, split_grad
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.cut import send_back
-from fedjax_sl.fedsl.state import SCORES, Context, FedSLState, RoundInputs
+from fedjax_sl.fedsl.state import SCORES, Context, FedSLState, RoundInputs, batches
 
 
 def masks(
@@ -72,7 +71,7 @@ def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
             context.model,
             client,
             server,
-            take(examples, *minibatch),
+            batches(context.config, key, examples, minibatch, ids),
             jnp.where(real, weights, 0.0),
             cut=Cut(up=up, down=down),
             each=each,

@@ -12,8 +12,8 @@ from fedjax_sl.compression.quantization import (
     norm_of,
     reconstruct_range_tree,
     reconstruct_tree,
-    variance_bound,
 )
+from fedjax_sl.compression.quantization_error import variance_bound
 from fedjax_sl.fedsl.config import FedSLConfig
 
 
@@ -84,11 +84,10 @@ def quantized(config: FedSLConfig, key: jax.Array, tree: Any, bits: Any) -> Any:
     # Bits may be traced, so the quantiser always runs and `exact` selects.
     exact = jax.tree.map(lambda b: b >= FLOAT_BITS, bits)
     levels = jax.tree.map(partial(levels_of, config), bits)
+    how = {"levels": levels, "exact": exact, "rounding": config.rounding}
     if config.quantizer_norm == "range":
-        return reconstruct_range_tree(key, tree, levels=levels, exact=exact)
-    return reconstruct_tree(
-        key, tree, levels=levels, norm=config.quantizer_norm, exact=exact
-    )
+        return reconstruct_range_tree(key, tree, **how)
+    return reconstruct_tree(key, tree, norm=config.quantizer_norm, **how)
 
 
 def variance_factor(config: FedSLConfig, sizes: Sequence[int], bits: int) -> float:

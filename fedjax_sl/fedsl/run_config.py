@@ -20,7 +20,10 @@ OF_PRUNING = (
     *("prune_scope", "mask_scope", "restore", "average_over", "charge_scoring"),
 )
 OF_DROPOUT = ("rescale", "dropout_per", "dropout_mask")
-OF_QUANTIZATION = ("quantizer_norm", "quantizer_levels", "quantizer_error")
+OF_QUANTIZATION = (
+    *("quantizer_norm", "quantizer_levels", "quantizer_error"),
+    "rounding",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

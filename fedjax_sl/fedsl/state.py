@@ -5,16 +5,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedjax_sl.algorithm import Examples
+from fedjax_sl.algorithm import Batch, Examples
 from fedjax_sl.compression.pruning import Mask, apply_mask
 from fedjax_sl.config_base import Optimizer
 from fedjax_sl.federation.aggregation import weighted_mean
-from fedjax_sl.federation.clients import ClientMap
+from fedjax_sl.federation.clients import ClientMap, client_keys
 from fedjax_sl.fedsl.config import ClientConfigs, FedSLConfig, usual_rates
 from fedjax_sl.models.split import SplitModel, SplitParams, Variables
+from fedjax_sl.training import batch_of, rate_factor
 
 
-DROPOUT, GRADIENT, UPLOAD, DOWNLINK, SCORES, ORDER, NOISE = range(7)
+DROPOUT, GRADIENT, UPLOAD, DOWNLINK, SCORES, ORDER, NOISE, AUGMENTATION = range(8)
 """Purposes, folded into keys so that no two draws share one."""
 
 
@@ -99,14 +100,29 @@ def start_of(config: FedSLConfig, params: Any, mask: Mask) -> Any:
 
 
 def rates(config: FedSLConfig, round: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Learning rates of clients and server: constant, or half a cosine down to 0."""
-    # A sweep traces the number of rounds, so 0 is a branch of `where`, not of `if`.
-    length = jnp.asarray(config.cosine_rounds, jnp.float32)
-    progress = jnp.minimum(round / jnp.maximum(length, 1.0), 1.0)
-    cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
-    factor = jnp.where(length > 0, cosine, 1.0)
+    """Learning rates of clients and server in a round."""
+    factor = rate_factor(config, round)
     client, server = usual_rates(config)
     return client * factor, server * factor
+
+
+def batches(
+    config: FedSLConfig,
+    key: jax.Array,
+    examples: Examples,
+    minibatch: MinibatchIndices,
+    client_id: jax.Array,
+) -> Batch:
+    """Gathers the mini-batches of clients `[G]`, leaves `[G, B, ...]`.
+
+    In a round, the scoring pass and the step see the same views of the images.
+    """
+    keys = client_keys(key, client_id, AUGMENTATION)
+
+    def of_client(key, index, weight):
+        return batch_of(config, key, examples, index, weight)
+
+    return jax.vmap(of_client)(keys, *minibatch)
 
 
 def global_model(state: FedSLState) -> SplitParams:

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import optax
 
 from fedjax_sl.compression.pruning import apply_mask
-from fedjax_sl.data.cohort import take
 from fedjax_sl.federation.clients import Each, client_keys
 from fedjax_sl.federation.split_grad import SplitGrad, split_grad
 from fedjax_sl.fedsl.bit_allocation import BitAllocation, allocated, tensor_bits
@@ -20,6 +19,7 @@ from fedjax_sl.fedsl.state import (
     FedSLState,
     MinibatchIndices,
     RoundInputs,
+    batches,
     choose,
     rates,
     start_of,
@@ -129,7 +129,7 @@ def _group_step(context: Context, each: Each, server, examples, rate, key, real,
         context.model,
         {**group.client, "params": pruned},
         server,
-        take(examples, *group.minibatch),
+        batches(context.config, key, examples, group.minibatch, group.client_id),
         jnp.where(present, group.weights, 0.0),
         cut=cut_with_dropout(context.config, group.per_client, group.client_id, key),
         each=each,

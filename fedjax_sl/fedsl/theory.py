@@ -35,9 +35,12 @@ def _another_method(config: FedSLRun) -> list[str]:
         "client_update": method.client_update != "parallel",
         "optimizer": method.optimizer != "sgd",
         "cosine_rounds": method.cosine_rounds > 0,
+        "warmup_rounds": method.warmup_rounds > 0,
+        "weight_decay": method.weight_decay is not None,
         "server_learning_rate": server != client,
         "restore": pruned and not method.restore,
         "average_over": pruned and method.average_over != "all",
+        "rounding": method.coded and method.rounding != "stochastic",
         "clip_norm": method.clip_norm is not None,
         "trim": method.trim is not None,
         "max_update_norm": method.max_update_norm is not None,
@@ -57,7 +60,7 @@ def check_covered(config: FedSLRun) -> None:
         raise InputError(
             f"{setting}: the bound is not of it, but of SGD at one constant rate on "
             "both sides of the cut, by all clients at the same time, pruned weights "
-            "restored and updates averaged as they are."
+            "restored, values rounded without bias and updates averaged as they are."
         )
 
 

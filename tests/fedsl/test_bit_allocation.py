@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sl.compression.quantization import exact_variance
+from fedjax_sl.compression.quantization_error import exact_variance
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.bit_allocation import ALLOCATION_BITS, allocated, tensor_bits
 from fedjax_sl.fedsl.quantizer import levels_of, quantized

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import differential_evolution
 
-from fedjax_sl.compression.quantization import exact_variance
+from fedjax_sl.compression.quantization_error import exact_variance
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.bit_allocation import tensor_bits
 from fedjax_sl.fedsl.quantizer import (
