@@ -10,7 +10,7 @@ import numpy as np
 
 from fedjax_sl.algorithm import RoundMetrics, State
 from fedjax_sl.evaluation import evaluate_views
-from fedjax_sl.federation import clients
+from fedjax_sl.federation.devices import mesh
 from fedjax_sl.federation.faults import without_stragglers
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import Job
@@ -52,7 +52,7 @@ def programs_of(job: Job) -> Programs:
     """
     algorithm, key = job.method.algorithm, jax.random.key(job.config.seed)
     everywhere = jax.sharding.NamedSharding(
-        clients.mesh(job.method.devices), jax.sharding.PartitionSpec()
+        mesh(job.method.devices), jax.sharding.PartitionSpec()
     )
 
     def place(tree):

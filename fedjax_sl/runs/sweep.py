@@ -13,7 +13,7 @@ from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 from fedjax_sl.evaluation import evaluate_views
-from fedjax_sl.federation import clients
+from fedjax_sl.federation.devices import mesh, sharded
 from fedjax_sl.federation.faults import without_stragglers
 from fedjax_sl.runs.build import Job, build, on_data, prepare
 from fedjax_sl.runs.loop import MOST_ROUNDS, Programs
@@ -172,11 +172,13 @@ def _views(
 
 def _programs(any_job: Job, size: int, most: int) -> Callable[..., Programs]:
     """Returns the programs of `size` runs, each compiled when first called."""
-    mesh = clients.mesh(size, "sweep")
-    over = clients.sharded(mesh)
-    spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("sweep"))
+    over_points = mesh(size, "sweep")
+    over = sharded(over_points)
+    spread = jax.sharding.NamedSharding(
+        over_points, jax.sharding.PartitionSpec("sweep")
+    )
     # Sharding needs a multiple of the devices.
-    slots = -(-size // mesh.size) * mesh.size
+    slots = -(-size // over_points.size) * over_points.size
     begin, some_rounds, views = (
         partial(function, any_job.config) for function in (_begin, _some_rounds, _views)
     )
