@@ -109,8 +109,8 @@ def _train(context: Context, whole, examples, client: ClientInputs):
                 optimizer,
                 mine,
                 examples,
-                client.index,
-                client.weight,
+                index=client.index,
+                weight=client.weight,
             )
             if config.head == "reset":
                 head = jnp.zeros(0)
@@ -148,7 +148,7 @@ def run_client(
     # Noise comes before the quantiser, so that the message itself is privatized.
     trained = privatized(config, client.noise_key, whole, trained)
     rebuilt = upload(
-        config, client.key, whole["params"], trained["params"], client.bits
+        config, client.key, whole["params"], trained["params"], bits=client.bits
     )
     model = arrived(client.fault, whole, {**trained, "params": rebuilt.params})
     update = jax.tree.map(jnp.subtract, model, whole)

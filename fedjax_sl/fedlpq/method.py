@@ -39,14 +39,20 @@ def _round(
         partial(run_client, context, names=layers.names),
         (state.variables, cohort.examples),
         (each,),
-        state.variables,
+        fallback=state.variables,
         trim=config.trim,
     )
     # A layer with statistics but without parameters has no message.
     none = jnp.zeros_like(each.bits)
     message_bits = jnp.stack([lengths.get(n, none) for n in layers.names], axis=1)
     present = (cohort.num_examples > 0).astype(jnp.int32)
-    counts = Counts(present, each.bits, owned, each.sent, message_bits)
+    counts = Counts(
+        present=present,
+        bits=each.bits,
+        owned=owned,
+        sent=each.sent,
+        message_bits=message_bits,
+    )
     kept_ratio = each.sent @ layers.params / layers.params.sum()
     new = state._replace(
         round=state.round + 1,

@@ -148,14 +148,15 @@ def _begin(config: RunConfig, train: Dataset, point: Point) -> State:
     return start(_method(config, train, point), jax.random.key(point.seed))
 
 
-def _some_rounds(config: RunConfig, train, first, count, point: Point, state: State):
-    """Runs some rounds of a point, as `run_some_rounds`."""
+def _some_rounds(config: RunConfig, train, rounds, point: Point, state: State):
+    """Runs some rounds of a point, from the first of them on, so many."""
+    first, count = rounds
     return run_some_rounds(
         _method(config, train, point),
         state,
         train,
         point.partition,
-        jax.random.key(point.seed),
+        key=jax.random.key(point.seed),
         first=first,
         count=count,
         most=MOST_ROUNDS,
@@ -189,8 +190,8 @@ def _programs(any_job: Job, size: int, most: int) -> Callable[..., Programs]:
         return over.map(begin, train)(points)
 
     @partial(jax.jit, out_shardings=spread, donate_argnames="state")
-    def advance(train, first, count, points, state):
-        return over.map(some_rounds, train, first, count)(points, state)
+    def advance(train, rounds, points, state):
+        return over.map(some_rounds, train, rounds)(points, state)
 
     @partial(jax.jit, out_shardings=spread)
     def evaluation(train, test, points, state):
@@ -207,9 +208,8 @@ def _programs(any_job: Job, size: int, most: int) -> Callable[..., Programs]:
 
         def further(state, first, count):
             # Numbers of rounds are arguments: other ones compile nothing again.
-            state, metrics = advance(
-                train, np.int32(first), np.int32(count), points, state
-            )
+            rounds = np.int32(first), np.int32(count)
+            state, metrics = advance(train, rounds, points, state)
             # The program pads metrics to `MOST_ROUNDS`, whatever the count.
             return state, jax.tree.map(lambda x: np.asarray(x)[:, :count], metrics)
 
