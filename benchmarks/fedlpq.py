@@ -23,7 +23,7 @@ def compiled(batch: int, preference: Literal["u"] | None = None):
 
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     from fedjax_sl.algorithm import Cohort, Examples
-    from fedjax_sl.federation import clients
+    from fedjax_sl.federation.devices import mesh, sharded
     from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
     from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, cifar_cnn
 
@@ -33,7 +33,7 @@ def compiled(batch: int, preference: Literal["u"] | None = None):
         models if preference else models[-1],
         config,
         num_clients=CLIENTS,
-        over_clients=clients.sharded(clients.mesh(CLIENTS)),
+        over_clients=sharded(mesh(CLIENTS)),
     )
     key = jax.random.key(0)
     shape = (CLIENTS, EXAMPLES // batch, batch)

@@ -49,7 +49,7 @@ def cohort_of(clients: int, steps: int, batch: int):
 
 def fedlpq_round(clients: int):
     """Returns the algorithm and a cohort."""
-    from fedjax_sl.federation.clients import mesh, sharded
+    from fedjax_sl.federation.devices import mesh, sharded
     from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
     from fedjax_sl.models import cifar_cnn
 
@@ -61,7 +61,7 @@ def fedlpq_round(clients: int):
 
 def fedsl_round(clients: int):
     """Returns the algorithm and a cohort."""
-    from fedjax_sl.federation.clients import mesh, sharded
+    from fedjax_sl.federation.devices import mesh, sharded
     from fedjax_sl.fedsl import FedSLConfig, fedsl
     from fedjax_sl.models import split_vgg
 

@@ -47,6 +47,16 @@ def meanings(kind: type) -> dict[str, str]:
     return found
 
 
+def choices(kind: type, name: str) -> tuple[object, ...]:
+    """The values that a field may have, if they are few; none otherwise."""
+    hint = get_type_hints(kind)[name]
+    shown = get_type_hints(kind, include_extras=True)[name]
+    for argument in getattr(shown, "__metadata__", ()):
+        if argument.constructor_factory is not None:
+            hint = argument.constructor_factory()
+    return get_args(hint) if get_origin(hint) is Literal else ()
+
+
 def page() -> str:
     """The page."""
     methods = FedSLRun(), FedLPQRun()
@@ -68,9 +78,8 @@ def page() -> str:
             default = getattr(usual, name)
             if dataclasses.is_dataclass(default):
                 continue
-            hint = get_type_hints(kind)[name]
-            if get_origin(hint) is Literal:
-                meaning += f" One of {', '.join(map(str, get_args(hint)))}."
+            if known := choices(kind, name):
+                meaning += f" One of {', '.join(map(str, known))}."
             shown = f"{default}"
             if name in OWN:
                 shown = " / ".join(str(getattr(one, name)) for one in methods)

@@ -22,7 +22,7 @@ from fedjax_sl import (
     load,
 )
 from fedjax_sl.data import dirichlet, iid
-from fedjax_sl.federation import clients
+from fedjax_sl.federation.devices import mesh, sharded
 from fedjax_sl.models.fedlp_cnn import COMPLEXITIES
 from fedjax_sl.simulation import simulate
 
@@ -78,7 +78,7 @@ def algorithm(scale: Scale, config: FedLPQConfig) -> Algorithm:
         models[-1] if config.preference is None else models,
         config,
         num_clients=scale.num_clients,
-        over_clients=clients.sharded(clients.mesh(scale.cohort_size)),
+        over_clients=sharded(mesh(scale.cohort_size)),
     )
 
 

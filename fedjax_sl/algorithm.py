@@ -116,7 +116,13 @@ class Links(NamedTuple):
     def uncut(cls, model_down: Link, updates_up: Link) -> "Links":
         """The links of a method whose network is not split."""
         nothing = Link.float32(jnp.zeros_like(model_down.entries))
-        return cls(model_down, nothing, nothing, nothing, updates_up)
+        return cls(
+            model_down=model_down,
+            activations_up=nothing,
+            labels_up=nothing,
+            gradients_down=nothing,
+            updates_up=updates_up,
+        )
 
 
 class Work(NamedTuple):

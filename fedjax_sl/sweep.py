@@ -10,7 +10,8 @@ import numpy as np
 
 from fedjax_sl.callable_module import CallableModule
 from fedjax_sl.errors import InputError
-from fedjax_sl.federation import clients
+from fedjax_sl.federation.clients import ClientMap
+from fedjax_sl.federation.devices import mesh, sharded
 
 
 def _signature(point: Any) -> Any:
@@ -42,7 +43,7 @@ def results(
     *,
     shared: tuple[Any, ...] = (),
     at_a_time: int | None = None,
-    over_points: clients.ClientMap | None = None,
+    over_points: ClientMap | None = None,
 ) -> Iterator[tuple[int, Any]]:
     """Runs every point of a sweep, compiling once for each structure.
 
@@ -68,7 +69,7 @@ def results(
     """
     for indices in groups(points):
         size = min(at_a_time or len(indices), len(indices))
-        over = over_points or clients.sharded(clients.mesh(size, "sweep"))
+        over = over_points or sharded(mesh(size, "sweep"))
         program = jax.jit(lambda shared, here, over=over: over.map(run, *shared)(here))
         for first in range(0, len(indices), size):
             here = indices[first : first + size]
@@ -84,7 +85,7 @@ def sweep(
     run: Callable[[Any], Any],
     points: Sequence[Any],
     *,
-    over_points: clients.ClientMap | None = None,
+    over_points: ClientMap | None = None,
 ) -> list[Any]:
     """Returns all results of a sweep, see `results`.
 

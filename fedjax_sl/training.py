@@ -76,6 +76,7 @@ def batch_of(
     key: jax.Array,
     examples: Examples,
     index: jax.Array,
+    *,
     weight: jax.Array,
 ) -> Batch:
     """Gathers a client's batch, augmented as configured.

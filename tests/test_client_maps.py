@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sl.federation import clients
+from fedjax_sl.federation import clients, devices
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from tests.worlds import assert_close, tiny_cohort, tiny_model
 
 
 def everywhere(count, inner=clients.scan):
-    return clients.sharded(clients.mesh(count), inner)
+    return devices.sharded(devices.mesh(count), inner)
 
 
 MAPPINGS = {
@@ -21,7 +21,7 @@ MAPPINGS = {
     "mesh of scans": everywhere(4),
     "mesh of 2, vmap in each": everywhere(2, clients.vmap),
     "mesh of chunks": everywhere(4, clients.chunks(2)),
-    "pmap": clients.pmap(jax.devices()[:3]),
+    "pmap": devices.pmap(jax.devices()[:3]),
 }
 
 
@@ -100,7 +100,7 @@ def test_groups_fill_devices_evenly():
 
 def test_the_mesh_has_no_more_devices_than_clients():
     assert jax.device_count() == 4
-    assert [clients.mesh(k).size for k in (1, 2, 3, 4, 7)] == [1, 2, 3, 4, 4]
+    assert [devices.mesh(k).size for k in (1, 2, 3, 4, 7)] == [1, 2, 3, 4, 4]
 
 
 def test_a_mesh_really_spreads_the_clients():

@@ -156,7 +156,13 @@ def _part(
             continue
         flag = (prefix + field.name).replace("_", "-")
         shown_in = "" if flag in first else group
-        fields[field.name] = Option(flag, shown_in, hint, default, texts[field.name])
+        fields[field.name] = Option(
+            flag=flag,
+            group=shown_in,
+            hint=_made(hint),
+            default=default,
+            help=texts[field.name],
+        )
     return Part(kind, fields), about
 
 
@@ -164,6 +170,16 @@ def _unnamed(hint: Any) -> bool:
     """Whether options of a nested dataclass go without its name."""
     arguments = getattr(hint, "__metadata__", ())
     return any(getattr(argument, "name", None) == "" for argument in arguments)
+
+
+def _made(hint: Any) -> Any:
+    """The type that a field's `constructor_factory` makes, or the field's own.
+
+    tyro calls the factory, too, but then shows the default as a list of words.
+    """
+    arguments = getattr(hint, "__metadata__", ())
+    factories = (getattr(a, "constructor_factory", None) for a in arguments)
+    return next((factory() for factory in factories if factory), hint)
 
 
 def _default(field: dataclasses.Field, options: Any) -> Any:

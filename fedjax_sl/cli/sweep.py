@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import jax
 import tyro
@@ -93,34 +93,44 @@ def _points(
     return points
 
 
-def _run_missing(
-    folder: SweepFolder,
-    points: Sequence[RunConfig],
-    missing: Sequence[int],
-    found: Iterator[int],
-    console: Console,
-    at_once: int,
-    classes: dict[int, int],
-) -> None:
+class _Runs(NamedTuple):
+    """The runs of a sweep.
+
+    Attributes:
+      folder: where they are stored.
+      points: their configurations.
+      classes: number of classes in the data of each run that the folder lacks, by its
+        number.
+      at_once: runs in a call of a program, at most.
+    """
+
+    folder: SweepFolder
+    points: Sequence[RunConfig]
+    classes: dict[int, int]
+    at_once: int
+
+
+def _show_missing(runs: _Runs, found: Iterator[int], console: Console) -> None:
     """Shows the runs that the folder lacks as they come, and how far it is."""
-    console.print(f"{len(points)} runs of {titles(points)}; {folder.path}")
+    points, lacking = runs.points, len(runs.classes)
+    console.print(f"{len(points)} runs of {titles(points)}; {runs.folder.path}")
     times: list[float] = []
     with bar(console, "runs") as progress:
         task = progress.add_task("", total=len(points))
         progress.state = "time left: known after the second call of a program"
-        progress.update(task, completed=len(points) - len(missing))
+        progress.update(task, completed=len(points) - lacking)
         for number in found:
             progress.advance(task)
             times.append(time.monotonic())
-            left = seconds_left(times, min(at_once, len(missing)), len(missing))
+            left = seconds_left(times, min(runs.at_once, lacking), lacking)
             if left is not None:
                 progress.state = f"about {timedelta(seconds=round(left))} left"
-            lines = folder.lines(number)
+            lines = runs.folder.lines(number)
             console.print(
                 f"run {number + 1}/{len(points)}: loss {lines[-1]['train_loss']:.3f}, "
                 f"accuracy {lines[-1]['test_accuracy']:.4f}; {progress.state}"
             )
-            if sentence := unlearned(lines, classes[number]):
+            if sentence := unlearned(lines, runs.classes[number]):
                 console.print(f"warning: {sentence}", soft_wrap=True)
 
 
@@ -142,17 +152,24 @@ def sweep_command(line: Line, console: Console) -> None:
     folder.check()
     folders.check_free(folder.path)
     # Whatever is wrong with a point is found before the folder is made.
-    missing = folder.missing()
-    jobs = jobs_of({n: points[n] for n in missing})
-    classes = {n: job.test.num_classes for group in jobs for n, job in group.items()}
-    at_once = command.at_a_time or jax.device_count()
+    jobs = jobs_of({n: points[n] for n in folder.missing()})
+    asked = _Runs(
+        folder=folder,
+        points=points,
+        classes={n: job.test.num_classes for group in jobs for n, job in group.items()},
+        at_once=command.at_a_time or jax.device_count(),
+    )
     with folder.open():
         try:
             with stop_requests(console.print) as stop_signal:
                 found = train_all(
-                    jobs, folder, at_once, command.checkpoint_seconds, stop_signal
+                    jobs,
+                    folder,
+                    at_a_time=asked.at_once,
+                    checkpoint_seconds=command.checkpoint_seconds,
+                    stop_signal=stop_signal,
                 )
-                _run_missing(folder, points, missing, found, console, at_once, classes)
+                _show_missing(asked, found, console)
         except Stopped:
             console.print(
                 f"stopped; resume it with --folder {folder.path}",

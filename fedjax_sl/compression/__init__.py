@@ -8,16 +8,13 @@ from fedjax_sl.compression.coding import (
     message_bits,
 )
 from fedjax_sl.compression.dropout import drop_activations
+from fedjax_sl.compression.layers import draw_layers
 from fedjax_sl.compression.pruning import (
     apply_mask,
     couple_inputs,
-    draw_layers,
     keep_mask,
     kept,
-    magnitude_scores,
-    random_scores,
     ratio_at,
-    taylor_scores,
 )
 from fedjax_sl.compression.quantization import (
     Quantized,
@@ -29,6 +26,7 @@ from fedjax_sl.compression.quantization import (
     reconstruct_tree,
 )
 from fedjax_sl.compression.quantization_error import exact_variance, variance_bound
+from fedjax_sl.compression.scores import magnitude_scores, random_scores, taylor_scores
 
 
 __all__ = [

@@ -85,12 +85,12 @@ def _put_level(words, index, held, have, level, code, singles):
     if -RADIUS <= level <= RADIUS:
         entry = singles[level + RADIUS]
         bits, size = entry >> np.uint64(8), entry & np.uint64(0xFF)
-        return _put(words, index, held, have, bits, size)
+        return _put(words, index, held, have, bits=bits, size=size)
     bits, size = codeword(abs(np.int64(level)) + 1, code)
-    index, held, have = _put(words, index, held, have, bits, np.uint64(size))
+    index, held, have = _put(words, index, held, have, bits=bits, size=np.uint64(size))
     sign = np.uint64(level < 0)
     # A long codeword may leave a whole word held; this call writes it.
-    index, held, have = _put(words, index, held, have, sign, np.uint64(1))
+    index, held, have = _put(words, index, held, have, bits=sign, size=np.uint64(1))
     return index, held, have
 
 
@@ -114,13 +114,15 @@ def _write(levels, limit, code, singles, pairs, words, held, have):
                 if abs(level) > limit:
                     return OUT_OF_RANGE
                 index, held, have = _put_level(
-                    words, index, held, have, level, code, singles
+                    words, index, held, have, level=level, code=code, singles=singles
                 )
     if len(levels) % 2:
         last = np.int64(levels[-1])
         if abs(last) > limit:
             return OUT_OF_RANGE
-        index, held, have = _put_level(words, index, held, have, last, code, singles)
+        index, held, have = _put_level(
+            words, index, held, have, level=last, code=code, singles=singles
+        )
     if have > 0:
         words[index] = np.uint32(held << np.uint64(32 - have))
     return 32 * index + have
@@ -178,8 +180,17 @@ def write(norm: int, bits: int, levels: np.ndarray, code: int) -> tuple[bytes, i
     words = np.empty(3 + longest * len(levels) // 32, np.uint32)
     words[0] = norm
     header, size = codeword(bits, code)
-    tables = _writing_tables(code)
-    count = _write(levels, 2**bits, code, *tables, words[1:], header, size)
+    singles, pairs = _writing_tables(code)
+    count = _write(
+        levels,
+        limit=2**bits,
+        code=code,
+        singles=singles,
+        pairs=pairs,
+        words=words[1:],
+        held=header,
+        have=size,
+    )
     if count == OUT_OF_RANGE:
         raise InputError(f"bits={bits}: expected levels in -{2**bits}..{2**bits}.")
     num_bits = 32 + count
@@ -209,7 +220,15 @@ def read(data: bytes, num_bits: int, code: int) -> tuple[int, int, np.ndarray]:
     if not 1 <= bits <= 16 or start > num_bits:
         raise InputError("the message does not start with a norm and 1 to 16 bits.")
     levels = np.empty((num_bits - start) // 2 + MANY, np.int32)
-    count = _read(words, start, num_bits, 2**bits, code, _reading_table(code), levels)
+    count = _read(
+        words,
+        start,
+        num_bits,
+        limit=2**bits,
+        code=code,
+        table=_reading_table(code),
+        levels=levels,
+    )
     if count == TRUNCATED:
         raise InputError("the message ends in the middle of an element.")
     levels = levels[: max(count, 0)]

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.checks import check_choice
-from fedjax_sl.compression.pruning import Granularity, Mask, Scores
+from fedjax_sl.compression.pruning import Granularity, Mask
+from fedjax_sl.compression.scores import Scores
 
 
 def zeros_first(scores: Scores, params: Any, granularity: Granularity) -> Scores:

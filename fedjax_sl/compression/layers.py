@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fedjax_sl.checks import check_choice
+from fedjax_sl.checks import check_choice, check_integer, check_number
 
 
 Unit = Literal["module", "block", "tensor"]
@@ -74,3 +74,12 @@ def from_units(units: dict[str, jax.Array], like: Any, *, by: Unit) -> Any:
 def per_leaf(values: dict[str, Any], like: Any, *, by: Unit) -> Any:
     """Replaces each leaf of `like` by the value of its unit."""
     return unflatten_dict({path: values[unit_of(path, by)] for path in leaves_of(like)})
+
+
+def draw_layers(key: jax.Array, num_layers: int, keep_probability: Any) -> jax.Array:
+    """Keeps each layer with probability p, `[L]` bool (Entropy 2023, 25, 1205)."""
+    check_integer("num_layers", num_layers, 0)
+    check_number(
+        "keep_probability", keep_probability, lambda v: 0 <= v <= 1, "in [0, 1]"
+    )
+    return jax.random.uniform(key, (num_layers,)) < keep_probability

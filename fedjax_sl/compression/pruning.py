@@ -1,4 +1,4 @@
-"""Pruning in four separate steps: scores, ratio, mask, apply.
+"""Pruning in four separate steps: scores (`compression.scores`), ratio, mask, apply.
 
 A tree of parameters is one client's. Its top-level entries are *units* in network
 order (e.g. a convolution with its norm); the kernel of a unit is its leaf of two or
@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fedjax_sl.checks import check_choice, check_integer, check_number
+from fedjax_sl.checks import check_choice, check_number
+from fedjax_sl.compression.scores import Scores
 from fedjax_sl.errors import InputError
 
 
-Scores = Any
 Mask = Any
 Granularity = Literal["filter", "weight"]
 Scope = Literal["layer", "global"]
@@ -28,43 +28,6 @@ WORD = 32
 
 def _none(leaf: Any) -> bool:
     return leaf is None
-
-
-def _kernels(function, *trees):
-    """Maps a function over the kernels; other leaves become None."""
-    return jax.tree.map(
-        lambda leaf, *rest: function(leaf, *rest) if leaf.ndim > 1 else None, *trees
-    )
-
-
-def magnitude_scores(params: Any) -> Scores:
-    """Scores every kernel entry by its magnitude, |w_i|."""
-    return _kernels(jnp.abs, params)
-
-
-def taylor_scores(params: Any, grads: Any) -> Scores:
-    """Scores by (g_i w_i)^2, to first order the squared loss change if w_i is set to 0.
-
-    Molchanov et al. (CVPR 2019); the choice for arXiv 2412.06414 is reconstructed.
-
-    Args:
-      params: leaves `[...]`.
-      grads: gradients of the loss with respect to them.
-
-    Returns:
-      Scores, >= 0.
-    """
-    return _kernels(lambda w, g: (g * w) ** 2, params, grads)
-
-
-def random_scores(key: jax.Array, params: Any) -> Scores:
-    """Scores every kernel entry by a uniform draw: a baseline without information."""
-    leaves, structure = jax.tree.flatten(params)
-    draws = [
-        jax.random.uniform(jax.random.fold_in(key, index), leaf.shape)
-        for index, leaf in enumerate(leaves)
-    ]
-    return _kernels(lambda draw: draw, jax.tree.unflatten(structure, draws))
 
 
 def _ordered(scores: jax.Array) -> jax.Array:
@@ -266,12 +229,3 @@ def ratio_at(
     )
     progress = jnp.clip(progress, 0.0, 1.0)
     return final_ratio * (1 - (1 - progress) ** 3 if shape == "cubic" else progress)
-
-
-def draw_layers(key: jax.Array, num_layers: int, keep_probability: Any) -> jax.Array:
-    """Keeps each layer with probability p, `[L]` bool (Entropy 2023, 25, 1205)."""
-    check_integer("num_layers", num_layers, 0)
-    check_number(
-        "keep_probability", keep_probability, lambda v: 0 <= v <= 1, "in [0, 1]"
-    )
-    return jax.random.uniform(key, (num_layers,)) < keep_probability

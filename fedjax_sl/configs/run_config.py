@@ -4,14 +4,16 @@ A method subclasses `RunConfig` and adds its model and its hyperparameters.
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import tyro
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.phases import Sequential
-from fedjax_sl.checks import check_integer, check_types
+from fedjax_sl.checks import check_choice, check_integer, check_types
 from fedjax_sl.config_base import MappingName
+from fedjax_sl.data.partition import Partitioner
+from fedjax_sl.data.partitions import PARTITIONS, partition_names
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.faults import Corruption
 
@@ -38,7 +40,10 @@ class DataConfig:
     num_clients: int = 10
     """N, number of clients that own the training examples, >= 1."""
 
-    partition: Literal["iid", "shards", "dirichlet", "pathological", "mixed"] = "iid"
+    # Looked up when asked for: a program may add kinds of its own.
+    partition: Annotated[str, tyro.conf.arg(constructor_factory=partition_names)] = (
+        "iid"
+    )
     """How the training examples are partitioned among clients."""
 
     alpha: float = 0.5
@@ -63,10 +68,28 @@ class DataConfig:
     def __post_init__(self):
         """Checks types and choices; a partition checks its own ranges."""
         check_types(self)
+        check_choice("partition", self.partition, partition_names())
         check_integer("num_clients", self.num_clients, 1)
         check_integer("min_size", self.min_size, 1)
         # None is valid, and so is 0.
         check_integer("partition_seed", self.partition_seed or 0, 0, 2**31 - 1)
+        self.partitioner()
+
+    def partitioner(self) -> Partitioner:
+        """Returns the partition, with the options that it has here.
+
+        Raises:
+          ValueError: if an option is out of range.
+        """
+        kind = PARTITIONS[self.partition]
+        return kind(**{name: getattr(self, name) for name in kind.options})
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Options of other kinds of partition, which have no effect."""
+        own = PARTITIONS[self.partition].options
+        every = dict.fromkeys(n for kind in PARTITIONS.values() for n in kind.options)
+        return tuple(name for name in every if name not in own)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,7 +104,13 @@ def load(
     try:
         if name == "digits":
             return _digits(split, image_size)
-        return _prepared(name, split, data_dir, image_size, cache_dir)
+        return _prepared(
+            name,
+            split,
+            data_dir=data_dir,
+            image_size=image_size,
+            cache_dir=cache_dir,
+        )
     except MemoryError as error:
         raise DataError(
             f"image_size={image_size}: the images of {name!r} do not fit in memory."
@@ -114,6 +120,7 @@ def load(
 def _prepared(
     name: str,
     split: str,
+    *,
     data_dir: str | os.PathLike | None,
     image_size: int | None,
     cache_dir: str | os.PathLike | None,

@@ -93,8 +93,8 @@ def combine(
     function: Callable[..., tuple[Received, Any]],
     shared: tuple[Any, ...],
     stacked: tuple[Any, ...],
-    fallback: Any,
     *,
+    fallback: Any,
     trim: Any,
 ) -> tuple[Any, Any]:
     """Runs a function of each client and combines the models that it returns.

@@ -21,16 +21,8 @@ import jax
 from fedjax_sl.checks import check_choice
 from fedjax_sl.config_base import MappingName
 from fedjax_sl.errors import InputError
-from fedjax_sl.federation.clients import (
-    ClientMap,
-    chunks,
-    in_groups,
-    mesh,
-    pmap,
-    scan,
-    sharded,
-    vmap,
-)
+from fedjax_sl.federation.clients import ClientMap, chunks, in_groups, scan, vmap
+from fedjax_sl.federation.devices import mesh, pmap, sharded
 
 
 RESERVE = 4

@@ -68,7 +68,7 @@ def _emptied(batch: Batch, absent: jax.Array) -> Batch:
     return batch._replace(image=jnp.where(real, batch.image, 0.0), weight=weight)
 
 
-def _server_pass(model, server, received, batch, weights):
+def _server_pass(model, server, received, batch, *, weights):
     """Computes losses, the server's gradient, and each client's gradient at the cut."""
 
     def objective(params, received):
@@ -136,12 +136,18 @@ def split_grad(
     received = jnp.where(heard.reshape(-1, *[1] * (received.ndim - 1)), received, 0.0)
     known = batch._replace(weight=batch.weight * heard[:, None])
     loss, server_grad, cut_grad, server_stats = _server_pass(
-        model, server, received, known, jnp.where(heard, weights, 0.0)
+        model, server, received, known, weights=jnp.where(heard, weights, 0.0)
     )
     # The loss of zeroed activations would be meaningless.
     loss = jnp.where(finite, loss, jnp.nan)
     (activation_grad,) = back_cut(cut.down(cut_grad, at_cut))
     (client_grad,) = back(activation_grad)
     return SplitGrad(
-        loss, client_grad, server_grad, client_stats, server_stats, at_cut, finite
+        loss=loss,
+        client=client_grad,
+        server=server_grad,
+        client_stats=client_stats,
+        server_stats=server_stats,
+        at_cut=at_cut,
+        finite=finite,
     )

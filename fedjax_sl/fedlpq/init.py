@@ -35,7 +35,13 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
     if context.config.head == "reset":
         nothing = jnp.zeros((context.num_clients, 0))
         own = jax.random.key_data(key)
-        return FedLPQState(jnp.int32(0), whole, complexity, nothing, own)
+        return FedLPQState(
+            round=jnp.int32(0),
+            variables=whole,
+            complexity=complexity,
+            head=nothing,
+            head_key=own,
+        )
     branches = [partial(first, context, model, whole) for model in context.models]
 
     def head(arguments):

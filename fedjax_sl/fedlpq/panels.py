@@ -80,7 +80,7 @@ def _next(restored: Restored, config: FedLPQRun) -> tuple[Any, Any, Any]:
             state,
             train,
             partition,
-            key,
+            key=key,
             number=state.round,
             batch_size=config.batch_size,
         )
@@ -118,8 +118,13 @@ def sent_next(seen: LastCheckpoint) -> Sent | None:
         for name, layer in messages.layers.items()
         if messages.owned[name][0]
     }
-    bits, code = int(messages.bits[0]), config.method.code
-    return Sent(int(restored.state.round), int(client), bits, code, levels)
+    return Sent(
+        rounds=int(restored.state.round),
+        client=int(client),
+        bits=int(messages.bits[0]),
+        code=config.method.code,
+        levels=levels,
+    )
 
 
 def code_lengths(sent: Sent) -> CodeLengths:

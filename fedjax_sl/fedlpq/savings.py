@@ -89,10 +89,14 @@ def homogeneous(keep_probability: float) -> Saving:
         )
     network = networks()
     size, mflops = float(network.shared[-1]), float(network.mflops[-1])
-    moved = (1 + keep_probability) * size
-    saved = (1 - keep_probability) / 2
     return Saving(
-        f"({keep_probability:g})", moved, saved, mflops, 0.0, PUBLISHED_BASE, 0.0
+        scheme=f"({keep_probability:g})",
+        moved=(1 + keep_probability) * size,
+        params=(1 - keep_probability) / 2,
+        mflops=mflops,
+        flops=0.0,
+        mflops_published=PUBLISHED_BASE,
+        flops_published=0.0,
     )
 
 

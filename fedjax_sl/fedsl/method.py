@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Algorithm, Cohort, RoundMetrics
-from fedjax_sl.compression.pruning import apply_mask, kept, magnitude_scores
+from fedjax_sl.compression.pruning import apply_mask, kept
+from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.config_base import Optimizer, optimizer_named
 from fedjax_sl.data.cohort import check_images, draw_minibatches
 from fedjax_sl.errors import InputError

@@ -1,7 +1,7 @@
 """End of a period: clients upload their updates, the server averages them."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +47,28 @@ def number_bits(config: FedSLConfig, per_client: ClientConfigs) -> jax.Array:
     return jnp.where(coded, per_client.grad_bits, per_client.upload_bits)
 
 
+class _Client(NamedTuple):
+    """What a client has at the end of a period; leaves `[K, ...]` of a cohort.
+
+    Attributes:
+      key: of its quantiser.
+      noise_key: of the Gaussian mechanism.
+      variables: w_k and its norm statistics.
+      mask: m_k.
+      bits: [] b of its message.
+      weight: [] omega_k, 0 if it sends no update.
+      fault: [] factor of its message; None if none is corrupted.
+    """
+
+    key: jax.Array
+    noise_key: jax.Array
+    variables: Variables
+    mask: Any
+    bits: jax.Array
+    weight: jax.Array
+    fault: jax.Array | None
+
+
 def _sent(context: Context, key, update, mask):
     """Clips a client's update and adds noise, before it is quantised."""
     config = context.config
@@ -62,22 +84,23 @@ def _sent(context: Context, key, update, mask):
     return apply_mask(noisy, mask)
 
 
-def _received(context: Context, key, noise_key, start, params, mask, bits):
+def _received(context: Context, client: _Client, start):
     """Rebuilds one client's parameters, w_0 + Q_b(w_k - w_0), from its message.
 
     Returns:
       The parameters, and the message's `BitAllocation`.
     """
+    params, mask = client.variables["params"], client.mask
     update = apply_mask(jax.tree.map(jnp.subtract, params, start), mask)
     # Noise comes before the quantiser, so that the message itself is privatized.
-    update = _sent(context, noise_key, update, mask)
-    each = tensor_bits(context.config, update, bits)
-    coded = quantized(context.config, key, update, each)
+    update = _sent(context, client.noise_key, update, mask)
+    each = tensor_bits(context.config, update, client.bits)
+    coded = quantized(context.config, client.key, update, each)
     # On a range the quantiser does not map 0 to 0.
     rebuilt = jax.tree.map(jnp.add, start, apply_mask(coded, mask))
     # start + (params - start) may differ from params in the last bit.
     if context.config.clip_norm is None:
-        exact = partial(jnp.where, bits >= FLOAT_BITS)
+        exact = partial(jnp.where, client.bits >= FLOAT_BITS)
         rebuilt = jax.tree.map(exact, params, rebuilt)
     return rebuilt, allocated(each, mask, update)
 
@@ -102,31 +125,30 @@ def _kept_by_some(mask: Any, used: jax.Array) -> Any:
     return jax.tree.map(union, mask)
 
 
-def _client(
-    context: Context, anchor, key, noise_key, client, mask, bits, weight, fault
-):
+def _upload(context: Context, anchor, client: _Client):
     """Uploads one client's update.
 
     Returns:
       The `Received` of the server; the message, and [] whether it is valid.
     """
     config = context.config
-    start = start_of(config, anchor, mask)
-    params, message = _received(
-        context, key, noise_key, start, client["params"], mask, bits
-    )
-    params = arrived(fault, start, params)
+    start = start_of(config, anchor, client.mask)
+    params, message = _received(context, client, start)
+    params = arrived(client.fault, start, params)
     update = jax.tree.map(jnp.subtract, params, start)
-    received = {**client, "params": params}
+    received = {**client.variables, "params": params}
     # The update excludes norm statistics; `received` includes them.
     good = valid(update, config.max_update_norm) & valid(received)
     everywhere = jax.tree.map(lambda _: None, params)
     keepers = config.average_over == "keepers"
     sent = {
-        **channels_kept(config, mask, client),
-        "params": mask if keepers else everywhere,
+        **channels_kept(config, client.mask, client.variables),
+        "params": client.mask if keepers else everywhere,
     }
-    return Received(received, sent, jnp.where(good, weight, 0.0)), (message, good)
+    return Received(received, sent, jnp.where(good, client.weight, 0.0)), (
+        message,
+        good,
+    )
 
 
 def _before(context: Context, state: FedSLState) -> Variables:
@@ -175,21 +197,21 @@ def aggregate(
     # Without a message there is no fault: such a client is judged by its own state.
     fault = per_client.fault
     fault = None if fault is None else jnp.where(weights > 0, fault, 1.0)
-    stacked = (
-        client_keys(key, state.client_id, UPLOAD),
-        client_keys(key, state.client_id, NOISE),
-        state.client,
-        state.mask,
-        bits,
-        weights,
-        fault,
+    clients = _Client(
+        key=client_keys(key, state.client_id, UPLOAD),
+        noise_key=client_keys(key, state.client_id, NOISE),
+        variables=state.client,
+        mask=state.mask,
+        bits=bits,
+        weight=weights,
+        fault=fault,
     )
     client, (update, good) = combine(
         context.over_clients,
-        partial(_client, context),
+        partial(_upload, context),
         (state.anchor,),
-        stacked,
-        _before(context, state),
+        (clients,),
+        fallback=_before(context, state),
         trim=context.config.trim,
     )
     if not context.config.restore:

@@ -7,14 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.compression.hard_pruning import without_zeros, zeros_first
-from fedjax_sl.compression.pruning import (
-    couple_inputs,
-    keep_mask,
-    magnitude_scores,
-    random_scores,
-    ratio_at,
-    taylor_scores,
-)
+from fedjax_sl.compression.pruning import couple_inputs, keep_mask, ratio_at
+from fedjax_sl.compression.scores import magnitude_scores, random_scores, taylor_scores
 from fedjax_sl.federation.aggregation import broadcast, weighted_mean
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.faults import arrived, valid
@@ -31,7 +25,7 @@ def masks(
 
     Args:
       config: granularity and scope of the ranking.
-      scores: as from `compression.pruning`.
+      scores: as from `compression.scores`.
       ratio: [] rho_t.
       params: of the averaged model; its zeros stay pruned unless weights are restored.
 
@@ -71,7 +65,7 @@ def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
             context.model,
             client,
             server,
-            batches(context.config, key, examples, minibatch, ids),
+            batches(context.config, key, examples, minibatch, client_id=ids),
             jnp.where(real, weights, 0.0),
             cut=Cut(up=up, down=down),
             each=each,

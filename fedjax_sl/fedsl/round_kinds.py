@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sl.algorithm import Links, Work
-from fedjax_sl.compression.pruning import kept, magnitude_scores
+from fedjax_sl.compression.pruning import kept
+from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.fedsl.bit_allocation import BitAllocation
 from fedjax_sl.fedsl.compute import scored, work

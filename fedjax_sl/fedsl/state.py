@@ -111,6 +111,7 @@ def batches(
     key: jax.Array,
     examples: Examples,
     minibatch: MinibatchIndices,
+    *,
     client_id: jax.Array,
 ) -> Batch:
     """Gathers the mini-batches of clients `[G]`, leaves `[G, B, ...]`.
@@ -120,7 +121,7 @@ def batches(
     keys = client_keys(key, client_id, AUGMENTATION)
 
     def of_client(key, index, weight):
-        return batch_of(config, key, examples, index, weight)
+        return batch_of(config, key, examples, index, weight=weight)
 
     return jax.vmap(of_client)(keys, *minibatch)
 

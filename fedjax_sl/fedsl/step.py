@@ -129,7 +129,9 @@ def _group_step(context: Context, each: Each, server, examples, rate, key, real,
         context.model,
         {**group.client, "params": pruned},
         server,
-        batches(context.config, key, examples, group.minibatch, group.client_id),
+        batches(
+            context.config, key, examples, group.minibatch, client_id=group.client_id
+        ),
         jnp.where(present, group.weights, 0.0),
         cut=cut_with_dropout(context.config, group.per_client, group.client_id, key),
         each=each,

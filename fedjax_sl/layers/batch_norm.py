@@ -39,7 +39,8 @@ def _statistics(x, weight):
     return mean, jnp.maximum(_mean(x * x, weight) - mean * mean, 0.0)
 
 
-def _normalise(x, scale, bias, mean, variance, pool):
+def _normalise(x, scale, bias, moments, *, pool):
+    mean, variance = moments
     gain = scale * jax.lax.rsqrt(variance + EPSILON)
     # Under a negative gain the maximum of y comes from the minimum of x.
     extreme = pooled(x, _spread(gain >= 0)) if pool else x
@@ -73,14 +74,14 @@ def relu_batch_norm(
       `[Ch]`, through which no gradient flows. Equal entries of a window share its
       gradient.
     """
-    return _forward(x, offset, weight, scale, bias, pool)[0]
+    return _forward(x, offset, weight, scale=scale, bias=bias, pool=pool)[0]
 
 
 def _forward(x, offset, weight, scale, bias, pool):
     chex.assert_rank([x, offset, weight, scale, bias], [4, 1, 1, 1, 1])
     h = nn.relu(x + _spread(offset))
     mean, variance = _statistics(h, weight)
-    y = _normalise(h, scale, bias, mean, variance, pool)
+    y = _normalise(h, scale, bias, (mean, variance), pool=pool)
     return (y, mean, variance), (x, offset, weight, scale, mean, variance)
 
 
@@ -157,11 +158,11 @@ class BatchNorm(nn.Module):
         """
         scale, bias, running = _state(self, x.shape[-1])
         if not train:
-            return _normalise(x, scale, bias, *running.known(), False)
+            return _normalise(x, scale, bias, running.known(), pool=False)
         weight = jnp.ones(len(x)) if weight is None else weight
         mean, variance = _statistics(x, weight)
         running.learn(mean, variance, weight)
-        return _normalise(x, scale, bias, mean, variance, False)
+        return _normalise(x, scale, bias, (mean, variance), pool=False)
 
 
 class ReluBatchNorm(nn.Module):
@@ -177,9 +178,9 @@ class ReluBatchNorm(nn.Module):
         scale, bias, running = _state(self, x.shape[-1])
         if not train:
             h = nn.relu(x + _spread(offset))
-            return _normalise(h, scale, bias, *running.known(), self.pool)
+            return _normalise(h, scale, bias, running.known(), pool=self.pool)
         y, mean, variance = relu_batch_norm(  # type: ignore[misc]
-            x, offset, weight, scale, bias, self.pool
+            x, offset, weight, scale=scale, bias=bias, pool=self.pool
         )
         running.learn(mean, variance, weight)
         return y

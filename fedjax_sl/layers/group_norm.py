@@ -51,7 +51,7 @@ def _statistics(x, offset, groups):
     return centre, mean, inverse
 
 
-def _affine(offset, scale, bias, mean, inverse):
+def _affine(offset, scale, bias, *, mean, inverse):
     """Writes the norm as gain * x + shift, both [B, Ch]."""
     gain = inverse * scale[None]
     return gain, bias[None] + gain * (offset[None] - mean)
@@ -83,13 +83,13 @@ def group_norm_relu(
       `[B, H, W, Ch]`, or `[B, H // 2, W // 2, Ch]`. Equal entries of a window share its
       gradient.
     """
-    return _forward(x, offset, scale, bias, groups, pool)[0]
+    return _forward(x, offset, scale, bias, groups=groups, pool=pool)[0]
 
 
 def _forward(x, offset, scale, bias, groups, pool):
     chex.assert_rank([x, offset, scale, bias], [4, 1, 1, 1])
-    statistics = _statistics(x, offset, groups)
-    gain, shift = _affine(offset, scale, bias, *statistics[1:])
+    statistics = _, mean, inverse = _statistics(x, offset, groups)
+    gain, shift = _affine(offset, scale, bias, mean=mean, inverse=inverse)
     # Under a negative gain the maximum of y comes from the minimum of x.
     extreme = pooled(x, _spread(gain >= 0)) if pool else x
     y = nn.relu(extreme * _spread(gain) + _spread(shift))
@@ -99,7 +99,7 @@ def _forward(x, offset, scale, bias, groups, pool):
 def _backward(groups, pool, residual, dy):
     x, offset, scale, bias, (centre, mean, inverse) = residual
     size = x.shape[1] * x.shape[2]
-    gain, shift = _affine(offset, scale, bias, mean, inverse)
+    gain, shift = _affine(offset, scale, bias, mean=mean, inverse=inverse)
     extreme = pooled(x, _spread(gain >= 0)) if pool else x
     # The ReLU's mask is recomputed: keeping it would be another array of this size.
     dz = jnp.where(extreme * _spread(gain) + _spread(shift) > 0, dy, 0.0)
@@ -131,4 +131,5 @@ class GroupNormRelu(nn.Module):
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        return group_norm_relu(x, offset, scale, bias, num_groups(channels), self.pool)
+        groups = num_groups(channels)
+        return group_norm_relu(x, offset, scale, bias, groups=groups, pool=self.pool)

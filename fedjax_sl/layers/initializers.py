@@ -25,7 +25,7 @@ def uniform(fan_in: int) -> Any:
     bound = fan_in**-0.5
 
     def draw(key: jax.Array, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
+        return jax.random.uniform(key, shape, dtype, minval=-bound, maxval=bound)
 
     return draw
 

@@ -105,7 +105,10 @@ def _windows(x: jax.Array, axis: int, size: int) -> list[jax.Array]:
     if size == TILE:
         return [lax.slice_in_dim(x, i, i + 1, axis=axis) for i in range(TILE)]
     last = size - TILE + 1
-    return [lax.slice_in_dim(x, i, i + last, TILE, axis) for i in range(TILE + 2)]
+    return [
+        lax.slice_in_dim(x, i, i + last, stride=TILE, axis=axis)
+        for i in range(TILE + 2)
+    ]
 
 
 def of_inputs(x: jax.Array, filters: Filters) -> jax.Array:

@@ -57,7 +57,7 @@ def heat_map(groups: Sequence[Group]) -> HeatMap | None:
     return HeatMap((row, column), rows, columns, maps)
 
 
-def _draw(axis: Any, found: HeatMap, title: str, low: float, high: float) -> Any:
+def _draw(axis: Any, found: HeatMap, title: str, *, low: float, high: float) -> Any:
     """Draws one map, with a number in each cell that has one."""
     cells = found.maps[title]
     image = axis.imshow(cells, cmap="viridis", aspect="auto", vmin=low, vmax=high)
@@ -79,6 +79,6 @@ def draw(found: HeatMap) -> Figure:
     every = np.concatenate([cells.ravel() for cells in found.maps.values()])
     low, high = np.nanmin(every), np.nanmax(every)
     for axis, title in zip(axes.flat, found.maps, strict=True):
-        image = _draw(axis, found, title, low, high)
+        image = _draw(axis, found, title, low=low, high=high)
     figure.colorbar(image, ax=axes.ravel().tolist(), label="final test accuracy")
     return figure

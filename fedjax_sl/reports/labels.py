@@ -15,19 +15,10 @@ NONE = "–"
 METHOD = "method"
 """The label whose value is the display name of the method."""
 
-OF_PARTITIONS = {
-    "data.alpha": "dirichlet",
-    "data.min_size": "dirichlet",
-    "data.shards_per_client": "shards",
-    "data.classes_per_client": "pathological",
-    "data.major_share": "mixed",
-}
-"""Fields that only one kind of partition uses, and this kind."""
-
 
 def _without_effect(config: RunConfig) -> set[str]:
     """Returns the fields without effect, given the values of the others."""
-    found = {n for n, kind in OF_PARTITIONS.items() if kind != config.data.partition}
+    found = {f"data.{name}" for name in config.data.idle}
     if config.corruption_probability == 0:
         found.add("corruption")
     return found | {f"method.{name}" for name in config.idle}

@@ -91,7 +91,7 @@ def _of_layers(run: Finished) -> list[Picture]:
         if bars is not None:
             figure = layer_bars(bars)
             found.append(
-                Picture(bars.name, bars.heading, bars.alt, figure, bars.caption)
+                Picture(bars.name, bars.heading, bars.alt, figure, caption=bars.caption)
             )
     return found
 
@@ -115,7 +115,7 @@ def _theory(folder: Path) -> Picture | None:
         "gradients were taken: no proof that the bound holds."
     )
     figure = comparison_figures.theory(found)
-    return Picture("bound", "Theory and measurement", alt, figure, caption)
+    return Picture("bound", "Theory and measurement", alt, figure, caption=caption)
 
 
 def _histogram(path: Path) -> np.ndarray:

@@ -6,7 +6,6 @@ import numpy as np
 
 from fedjax_sl.algorithm import Algorithm
 from fedjax_sl.configs.run_config import DataConfig, RunConfig
-from fedjax_sl.data import partition as partitions
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset, load
 from fedjax_sl.errors import InputError
@@ -65,14 +64,7 @@ def divide(config: DataConfig, labels: np.ndarray, seed: int) -> Partition:
     """
     own = config.partition_seed
     rng = np.random.default_rng(seed if own is None else own)
-    options = {
-        "shards": {"shards_per_client": config.shards_per_client},
-        "dirichlet": {"alpha": config.alpha, "min_size": config.min_size},
-        "pathological": {"classes_per_client": config.classes_per_client},
-        "mixed": {"major_share": config.major_share},
-    }.get(config.partition, {})
-    shared = getattr(partitions, config.partition)
-    partition = shared(rng, labels, config.num_clients, **options)
+    partition = config.partitioner()(rng, labels, config.num_clients)
     if not partition.count.all():
         raise InputError(f"client {partition.count.argmin()} has no examples.")
     return partition

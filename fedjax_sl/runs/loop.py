@@ -10,7 +10,7 @@ import numpy as np
 
 from fedjax_sl.algorithm import RoundMetrics, State
 from fedjax_sl.evaluation import evaluate_views
-from fedjax_sl.federation import clients
+from fedjax_sl.federation.devices import mesh
 from fedjax_sl.federation.faults import without_stragglers
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import Job
@@ -52,20 +52,21 @@ def programs_of(job: Job) -> Programs:
     """
     algorithm, key = job.method.algorithm, jax.random.key(job.config.seed)
     everywhere = jax.sharding.NamedSharding(
-        clients.mesh(job.method.devices), jax.sharding.PartitionSpec()
+        mesh(job.method.devices), jax.sharding.PartitionSpec()
     )
 
     def place(tree):
         whole = partial(jax.make_array_from_process_local_data, everywhere)
         return jax.tree.map(whole, tree)
 
-    def some_rounds(state, train, partition, in_time, first, count):
+    def some_rounds(state, data, first, count):
+        train, partition, in_time = data
         return run_some_rounds(
             without_stragglers(algorithm, in_time),
             state,
             train,
             partition,
-            key,
+            key=key,
             first=first,
             count=count,
             most=MOST_ROUNDS,
@@ -73,7 +74,7 @@ def programs_of(job: Job) -> Programs:
         )
 
     train, test, partition = place((job.train, job.test, job.partition))
-    in_time = place(job.in_time)
+    data = train, partition, place(job.in_time)
     program = jax.jit(some_rounds, donate_argnames="state", out_shardings=everywhere)
     views = jax.jit(
         lambda state, test: evaluate_views(algorithm, state, test),
@@ -82,9 +83,7 @@ def programs_of(job: Job) -> Programs:
     initial = partial(start, algorithm, key)
 
     def advance(state, first, count):
-        state, metrics = program(
-            state, train, partition, in_time, np.int32(first), np.int32(count)
-        )
+        state, metrics = program(state, data, np.int32(first), np.int32(count))
         return state, jax.tree.map(lambda x: np.asarray(x)[:count], metrics)
 
     return Programs(
@@ -149,4 +148,4 @@ def calls(
         pace = max(1, min(int(count * CALL_SECONDS / took), 2 * pace, MOST_ROUNDS))
         evaluated = done == rounds or done % eval_every == 0
         views = jax.device_get(programs.views(state)) if evaluated else None
-        yield Call(first, done, metrics, views, state)
+        yield Call(first=first, done=done, rounds=metrics, views=views, state=state)

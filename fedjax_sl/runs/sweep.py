@@ -13,7 +13,7 @@ from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 from fedjax_sl.evaluation import evaluate_views
-from fedjax_sl.federation import clients
+from fedjax_sl.federation.devices import mesh, sharded
 from fedjax_sl.federation.faults import without_stragglers
 from fedjax_sl.runs.build import Job, build, on_data, prepare
 from fedjax_sl.runs.loop import MOST_ROUNDS, Programs
@@ -148,14 +148,15 @@ def _begin(config: RunConfig, train: Dataset, point: Point) -> State:
     return start(_method(config, train, point), jax.random.key(point.seed))
 
 
-def _some_rounds(config: RunConfig, train, first, count, point: Point, state: State):
-    """Runs some rounds of a point, as `run_some_rounds`."""
+def _some_rounds(config: RunConfig, train, rounds, point: Point, state: State):
+    """Runs some rounds of a point, from the first of them on, so many."""
+    first, count = rounds
     return run_some_rounds(
         _method(config, train, point),
         state,
         train,
         point.partition,
-        jax.random.key(point.seed),
+        key=jax.random.key(point.seed),
         first=first,
         count=count,
         most=MOST_ROUNDS,
@@ -172,11 +173,13 @@ def _views(
 
 def _programs(any_job: Job, size: int, most: int) -> Callable[..., Programs]:
     """Returns the programs of `size` runs, each compiled when first called."""
-    mesh = clients.mesh(size, "sweep")
-    over = clients.sharded(mesh)
-    spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("sweep"))
+    over_points = mesh(size, "sweep")
+    over = sharded(over_points)
+    spread = jax.sharding.NamedSharding(
+        over_points, jax.sharding.PartitionSpec("sweep")
+    )
     # Sharding needs a multiple of the devices.
-    slots = -(-size // mesh.size) * mesh.size
+    slots = -(-size // over_points.size) * over_points.size
     begin, some_rounds, views = (
         partial(function, any_job.config) for function in (_begin, _some_rounds, _views)
     )
@@ -187,8 +190,8 @@ def _programs(any_job: Job, size: int, most: int) -> Callable[..., Programs]:
         return over.map(begin, train)(points)
 
     @partial(jax.jit, out_shardings=spread, donate_argnames="state")
-    def advance(train, first, count, points, state):
-        return over.map(some_rounds, train, first, count)(points, state)
+    def advance(train, rounds, points, state):
+        return over.map(some_rounds, train, rounds)(points, state)
 
     @partial(jax.jit, out_shardings=spread)
     def evaluation(train, test, points, state):
@@ -205,9 +208,8 @@ def _programs(any_job: Job, size: int, most: int) -> Callable[..., Programs]:
 
         def further(state, first, count):
             # Numbers of rounds are arguments: other ones compile nothing again.
-            state, metrics = advance(
-                train, np.int32(first), np.int32(count), points, state
-            )
+            rounds = np.int32(first), np.int32(count)
+            state, metrics = advance(train, rounds, points, state)
             # The program pads metrics to `MOST_ROUNDS`, whatever the count.
             return state, jax.tree.map(lambda x: np.asarray(x)[:, :count], metrics)
 

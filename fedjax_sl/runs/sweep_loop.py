@@ -37,6 +37,7 @@ def _train(
     programs: Programs,
     jobs: Sequence[Job],
     paths: Sequence[Path],
+    *,
     due: Callable[[], bool],
     stop_signal: Callable[[], int],
 ) -> None:
@@ -66,6 +67,7 @@ def _train(
 def train_all(
     prepared: Sequence[dict[int, Job]],
     folder: SweepFolder,
+    *,
     at_a_time: int,
     checkpoint_seconds: float,
     stop_signal: Callable[[], int],
@@ -102,7 +104,7 @@ def train_all(
                 raise Stopped(signal)
             jobs = [here.jobs[number] for number in numbers]
             paths = [folder.begin(n, here.jobs[n].config) for n in numbers]
-            _train(here.programs(jobs), jobs, paths, due, stop_signal)
+            _train(here.programs(jobs), jobs, paths, due=due, stop_signal=stop_signal)
             for number in numbers:
                 folder.finish(number)
                 yield number

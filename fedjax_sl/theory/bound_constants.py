@@ -36,7 +36,9 @@ def _params(point: SplitParams) -> dict[str, Any]:
     return {name: both[name] for name in sorted(both)}
 
 
-def _loss(model: SplitModel, params: dict[str, Any], point: SplitParams, batch, drop):
+def _loss(
+    model: SplitModel, params: dict[str, Any], point: SplitParams, batch, *, drop
+):
     """Returns the mean loss of a batch; norms use batch statistics."""
     halves = [
         {**half, "params": {name: params[name] for name in half["params"]}}
@@ -60,11 +62,20 @@ def _squares(tree: dict[str, Any]) -> jax.Array:
     )
 
 
+class _Dropout(NamedTuple):
+    """Dropout at the cut: its probability, and the key of all draws."""
+
+    rate: float
+    key: jax.Array
+
+
 @partial(jax.jit, static_argnums=0)
-def _moments_at(model: SplitModel, point: SplitParams, cohort: Cohort, rate, key):
+def _moments_at(
+    model: SplitModel, point: SplitParams, cohort: Cohort, dropout: _Dropout
+):
     """Returns moments of the mini-batch gradients at one point.
 
-    Activations are dropped at the cut with probability `rate`, anew for each batch.
+    Activations are dropped at the cut anew for each batch.
 
     Returns:
       Mean loss []; E|g|^2 and variance, each `[L]` and the largest over clients; the
@@ -78,10 +89,10 @@ def _moments_at(model: SplitModel, point: SplitParams, cohort: Cohort, rate, key
             examples = take(cohort.examples, index, weight)
 
             def drop(x):
-                return drop_activations(key, x, rate=rate)[0]
+                return drop_activations(key, x, rate=dropout.rate)[0]
 
             loss, grad = jax.value_and_grad(
-                lambda params: _loss(model, params, point, examples, drop)
+                lambda params: _loss(model, params, point, examples, drop=drop)
             )(params)
             return loss, _squares(grad), grad
 
@@ -92,7 +103,7 @@ def _moments_at(model: SplitModel, point: SplitParams, cohort: Cohort, rate, key
         spread = (squares.mean(axis=0) - _squares(mean)) * steps / (steps - 1)
         return losses.mean(), squares.mean(axis=0), spread, mean
 
-    keys = jax.random.split(key, cohort.index.shape[:2])
+    keys = jax.random.split(dropout.key, cohort.index.shape[:2])
     batches = (cohort.index, cohort.weight, keys)
     # One after another: memory holds the batch gradients of a single client.
     losses, squares, spread, grads = jax.lax.map(client, batches)
@@ -102,8 +113,8 @@ def _moments_at(model: SplitModel, point: SplitParams, cohort: Cohort, rate, key
 
 def _moments(model: SplitModel, points: Sequence[SplitParams], cohort: Cohort, rate):
     # One key, so that dropout and thus noise are the same at every point.
-    key = jax.random.key(0)
-    return [jax.device_get(_moments_at(model, p, cohort, rate, key)) for p in points]
+    dropout = _Dropout(rate, jax.random.key(0))
+    return [jax.device_get(_moments_at(model, p, cohort, dropout)) for p in points]
 
 
 def _largest(moments) -> tuple[np.ndarray, np.ndarray]:
@@ -117,6 +128,7 @@ def under_dropout(
     model: SplitModel,
     points: Sequence[SplitParams],
     cohort: Cohort,
+    *,
     rate: float,
 ) -> Constants:
     """Returns the constants of the loss averaged over dropout at the cut.

@@ -67,7 +67,7 @@ def candidates(
             chosen = theory.with_choice(config, choice)
             _, ratio, bits, rate, interval = choice
             if rate not in constants:
-                constants[rate] = under_dropout(dense, model, here, cohort, rate)
+                constants[rate] = under_dropout(dense, model, here, cohort, rate=rate)
             if (bits, interval) not in settings:
                 settings[bits, interval] = theory.setting(chosen, model)
             if (ratio, bits, rate) not in counts:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fedjax_sl.compression.hard_pruning import without_zeros, zeros_first
-from fedjax_sl.compression.pruning import couple_inputs, keep_mask, random_scores
+from fedjax_sl.compression.pruning import couple_inputs, keep_mask
+from fedjax_sl.compression.scores import random_scores
 
 
 def tree(key, filters=8):

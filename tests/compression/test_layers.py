@@ -1,8 +1,15 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sl.compression.layers import from_units, per_leaf, to_units, unit_names
+from fedjax_sl.compression.layers import (
+    draw_layers,
+    from_units,
+    per_leaf,
+    to_units,
+    unit_names,
+)
 
 
 TREE = {
@@ -45,3 +52,10 @@ def test_units_hold_kernels_before_biases_and_come_back(by, units):
     assert (
         spread["fc"]["kernel"] == numbers[next(n for n in units if n.startswith("fc"))]
     )
+
+
+def test_layers_are_kept_with_the_given_probability(key):
+    keys = jax.random.split(key, 2000)
+    drawn = jax.vmap(lambda k: draw_layers(k, 14, 0.2))(keys)
+    spread = np.sqrt(0.2 * 0.8 / drawn.size)
+    assert abs(drawn.mean() - 0.2) < 5 * spread

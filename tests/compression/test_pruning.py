@@ -8,11 +8,9 @@ from hypothesis import strategies as st
 from fedjax_sl.compression import (
     apply_mask,
     couple_inputs,
-    draw_layers,
     keep_mask,
     kept,
     magnitude_scores,
-    random_scores,
     ratio_at,
     taylor_scores,
 )
@@ -55,35 +53,6 @@ def test_lowest_is_a_stable_sort_cut_off(scores, data):
     expected = np.zeros(len(scores), bool)
     expected[np.argsort(scores, kind="stable")[:count]] = True
     np.testing.assert_array_equal(marked, expected)
-
-
-def test_taylor_scores_of_a_worked_example():
-    params = {"unit": {"kernel": jnp.array([[1.0], [-2.0], [3.0], [0.5]])}}
-    grads = {"unit": {"kernel": jnp.array([[0.2], [0.1], [-0.01], [0.0]])}}
-    scores = taylor_scores(params, grads)
-    expected = np.array([[0.04], [0.04], [0.0009], [0.0]])
-    np.testing.assert_allclose(scores["unit"]["kernel"], expected, rtol=1e-5)
-    for ranking, kept_places in (
-        (scores, [True, True, False, False]),
-        (magnitude_scores(params), [False, True, True, False]),
-    ):
-        mask = keep_mask(ranking, 0.5, granularity="weight")
-        np.testing.assert_array_equal(mask["unit"]["kernel"][:, 0], kept_places)
-
-
-def test_taylor_score_is_the_squared_loss_change_of_a_linear_loss(key):
-    slopes, w = jax.random.normal(key, (2, 6, 1))
-
-    def loss(w):
-        return (slopes * w).sum()
-
-    tree = {"unit": {"kernel": w}}
-    scores = taylor_scores(tree, jax.grad(lambda t: loss(t["unit"]["kernel"]))(tree))
-    for place in range(6):
-        change = loss(w) - loss(w.at[place].set(0.0))
-        np.testing.assert_allclose(
-            scores["unit"]["kernel"][place, 0], change**2, rtol=1e-3, atol=1e-6
-        )
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.29, 0.35, 0.5, 0.9])
@@ -186,13 +155,6 @@ def test_ratio_is_a_value_and_may_differ_between_clients(key):
         assert_equal(jax.tree.map(lambda x, p=place: x[p], together), alone)
 
 
-def test_random_scores_differ_between_keys_and_kernels(key):
-    tree = tree_of(key, 3, 3, 3)
-    first, second = kernels(random_scores(key, tree))
-    assert (first != second).any()
-    assert (first != kernels(random_scores(jax.random.key(1), tree))[0]).any()
-
-
 @pytest.mark.parametrize("ratio", [-0.1, 1.0])
 def test_ratio_out_of_range(key, ratio):
     with pytest.raises(ValueError, match="ratio="):
@@ -216,10 +178,3 @@ def test_ramp_of_no_length_is_a_step():
     with jax.debug_nans(True):
         values = [float(ratio_at(t, 0.5, start=3, end=3)) for t in (0, 2, 3, 9)]
     assert values == [0, 0, 0.5, 0.5]
-
-
-def test_layers_are_kept_with_the_given_probability(key):
-    keys = jax.random.split(key, 2000)
-    drawn = jax.vmap(lambda k: draw_layers(k, 14, 0.2))(keys)
-    spread = np.sqrt(0.2 * 0.8 / drawn.size)
-    assert abs(drawn.mean() - 0.2) < 5 * spread

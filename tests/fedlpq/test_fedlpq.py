@@ -15,9 +15,10 @@ from fedjax_sl.compression.layers import leaves_of, unit_of
 from fedjax_sl.config_base import optimizer_named
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import weighted_mean
+from fedjax_sl.federation.devices import mesh, sharded
 from fedjax_sl.federation.local_epochs import local_epochs
 from fedjax_sl.fedlpq import FedLPQConfig, fedavg, fedlpq
-from fedjax_sl.fedlpq import method as method_module
+from fedjax_sl.fedlpq import client as client_module
 from fedjax_sl.fedlpq import upload as upload_module
 from fedjax_sl.fedlpq.config import PREFERENCES
 from fedjax_sl.fedlpq.traffic import layers_of
@@ -150,7 +151,7 @@ def with_flags(monkeypatch, table):
         assert num_layers == rows.shape[1]
         return rows[jnp.round(keep_probability * 100).astype(int)]
 
-    monkeypatch.setattr(method_module, "draw_layers", look_up)
+    monkeypatch.setattr(client_module, "draw_layers", look_up)
     return tuple(k / 100 if k else 0.001 for k in range(len(rows)))
 
 
@@ -373,7 +374,7 @@ def test_padded_examples_are_not_trained_on(key):
 
 @pytest.mark.parametrize(
     "mapping",
-    [clients.vmap, clients.sharded(clients.mesh(N))],
+    [clients.vmap, sharded(mesh(N))],
     ids=["vmap", "mesh"],
 )
 @pytest.mark.parametrize("preference", [None, "u"])

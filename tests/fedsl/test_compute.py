@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sl.compression.pruning import magnitude_scores
+from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.compute import kept_macs, work

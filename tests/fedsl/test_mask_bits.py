@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_sl.compression.pruning import kept, magnitude_scores
+from fedjax_sl.compression.pruning import kept
+from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.bit_allocation import BitAllocation
 from fedjax_sl.fedsl.compute import scored

@@ -72,7 +72,7 @@ def fedavgm(model, config: FedAvgMConfig, shape, over: ClientMap = scan) -> Algo
         shares = client_weights(cohort.num_examples, by="examples")
         own = (cohort.index, cohort.weight, shares, cohort.fault)
         shared, before = (state.variables, cohort.examples), state.variables
-        mean, (loss, good) = combine(over, one, shared, own, before, trim=None)
+        mean, (loss, good) = combine(over, one, shared, own, fallback=before, trim=None)
         momentum = jax.tree.map(
             lambda m, new, old: config.server_momentum * m + new - old,
             *(state.momentum, mean, before),

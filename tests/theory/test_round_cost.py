@@ -74,11 +74,11 @@ def test_dropout_makes_gradients_noisier(key):
     )
     points = [model.init(jax.random.fold_in(key, n)) for n in range(2)]
     dense = estimate(model, points, cohort).constants
-    assert under_dropout(dense, model, points, cohort, 0.0) is dense
+    assert under_dropout(dense, model, points, cohort, rate=0.0) is dense
     # One batch twice: without dropout its gradients do not vary at all.
     assert dense.variance.max() < 1e-6
     some, most = (
-        under_dropout(dense, model, points, cohort, rate).variance.sum()
+        under_dropout(dense, model, points, cohort, rate=rate).variance.sum()
         for rate in (0.2, 0.8)
     )
     assert 1e-3 < some < most

@@ -1,0 +1,190 @@
+"""One client's round of FedLP-Q: it trains, and uploads its displacement."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.algorithm import Cohort
+from fedjax_sl.compression.layers import draw_layers, per_leaf
+from fedjax_sl.federation.aggregation import client_weights
+from fedjax_sl.federation.clients import client_keys
+from fedjax_sl.federation.combine import Received
+from fedjax_sl.federation.faults import arrived, valid
+from fedjax_sl.federation.local_epochs import local_epochs
+from fedjax_sl.fedlpq import heads, submodel
+from fedjax_sl.fedlpq.config import client_configs
+from fedjax_sl.fedlpq.init import templates
+from fedjax_sl.fedlpq.state import (
+    AUGMENTATION,
+    LAYERS,
+    LEVELS,
+    NOISE,
+    Context,
+    FedLPQState,
+)
+from fedjax_sl.fedlpq.traffic import Layers
+from fedjax_sl.fedlpq.upload import displacement, privatized, quantized_layers, upload
+from fedjax_sl.training import batch_of, rate_factor
+
+
+class ClientInputs(NamedTuple):
+    """What a client has in a round; leaves `[K, ...]` of a cohort.
+
+    Attributes:
+      key: of its quantiser.
+      noise_key: of the Gaussian mechanism.
+      view_key: of the augmentation of its images.
+      rate: [] eta, learning rate of its steps in this round.
+      bits: [] b.
+      complexity: [] int32, index of its network.
+      head: `[H]`, its private layers; or the key from which they are drawn.
+      index: `[S, B]` int32, examples of its mini-batches.
+      weight: `[S, B]` float32, 0 for padding.
+      sent: `[U]` bool, the layers that it sends.
+      share: [] omega_k, its weight in the average.
+      fault: [] factor of its message; None if none is corrupted.
+    """
+
+    key: jax.Array
+    noise_key: jax.Array
+    view_key: jax.Array
+    rate: jax.Array
+    bits: jax.Array
+    complexity: jax.Array
+    head: jax.Array
+    index: jax.Array
+    weight: jax.Array
+    sent: jax.Array
+    share: jax.Array
+    fault: jax.Array | None
+
+
+def gather_inputs(
+    context: Context,
+    state: FedLPQState,
+    cohort: Cohort,
+    key: jax.Array,
+    *,
+    layers: Layers,
+) -> ClientInputs:
+    """Gathers the inputs of a cohort's clients, and draws the layers they send.
+
+    Args:
+      context: the networks and the configuration.
+      state: of the run.
+      cohort: of this round.
+      key: of this round.
+      layers: those of the whole network.
+
+    Returns:
+      Leaves `[K, ...]`.
+    """
+    per_client = client_configs(context.config, cohort.client_id)
+    complexity = state.complexity[cohort.client_id]
+    rate = context.config.learning_rate * rate_factor(context.config, state.round)
+    # Keyed by client: a draw does not depend on the rest of the cohort.
+    drawn = jax.vmap(draw_layers, in_axes=(0, None, 0))(
+        client_keys(key, cohort.client_id, LAYERS),
+        len(layers.names),
+        per_client.keep_probability,
+    )
+    return ClientInputs(
+        key=client_keys(key, cohort.client_id, LEVELS),
+        noise_key=client_keys(key, cohort.client_id, NOISE),
+        view_key=client_keys(key, cohort.client_id, AUGMENTATION),
+        rate=jnp.broadcast_to(rate, complexity.shape),
+        bits=per_client.bits,
+        complexity=complexity,
+        head=heads.of_clients(context, state, cohort.client_id, key),
+        index=cohort.index,
+        weight=cohort.weight,
+        sent=jnp.asarray(layers.owned)[complexity] & drawn,
+        share=client_weights(cohort.num_examples, by=context.config.client_weight),
+        fault=cohort.fault,
+    )
+
+
+def _train(context: Context, whole, examples, client: ClientInputs):
+    """Trains one client for its local epochs on its own network.
+
+    Returns:
+      The whole network with the client's layers in place, its head, `[0]` if that is
+      reset, and its loss.
+    """
+    config = context.config
+    optimizer = context.optimizer(client.rate)
+
+    def load(step, index, weight):
+        key = jax.random.fold_in(client.view_key, step)
+        return batch_of(config, key, examples, index, weight=weight)
+
+    def on(model, shapes):
+        def run(whole, client):
+            head = heads.of_client(context, model, whole, client.head)
+            mine = submodel.take(whole, head, shapes)
+            trained, loss = local_epochs(
+                model,
+                optimizer,
+                mine,
+                examples,
+                index=client.index,
+                weight=client.weight,
+                load=load,
+            )
+            if config.head == "reset":
+                head = jnp.zeros(0)
+            else:
+                head = submodel.pack_head(trained, whole, head.size)
+            return submodel.put_back(trained, whole), head, loss
+
+        return run
+
+    pairs = zip(context.models, templates(context), strict=True)
+    branches = [on(model, shapes) for model, shapes in pairs]
+    # One branch per network: a sequential map pays only for the client's own.
+    return jax.lax.switch(client.complexity, branches, whole, client)
+
+
+def run_client(
+    context: Context, whole, examples, client: ClientInputs, *, names: list[str]
+):
+    """Runs steps 2, 4 and 5 for one client.
+
+    Args:
+      context: the networks and the configuration.
+      whole: variables of the whole network, as the client receives them.
+      examples: all training examples.
+      client: its inputs.
+      names: of the layers of the whole network.
+
+    Returns:
+      The `Received` of the server, with weight 0 if the update is invalid; and `{layer:
+      []}` bits of the messages, as if all were sent, the private head, the loss, and
+      whether the update is valid.
+    """
+    config = context.config
+    trained, head, loss = _train(context, whole, examples, client)
+    # Noise comes before the quantiser, so that the message itself is privatized.
+    trained = privatized(config, client.noise_key, whole, trained)
+    rebuilt = upload(
+        config, client.key, whole["params"], trained["params"], bits=client.bits
+    )
+    model = arrived(client.fault, whole, {**trained, "params": rebuilt.params})
+    update = jax.tree.map(jnp.subtract, model, whole)
+    good = valid(update, config.max_update_norm)
+    flags = dict(zip(names, client.sent, strict=True))
+    sent = {name: per_leaf(flags, old, by=config.unit) for name, old in whole.items()}
+    received = Received(model, sent, jnp.where(good, client.share, 0.0))
+    if config.head == "kept":
+        # If the update is rejected, the client's head is not changed either.
+        head = jnp.where(good, head, client.head)
+    return received, (rebuilt.message_bits, head, loss, good)
+
+
+def quantize_client(context: Context, whole, examples, client: ClientInputs):
+    """Runs steps 2 and 4 for one client; returns its messages before they are coded."""
+    trained, _, _ = _train(context, whole, examples, client)
+    trained = privatized(context.config, client.noise_key, whole, trained)
+    gap = displacement(context.config, whole["params"], trained["params"])
+    return quantized_layers(context.config, client.key, gap, client.bits)
