@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -12,14 +12,25 @@ from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.fedlpq.config import FedLPQConfig, usual_keep_probability
 from fedjax_sl.layers.conv import Lowering, Precision
 from fedjax_sl.layers.initializers import Init
+from fedjax_sl.models.vgg import Norm
+
+
+Network = Literal["fedlp-cnn", "simple-cnn", "vgg11", "vgg13", "vgg16", "vgg19"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CNNConfig:
-    """The six-convolution network."""
+    """The network."""
+
+    name: Network = "fedlp-cnn"
+    """Six convolutions, the published network, which alone has sub-models; the simple
+    CNN of NIID-Bench; or a VGG."""
+
+    norm: Norm = "group"
+    """Normalisation after each convolution of a VGG."""
 
     width: float = 1.0
-    """Factor on every number of channels, > 0; 1 is the published network."""
+    """Factor on every number of channels, > 0; 1 is the network as published."""
 
     lowering: Lowering = "auto"
     """How convolutions are computed; auto is the fastest as measured."""

@@ -1,6 +1,7 @@
 """The `MethodSpec` of FedLP-Q, with FedLP and FedAvg as presets."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,26 +17,57 @@ from fedjax_sl.fedlpq.cost_table import COSTS
 from fedjax_sl.fedlpq.memory import client_bytes, head_bytes
 from fedjax_sl.fedlpq.method import fedlpq
 from fedjax_sl.fedlpq.panels import messages
-from fedjax_sl.fedlpq.run_config import FedLPQRun
+from fedjax_sl.fedlpq.run_config import CNNConfig, FedLPQRun
 from fedjax_sl.fedlpq.traffic_bound import most
 from fedjax_sl.method_spec import Built, ChooseMap, MethodSpec, Preset
 from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, cifar_cnn
+from fedjax_sl.models.simple_cnn import split_simple_cnn
+from fedjax_sl.models.vgg import split_vgg
 from fedjax_sl.traffic import Record
 
 
 def networks(config: FedLPQRun, train: Dataset) -> list[nn.Module]:
-    """Builds the five networks of FedLP-Q, of rising complexity, for these images."""
+    """Builds the networks for these images, of rising complexity, the whole one last.
+
+    Raises:
+      ValueError: if sub-models are configured of a network that has none.
+    """
+    model, preference = config.model, config.method.preference
+    if model.name != "fedlp-cnn":
+        if preference is not None:
+            raise InputError(
+                f"preference={preference!r} with name={model.name!r}: expected "
+                "'fedlp-cnn', the network that has sub-models."
+            )
+        return [_another(model, train)]
     return [
         cifar_cnn(
             complexity=complexity,
             num_classes=train.num_classes,
-            width=config.model.width,
-            lowering=config.model.lowering,
-            precision=config.model.precision,
-            init=config.model.init,
+            width=model.width,
+            lowering=model.lowering,
+            precision=model.precision,
+            init=model.init,
         )
         for complexity in COMPLEXITIES
     ]
+
+
+def _another(model: CNNConfig, train: Dataset) -> nn.Module:
+    """Builds a network that is not split here, though it could be."""
+    options: dict[str, Any] = dict(
+        cut=1,
+        num_classes=train.num_classes,
+        width=model.width,
+        input_shape=train.image.shape[1:],
+        lowering=model.lowering,
+        precision=model.precision,
+        init=model.init,
+    )
+    if model.name == "simple-cnn":
+        return split_simple_cnn(**options).whole
+    depth = int(model.name.removeprefix("vgg"))
+    return split_vgg(depth, norm=model.norm, **options).whole  # type: ignore[arg-type]
 
 
 def _check_heads(config: FedLPQRun, models: list[nn.Module], shape) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -30,11 +30,15 @@ OF_QUANTIZATION = (
 class ModelConfig:
     """The network and where it is cut."""
 
+    name: Literal["vgg", "simple-cnn"] = "vgg"
+    """A VGG, or the simple CNN of NIID-Bench, which has neither depth nor norms."""
+
     depth: Depth = 11
     """Layers of the VGG."""
 
     cut: int = 4
-    """L_c, convolutions on the client's side, from 1 to 8, 10, 13 or 16."""
+    """L_c, convolutions on the client's side, from 1 to 8, 10, 13 or 16 by depth;
+    of the simple CNN 1 or 2."""
 
     width: float = 0.25
     """Factor on every number of channels, > 0; 1 is the published network."""

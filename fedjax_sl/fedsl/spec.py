@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from fedjax_sl.fedsl.theory import (
     with_choice,
 )
 from fedjax_sl.method_spec import Built, ChooseMap, MethodSpec, Preset, Theory
+from fedjax_sl.models.simple_cnn import split_simple_cnn
 from fedjax_sl.models.split import SplitModel
 from fedjax_sl.models.vgg import split_vgg
 from fedjax_sl.traffic import Record
@@ -30,17 +32,18 @@ from fedjax_sl.traffic import Record
 def network(config: FedSLRun, train: Dataset) -> SplitModel:
     """Builds the network of a configuration for these images."""
     model = config.model
-    return split_vgg(
-        model.depth,
+    options: dict[str, Any] = dict(
         cut=model.cut,
         num_classes=train.num_classes,
         width=model.width,
-        norm=model.norm,
         input_shape=train.image.shape[1:],
         lowering=model.lowering,
         precision=model.precision,
         init=model.init,
     )
+    if model.name == "simple-cnn":
+        return split_simple_cnn(**options)
+    return split_vgg(model.depth, norm=model.norm, **options)
 
 
 def build(

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from fedjax_sl.errors import InputError
+
 
 Variables = dict[str, Any]
 """A Flax variable dict: `params`, and `batch_stats` where the norm keeps statistics."""
@@ -96,6 +98,18 @@ class SplitModel:
     server: nn.Module
     input_shape: tuple[int, int, int]
     num_classes: int
+
+    @property
+    def whole(self) -> "Stages":
+        """The network uncut, for methods that do not split it.
+
+        Raises:
+          ValueError: if the halves are not `Stages`.
+        """
+        halves = (self.client, self.server)
+        if not all(isinstance(half, Stages) for half in halves):
+            raise InputError("expected halves that are `Stages`, to join them.")
+        return Stages(tuple(stage for half in halves for stage in half.stages))
 
     def init(self, key: jax.Array) -> SplitParams:
         """Draws the variables of both halves."""
