@@ -3,6 +3,8 @@
 import math
 from typing import Any, NamedTuple
 
+from fedjax_sl.checks import check_number
+from fedjax_sl.compression.pruning import number_pruned
 from fedjax_sl.models.cost import layer_costs
 from fedjax_sl.models.vgg import BLOCKS, Depth, split_vgg
 
@@ -25,11 +27,15 @@ class CutCost(NamedTuple):
     activations: int
 
 
-def cut_costs(depth: Depth = 19, **options: Any) -> list[CutCost]:
+def cut_costs(
+    depth: Depth = 19, *, prune_ratio: float = 0.0, **options: Any
+) -> list[CutCost]:
     """Returns the costs of every cut of a VGG.
 
     Args:
       depth: 11, 13, 16 or 19.
+      prune_ratio: rho, share of the last client layer's filters that are pruned, in
+        [0, 1); their activations are not sent.
       **options: of `split_vgg`.
 
     Returns:
@@ -38,6 +44,7 @@ def cut_costs(depth: Depth = 19, **options: Any) -> list[CutCost]:
     Raises:
       ValueError: if an argument lies outside its range.
     """
+    check_number("prune_ratio", prune_ratio, lambda v: 0 <= v < 1, "in [0, 1)")
     rows = []
     # Checks the options before `BLOCKS` is indexed with the depth.
     split_vgg(depth, cut=1, **options)
@@ -45,6 +52,8 @@ def cut_costs(depth: Depth = 19, **options: Any) -> list[CutCost]:
         model = split_vgg(depth, cut=cut, **options)
         client = layer_costs(model.client, model.input_shape)
         server = layer_costs(model.server, model.cut_shape())
+        *pixels, channels = model.cut_shape()
+        gone = int(number_pruned(channels, prune_ratio))
         rows.append(
             CutCost(
                 cut=cut,
@@ -52,7 +61,7 @@ def cut_costs(depth: Depth = 19, **options: Any) -> list[CutCost]:
                 server_params=sum(layer.params for layer in server),
                 client_macs=sum(layer.macs for layer in client),
                 server_macs=sum(layer.macs for layer in server),
-                activations=math.prod(model.cut_shape()),
+                activations=math.prod(pixels) * (channels - gone),
             )
         )
     return rows

@@ -65,8 +65,8 @@ def lowest(scores: jax.Array, count: jax.Array) -> jax.Array:
     return (below | (ties & (jnp.cumsum(ties) <= missing))) & (count > 0)
 
 
-def _number_pruned(size: int, ratio: Any) -> jax.Array:
-    """Computes floor(ratio * M) without loss to rounding."""
+def number_pruned(size: int, ratio: Any) -> jax.Array:
+    """Computes floor(ratio * M) without loss to rounding; the ratio may be traced."""
     exact = jnp.asarray(ratio, jnp.float32) * size
     # The float32 nearest 0.29 is less than 0.29, but 0.29 of 100 must be 29.
     return jnp.floor(exact * (1 + jnp.finfo(jnp.float32).eps)).astype(jnp.int32)
@@ -118,7 +118,7 @@ def keep_mask(
 def _keep(group: list[jax.Array], ratio: Any) -> list[jax.Array]:
     """Ranks the arrays of a group together; returns a mask for each."""
     flat = jnp.concatenate([x.reshape(-1) for x in group])
-    keep = ~lowest(flat, _number_pruned(flat.size, ratio))
+    keep = ~lowest(flat, number_pruned(flat.size, ratio))
     ends = [sum(x.size for x in group[: n + 1]) for n in range(len(group) - 1)]
     parts = jnp.split(keep, ends)
     return [part.reshape(x.shape) for part, x in zip(parts, group, strict=True)]

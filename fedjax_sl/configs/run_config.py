@@ -102,6 +102,10 @@ class RunConfig:
     in_title: ClassVar[tuple[str, ...]] = ()
     """Fields of the method that `title` includes, so that tables need no column."""
 
+    before: ClassVar[dict[str, dict[str, Any]]] = {}
+    """Parts of a configuration: fields that files of earlier versions lack, and what
+    these versions did."""
+
     not_private: ClassVar[str] = ""
     """A sentence on what the noise of `noise_multiplier` does not protect."""
 

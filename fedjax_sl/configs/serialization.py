@@ -62,6 +62,18 @@ def _shown(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 
+def _as_before(kind: type, values: Any, before: dict[str, Any]) -> Any:
+    """Fills in what an earlier version did that had fewer fields.
+
+    A program writes every field, while a person may leave most of them at their
+    defaults: only a file with the greater part of them is by an earlier version.
+    """
+    if not isinstance(values, dict) or any(name in values for name in before):
+        return values
+    by_program = 2 * len(values) > len(dataclasses.fields(kind))
+    return {**before, **values} if by_program else values
+
+
 def from_json(path: Path) -> RunConfig:
     """Reads a config.json.
 
@@ -81,5 +93,6 @@ def from_json(path: Path) -> RunConfig:
     kind = known[name].config
     for part, hint in get_type_hints(kind).items():
         if part in values and dataclasses.is_dataclass(hint):
-            values[part] = _read(hint, values[part], f"{path}: {part}")  # type: ignore[arg-type]
+            found = _as_before(hint, values[part], kind.before.get(part, {}))  # type: ignore[arg-type]
+            values[part] = _read(hint, found, f"{path}: {part}")  # type: ignore[arg-type]
     return _read(kind, values, str(path))

@@ -34,7 +34,7 @@ def scored(
     no pass, or if the client does not prune. Under a common mask every client scores if
     any client prunes.
     """
-    charged = config.importance == "taylor" and config.charge_scoring
+    charged = config.scoring_pass and config.charge_scoring
     prunes = per_client.prune_ratio > 0
     if config.mask_scope == "common":
         prunes = (prunes & (examples > 0)).any()

@@ -72,8 +72,16 @@ class FedSLConfig(TrainingConfig):
     granularity: Granularity = static("filter")
     """Prune whole output filters, or single weights."""
 
+    thin_cut: bool = static(True)
+    """Do not send the activations of filters that are pruned from the last client
+    layer, nor their gradients: the server knows that they are 0."""
+
     importance: Literal["taylor", "magnitude", "random"] = static("taylor")
     """Score: (gradient x weight)^2, absolute weight, or a random draw."""
+
+    scoring: Literal["running", "pass"] = static("running")
+    """Taylor scores from the gradients of the period that ends, at no cost; or from a
+    forward and backward pass of its own, when a period starts."""
 
     prune_scope: Scope = static("layer")
     """Rank within each kernel, or over all client kernels together."""
@@ -141,6 +149,16 @@ class FedSLConfig(TrainingConfig):
 
     client_update: Literal["parallel", "relay"] = static("parallel")
     """Clients step in parallel, or pass one client model from each to the next."""
+
+    @property
+    def scoring_pass(self) -> bool:
+        """Whether a pass of its own scores the weights when a period starts."""
+        return self.importance == "taylor" and self.scoring == "pass"
+
+    @property
+    def running_scores(self) -> bool:
+        """Whether local steps score the weights for the next period."""
+        return self.importance == "taylor" and self.scoring == "running"
 
     @property
     def sequential(self) -> bool:

@@ -20,6 +20,10 @@ class FedSLCost:
     norm: Norm = "group"
     """Normalisation after each convolution."""
 
+    prune_ratio: float = 0.0
+    """rho, share of the client's filters that are pruned, in [0, 1): activations of
+    pruned filters are not sent."""
+
     num_classes: int = 10
     """C, at least 2."""
 
@@ -28,6 +32,7 @@ def table(options: FedSLCost) -> CostTable:
     """A row for each cut."""
     rows = cut_costs(
         options.depth,
+        prune_ratio=options.prune_ratio,
         width=options.width,
         norm=options.norm,
         num_classes=options.num_classes,
@@ -41,7 +46,7 @@ def table(options: FedSLCost) -> CostTable:
             "server params",
             "client MMACs",
             "server MMACs",
-            "cut size",
+            "sent at cut",
         ),
         rows=[
             (

@@ -7,12 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.compression.dropout import drop_activations
+from fedjax_sl.compression.pruning import Mask
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.faults import arrived
 from fedjax_sl.federation.split_grad import Cut
 from fedjax_sl.fedsl.config import ClientConfigs, FedSLConfig
+from fedjax_sl.fedsl.mask_bits import thins_cut
 from fedjax_sl.fedsl.quantizer import quantized
-from fedjax_sl.fedsl.state import DOWNLINK, DROPOUT
+from fedjax_sl.fedsl.state import DOWNLINK, DROPOUT, Context
+from fedjax_sl.fedsl.statistics import filters_kept
 
 
 def send_back(
@@ -44,8 +47,39 @@ def send_back(
     return jax.vmap(partial(quantized, config))(keys, grad, bits)
 
 
+def channels_at_cut(config: FedSLConfig, mask: Mask, channels: int) -> jax.Array:
+    """Returns which channels of the cut one client sends.
+
+    A pruned filter of the last client layer makes a channel of zeros, which the server,
+    who knows the mask, need not be sent (reconstructed). Gradients of these channels do
+    not come down either.
+
+    Args:
+      config: granularity of the mask, and whether the cut is thin.
+      mask: m_k.
+      channels: Ch, at the cut.
+
+    Returns:
+      `[Ch]` bool.
+    """
+    if thins_cut(config, mask, channels):
+        return filters_kept(mask[max(mask)])
+    return jnp.ones((channels,), bool)
+
+
+def channels_sent(context: Context, masks: Mask) -> jax.Array:
+    """Applies `channels_at_cut` to clients' masks, leaves `[K, ...]`: `[K, Ch]`."""
+    channels = context.model.cut_shape()[-1]
+    return jax.vmap(lambda mask: channels_at_cut(context.config, mask, channels))(masks)
+
+
 def cut_with_dropout(
-    config: FedSLConfig, per_client: ClientConfigs, client_id: jax.Array, key: jax.Array
+    config: FedSLConfig,
+    per_client: ClientConfigs,
+    client_id: jax.Array,
+    key: jax.Array,
+    *,
+    channels: jax.Array,
 ) -> Cut:
     """Builds a `Cut` with dropout; gradients come back only for what was sent.
 
@@ -54,13 +88,14 @@ def cut_with_dropout(
       per_client: `[K]` each.
       client_id: `[K]`.
       key: of this round.
+      channels: `[K, Ch]` bool, as from `channels_at_cut`.
 
     Returns:
-      The `Cut`; it reports the mask `[K, B, ...]`.
+      The `Cut`; it reports the mask `[K, B, ...]` of what is sent.
     """
     keys = client_keys(key, client_id, DROPOUT)
 
-    def drop(client_key, activations, rate, fault):
+    def drop(client_key, activations, channels, rate, fault):
         sent, mask = drop_activations(
             client_key,
             activations,
@@ -68,12 +103,15 @@ def cut_with_dropout(
             rescale=config.rescale,
             per=config.dropout_per,
         )
+        # What is not sent is 0 to the server, whatever the network made of it.
+        mask &= channels.reshape(*[1] * (mask.ndim - 1), -1)
+        sent = jnp.where(mask, sent, 0.0)
         # A fault changes what the server receives, not the client's own gradient.
         return arrived(fault, jnp.zeros_like(sent), sent), mask
 
     return Cut(
         up=lambda activations: jax.vmap(drop)(
-            keys, activations, per_client.dropout_rate, per_client.fault
+            keys, activations, channels, per_client.dropout_rate, per_client.fault
         ),
         down=lambda grad, mask: send_back(
             config, key, client_id, grad, mask, per_client.down_bits

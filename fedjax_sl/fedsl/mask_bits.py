@@ -14,15 +14,28 @@ class MaskBits(NamedTuple):
     Attributes:
       scores_up: of the scores, when a period starts.
       down: of the mask, when a period starts.
-      up: of the mask, with each update.
+      at_cut: of the channels at the cut, with a period's first activations.
+      up: of the rest of the mask, with each update.
     """
 
     scores_up: int
     down: int
+    at_cut: int
     up: int
 
 
-def mask_bits(config: FedSLConfig, params: Any) -> MaskBits:
+def thins_cut(config: FedSLConfig, params: Any, channels: int) -> bool:
+    """Returns whether pruned filters of the last client layer are not sent.
+
+    Units of `params` are in network order; if the filters of the last one are not as
+    many as the channels at the cut, they are not what is sent.
+    """
+    last = [leaf for leaf in jax.tree.leaves(params[max(params)]) if leaf.ndim > 1]
+    filters = {leaf.shape[-1] for leaf in last} == {channels}
+    return config.thin_cut and config.granularity == "filter" and filters
+
+
+def mask_bits(config: FedSLConfig, params: Any, channels: int) -> MaskBits:
     """Counts the bits of masks and scores that are sent.
 
     A mask is one bit per filter, or per kernel entry. What must be sent depends on who
@@ -41,6 +54,7 @@ def mask_bits(config: FedSLConfig, params: Any) -> MaskBits:
     Args:
       config: importance, scope and granularity of the masks.
       params: of one client, leaves `[...]`.
+      channels: Ch, at the cut.
 
     Returns:
       The bits.
@@ -50,6 +64,9 @@ def mask_bits(config: FedSLConfig, params: Any) -> MaskBits:
     flags = sum(x.shape[-1] if by_filter else x.size for x in kernels)
     random, taylor = (config.importance == name for name in ("random", "taylor"))
     if config.mask_scope == "common":
-        return MaskBits(taylor * FLOAT_BITS * flags, (taylor or random) * flags, 0)
+        down = (taylor or random) * flags
+        return MaskBits(taylor * FLOAT_BITS * flags, down, at_cut=0, up=0)
     unknown = taylor or (random and config.dropout_mask == "bitmap")
-    return MaskBits(0, 0, unknown * flags)
+    # Without a channel's flag the server could not tell what an activation belongs to.
+    at_cut = channels * (unknown and thins_cut(config, params, channels))
+    return MaskBits(0, 0, at_cut=at_cut, up=unknown * flags - at_cut)

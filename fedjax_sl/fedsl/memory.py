@@ -7,8 +7,9 @@ from fedjax_sl.federation.memory import bytes_of, residual_bytes
 from fedjax_sl.models.split import SplitModel, apply
 
 
-COPIES = 6
-"""Copies of the client model: dense, pruned, gradient, quantised, momentum, mask."""
+COPIES = 7
+"""Copies of the client model: dense, pruned, gradient, quantised, momentum, mask,
+scores."""
 
 
 def client_bytes(model: SplitModel, batch_size: int) -> int:

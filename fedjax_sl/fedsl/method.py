@@ -1,5 +1,6 @@
 """FedSL as an `Algorithm`: initial state, round and predictions."""
 
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -16,8 +17,10 @@ from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import broadcast, client_weights
 from fedjax_sl.fedsl.compute import scored, work
 from fedjax_sl.fedsl.config import FedSLConfig, client_configs
+from fedjax_sl.fedsl.cut import channels_sent
 from fedjax_sl.fedsl.period_end import aggregate
 from fedjax_sl.fedsl.period_start import begin_period, masks
+from fedjax_sl.fedsl.running_scores import none_yet
 from fedjax_sl.fedsl.sequential import sequential_step
 from fedjax_sl.fedsl.state import (
     Context,
@@ -49,6 +52,7 @@ def _init(context: Context, key: jax.Array) -> FedSLState:
         importance=jax.tree.map(jnp.zeros_like, scores),
         client_id=jnp.full((cohort,), -1, jnp.int32),
         weights=jnp.full((cohort,), 1 / cohort, jnp.float32),
+        running=none_yet(client["params"]) if context.config.running_scores else None,
     )
 
 
@@ -114,10 +118,12 @@ def _counts(
     examples = (inputs.minibatch.weight > 0).sum(axis=1)
     num_kept = jax.vmap(kept)(state.mask, state.client["params"])
     params = sizes_of(context.config, context.model).params
+    pixels = math.prod(context.model.cut_shape()[:-1])
     return Counts(
         present=present,
         examples=examples,
         scored=scored(context.config, inputs.per_client, examples, starts),
+        cut=pixels * channels_sent(context, state.mask).sum(axis=1),
         activations=report.activations,
         kept=num_kept,
         prunes=(num_kept < params) & present,

@@ -15,6 +15,7 @@ from fedjax_sl.federation.faults import arrived, valid
 from fedjax_sl.federation.split_grad import Cut, split_grad
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.cut import send_back
+from fedjax_sl.fedsl.running_scores import none_yet, of_period, ranked_by
 from fedjax_sl.fedsl.state import SCORES, Context, FedSLState, RoundInputs, batches
 
 
@@ -100,8 +101,11 @@ def _scores(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
       The scores, leaves `[K, ...]`; `[K]` bool, whether they are valid; their mean.
     """
     params, good = state.client["params"], state.weights > 0
+    known = jnp.ones_like(good)
     if context.config.importance == "magnitude":
         scores = jax.vmap(magnitude_scores)(params)
+    elif context.config.running_scores:
+        scores, known = jax.vmap(ranked_by)(state.running, params)
     elif context.config.importance == "random":
         # Keyed by client, so that the server can redraw them, see `mask_bits`.
         keys = client_keys(inputs.key, state.client_id, SCORES)
@@ -111,7 +115,9 @@ def _scores(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
         good &= finite
     sent = jax.vmap(_as_it_arrives)(inputs.per_client.fault, scores)
     good &= jax.vmap(valid)(sent)
-    mean = _averaged(sent, good, state.weights, state.importance)
+    # Magnitudes and Taylor scores have no common scale, so they share no mean.
+    of_mean = good & (known | ~(known & good).any())
+    mean = _averaged(sent, of_mean, state.weights, state.importance)
     if context.config.mask_scope == "common":
         scores = broadcast(mean, len(good))
         good = jnp.broadcast_to(good.any(), good.shape)
@@ -119,17 +125,22 @@ def _scores(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
 
 
 def _follow_clients(context: Context, state: FedSLState, client_id: jax.Array) -> Any:
-    """Optimiser states of the new cohort: kept by clients that stay, else fresh."""
+    """Optimiser states and scores of a new cohort: of clients that stay, else fresh."""
     # A client that stays may have another slot in the new cohort.
     same = client_id[:, None] == state.client_id[None, :]
     stays, slot = same.any(axis=1), same.argmax(axis=1)
-    fresh = jax.vmap(context.client_optimizer(0.0).init)(state.client["params"])
+    params, held = state.client["params"], (state.client_opt, None)
+    fresh = (jax.vmap(context.client_optimizer(0.0).init)(params), None)
+    if state.running is not None:
+        end = partial(of_period, context.config)
+        held = (state.client_opt, jax.vmap(end)(state.running, state.mask))
+        fresh = (fresh[0], none_yet(params))
 
     def choose(old, new):
         where = stays.reshape(-1, *[1] * (old.ndim - 1))
         return jnp.where(where, old[slot], new)
 
-    return jax.tree.map(choose, state.client_opt, fresh)
+    return jax.tree.map(choose, held, fresh)
 
 
 def begin_period(
@@ -152,8 +163,8 @@ def begin_period(
       The state with new masks, kept until the next period.
     """
     config = context.config
-    opt = _follow_clients(context, state, client_id)
-    state = state._replace(client_opt=opt, client_id=client_id)
+    opt, running = _follow_clients(context, state, client_id)
+    state = state._replace(client_opt=opt, running=running, client_id=client_id)
     scores, good, mean = _scores(context, state, inputs)
     end = config.prune_start if config.prune_end is None else config.prune_end
     ratio = ratio_at(

@@ -4,6 +4,7 @@ A round may start a period and may end one, which makes four kinds of rounds. Th
 method's own code counts each kind, from expected or from maximal counts.
 """
 
+import math
 from functools import partial
 
 import jax
@@ -17,6 +18,7 @@ from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.fedsl.bit_allocation import BitAllocation
 from fedjax_sl.fedsl.compute import scored, work
 from fedjax_sl.fedsl.config import FedSLConfig, client_configs
+from fedjax_sl.fedsl.cut import channels_at_cut
 from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
 from fedjax_sl.models.split import SplitModel
@@ -51,7 +53,10 @@ def _expected(
     params = model.init(jax.random.key(0)).client["params"]
     mask = masks(config, magnitude_scores(params), per_client.prune_ratio[0])
     examples = jnp.full_like(everyone, batch_size)
-    sent = batch_size * sizes.cut * (1 - per_client.dropout_rate)
+    shape = model.cut_shape()
+    channels = channels_at_cut(config, mask, shape[-1]).sum()
+    cut = jnp.broadcast_to(math.prod(shape[:-1]) * channels, everyone.shape)
+    sent = batch_size * cut * (1 - per_client.dropout_rate)
     num_kept = jnp.broadcast_to(kept(mask, params), everyone.shape)
 
     def count_kind(kind):
@@ -61,6 +66,7 @@ def _expected(
             present=examples > 0,
             examples=examples,
             scored=passes,
+            cut=cut,
             activations=jnp.round(sent).astype(jnp.int32),
             kept=num_kept,
             prunes=num_kept < sizes.params,
@@ -108,7 +114,7 @@ def most(model: SplitModel, config: FedSLConfig, examples: np.ndarray) -> Record
     bits = per_client.upload_bits
     if config.interval == 1:
         bits = jnp.maximum(bits, per_client.grad_bits)
-    passes = config.importance == "taylor" and config.charge_scoring
+    passes = config.scoring_pass and config.charge_scoring
 
     def count_kind(kind):
         starts, ends = kind
@@ -116,6 +122,7 @@ def most(model: SplitModel, config: FedSLConfig, examples: np.ndarray) -> Record
             present=real > 0,
             examples=real,
             scored=real * (passes & starts),
+            cut=jnp.full_like(real, sizes.cut),
             activations=real * sizes.cut,
             kept=jnp.full_like(real, sizes.params),
             prunes=real > 0,

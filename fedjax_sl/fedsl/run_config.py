@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from fedjax_sl.models.vgg import Depth, Norm
 
 OF_PRUNING = (
     *("prune_start", "prune_end", "prune_shape", "granularity", "importance"),
+    *("thin_cut", "scoring"),
     *("prune_scope", "mask_scope", "restore", "average_over", "charge_scoring"),
 )
 OF_DROPOUT = ("rescale", "dropout_per", "dropout_mask")
@@ -70,6 +71,9 @@ class FedSLRun(RunConfig):
     """
 
     algorithm: ClassVar[str] = "fedsl"
+    before: ClassVar[dict[str, dict[str, Any]]] = {
+        "method": {"scoring": "pass", "thin_cut": False}
+    }
     in_title: ClassVar[tuple[str, ...]] = ("server_update", "client_update")
     not_private: ClassVar[str] = (
         "FedSL: of the clients' models where they are aggregated; activations, labels, "
@@ -114,6 +118,8 @@ class FedSLRun(RunConfig):
         return (
             *(("momentum",) if method.optimizer == "adam" else ()),
             *(() if np.any(method.prune_ratio) else OF_PRUNING),
+            *(() if method.scoring_pass else ("charge_scoring",)),
+            *(() if method.importance == "taylor" else ("scoring",)),
             *(() if np.any(method.dropout_rate) else OF_DROPOUT),
             *(() if method.coded else OF_QUANTIZATION),
             *(("server_update",) if method.client_update == "relay" else ()),

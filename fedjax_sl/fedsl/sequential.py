@@ -78,6 +78,7 @@ def sequential_step(
             client=_slot(state.client, k),
             client_opt=_slot(state.client_opt, k),
             mask=_slot(state.mask, k),
+            running=_slot(state.running, k),
             client_id=_slot(state.client_id, k),
             weights=jnp.ones((1,)),  # the server's step is on this client alone
         )
@@ -101,6 +102,7 @@ def sequential_step(
         state = state._replace(
             client=client,
             client_opt=_put(state.client_opt, k, stepped.client_opt),
+            running=_put(state.running, k, stepped.running),
             server=stepped.server,
             server_opt=stepped.server_opt,
         )

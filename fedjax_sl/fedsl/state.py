@@ -11,6 +11,7 @@ from fedjax_sl.config_base import Optimizer
 from fedjax_sl.federation.aggregation import weighted_mean
 from fedjax_sl.federation.clients import ClientMap, client_keys
 from fedjax_sl.fedsl.config import ClientConfigs, FedSLConfig, usual_rates
+from fedjax_sl.fedsl.running_scores import RunningScores
 from fedjax_sl.models.split import SplitModel, SplitParams, Variables
 from fedjax_sl.training import batch_of, rate_factor
 
@@ -33,6 +34,7 @@ class FedSLState(NamedTuple):
       importance: scores of the last synchronisation, averaged over clients.
       client_id: `[K]`, -1 before the first cohort.
       weights: `[K]`, omega_k.
+      running: `RunningScores` of the clients; None if nothing is scored in steps.
     """
 
     round: jax.Array
@@ -45,6 +47,7 @@ class FedSLState(NamedTuple):
     importance: Any
     client_id: jax.Array
     weights: jax.Array
+    running: RunningScores | None = None
 
 
 class MinibatchIndices(NamedTuple):

@@ -24,7 +24,7 @@ def _none(leaf: Any) -> bool:
     return leaf is None
 
 
-def _filters(mask: Mask) -> jax.Array:
+def filters_kept(mask: Mask) -> jax.Array:
     """Returns which filters of a unit are kept, `[Cout]` bool."""
     # A bias or scale has the filter mask itself; the kernel's is coupled to inputs.
     leaf = min(jax.tree.leaves(mask), key=lambda keep: keep.ndim)
@@ -46,7 +46,7 @@ def channels_kept(config: FedSLConfig, mask: Mask, client: Variables) -> dict[st
     def unit(name, leaves):
         if config.granularity == "weight" or name not in mask:
             return jax.tree.map(lambda _: None, leaves)
-        kept = _filters(mask[name])
+        kept = filters_kept(mask[name])
         return jax.tree.map(lambda _: kept, leaves)
 
     return {

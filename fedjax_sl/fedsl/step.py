@@ -11,8 +11,9 @@ from fedjax_sl.federation.clients import Each, client_keys
 from fedjax_sl.federation.split_grad import SplitGrad, split_grad
 from fedjax_sl.fedsl.bit_allocation import BitAllocation, allocated, tensor_bits
 from fedjax_sl.fedsl.config import ClientConfigs
-from fedjax_sl.fedsl.cut import cut_with_dropout
+from fedjax_sl.fedsl.cut import channels_sent, cut_with_dropout
 from fedjax_sl.fedsl.quantizer import quantized
+from fedjax_sl.fedsl.running_scores import RunningScores, add
 from fedjax_sl.fedsl.state import (
     GRADIENT,
     Context,
@@ -67,6 +68,7 @@ class _Group(NamedTuple):
     client: Variables
     client_opt: Any
     mask: Any
+    running: RunningScores | None
     client_id: jax.Array
     weights: jax.Array
     minibatch: MinibatchIndices
@@ -75,15 +77,18 @@ class _Group(NamedTuple):
 
 def _update_clients(
     context: Context, each: Each, group: _Group, result: SplitGrad, heard, rate, key
-) -> tuple[Variables, Any, BitAllocation]:
+) -> tuple[Variables, Any, RunningScores | None, BitAllocation]:
     """w_k <- w_k - gamma Q_b(m_k * g_k), by the optimiser; pruned entries stay.
 
     A client that the server did not hear receives no gradient and does not step.
     """
     config, optimizer = context.config, context.client_optimizer(rate)
 
-    def step_client(key, heard, grad, mask, bits, opt, client, statistics):
+    def step_client(key, heard, grad, mask, bits, opt, running, client, statistics):
         start = start_of(config, client["params"], mask)
+        scored = running
+        if running is not None:
+            scored = add(config, running, mask, client["params"], grad=grad)
         # Mask before quantising: pruned entries must not enter the tensor's norm.
         grad = apply_mask(grad, mask)
         bits = tensor_bits(config, grad, bits)
@@ -94,7 +99,8 @@ def _update_clients(
         params = optax.apply_updates(start, apply_mask(updates, mask))
         kept = channels_kept(config, mask, client)
         new = learnt(kept, statistics, statistics_of(client))
-        after = choose(heard, ({**new, "params": params}, new_opt), (client, opt))
+        after = ({**new, "params": params}, new_opt, scored)
+        after = choose(heard, after, (client, opt, running))
         return *after, allocated(bits, mask, grad)
 
     return each(step_client)(
@@ -104,6 +110,7 @@ def _update_clients(
         group.mask,
         group.per_client.grad_bits,
         group.client_opt,
+        group.running,
         group.client,
         statistics_of(result.client_stats),
     )
@@ -133,11 +140,17 @@ def _group_step(context: Context, each: Each, server, examples, rate, key, real,
             context.config, key, examples, group.minibatch, client_id=group.client_id
         ),
         jnp.where(present, group.weights, 0.0),
-        cut=cut_with_dropout(context.config, group.per_client, group.client_id, key),
+        cut=cut_with_dropout(
+            context.config,
+            group.per_client,
+            group.client_id,
+            key,
+            channels=channels_sent(context, group.mask),
+        ),
         each=each,
     )
     heard = present & result.finite
-    client, opt, gradient = _update_clients(
+    client, opt, running, gradient = _update_clients(
         context, each, group, result, heard, rate, key
     )
     sent = _activations_sent(context, result.at_cut, group.minibatch.weight)
@@ -146,7 +159,7 @@ def _group_step(context: Context, each: Each, server, examples, rate, key, real,
     received = _Received(
         result.server, statistics_of(result.server_stats), missing, heard.sum()
     )
-    return received, (client, opt, report)
+    return received, (client, opt, running, report)
 
 
 def _update_server(context: Context, state: FedSLState, received: _Received, rate):
@@ -190,6 +203,7 @@ def step(
         client=state.client,
         client_opt=state.client_opt,
         mask=state.mask,
+        running=state.running,
         client_id=state.client_id,
         weights=state.weights,
         minibatch=inputs.minibatch,
@@ -201,6 +215,6 @@ def step(
 
     shared = (state.server, inputs.examples, client_rate, inputs.key)
     folded = context.over_clients.fold(step_group, *shared)
-    received, (client, opt, report) = folded(group)
+    received, (client, opt, running, report) = folded(group)
     state = _update_server(context, state, received, server_rate)
-    return state._replace(client=client, client_opt=opt), report
+    return state._replace(client=client, client_opt=opt, running=running), report

@@ -46,7 +46,7 @@ def sizes_of(config: FedSLConfig, model: SplitModel) -> Sizes:
         statistics=sum(leaf.size for leaf in jax.tree.leaves(client)) - size,
         cut=math.prod(model.cut_shape()),
         label_bits=math.ceil(math.log2(model.num_classes)),
-        mask=mask_bits(config, client["params"]),
+        mask=mask_bits(config, client["params"], model.cut_shape()[-1]),
     )
 
 
@@ -57,6 +57,7 @@ class Counts(NamedTuple):
       present: bool, whether it participates.
       examples: in its mini-batch, without padding.
       scored: examples of the scoring pass; 0 in rounds without one.
+      cut: values of one example that its mask leaves at the cut.
       activations: values sent over the cut in its step.
       kept: parameters that its mask keeps.
       prunes: bool, whether its mask prunes any.
@@ -66,6 +67,7 @@ class Counts(NamedTuple):
     present: jax.Array
     examples: jax.Array
     scored: jax.Array
+    cut: jax.Array
     activations: jax.Array
     kept: jax.Array
     prunes: jax.Array
@@ -106,11 +108,12 @@ def links(
     """Links of one round, per client of the cohort.
 
     The dense model goes down when a period starts. Activations go up with their labels
-    and gradients come down; the scoring pass sends all three again, without
-    dropout. Updates go up when a period ends, kept entries only. A relay instead passes
-    the whole model on in every round.
+    and gradients come down, of the channels that are not pruned; the scoring pass sends
+    all three again, of every channel and without dropout. Updates go up when a period
+    ends, kept entries only. A relay instead passes the whole model on in every round.
 
-    Side information is the bitmap of dropped activations, if one is sent; the norms of
+    Side information is the bitmap of dropped activations, if one is sent; the mask of
+    the channels at the cut, before the first of them is left out; the norms of
     quantised tensors, their bit allocation if it varies, and the mask; scores and masks
     at the start of a period, if they must be sent (with updates and models, for clients
     that prune; scores of all clients if any of them prunes); and norm statistics, as
@@ -137,7 +140,7 @@ def links(
         updates = Link(sizes.params * present, full, none, statistics)
     else:
         updates = _update(config, sizes, counts, ends)
-    bitmap = counts.examples * sizes.cut * (config.dropout_mask == "bitmap")
+    bitmap = counts.examples * counts.cut * (config.dropout_mask == "bitmap")
     at_cut = counts.activations + counts.scored * sizes.cut
     passes = 1 + (counts.scored > 0)
     down_norms = _norms(scales(config), per_client.down_bits)
@@ -149,7 +152,7 @@ def links(
             none,
             FLOAT_BITS * sizes.statistics * loaded + sizes.mask.down * pruned,
         ),
-        activations_up=Link(at_cut, full, none, bitmap),
+        activations_up=Link(at_cut, full, none, bitmap + sizes.mask.at_cut * pruned),
         labels_up=Link(
             counts.examples + counts.scored,
             jnp.full_like(present, sizes.label_bits),

@@ -244,7 +244,9 @@ def test_changing_a_number_does_not_compile_again(key):
 
 @pytest.mark.parametrize("granularity", ["filter", "weight"])
 def test_bits_of_a_period(key, granularity):
-    config = dataclasses.replace(ON, granularity=granularity, dropout_rate=0.0)
+    config = dataclasses.replace(
+        ON, granularity=granularity, dropout_rate=0.0, scoring="pass", thin_cut=False
+    )
     states, metrics = play(config, key, 3)
     rounds = jax.tree.map(lambda *x: np.stack(x), *metrics)
     bits, side = traffic(rounds.links), side_information(rounds.links)

@@ -26,11 +26,14 @@ CONFIG = FedSLConfig(
 IDS = jnp.arange(4)
 PRESENT = np.array([1, 1, 1, 0])
 PRUNES = np.array([1, 0, 1, 0])
-FILTERS, ENTRIES = 4 + 6, 9 * 2 * 4 + 9 * 4 * 6
+CHANNELS, FILTERS, ENTRIES = 6, 4 + 6, 9 * 2 * 4 + 9 * 4 * 6
 
 
 def sent(starts, ends, key, **change):
-    """Side bits of models down and updates up: client 1 does not prune, 3 is absent."""
+    """Side bits of models down, updates up and activations up.
+
+    Client 1 does not prune, 3 is absent.
+    """
     config, model = dataclasses.replace(CONFIG, **change), tiny_model()
     settings, params = client_configs(config, IDS), model.init(key).client["params"]
     scores = magnitude_scores(params)
@@ -42,6 +45,7 @@ def sent(starts, ends, key, **change):
         present=jnp.asarray(PRESENT > 0),
         examples=5 * jnp.asarray(PRESENT),
         scored=none,
+        cut=none,
         activations=none,
         kept=num_kept,
         prunes=(num_kept < sizes.params) & (PRESENT > 0),
@@ -49,10 +53,10 @@ def sent(starts, ends, key, **change):
     )
     flags = {"starts": jnp.bool_(starts), "ends": jnp.bool_(ends)}
     found = links(config, sizes, settings, counts, **flags)
-    down, updates = found.model_down, found.updates_up
-    for link in (down, updates):  # side information is part of the bits
+    using = (found.model_down, found.updates_up, found.activations_up)
+    for link in using:  # side information is part of the bits
         assert (bits_of(link) >= link.side).all()
-    return np.asarray(down.side), np.asarray(updates.side)
+    return [np.asarray(link.side) for link in using]
 
 
 # What is known, and what is sent of flags: scores up and masks down as a period starts,
@@ -67,42 +71,53 @@ SENT = {
 }
 
 
+@pytest.mark.parametrize("thin_cut", [True, False])
 @pytest.mark.parametrize("granularity", ["filter", "weight"])
 @pytest.mark.parametrize(("how", "expected"), SENT.items(), ids=map("-".join, SENT))
-def test_what_must_be_sent_is_charged_once(key, how, expected, granularity):
+def test_what_must_be_sent_is_charged_once(key, how, expected, granularity, thin_cut):
+    """Flags of the channels at the cut, if these are thinned, come first."""
     flags = FILTERS if granularity == "filter" else ENTRIES
+    first = CHANNELS * (thin_cut and granularity == "filter") * expected[2]
     scores, down, up = (factor * flags for factor in expected)
     change = {"granularity": granularity, "importance": how[0], "mask_scope": how[1]}
+    change |= {"thin_cut": thin_cut}
     for starts, ends in itertools.product((False, True), repeat=2):
         found = sent(starts, ends, key, **change)
         np.testing.assert_array_equal(found[0], starts * down * PRUNES)
         # Everybody's scores are averaged, of those that do not prune, too.
-        expected_up = starts * scores * PRESENT + ends * up * PRUNES
+        expected_up = starts * scores * PRESENT + ends * (up - first) * PRUNES
         np.testing.assert_array_equal(found[1], expected_up)
+        np.testing.assert_array_equal(found[2], starts * first * PRUNES)
 
 
 def test_without_a_shared_key_a_random_mask_is_sent(key):
     change = {"importance": "random", "dropout_mask": "bitmap"}
-    np.testing.assert_array_equal(sent(False, True, key, **change)[1], FILTERS * PRUNES)
+    _, updates, _ = sent(False, True, key, **change)
+    np.testing.assert_array_equal(updates, (FILTERS - CHANNELS) * PRUNES)
+    _, _, activations = sent(True, False, key, **change)
+    np.testing.assert_array_equal(activations, CHANNELS * PRUNES)
 
 
 @pytest.mark.parametrize("scope", ["per_client", "common"])
 def test_nothing_is_sent_of_masks_where_nobody_prunes(key, scope):
     found = sent(True, True, key, prune_ratio=0.0, mask_scope=scope)
-    assert not found[0].any() and not found[1].any()
+    assert not any(side.any() for side in found)
 
 
 def test_a_relay_hands_on_whole_models_and_needs_no_mask_with_them(key):
     change = {"client_update": "relay"}
-    assert not any(x.any() for x in sent(True, True, key, **change))
-    down, up = sent(True, True, key, **change, mask_scope="common")
+    down, up, first = sent(True, True, key, **change)
+    assert not down.any() and not up.any()
+    # The server must know which channels a client sends, whoever has the model.
+    np.testing.assert_array_equal(first, CHANNELS * PRUNES)
+    down, up, _ = sent(True, True, key, **change, mask_scope="common")
     np.testing.assert_array_equal(down, FILTERS * PRUNES)
     np.testing.assert_array_equal(up, 32 * FILTERS * PRESENT)
 
 
 @pytest.mark.parametrize(("scope", "charged"), [("per_client", 0), ("common", 5)])
 def test_who_does_not_prune_scores_for_the_others(scope, charged):
-    config = dataclasses.replace(CONFIG, mask_scope=scope)
+    config = dataclasses.replace(CONFIG, mask_scope=scope, scoring="pass")
     examples = 5 * jnp.asarray(PRESENT)
     found = scored(config, client_configs(config, IDS), examples, jnp.bool_(True))
     np.testing.assert_array_equal(found, [5, charged, 5, 0])
@@ -115,7 +130,9 @@ def test_of_a_network_by_hand():
         "b": {"kernel": jnp.zeros((6, 3))},
     }
     common = FedSLConfig(mask_scope="common")
-    assert mask_bits(common, params) == (32 * 7, 7, 0)
+    assert mask_bits(common, params, 3) == (32 * 7, 7, 0, 0)
     by_weight = dataclasses.replace(common, granularity="weight")
-    assert mask_bits(by_weight, params) == (32 * 90, 90, 0)
-    assert mask_bits(FedSLConfig(), params) == (0, 0, 7)
+    assert mask_bits(by_weight, params, 3) == (32 * 90, 90, 0, 0)
+    assert mask_bits(FedSLConfig(), params, 3) == (0, 0, 3, 4)
+    # The last unit's filters are not the channels of this cut.
+    assert mask_bits(FedSLConfig(), params, 5) == (0, 0, 0, 7)

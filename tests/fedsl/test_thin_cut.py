@@ -1,0 +1,114 @@
+"""Pruned channels of the last client layer do not cross the cut."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fedjax_sl.analysis.complexity import cut_costs
+from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.cut import channels_at_cut
+from fedjax_sl.fedsl.round_kinds import expected
+from fedjax_sl.traffic import traffic
+from tests.worlds import assert_close, played, programs, tiny_cohort, tiny_model
+
+
+BATCH, PIXELS, CHANNELS, CLIENTS = 5, 16, 6, 4
+CONFIG = FedSLConfig(
+    cohort_size=CLIENTS,
+    interval=3,
+    prune_shape="constant",
+    dropout_rate=0.0,
+    scoring="running",
+    learning_rate=0.02,
+)
+
+
+def up_and_down(key, config, rounds=2):
+    """Values at the cut of each client and round, up and down; and the last state."""
+    state, found = played(key, config, rounds)
+    at_cut = [
+        np.stack([np.asarray(link(metrics.links).entries) for metrics in found])
+        for link in (lambda x: x.activations_up, lambda x: x.gradients_down)
+    ]
+    return *at_cut, state
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.2, 0.35, 0.5, 0.9])
+def test_the_kept_share_is_sent(key, ratio):
+    """ceil((1 - rho) C) of C channels, both ways, where nothing is dropped."""
+    up, down, _ = up_and_down(key, dataclasses.replace(CONFIG, prune_ratio=ratio))
+    kept = math.ceil(round((1 - ratio) * CHANNELS, 6))
+    np.testing.assert_array_equal(up, BATCH * PIXELS * kept)
+    np.testing.assert_array_equal(down, up)
+
+
+def test_a_dense_count_is_had_on_request_and_with_single_weights(key):
+    pruned = dataclasses.replace(CONFIG, prune_ratio=0.5)
+    for change in ({"thin_cut": False}, {"granularity": "weight"}):
+        up, down, _ = up_and_down(key, dataclasses.replace(pruned, **change))
+        assert (up == BATCH * PIXELS * CHANNELS).all() and (down == up).all()
+
+
+def test_the_dropout_mask_takes_its_share_of_what_is_left(key):
+    config = dataclasses.replace(CONFIG, prune_ratio=0.5, dropout_rate=0.4)
+    up, _, _ = up_and_down(key, config, rounds=6)
+    left = BATCH * PIXELS * CHANNELS / 2
+    assert up.max() < left
+    deviation = math.sqrt(0.24 / (left * up.size))
+    assert up.mean() / left == pytest.approx(0.6, abs=5 * deviation)
+
+
+@pytest.mark.parametrize("norm", ["group", "batch", "none"])
+def test_nothing_but_the_traffic_depends_on_it(key, norm):
+    """The channels are zeros, and their gradients end at the mask: same models."""
+    config = dataclasses.replace(CONFIG, prune_ratio=0.5, dropout_rate=0.3)
+    init, round = programs(tiny_model(norm=norm))
+    ends = []
+    for thin in (True, False):
+        one = dataclasses.replace(config, thin_cut=thin)
+        state = init(one, key)
+        for number in range(3):
+            cohort = tiny_cohort(key)
+            state, _ = round(one, state, cohort, jax.random.fold_in(key, number))
+        ends.append((state.client, state.server))
+    assert_close(*ends)
+
+
+def test_it_is_planned_as_it_is_counted(key):
+    config = dataclasses.replace(CONFIG, prune_ratio=0.35, scoring="running")
+    _, found = played(key, config, 2)
+    planned = expected(tiny_model(), config, batch_size=BATCH).traffic
+    counted = [traffic(metrics.links) for metrics in found]
+    for name in ("activations_up", "gradients_down"):
+        for kind, one in zip((2, 0), counted, strict=True):
+            got, plan = getattr(one, name), getattr(planned, name)[kind]
+            np.testing.assert_array_equal(got, plan)
+
+
+def test_the_bitmap_of_dropped_values_is_as_thin(key):
+    config = dataclasses.replace(
+        CONFIG, prune_ratio=0.5, dropout_rate=0.2, dropout_mask="bitmap"
+    )
+    _, found = played(key, config, 2)
+    later = found[1].links.activations_up.side
+    np.testing.assert_array_equal(later, BATCH * PIXELS * CHANNELS // 2)
+
+
+def test_the_table_of_cuts_counts_what_is_sent():
+    dense, thin = cut_costs(11, width=0.25), cut_costs(11, width=0.25, prune_ratio=0.35)
+    for all_of_it, kept in zip(dense, thin, strict=True):
+        share = kept.activations / all_of_it.activations
+        channels = {16: 11, 32: 21, 64: 42, 128: 84}
+        assert share in {kept / whole for whole, kept in channels.items()}
+
+
+def test_a_last_unit_of_another_width_is_sent_whole():
+    mask = {
+        "a": {"kernel": jnp.array([[True, False, True]]), "bias": jnp.ones(3, bool)}
+    }
+    assert channels_at_cut(CONFIG, mask, 5).all()
+    np.testing.assert_array_equal(channels_at_cut(CONFIG, mask, 3), [1, 1, 1])
