@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Work
-from fedjax_sl.fedsl.config import ClientConfigs, FedSLConfig
+from fedjax_sl.fedsl.client_configs import ClientConfigs
+from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.models.cost import layer_costs
 from fedjax_sl.models.split import SplitModel
 

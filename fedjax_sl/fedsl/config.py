@@ -1,10 +1,8 @@
 """Configuration of FedSL, with units and ranges."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sl.checks import check
@@ -18,7 +16,6 @@ from fedjax_sl.config_base import (
     Number,
     OptimizerName,
     PerClass,
-    per_client,
     pytree,
     static,
 )
@@ -218,47 +215,3 @@ def usual_rates(config: FedSLConfig) -> tuple[Any, Any]:
         if server is None:
             server = many if config.sequential else one
     return client, client if server is None else server
-
-
-class ClientConfigs(NamedTuple):
-    """Per-client parameters, `[K]` each.
-
-    `fault` is the factor by which a client's messages are corrupted, as in `Cohort`.
-    """
-
-    prune_ratio: jax.Array
-    grad_bits: jax.Array
-    upload_bits: jax.Array
-    down_bits: jax.Array
-    dropout_rate: jax.Array
-    fault: jax.Array | None = None
-
-
-def client_configs(
-    config: FedSLConfig, client_id: jax.Array, fault: jax.Array | None = None
-) -> ClientConfigs:
-    """Looks up the parameters of each client of a cohort.
-
-    Args:
-      config: the configuration.
-      client_id: `[K]`.
-      fault: `[K]`, or None.
-
-    Returns:
-      ClientConfigs, each `[K]`; bits as int32.
-    """
-
-    def number(value):
-        return per_client(value, client_id, jnp.float32)
-
-    def bits(value):
-        return per_client(config.bits if value is None else value, client_id, jnp.int32)
-
-    return ClientConfigs(
-        prune_ratio=number(config.prune_ratio),
-        grad_bits=bits(config.grad_bits),
-        upload_bits=bits(config.upload_bits),
-        down_bits=bits(config.down_bits),
-        dropout_rate=number(config.dropout_rate),
-        fault=fault,
-    )

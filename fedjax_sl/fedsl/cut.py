@@ -1,5 +1,6 @@
 """The cut: activations go up with dropout, their gradients come down quantised."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,8 @@ from fedjax_sl.compression.pruning import Mask
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.faults import arrived
 from fedjax_sl.federation.split_grad import Cut
-from fedjax_sl.fedsl.config import ClientConfigs, FedSLConfig
+from fedjax_sl.fedsl.client_configs import ClientConfigs
+from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.mask_bits import thins_cut
 from fedjax_sl.fedsl.quantizer import quantized
 from fedjax_sl.fedsl.state import DOWNLINK, DROPOUT, Context
@@ -20,9 +22,9 @@ from fedjax_sl.fedsl.statistics import filters_kept
 
 def send_back(
     config: FedSLConfig,
-    key: jax.Array,
-    client_id: jax.Array,
+    keys: jax.Array,
     grad: jax.Array,
+    *,
     mask: Any,
     bits: jax.Array,
 ) -> jax.Array:
@@ -30,8 +32,7 @@ def send_back(
 
     Args:
       config: the quantiser.
-      key: of this round.
-      client_id: `[K]`.
+      keys: `[K]`, of these clients and this pass.
       grad: `[K, B, ...]`, delta_k.
       mask: `[K, B, ...]` entries that were sent up; only these are sent down. None for
         all.
@@ -43,7 +44,6 @@ def send_back(
     if mask is not None:
         # Before quantising: entries that are not sent must not enter the norm.
         grad = jnp.where(mask, grad, 0.0)
-    keys = client_keys(key, client_id, DOWNLINK)
     return jax.vmap(partial(quantized, config))(keys, grad, bits)
 
 
@@ -65,6 +65,28 @@ def channels_at_cut(config: FedSLConfig, mask: Mask, channels: int) -> jax.Array
     if thins_cut(config, mask, channels):
         return filters_kept(mask[max(mask)])
     return jnp.ones((channels,), bool)
+
+
+def bitmap_bits(
+    config: FedSLConfig, rate: jax.Array, channels: jax.Array, *, shape: tuple[int, ...]
+) -> jax.Array:
+    """Returns the bits that tell the server which activations of an example are sent.
+
+    One for each draw of the dropout; none if the server redraws them, or if a client
+    drops nothing.
+
+    Args:
+      config: what is drawn, and whether the mask is sent.
+      rate: `[K]` p.
+      channels: `[K, Ch]` bool, which of them are not pruned.
+      shape: of one example's activations at the cut.
+
+    Returns:
+      `[K]` int32.
+    """
+    draws = math.prod(shape[:-1]) if config.dropout_per == "element" else 1
+    sent = (config.dropout_mask == "bitmap") & (rate > 0)
+    return draws * channels.sum(axis=1, dtype=jnp.int32) * sent
 
 
 def channels_sent(context: Context, masks: Mask) -> jax.Array:
@@ -94,6 +116,7 @@ def cut_with_dropout(
       The `Cut`; it reports the mask `[K, B, ...]` of what is sent.
     """
     keys = client_keys(key, client_id, DROPOUT)
+    down_keys = client_keys(key, client_id, DOWNLINK)
 
     def drop(client_key, activations, channels, rate, fault):
         sent, mask = drop_activations(
@@ -114,6 +137,6 @@ def cut_with_dropout(
             keys, activations, channels, per_client.dropout_rate, per_client.fault
         ),
         down=lambda grad, mask: send_back(
-            config, key, client_id, grad, mask, per_client.down_bits
+            config, down_keys, grad, mask=mask, bits=per_client.down_bits
         ),
     )

@@ -1,6 +1,5 @@
 """FedSL as an `Algorithm`: initial state, round and predictions."""
 
-import math
 from dataclasses import replace
 from functools import partial
 
@@ -15,9 +14,10 @@ from fedjax_sl.data.cohort import check_images, draw_minibatches
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import broadcast, client_weights
+from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.compute import scored, work
-from fedjax_sl.fedsl.config import FedSLConfig, client_configs
-from fedjax_sl.fedsl.cut import channels_sent
+from fedjax_sl.fedsl.config import FedSLConfig
+from fedjax_sl.fedsl.cut import bitmap_bits, channels_sent
 from fedjax_sl.fedsl.period_end import aggregate
 from fedjax_sl.fedsl.period_start import begin_period, masks
 from fedjax_sl.fedsl.running_scores import none_yet
@@ -118,12 +118,16 @@ def _counts(
     examples = (inputs.minibatch.weight > 0).sum(axis=1)
     num_kept = jax.vmap(kept)(state.mask, state.client["params"])
     params = sizes_of(context.config, context.model).params
-    pixels = math.prod(context.model.cut_shape()[:-1])
     return Counts(
         present=present,
         examples=examples,
         scored=scored(context.config, inputs.per_client, examples, starts),
-        cut=pixels * channels_sent(context, state.mask).sum(axis=1),
+        bitmap=bitmap_bits(
+            context.config,
+            inputs.per_client.dropout_rate,
+            channels_sent(context, state.mask),
+            shape=context.model.cut_shape(),
+        ),
         activations=report.activations,
         kept=num_kept,
         prunes=(num_kept < params) & present,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sl.compression.pruning import kept_in_each
-from fedjax_sl.fedsl.config import client_configs
+from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.period_end import number_bits
 from fedjax_sl.fedsl.quantizer import coded_bits
 from fedjax_sl.fedsl.run_config import FedSLRun

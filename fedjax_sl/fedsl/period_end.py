@@ -14,7 +14,8 @@ from fedjax_sl.federation.combine import Received, clipped, combine
 from fedjax_sl.federation.faults import arrived, valid
 from fedjax_sl.federation.privacy import gaussian_mechanism
 from fedjax_sl.fedsl.bit_allocation import BitAllocation, allocated, tensor_bits
-from fedjax_sl.fedsl.config import ClientConfigs, FedSLConfig
+from fedjax_sl.fedsl.client_configs import ClientConfigs
+from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.quantizer import quantized
 from fedjax_sl.fedsl.state import (
     NOISE,

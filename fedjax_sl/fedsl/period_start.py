@@ -16,7 +16,14 @@ from fedjax_sl.federation.split_grad import Cut, split_grad
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.cut import send_back
 from fedjax_sl.fedsl.running_scores import none_yet, of_period, ranked_by
-from fedjax_sl.fedsl.state import SCORES, Context, FedSLState, RoundInputs, batches
+from fedjax_sl.fedsl.state import (
+    SCORES,
+    SCORING,
+    Context,
+    FedSLState,
+    RoundInputs,
+    batches,
+)
 
 
 def masks(
@@ -60,7 +67,9 @@ def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
             return jax.vmap(_as_it_arrives)(own.fault, sent), None
 
         def down(grad, _):
-            return send_back(context.config, key, ids, grad, None, own.down_bits)
+            keys = client_keys(key, ids, SCORING)
+            bits = own.down_bits
+            return send_back(context.config, keys, grad, mask=None, bits=bits)
 
         gradients = split_grad(
             context.model,

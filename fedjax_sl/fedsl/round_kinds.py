@@ -16,9 +16,10 @@ from fedjax_sl.compression.pruning import kept
 from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.fedsl.bit_allocation import BitAllocation
+from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.compute import scored, work
-from fedjax_sl.fedsl.config import FedSLConfig, client_configs
-from fedjax_sl.fedsl.cut import channels_at_cut
+from fedjax_sl.fedsl.config import FedSLConfig
+from fedjax_sl.fedsl.cut import bitmap_bits, channels_at_cut
 from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
 from fedjax_sl.models.split import SplitModel
@@ -54,9 +55,11 @@ def _expected(
     mask = masks(config, magnitude_scores(params), per_client.prune_ratio[0])
     examples = jnp.full_like(everyone, batch_size)
     shape = model.cut_shape()
-    channels = channels_at_cut(config, mask, shape[-1]).sum()
-    cut = jnp.broadcast_to(math.prod(shape[:-1]) * channels, everyone.shape)
+    channels = channels_at_cut(config, mask, shape[-1])
+    cut = math.prod(shape[:-1]) * channels.sum()
     sent = batch_size * cut * (1 - per_client.dropout_rate)
+    channels = jnp.broadcast_to(channels, (len(everyone), shape[-1]))
+    bitmap = bitmap_bits(config, per_client.dropout_rate, channels, shape=shape)
     num_kept = jnp.broadcast_to(kept(mask, params), everyone.shape)
 
     def count_kind(kind):
@@ -66,7 +69,7 @@ def _expected(
             present=examples > 0,
             examples=examples,
             scored=passes,
-            cut=cut,
+            bitmap=bitmap,
             activations=jnp.round(sent).astype(jnp.int32),
             kept=num_kept,
             prunes=num_kept < sizes.params,
@@ -115,6 +118,9 @@ def most(model: SplitModel, config: FedSLConfig, examples: np.ndarray) -> Record
     if config.interval == 1:
         bits = jnp.maximum(bits, per_client.grad_bits)
     passes = config.scoring_pass and config.charge_scoring
+    shape = model.cut_shape()
+    channels = jnp.ones((len(examples), shape[-1]), bool)
+    bitmap = bitmap_bits(config, per_client.dropout_rate, channels, shape=shape)
 
     def count_kind(kind):
         starts, ends = kind
@@ -122,7 +128,7 @@ def most(model: SplitModel, config: FedSLConfig, examples: np.ndarray) -> Record
             present=real > 0,
             examples=real,
             scored=real * (passes & starts),
-            cut=jnp.full_like(real, sizes.cut),
+            bitmap=bitmap,
             activations=real * sizes.cut,
             kept=jnp.full_like(real, sizes.params),
             prunes=real > 0,

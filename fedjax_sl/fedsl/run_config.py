@@ -9,6 +9,7 @@ import numpy as np
 from fedjax_sl.analysis.phases import Sequential
 from fedjax_sl.checks import check_types
 from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.errors import InputError
 from fedjax_sl.fedsl.config import FedSLConfig, usual_rates
 from fedjax_sl.layers.conv import Lowering, Precision
 from fedjax_sl.layers.initializers import Init
@@ -20,7 +21,7 @@ OF_PRUNING = (
     *("thin_cut", "scoring"),
     *("prune_scope", "mask_scope", "restore", "average_over", "charge_scoring"),
 )
-OF_DROPOUT = ("rescale", "dropout_per", "dropout_mask")
+OF_DROPOUT = ("rescale", "dropout_per")
 OF_QUANTIZATION = (
     *("quantizer_norm", "quantizer_levels", "quantizer_error"),
     "rounding",
@@ -112,6 +113,14 @@ class FedSLRun(RunConfig):
         return self.method.interval
 
     @property
+    def _sends_bitmaps(self) -> bool:
+        """Whether it matters if the server can redraw random masks."""
+        pruned_at_random = (
+            np.any(self.method.prune_ratio) and self.method.importance == "random"
+        )
+        return bool(np.any(self.method.dropout_rate) or pruned_at_random)
+
+    @property
     def idle(self) -> tuple[str, ...]:
         """Fields of the method without effect in this configuration."""
         method = self.method
@@ -121,12 +130,29 @@ class FedSLRun(RunConfig):
             *(() if method.scoring_pass else ("charge_scoring",)),
             *(() if method.importance == "taylor" else ("scoring",)),
             *(() if np.any(method.dropout_rate) else OF_DROPOUT),
+            *(() if self._sends_bitmaps else ("dropout_mask",)),
             *(() if method.coded else OF_QUANTIZATION),
             *(("server_update",) if method.client_update == "relay" else ()),
         )
 
+    def _check_noise(self) -> None:
+        """Rejects evaluations of models that are not privatized.
+
+        Between two aggregations there is only the mean of the clients' own models.
+        """
+        noise, interval = self.method.noise_multiplier, self.method.interval
+        for name in ("eval_every", "rounds"):
+            rounds = getattr(self, name)
+            if noise is not None and rounds % interval:
+                raise InputError(
+                    f"{name}={rounds} with noise_multiplier={noise}: expected a "
+                    f"multiple of interval={interval}: only what is aggregated is "
+                    "privatized, and may be evaluated."
+                )
+
     def resolved(self) -> "FedSLRun":
         """Fills in the defaults: learning rates, and the end of the pruning ramp."""
+        self._check_noise()
         method = self.method
         if method.learning_rate is None:
             client, server = usual_rates(method)

@@ -10,13 +10,16 @@ from fedjax_sl.compression.pruning import Mask, apply_mask
 from fedjax_sl.config_base import Optimizer
 from fedjax_sl.federation.aggregation import weighted_mean
 from fedjax_sl.federation.clients import ClientMap, client_keys
-from fedjax_sl.fedsl.config import ClientConfigs, FedSLConfig, usual_rates
+from fedjax_sl.fedsl.client_configs import ClientConfigs
+from fedjax_sl.fedsl.config import FedSLConfig, usual_rates
 from fedjax_sl.fedsl.running_scores import RunningScores
 from fedjax_sl.models.split import SplitModel, SplitParams, Variables
 from fedjax_sl.training import batch_of, rate_factor
 
 
-DROPOUT, GRADIENT, UPLOAD, DOWNLINK, SCORES, ORDER, NOISE, AUGMENTATION = range(8)
+DROPOUT, GRADIENT, UPLOAD, DOWNLINK, SCORES, ORDER, NOISE, AUGMENTATION, SCORING = (
+    range(9)
+)
 """Purposes, folded into keys so that no two draws share one."""
 
 

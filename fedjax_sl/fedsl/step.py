@@ -10,7 +10,7 @@ from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.federation.clients import Each, client_keys
 from fedjax_sl.federation.split_grad import SplitGrad, split_grad
 from fedjax_sl.fedsl.bit_allocation import BitAllocation, allocated, tensor_bits
-from fedjax_sl.fedsl.config import ClientConfigs
+from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.cut import channels_sent, cut_with_dropout
 from fedjax_sl.fedsl.quantizer import quantized
 from fedjax_sl.fedsl.running_scores import RunningScores, add

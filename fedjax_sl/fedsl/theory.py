@@ -11,7 +11,8 @@ from fedjax_sl.analysis.fedsl_bound import Choice, Setting
 from fedjax_sl.compression.pruning import ratio_at
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.errors import InputError
-from fedjax_sl.fedsl.config import ClientConfigs, client_configs, usual_rates
+from fedjax_sl.fedsl.client_configs import ClientConfigs, client_configs
+from fedjax_sl.fedsl.config import usual_rates
 from fedjax_sl.fedsl.period_end import number_bits
 from fedjax_sl.fedsl.quantizer import variance_factor
 from fedjax_sl.fedsl.run_config import FedSLRun

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from fedjax_sl.algorithm import Link, Links
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.fedsl.bit_allocation import ALLOCATION_BITS, BitAllocation
-from fedjax_sl.fedsl.config import ClientConfigs, FedSLConfig
+from fedjax_sl.fedsl.client_configs import ClientConfigs
+from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.mask_bits import MaskBits, mask_bits
 from fedjax_sl.fedsl.quantizer import coded_bits, scales
 from fedjax_sl.models.split import SplitModel
@@ -57,7 +58,7 @@ class Counts(NamedTuple):
       present: bool, whether it participates.
       examples: in its mini-batch, without padding.
       scored: examples of the scoring pass; 0 in rounds without one.
-      cut: values of one example that its mask leaves at the cut.
+      bitmap: bits for each example of the mask of dropped activations, if sent.
       activations: values sent over the cut in its step.
       kept: parameters that its mask keeps.
       prunes: bool, whether its mask prunes any.
@@ -67,7 +68,7 @@ class Counts(NamedTuple):
     present: jax.Array
     examples: jax.Array
     scored: jax.Array
-    cut: jax.Array
+    bitmap: jax.Array
     activations: jax.Array
     kept: jax.Array
     prunes: jax.Array
@@ -140,7 +141,7 @@ def links(
         updates = Link(sizes.params * present, full, none, statistics)
     else:
         updates = _update(config, sizes, counts, ends)
-    bitmap = counts.examples * counts.cut * (config.dropout_mask == "bitmap")
+    bitmap = counts.examples * counts.bitmap
     at_cut = counts.activations + counts.scored * sizes.cut
     passes = 1 + (counts.scored > 0)
     down_norms = _norms(scales(config), per_client.down_bits)

@@ -11,8 +11,8 @@ from fedjax_sl.compression.pruning import kept
 from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.bit_allocation import BitAllocation
+from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.compute import scored
-from fedjax_sl.fedsl.config import client_configs
 from fedjax_sl.fedsl.mask_bits import mask_bits
 from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
@@ -45,7 +45,7 @@ def sent(starts, ends, key, **change):
         present=jnp.asarray(PRESENT > 0),
         examples=5 * jnp.asarray(PRESENT),
         scored=none,
-        cut=none,
+        bitmap=none,
         activations=none,
         kept=num_kept,
         prunes=(num_kept < sizes.params) & (PRESENT > 0),

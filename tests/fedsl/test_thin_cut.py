@@ -98,6 +98,22 @@ def test_the_bitmap_of_dropped_values_is_as_thin(key):
     np.testing.assert_array_equal(later, BATCH * PIXELS * CHANNELS // 2)
 
 
+@pytest.mark.parametrize(("per", "draws"), [("element", PIXELS), ("channel", 1)])
+def test_a_bitmap_has_a_bit_for_each_draw(key, per, draws):
+    """Clients 0 and 2 drop nothing, and send none."""
+    config = dataclasses.replace(
+        CONFIG,
+        prune_ratio=0.0,
+        dropout_rate=(0.0, 0.5),
+        dropout_mask="bitmap",
+        dropout_per=per,
+    )
+    _, found = played(key, config, 2)
+    for metrics in found:
+        expected_bits = BATCH * draws * CHANNELS * np.array([0, 1, 0, 1])
+        np.testing.assert_array_equal(metrics.links.activations_up.side, expected_bits)
+
+
 def test_the_table_of_cuts_counts_what_is_sent():
     dense, thin = cut_costs(11, width=0.25), cut_costs(11, width=0.25, prune_ratio=0.35)
     for all_of_it, kept in zip(dense, thin, strict=True):

@@ -9,6 +9,7 @@ from jax import enable_x64
 
 from fedjax_sl.algorithm import Batch
 from fedjax_sl.fedsl import fedsl
+from fedjax_sl.fedsl.running_scores import none_yet
 from tests.reference import network
 from tests.reference.cut import Visitor
 from tests.reference.fedsl import FedSL
@@ -75,6 +76,8 @@ def begun(row, config):
         anchor=one["params"],
         client_id=state.client_id - 1,
     )
+    if state.running is not None:
+        state = state._replace(running=none_yet(state.client["params"]))
     halves = [
         (flat(half["params"]), flat(half.get("batch_stats", {})))
         for half in (one, server)

@@ -20,6 +20,7 @@ from tests.reference.aggregation import (
 )
 from tests.reference.cut import over_cut, weights
 from tests.reference.half import Half
+from tests.reference.running import Running
 
 
 @dataclass
@@ -51,6 +52,7 @@ class FedSL:
         self.anchor = Model(*self.client)
         params, statistics = self.server
         self.server = Half(params, statistics, self.optimizer.begin(params))
+        self.running = Running(self.config.granularity)
 
     def round(self, cohort, *, order=(), drawn=None):
         """Steps 1 to 9.
@@ -97,6 +99,8 @@ class FedSL:
         places = zip(self.ids, self.clients, strict=True)
         held = {i: half.optimizer for i, half in places}
         fresh = self.optimizer.begin(self.anchor.params)
+        masks = dict(zip(self.ids, self.masks, strict=True))
+        self.running.end_period(masks, {i for i in self.ids} & {v.id for v in cohort})
         self.ids = [v.id for v in cohort]
         self.clients = [Half(*self.anchor, held.get(i, fresh)) for i in self.ids]
         scores = {} if drawn is not None else self.scores_of(cohort, part)
@@ -125,16 +129,29 @@ class FedSL:
         """Scores that each client goes by, from the dense model on their batches."""
         c, dense = self.config, self.anchor.params
         grads = dict.fromkeys(part)
+        own = dict.fromkeys(part, True)
+        if c.importance == "taylor" and c.scoring == "running":
+            found = {k: self.running.scores_of(cohort[k].id, dense) for k in part}
+            scores = {k: s for k, (s, _) in found.items()}
+            own = {k: known for k, (_, known) in found.items()}
+            return self.followed(cohort, part, scores, own)
         if c.importance == "taylor":
             together = c.server_update == "merged" and part
             for group in [part] if together else [[k] for k in part]:
                 same = dict.fromkeys(group, dense)
                 grads |= self.gradients(cohort, group, same).client
         scores = {k: pruning.scores_of(dense, grads[k], c.importance) for k in part}
-        omega = weights(cohort, part, c.client_weight)
+        return self.followed(cohort, part, scores, own)
+
+    def followed(self, cohort, part, scores, own):
+        """The scores that each client goes by; averaged are those of one kind."""
+        c = self.config
+        averaged = [k for k in part if own[k]] or part
+        omega = weights(cohort, averaged, c.client_weight)
         if part:
             self.scores = {
-                n: sum(omega[k] * scores[k][n] for k in part) for n in scores[part[0]]
+                n: sum(omega[k] * scores[k][n] for k in averaged)
+                for n in scores[part[0]]
             }
         return dict.fromkeys(part, self.scores) if c.mask_scope == "common" else scores
 
@@ -149,9 +166,8 @@ class FedSL:
         """Steps 2 to 8: one step of the server, and one of each of these clients."""
         if not part:
             return {}
-        masked = {
-            k: pruning.applied(self.masks[k], self.clients[k].params) for k in part
-        }
+        dense = {k: self.clients[k].params for k in part}
+        masked = {k: pruning.applied(self.masks[k], dense[k]) for k in part}
         if not self.config.restore:
             for k in part:
                 self.clients[k].params = masked[k]
@@ -159,6 +175,7 @@ class FedSL:
         client_rate, server_rate = self.rates()
         self.server.step(self.optimizer, g.server, server_rate, g.server_batch)
         for k in part:
+            self.running.add(cohort[k].id, dense[k], g.client[k])
             self.clients[k].step(
                 self.optimizer,
                 g.client[k],
@@ -184,13 +201,14 @@ class FedSL:
         for k in order:
             one, before = self.clients[k], replace(self.server)
             one.params, one.statistics = at
-            held = replace(one)
+            held, scored = replace(one), self.running.held(cohort[k].id)
             losses |= self.step_together(cohort, [k])
             start = held.params
             if not self.config.restore:
                 start = pruning.applied(self.masks[k], start)
             if is_too_long(self.config, difference(one.params, start)):
                 self.server, self.clients[k] = before, held
+                self.running.put_back(cohort[k].id, scored)
                 rejected.append(k)
             else:
                 at = Model(*one.model)

@@ -12,7 +12,7 @@ AXES = {
     "norm": ("group", "batch", "none"),
     "cut": (1, 2, 3),
     "granularity": ("filter", "weight"),
-    "importance": ("taylor", "magnitude", "random"),
+    "importance": ("taylor", "running taylor", "magnitude", "random"),
     "prune_scope": ("layer", "global"),
     "mask_scope": ("per_client", "common"),
     "prune_shape": ("cubic", "linear", "constant"),
@@ -32,6 +32,12 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "prune_ratio": {
         "one": {"prune_ratio": 0.55},
         "by class": {"prune_ratio": (0.55, 0.3)},
+    },
+    "importance": {
+        "taylor": {"importance": "taylor", "scoring": "pass"},
+        "running taylor": {"importance": "taylor", "scoring": "running"},
+        "magnitude": {"importance": "magnitude"},
+        "random": {"importance": "random"},
     },
     "acting": {
         "together": {},

@@ -15,7 +15,7 @@ from fedjax_sl.compression.coding import CODES, NORM_BITS, elias_lengths
 from fedjax_sl.fedlpq import panels
 from fedjax_sl.fedlpq.panels import Sent, code_lengths
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.config import client_configs
+from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.panels import kept, update, update_bits
 from fedjax_sl.fedsl.period_end import number_bits
 from fedjax_sl.fedsl.run_config import FedSLRun
