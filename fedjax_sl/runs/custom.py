@@ -101,15 +101,10 @@ def run_algorithm(
         **options,
     )
     folder, keeping = Path(folder), keeping or Keeping()
-    stored = folder / run_folder.CONFIG
-    if keeping.resume and stored.exists():
-        check_same(from_json(stored), config)
-    else:
-        opening.check(folder, overwrite=overwrite, resume=keeping.resume)
-    built = Built(with_faults(config, algorithm), steps, devices)
+    _check_folder(folder, config, resume=keeping.resume, overwrite=overwrite)
     job = Job(
         config=config,
-        method=built,
+        method=Built(with_faults(config, algorithm), steps, devices),
         train=train,
         test=test,
         partition=partition,
@@ -123,3 +118,18 @@ def run_algorithm(
         tracked=tracking or Tracking(),
         overwrite=overwrite,
     )
+
+
+def _check_folder(
+    folder: Path, config: CustomRun, *, resume: bool, overwrite: bool
+) -> None:
+    """Rejects a folder that holds a run which is neither resumed nor replaced.
+
+    Raises:
+      ValueError: naming the folder, or the field in which the run there differs.
+    """
+    stored = folder / run_folder.CONFIG
+    if resume and stored.exists():
+        check_same(from_json(stored), config)
+    else:
+        opening.check(folder, overwrite=overwrite, resume=resume)
