@@ -96,7 +96,7 @@ def run_rounds(
     Returns:
       The state after them, and their metrics, leaves `[rounds, ...]`.
     """
-    run_round = _one_round(algorithm, dataset, partition, key, batch_size)
+    run_round = _one_round(algorithm, dataset, partition, key, batch_size=batch_size)
     return jax.lax.scan(run_round, state, first + jnp.arange(rounds, dtype=jnp.int32))
 
 
@@ -131,7 +131,8 @@ def run_some_rounds(
     """
     # Under jit it is traced once, for its shapes and for the loop.
     run_round = jax.jit(
-        _one_round(algorithm, dataset, partition, key, batch_size), inline=True
+        _one_round(algorithm, dataset, partition, key, batch_size=batch_size),
+        inline=True,
     )
     shapes = jax.eval_shape(run_round, state, first)[1]
     nothing = jax.tree.map(lambda x: jnp.zeros((most, *x.shape), x.dtype), shapes)
@@ -144,7 +145,7 @@ def run_some_rounds(
     return jax.lax.fori_loop(jnp.int32(0), count, add, (state, nothing))
 
 
-def _one_round(algorithm, dataset, partition, key, batch_size):
+def _one_round(algorithm, dataset, partition, key, *, batch_size):
     """Returns `run_round(state, number) -> (state, RoundMetrics)`."""
 
     def run_round(state, number):
@@ -153,7 +154,7 @@ def _one_round(algorithm, dataset, partition, key, batch_size):
             state,
             dataset,
             partition,
-            key,
+            key=key,
             number=number,
             batch_size=batch_size,
         )
@@ -209,7 +210,7 @@ def simulate(
             state,
             dataset,
             partition,
-            key,
+            key=key,
             first=first,
             rounds=eval_every,
             batch_size=batch_size,

@@ -22,10 +22,10 @@ from fedjax_sl.compression.quantization import (
     levels_from_bits,
     quantize,
     quantize_tree,
-    reconstruct_range_tree,
     reconstruct_tree,
 )
 from fedjax_sl.compression.quantization_error import exact_variance, variance_bound
+from fedjax_sl.compression.range_quantization import reconstruct_range_tree
 from fedjax_sl.compression.scores import magnitude_scores, random_scores, taylor_scores
 
 

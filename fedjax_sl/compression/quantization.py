@@ -133,7 +133,7 @@ def dequantize(
     return quantized.norm * (at / jnp.asarray(levels, jnp.float32))
 
 
-def _draws(key: jax.Array, tree: Any) -> Any:
+def draws_of(key: jax.Array, tree: Any) -> Any:
     """Draws a uniform number for every entry of a tree."""
     leaves, structure = jax.tree.flatten(tree)
     # One call for all leaves: each takes a quarter of a second to compile on a CPU.
@@ -167,7 +167,7 @@ def quantize_tree(
     check_choice("rounding", rounding, Rounding)
     return jax.tree.map(
         partial(_quantize, norm=norm, rounding=rounding),
-        _draws(key, tree),
+        draws_of(key, tree),
         tree,
         jax.tree.broadcast(levels, tree),
     )
@@ -206,54 +206,5 @@ def reconstruct_tree(
         reconstruct_leaf,
         tree,
         quantize_tree(key, tree, levels=levels, norm=norm, rounding=rounding),
-        *(jax.tree.broadcast(each, tree) for each in (levels, exact)),
-    )
-
-
-def _on_range(
-    draw: jax.Array, x: jax.Array, levels: Any, rounding: Rounding
-) -> jax.Array:
-    check_integer("levels", levels, 1)
-    low, high = x.min(), x.max()
-    step = (high - low) / jnp.asarray(levels, jnp.float32)
-    # The guard avoids 0 / 0 for a constant tensor.
-    at = jnp.clip((x - low) / jnp.where(step > 0, step, 1.0), 0.0, levels)
-    return low + step * rebuilt(rounded(draw, at, rounding), levels, rounding)
-
-
-def reconstruct_range_tree(
-    key: jax.Array,
-    tree: Any,
-    *,
-    levels: Any,
-    exact: Any = False,
-    rounding: Rounding = "stochastic",
-) -> Any:
-    """Rounds each tensor on a grid between its extreme entries.
-
-    `low + (high - low) k_i / s`; if rounding is stochastic, unbiased, with an expected
-    squared error of at most `M (high - low)^2 / (4 s^2)`. In contrast to a norm, zeros
-    need not stay zero.
-
-    Args:
-      key: a key used here only.
-      tree: leaves `[...]` float32.
-      levels: s, 2^b - 1 for b bits, or a tree of them; may be traced.
-      exact: [] bool or a tree of them, may be traced: return the tensors unchanged, bit
-        for bit.
-      rounding: of each entry.
-
-    Returns:
-      The same structure.
-    """
-    check_choice("rounding", rounding, Rounding)
-
-    def reconstruct_leaf(draw, x, levels, exact):
-        return jnp.where(exact, x, _on_range(draw, x, levels, rounding))
-
-    return jax.tree.map(
-        reconstruct_leaf,
-        _draws(key, tree),
-        tree,
         *(jax.tree.broadcast(each, tree) for each in (levels, exact)),
     )

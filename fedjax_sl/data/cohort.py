@@ -137,7 +137,7 @@ def draw_minibatches(
 
     index, weight = jax.vmap(minibatch)(client_id)
     count = partition.count[client_id]
-    return Cohort(client_id, index, weight, count, examples)
+    return Cohort(client_id, index, weight, num_examples=count, examples=examples)
 
 
 def draw_epochs(
@@ -189,7 +189,7 @@ def draw_epochs(
 
     index, weight = jax.vmap(all_epochs)(client_id)
     count = partition.count[client_id]
-    return Cohort(client_id, index, weight, count, examples)
+    return Cohort(client_id, index, weight, num_examples=count, examples=examples)
 
 
 def _on_device(dataset: Dataset, partition: Partition) -> tuple[Examples, Partition]:

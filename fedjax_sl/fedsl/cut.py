@@ -118,11 +118,11 @@ def cut_with_dropout(
     keys = client_keys(key, client_id, DROPOUT)
     down_keys = client_keys(key, client_id, DOWNLINK)
 
-    def drop(client_key, activations, channels, rate, fault):
+    def drop(client_key, activations, channels, own):
         sent, mask = drop_activations(
             client_key,
             activations,
-            rate=rate,
+            rate=own.dropout_rate,
             rescale=config.rescale,
             per=config.dropout_per,
         )
@@ -130,12 +130,10 @@ def cut_with_dropout(
         mask &= channels.reshape(*[1] * (mask.ndim - 1), -1)
         sent = jnp.where(mask, sent, 0.0)
         # A fault changes what the server receives, not the client's own gradient.
-        return arrived(fault, jnp.zeros_like(sent), sent), mask
+        return arrived(own.fault, jnp.zeros_like(sent), sent), mask
 
     return Cut(
-        up=lambda activations: jax.vmap(drop)(
-            keys, activations, channels, per_client.dropout_rate, per_client.fault
-        ),
+        up=lambda activations: jax.vmap(drop)(keys, activations, channels, per_client),
         down=lambda grad, mask: send_back(
             config, down_keys, grad, mask=mask, bits=per_client.down_bits
         ),

@@ -76,7 +76,7 @@ def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
             client,
             server,
             batches(context.config, key, examples, minibatch, client_id=ids),
-            jnp.where(real, weights, 0.0),
+            weights=jnp.where(real, weights, 0.0),
             cut=Cut(up=up, down=down),
             each=each,
         )
@@ -113,7 +113,7 @@ def _scores(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
     known = jnp.ones_like(good)
     if context.config.importance == "magnitude":
         scores = jax.vmap(magnitude_scores)(params)
-    elif context.config.running_scores:
+    elif state.running is not None:
         scores, known = jax.vmap(ranked_by)(state.running, params)
     elif context.config.importance == "random":
         # Keyed by client, so that the server can redraw them, see `mask_bits`.

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from fedjax_sl.compression.quantization import (
     FLOAT_BITS,
     norm_of,
-    reconstruct_range_tree,
     reconstruct_tree,
 )
 from fedjax_sl.compression.quantization_error import variance_bound
+from fedjax_sl.compression.range_quantization import reconstruct_range_tree
 from fedjax_sl.fedsl.config import FedSLConfig
 
 

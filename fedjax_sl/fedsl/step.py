@@ -8,7 +8,7 @@ import optax
 
 from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.federation.clients import Each, client_keys
-from fedjax_sl.federation.split_grad import SplitGrad, split_grad
+from fedjax_sl.federation.split_grad import split_grad
 from fedjax_sl.fedsl.bit_allocation import BitAllocation, allocated, tensor_bits
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.cut import channels_sent, cut_with_dropout
@@ -75,8 +75,24 @@ class _Group(NamedTuple):
     per_client: ClientConfigs
 
 
+class _Backward(NamedTuple):
+    """What the backward pass gives the clients of a group, leaves `[G, ...]`.
+
+    Attributes:
+      key: of the quantiser.
+      heard: whether the server received valid activations.
+      gradient: of the client's loss in its parameters.
+      statistics: of its norms, updated.
+    """
+
+    key: jax.Array
+    heard: jax.Array
+    gradient: Any
+    statistics: Any
+
+
 def _update_clients(
-    context: Context, each: Each, group: _Group, result: SplitGrad, heard, rate, key
+    context: Context, each: Each, group: _Group, backward: _Backward, *, rate: jax.Array
 ) -> tuple[Variables, Any, RunningScores | None, BitAllocation]:
     """w_k <- w_k - gamma Q_b(m_k * g_k), by the optimiser; pruned entries stay.
 
@@ -84,36 +100,27 @@ def _update_clients(
     """
     config, optimizer = context.config, context.client_optimizer(rate)
 
-    def step_client(key, heard, grad, mask, bits, opt, running, client, statistics):
-        start = start_of(config, client["params"], mask)
-        scored = running
+    def step_client(group, backward):
+        client, mask, running = group.client, group.mask, group.running
+        start, scored = start_of(config, client["params"], mask), running
         if running is not None:
-            scored = add(config, running, mask, client["params"], grad=grad)
+            dense, grad = client["params"], backward.gradient
+            scored = add(config, running, mask, dense, grad=grad)
         # Mask before quantising: pruned entries must not enter the tensor's norm.
-        grad = apply_mask(grad, mask)
-        bits = tensor_bits(config, grad, bits)
+        grad = apply_mask(backward.gradient, mask)
+        bits = tensor_bits(config, grad, group.per_client.grad_bits)
         # Mask again: on a range, the quantiser does not map 0 to 0.
-        coded = apply_mask(quantized(config, key, grad, bits), mask)
-        updates, new_opt = optimizer.update(coded, opt, start)
+        coded = apply_mask(quantized(config, backward.key, grad, bits), mask)
+        updates, new_opt = optimizer.update(coded, group.client_opt, start)
         # Momentum from before the pruning would still move pruned weights.
         params = optax.apply_updates(start, apply_mask(updates, mask))
         kept = channels_kept(config, mask, client)
-        new = learnt(kept, statistics, statistics_of(client))
+        new = learnt(kept, backward.statistics, statistics_of(client))
         after = ({**new, "params": params}, new_opt, scored)
-        after = choose(heard, after, (client, opt, running))
-        return *after, allocated(bits, mask, grad)
+        before = (client, group.client_opt, running)
+        return *choose(backward.heard, after, before), allocated(bits, mask, grad)
 
-    return each(step_client)(
-        client_keys(key, group.client_id, GRADIENT),
-        heard,
-        result.client,
-        group.mask,
-        group.per_client.grad_bits,
-        group.client_opt,
-        group.running,
-        group.client,
-        statistics_of(result.client_stats),
-    )
+    return each(step_client)(group, backward)
 
 
 def _activations_sent(
@@ -139,7 +146,7 @@ def _group_step(context: Context, each: Each, server, examples, rate, key, real,
         batches(
             context.config, key, examples, group.minibatch, client_id=group.client_id
         ),
-        jnp.where(present, group.weights, 0.0),
+        weights=jnp.where(present, group.weights, 0.0),
         cut=cut_with_dropout(
             context.config,
             group.per_client,
@@ -150,8 +157,14 @@ def _group_step(context: Context, each: Each, server, examples, rate, key, real,
         each=each,
     )
     heard = present & result.finite
+    backward = _Backward(
+        key=client_keys(key, group.client_id, GRADIENT),
+        heard=heard,
+        gradient=result.client,
+        statistics=statistics_of(result.client_stats),
+    )
     client, opt, running, gradient = _update_clients(
-        context, each, group, result, heard, rate, key
+        context, each, group, backward, rate=rate
     )
     sent = _activations_sent(context, result.at_cut, group.minibatch.weight)
     report = StepReport(result.loss, sent, gradient, result.finite)

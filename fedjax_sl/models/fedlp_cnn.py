@@ -68,9 +68,9 @@ class CifarCNN(nn.Module):
             block = ConvBlock(
                 features,
                 pool,
-                self.lowering,
-                self.precision,
-                self.initial,
+                lowering=self.lowering,
+                precision=self.precision,
+                initial=self.initial,
                 name=f"block{number}",
             )
             x = block(x, train, weight)
@@ -116,4 +116,11 @@ def cifar_cnn(
     check_integer("complexity", complexity, 1, max(COMPLEXITIES))
     check_integer("num_classes", num_classes, 2)
     check_number("width", width, lambda v: 0 < v < float("inf"), "> 0")
-    return CifarCNN(complexity, num_classes, width, lowering, precision, init)
+    return CifarCNN(
+        complexity,
+        num_classes,
+        width,
+        lowering=lowering,
+        precision=precision,
+        initial=init,
+    )

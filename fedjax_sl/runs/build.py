@@ -135,7 +135,7 @@ def on_data(config: RunConfig, train: Dataset, test: Dataset) -> Job:
     partition = divide(config.data, train.label, config.seed)
     method = build(config, train, partition)
     prompt = in_time(config, train, partition)
-    return Job(config, method, train, test, partition, prompt)
+    return Job(config, method, train, test, partition=partition, in_time=prompt)
 
 
 def prepare(config: RunConfig) -> Job:
