@@ -9,7 +9,10 @@ import fedjax_sl
 
 
 ROOT = Path(fedjax_sl.__file__).parent
-SEEN = ("run_config", "spec", "panels", "theory", "cost_table", "traffic_bound")
+SEEN = (
+    *("run_config", "spec", "presets", "panels"),
+    *("theory", "cost_table", "traffic_bound"),
+)
 FLOORS = {
     "algorithm": 0,
     "callable_module": 0,

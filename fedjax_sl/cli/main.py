@@ -50,9 +50,9 @@ def _prepare_jax() -> None:
 def _about() -> str:
     """The description of the program: its methods, other packages' too."""
     helps = {name: preset.help for name, (_, preset) in presets().items()}
-    methods = (entry(name, said, column=12) for name, said in helps.items())
+    methods = (entry(name, said, column=20) for name, said in helps.items())
     return (
-        f"{PROGRAM} run trains on the embedded digits, offline, in about a minute.\n\n"
+        f"{PROGRAM} run trains on the embedded digits, offline, in a few minutes.\n\n"
         f"Methods of run and sweep, the first one if none is given:\n{''.join(methods)}"
     )
 

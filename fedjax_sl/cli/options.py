@@ -3,6 +3,8 @@
 import contextlib
 import io
 import itertools
+import shutil
+import textwrap
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar, Union
 
@@ -76,14 +78,27 @@ def call(
       ValueError: if something is wrong, in a sentence.
       SystemExit: 0 after help.
     """
-    box = io.StringIO()
+    box, help_text = io.StringIO(), io.StringIO()
     try:
-        with contextlib.redirect_stderr(box):
+        with contextlib.redirect_stderr(box), contextlib.redirect_stdout(help_text):
             return tyro.cli(kind, prog=PROGRAM, args=words, **settings)
     except SystemExit as stop:
         if not stop.code:
+            print(_wrapped(help_text.getvalue()), end="")
             raise
     raise InputError(f"{_sentence(box.getvalue(), names)}; see {see}.")
+
+
+def _wrapped(help_text: str) -> str:
+    """Wraps the usage, which tyro leaves on one line however many methods there are."""
+    usage, end, rest = help_text.partition("\n")
+    width = shutil.get_terminal_size().columns
+    if len(usage) > width:
+        # Between the names of a choice there is no blank to wrap at.
+        usage = textwrap.fill(
+            usage.replace(",", ", "), width, subsequent_indent=" " * 4
+        )
+    return usage + end + rest
 
 
 def _sentence(box: str, names: Names | None) -> str:

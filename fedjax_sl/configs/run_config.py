@@ -37,6 +37,10 @@ class DataConfig:
     test_examples: int | None = None
     """Use the first so many test images; all if not given."""
 
+    held_out: int | None = None
+    """Evaluate on the last so many training images, which are then not trained on,
+    rather than on the test split, which is for the final result; not if not given."""
+
     num_clients: int = 10
     """N, number of clients that own the training examples, >= 1."""
 

@@ -65,6 +65,24 @@ class Dataset:
         check_integer(name, count, 1, len(self.label))
         return replace(self, image=self.image[:count], label=self.label[:count])
 
+    def divided(self, held_out: int) -> tuple["Dataset", "Dataset"]:
+        """Sets the last `held_out` examples apart.
+
+        Args:
+          held_out: from 1 to n - 1.
+
+        Returns:
+          The other examples, and these.
+
+        Raises:
+          ValueError: if there are no others.
+        """
+        check_integer("held_out", held_out, 1, len(self.label) - 1)
+        apart = replace(
+            self, image=self.image[-held_out:], label=self.label[-held_out:]
+        )
+        return self.first(len(self.label) - held_out), apart
+
 
 def load(
     name: str,

@@ -7,19 +7,18 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.memory import device_bytes
-from fedjax_sl.fedlpq.config import FedLPQConfig
 from fedjax_sl.fedlpq.cost_table import COSTS
 from fedjax_sl.fedlpq.memory import client_bytes, head_bytes
 from fedjax_sl.fedlpq.method import fedlpq
 from fedjax_sl.fedlpq.panels import messages
+from fedjax_sl.fedlpq.presets import PRESETS
 from fedjax_sl.fedlpq.run_config import CNNConfig, FedLPQRun
 from fedjax_sl.fedlpq.traffic_bound import most
-from fedjax_sl.method_spec import Built, ChooseMap, MethodSpec, Preset
+from fedjax_sl.method_spec import Built, ChooseMap, MethodSpec
 from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, cifar_cnn
 from fedjax_sl.models.simple_cnn import split_simple_cnn
 from fedjax_sl.models.vgg import split_vgg
@@ -119,19 +118,7 @@ def traffic_bound(
 
 FEDLPQ = MethodSpec(
     config=FedLPQRun,
-    presets={
-        "fedlpq": Preset(
-            FedLPQRun(), "layer-wise pruned, quantised and coded federated learning"
-        ),
-        "fedlp": Preset(
-            FedLPQRun(method=FedLPQConfig(bits=FLOAT_BITS)),
-            "the same without quantisation",
-        ),
-        "fedavg": Preset(
-            FedLPQRun(method=FedLPQConfig(bits=FLOAT_BITS, keep_probability=1.0)),
-            "the same with every layer sent",
-        ),
-    },
+    presets=PRESETS,
     build=build,
     traffic_bound=traffic_bound,
     panels=(messages,),

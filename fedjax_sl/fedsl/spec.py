@@ -12,6 +12,7 @@ from fedjax_sl.fedsl.cost_table import COSTS
 from fedjax_sl.fedsl.memory import client_bytes
 from fedjax_sl.fedsl.method import fedsl
 from fedjax_sl.fedsl.panels import kept, update
+from fedjax_sl.fedsl.presets import PRESETS
 from fedjax_sl.fedsl.round_kinds import at_rounds, expected, most
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.fedsl.state import global_model
@@ -22,7 +23,7 @@ from fedjax_sl.fedsl.theory import (
     setting_of,
     with_choice,
 )
-from fedjax_sl.method_spec import Built, ChooseMap, MethodSpec, Preset, Theory
+from fedjax_sl.method_spec import Built, ChooseMap, MethodSpec, Theory
 from fedjax_sl.models.simple_cnn import split_simple_cnn
 from fedjax_sl.models.split import SplitModel
 from fedjax_sl.models.vgg import split_vgg
@@ -66,7 +67,7 @@ def traffic_bound(
 
 FEDSL = MethodSpec(
     config=FedSLRun,
-    presets={"fedsl": Preset(FedSLRun(), "lightweight federated split learning")},
+    presets=PRESETS,
     build=build,
     traffic_bound=traffic_bound,
     panels=(kept, update),

@@ -148,7 +148,11 @@ def prepare(config: RunConfig) -> Job:
         raise InputError(BROUGHT)
     data = config.data
     source = {"data_dir": data.dir, "image_size": data.image_size}
-    train, test = (load(data.name, split=s, **source) for s in ("train", "test"))
+    train = load(data.name, split="train", **source)
+    if data.held_out is None:
+        test = load(data.name, split="test", **source)
+    else:
+        train, test = train.divided(data.held_out)
     return on_data(
         config,
         train.first(data.train_examples, "train_examples"),

@@ -6,16 +6,21 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from fedjax_sl.cli import main
+from fedjax_sl.configs.fields import differing
+from fedjax_sl.configs.run_config import DataConfig
 from fedjax_sl.configs.serialization import from_json, to_json
+from fedjax_sl.data.sources import load
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.methods import presets
 from fedjax_sl.records.run_folder import read_lines
+from fedjax_sl.runs.build import prepare
 from tests.browser import assert_readable, pages_shown
 from tests.commands import PATIENCE
 
@@ -296,3 +301,28 @@ def test_what_was_left_open_is_resolved():
     assert FedLPQRun().resolved().method.keep_probability == 0.5
     sub_models = FedLPQRun(method=FedLPQConfig(preference="u"))
     assert sub_models.resolved().method.keep_probability == 1
+
+
+def test_methods_on_cifar10_differ_in_nothing_else():
+    """What is compared has one network, one recipe and one number of rounds."""
+    usual = presets()["splitfed-v1"][1].run
+    for name, (spec, preset) in presets().items():
+        if spec.config is FedSLRun and preset.run.data.name == "cifar10":
+            changed = set(differing([usual, preset.run]))
+            assert changed <= {
+                *("method.prune_ratio", "method.bits", "method.dropout_rate"),
+                *("method.server_update", "method.client_update"),
+                *("method.learning_rate", "method.server_learning_rate"),
+            }, name
+
+
+def test_held_out_images_are_those_not_trained_on():
+    train = load("digits", split="train")
+    rest, apart = train.divided(100)
+    job = prepare(FedSLRun(data=DataConfig(held_out=100)))
+    for got, expected in ((job.train, rest), (job.test, apart)):
+        np.testing.assert_array_equal(got.label, expected.label)
+    assert len(rest.label) + len(apart.label) == len(train.label)
+    assert job.partition.count.sum() == len(rest.label)
+    with pytest.raises(ValueError, match="held_out=0: expected 1 to"):
+        train.divided(0)
