@@ -98,7 +98,7 @@ def _command(name: str, data_dir: str | os.PathLike | None) -> str:
     """Returns the shell command that prepares a set in a readable format."""
     where = f", data_dir={str(data_dir)!r}" if data_dir else ""
     return (
-        'pip install "fedjax-sl[prepare]" && python -c "import tensorflow_datasets as '
+        'pip install tensorflow-cpu && python -c "import tensorflow_datasets as '
         f"tfds; tfds.builder({name!r}{where})."
         "download_and_prepare(file_format='array_record')\""
     )

@@ -54,7 +54,8 @@ class FedSLConfig(TrainingConfig):
     """Optimiser on both sides of the cut."""
 
     prune_ratio: PerClass = 0.35
-    """rho_f, final share of each client kernel that is pruned, in [0, 1)."""
+    """rho_f, final share of each client kernel that is pruned, in [0, 1). What reads a
+    pruned filter goes, too: of the entries about (1 - rho_f)^2 are kept."""
 
     prune_start: Integer = 0
     """t_0, round at which the pruning ratio starts to grow."""

@@ -49,8 +49,10 @@ def _describe(line: dict[str, Any]) -> str:
         for name, value in line.items()
         if name.endswith(VIEW)
     )
+    epoch = f"epoch {line['epoch']:.3g}  " if "epoch" in line else ""
     return (
-        f"loss {line['train_loss']:.3f}  accuracy {line['test_accuracy']:.4f}  {views}"
+        f"{epoch}loss {line['train_loss']:.3f}  "
+        f"accuracy {line['test_accuracy']:.4f}  {views}"
         f"kept {line['kept_ratio']:.2f}  "
         f"up {size_of(line['uplink_bits'])}  down {size_of(line['downlink_bits'])}"
     )

@@ -100,7 +100,10 @@ def stop_requests(say: Callable[[str], None]) -> Iterator[Callable[[], int]]:
         # Called in the watching thread: the main thread may be in compiled code.
         if not received:
             received, since = number, time.monotonic()
-            say("stopping after this round; once more to stop at once")
+            say(
+                "stopping after this round, the first one once it is compiled; once "
+                "more to stop at once"
+            )
         elif time.monotonic() - since > ONE_REQUEST:
             end(number)
 

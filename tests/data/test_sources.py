@@ -160,7 +160,7 @@ def test_known_but_not_prepared_gives_the_command(tmp_path, name):
     with pytest.raises(DataError) as refusal:
         load(name, split="train", data_dir=tmp_path)
     command = (
-        'pip install "fedjax-sl[prepare]" && python -c "import tensorflow_datasets as '
+        'pip install tensorflow-cpu && python -c "import tensorflow_datasets as '
         f"tfds; tfds.builder('{name}', data_dir='{tmp_path}')."
         "download_and_prepare(file_format='array_record')\""
     )
