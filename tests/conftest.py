@@ -1,6 +1,7 @@
 """Stricter than production: four CPU devices, no silent broadcasting of ranks."""
 
 import os
+import signal
 import tempfile
 
 import jax
@@ -17,6 +18,10 @@ pytest_terminal_summary = footprint.pytest_terminal_summary
 pytest_xdist_auto_num_workers = footprint.pytest_xdist_auto_num_workers
 
 
+# A shell starts what it runs in the background with Ctrl-C ignored, which commands that
+# tests start inherit and, as they should, respect.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Nearly all the time of these tests goes into compiling programs that run once; without
 # fusion emitters that takes 40 % less.
 os.environ.setdefault(
