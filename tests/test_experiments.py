@@ -1,13 +1,16 @@
 """The experiments on a world so small that they take seconds."""
 
 import dataclasses
+import json
 import sys
 
 import numpy as np
 import pytest
 
 from experiments import fedlpq_figures, fedlpq_setting, fedlpq_table
+from experiments import presets as experiment
 from fedjax_sl.data import Dataset, iid
+from fedjax_sl.methods import presets
 from fedjax_sl.records.run_folder import read_lines
 
 
@@ -72,3 +75,35 @@ def test_rows_are_kept_and_not_computed_again(tiny, monkeypatch):
     messages = read_lines(tiny / "fedlpq_messages.jsonl")
     sizes = [sum(layer.values()) for layer in messages[0]["counts"].values()]
     assert len(sizes) == 14 and min(sizes) > 0
+
+
+def test_a_preset_s_row_and_table_say_what_its_runs_reached(tmp_path):
+    """Three seeds of 0.66, 0.68 and 0.70: the mean, and t of 2 degrees of freedom."""
+    rows = []
+    for seed, final in enumerate((0.66, 0.68, 0.70)):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        costs = dict.fromkeys(
+            ("uplink_bits", "downlink_bits", "sim_seconds", "sim_joules"), 7
+        )
+        lines = [
+            {"round": t, "epoch": 10.0 * t, "test_accuracy": final - 0.1 * (2 - t)}
+            | {"train_loss": 1.0, "wall_seconds": 1800.0 * t}
+            | costs
+            for t in (1, 2)
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / "metrics.jsonl").write_text(text)
+        (folder / "summary.json").write_text(json.dumps({"device": "2 x cpu"}))
+        rows.append(experiment.row_of("niid-bench-dir05", seed, folder, "abc"))
+    assert rows[0]["test_accuracy"] == pytest.approx([0.56, 0.66])
+    assert all(row["hours"] == 1 and row["uplink_bits"] == 7 for row in rows)
+    half = 4.3027 * 0.02 / 3**0.5
+    (line,) = [x for x in experiment.table(rows).splitlines() if "niid" in x][-1:]
+    assert f"| 3 | 0.680 ± {half:.3f} | 20 | 1.00 | 0.682" in line
+    assert set(experiment.PUBLISHED) <= set(presets())
+
+
+def test_the_version_of_the_code_is_that_of_its_sources():
+    version = experiment.code_version()
+    assert version == experiment.code_version() and len(version) == 12
