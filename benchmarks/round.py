@@ -51,7 +51,11 @@ def cohort_of():
     )
 
 
-def compiled(width: float, importance: Literal["taylor", "magnitude"] = "taylor"):
+def compiled(
+    width: float,
+    importance: Literal["taylor", "magnitude"] = "taylor",
+    scoring: Literal["running", "pass"] = "running",
+):
     """Builds our block of rounds."""
     import jax
 
@@ -64,6 +68,7 @@ def compiled(width: float, importance: Literal["taylor", "magnitude"] = "taylor"
         learning_rate=0.01,
         prune_end=50,
         importance=importance,
+        scoring=scoring,
     )
     algorithm = fedsl(model, config, over_clients=over)
     key, cohort = jax.random.key(0), cohort_of()

@@ -2,10 +2,10 @@
 
     python -m benchmarks.techniques
 
-The setup is that of `benchmarks.round`. Magnitude scores need no pass of their own, so
-the difference is the cost of masks and their choice, quantisation, dropout and
-counting. Taylor scores need a scoring pass, forward and backward of all clients,
-whenever models are averaged.
+The setup is that of `benchmarks.round`. Scores by magnitude, or from the local steps,
+need no pass of their own, so the difference is the cost of masks and their choice,
+quantisation, dropout and counting. A scoring pass is a forward and backward of all
+clients whenever models are averaged.
 """
 
 import argparse
@@ -60,7 +60,10 @@ def main() -> None:
     contenders = {
         "no technique": partial(plain, chosen.width),
         "all, importance by magnitude": partial(compiled, chosen.width, "magnitude"),
-        "all, importance by Taylor scores": partial(compiled, chosen.width),
+        "all, Taylor scores of the steps": partial(compiled, chosen.width),
+        "all, Taylor scores of a pass": partial(
+            compiled, chosen.width, "taylor", "pass"
+        ),
     }
     taken = seconds(contenders, turns=chosen.turns)
     print(f"VGG-{DEPTH}, width {chosen.width:g}, cut {CUT}, {CLIENTS} x {BATCH}\n")
