@@ -157,7 +157,7 @@ def compare_command(line: Line, console: Console) -> None:
       ValueError: if a folder or an option makes no sense.
       OSError: if something cannot be read.
     """
-    options, runs = select(line, Compare)
+    options, runs = select(line, Compare, console)
     if len({run.config.channel for run in runs}) > 1:
         channel = dataclasses.asdict(options.channel)
         console.print(f"all over the channel of the first: {channel}", soft_wrap=True)

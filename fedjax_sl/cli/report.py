@@ -126,7 +126,7 @@ def report_command(line: Line, console: Console) -> None:
       ValueError: if a folder or an option makes no sense.
       OSError: if something cannot be read or written.
     """
-    options, runs = select(line, Report)
+    options, runs = select(line, Report, console)
     alone = options.folders[0] if len(options.folders) == 1 else Path()
     output = options.output or alone / "report.html"
     if output.exists() and not _is_report(output):

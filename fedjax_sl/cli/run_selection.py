@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import tyro
+from rich.console import Console
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.cli.line import Line
 from fedjax_sl.errors import InputError
 from fedjax_sl.records.finished_run import Finished, find, read
+from fedjax_sl.records.sweep_folder import unfinished
 from fedjax_sl.traffic import without_side
 
 
@@ -40,12 +42,15 @@ UNCHARGED = "Side information is not counted in bits, seconds and joules."
 Options = TypeVar("Options", bound=Selection)
 
 
-def select(line: Line, kind: type[Options]) -> tuple[Options, list[Finished]]:
+def select(
+    line: Line, kind: type[Options], console: Console
+) -> tuple[Options, list[Finished]]:
     """Parses a command's options and reads its runs.
 
     Args:
       line: the command line.
       kind: the command's options.
+      console: is told of sweeps that are not finished.
 
     Returns:
       The options, over the first run's channel as far as nothing else was said; the
@@ -58,6 +63,8 @@ def select(line: Line, kind: type[Options]) -> tuple[Options, list[Finished]]:
     """
     options = line.parse(kind)
     runs = [read(folder) for folder in find(options.folders)]
+    for sentence in unfinished(options.folders):
+        console.print(sentence)
     names = sorted({run.config.data.name for run in runs})
     if len(names) > 1:
         raise InputError(f"runs on {' and '.join(names)}: expected one data set.")

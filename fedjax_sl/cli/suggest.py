@@ -62,7 +62,7 @@ def suggest_command(line: Line, console: Console) -> None:
       ValueError: if nothing reaches the target, or an option makes no sense.
       OSError: if something cannot be read.
     """
-    options, runs = select(line, Suggest)
+    options, runs = select(line, Suggest, console)
     groups = grouped(runs, options.channel)
     able = best(groups, options.target, options.by)
     if not able:

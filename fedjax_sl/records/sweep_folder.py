@@ -23,6 +23,37 @@ from fedjax_sl.records import run_folder as folders
 TABLE, UNFINISHED = "sweep.parquet", "unfinished"
 
 
+def _before(config: RunConfig) -> dict[str, Any]:
+    """Returns by dotted name what versions did that lacked a field."""
+    return {
+        f"{part}.{name}": value
+        for part, values in config.before.items()
+        for name, value in values.items()
+    }
+
+
+def unfinished(folders_given: Sequence[Path]) -> list[str]:
+    """Returns a sentence for each sweep of which some runs are not finished.
+
+    Args:
+      folders_given: of runs and sweeps.
+
+    Returns:
+      Such as "runs/bits: 2 of 6 runs are finished."
+    """
+    sentences = []
+    for folder in folders_given:
+        if not (folder / folders.SWEEP).exists():
+            continue
+        points = reading.read_json(folder / folders.SWEEP)
+        finished = len(list(folder.glob("run-*")))
+        if isinstance(points, list) and finished < len(points):
+            sentences.append(
+                f"{folder}: {finished} of {len(points)} runs are finished."
+            )
+    return sentences
+
+
 class SweepFolder:
     """Folder of a sweep, in which a run appears once it is complete."""
 
@@ -36,8 +67,8 @@ class SweepFolder:
 
     def _is_described_by(self, stored: Any) -> bool:
         """Returns whether a stored description is that of this sweep's runs."""
-        # Fields that the file is too old to have get their defaults.
-        kinds = [flattened(usual_of(point)) for point in self.points]
+        # Fields that the file is too old to have: as versions then were, or by default.
+        kinds = [flattened(usual_of(p)) | _before(p) for p in self.points]
         usual = json.loads(json.dumps(kinds))
         if not isinstance(stored, list) or len(stored) != len(usual):
             return False

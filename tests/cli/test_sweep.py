@@ -318,6 +318,19 @@ def test_a_suggestion_is_the_cheapest_that_reaches_the_target(swept, capsys):
     assert "no setting reaches it" in said and "highest accuracy" in said
 
 
+def test_who_looks_at_an_unfinished_sweep_is_told(swept, tmp_path, capsys):
+    part = tmp_path / "part"
+    shutil.copytree(swept, part)
+    runs = sorted(part.glob("run-*"))
+    shutil.rmtree(runs[0])
+    for command, *options in (["compare"], ["suggest", "--target", "0.05"]):
+        main([command, str(part), *options])
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"part: {len(runs) - 1} of {len(runs)} runs are finished." in said
+        main([command, str(swept), *options])
+        assert "runs are finished" not in capsys.readouterr().out
+
+
 def test_the_front_holds_what_nothing_beats():
     cost = np.array([1.0, 2.0, 3.0, 2.5, 1.0])
     gain = np.array([0.5, 0.7, 0.6, 0.9, 0.4])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fedjax_sl.cli.main import main
+from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.records.finished_run import read
 
 
@@ -37,3 +38,16 @@ def test_it_is_reported(folder):
     main(["report", str(folder)])
     page = (folder / "report.html").read_text()
     assert "What is kept of each layer" in page and "Who owns which labels" in page
+
+
+def test_it_does_what_its_version_did(folder):
+    """Its configuration lacks fields whose defaults would change what it computes."""
+    method = read(folder).config.method
+    assert (method.scoring, method.thin_cut) == ("pass", False)
+
+
+def test_a_person_s_few_options_get_today_s_defaults(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"algorithm": "fedsl", "method": {"bits": 4}}')
+    method = from_json(path).method
+    assert (method.bits, method.scoring, method.thin_cut) == (4, "running", True)
