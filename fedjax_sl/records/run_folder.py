@@ -25,6 +25,13 @@ CHECKPOINTS, EVENTS, BOUND, LOCK = "checkpoints", "events", "bound.json", ".lock
 SWEEP, PART = "sweep.json", ".part"
 
 
+def _check_lock(folder: Path) -> None:
+    """Rejects a lock that is no regular file: opening a pipe would wait for ever."""
+    lock = folder / LOCK
+    if lock.exists() and not lock.is_file():
+        raise InputError(f"{lock}: expected a regular file, which locks the folder.")
+
+
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Locks a folder against other processes while the block runs.
@@ -36,6 +43,7 @@ def held(folder: Path) -> Iterator[None]:
       ValueError: if another process has locked it.
       DiskError: if it cannot be written to.
     """
+    _check_lock(folder)
     # Opened for appending: created if need be, and never changed.
     with disk.writing(folder / LOCK):
         file = (folder / LOCK).open("a")

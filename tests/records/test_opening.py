@@ -14,9 +14,10 @@ import pytest
 from fedjax_sl.cli.exit_codes import DISK
 from fedjax_sl.cli.main import main
 from fedjax_sl.records import opening
-from fedjax_sl.records.run_folder import read_lines
+from fedjax_sl.records.run_folder import held, read_lines
 from tests import dry
 from tests.commands import refused
+from tests.hanging import in_good_time  # noqa: F401
 from tests.interruptions import Killed, full_disk, killed
 
 
@@ -256,3 +257,10 @@ def test_a_run_that_was_set_aside_is_not_replaced_unasked(earlier, tmp_path, cap
     (folder / "config.json").rename(folder / ".replaced/config.json")
     assert "give --overwrite" in refused([*RUN, "--folder", folder], capsys)
     assert_kept(folder, earlier)
+
+
+@pytest.mark.usefixtures("in_good_time")
+def test_a_pipe_in_place_of_the_lock_is_refused(tmp_path):
+    os.mkfifo(tmp_path / ".lock")
+    with pytest.raises(ValueError, match="expected a regular file"), held(tmp_path):
+        pass
