@@ -109,8 +109,9 @@ def round_costs(
       the run's accuracy, which includes every update.
     """
     check_choice("sequential", sequential, Sequential)
-    # A client that drops out computes nothing.
-    active = record.client_macs > 0
+    # Who drops out does nothing at all; a half that is pruned as a whole still sends.
+    bits = record.traffic
+    active = (record.client_macs > 0) | (bits.uplink + bits.downlink > 0)
     gain = gains(channel, record.client_id, first_round)
     rates = rates_of(channel, gain, lambda p: shared_rate(channel, p, gain, active))
     phases = phases_of(channel, record, rates, sequential)

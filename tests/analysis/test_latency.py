@@ -277,6 +277,18 @@ def test_an_absent_client_takes_no_band_time_or_energy():
     assert took.up[0] < round_costs(STILL, some).up[0]
 
 
+def test_whoever_sends_takes_part_though_nothing_is_left_to_compute():
+    """A client whose half is pruned as a whole has its share of the band, as others."""
+    some = record(**BUSY, macs=1e9)
+    pruned = some.client_macs.copy()
+    pruned[:, 3] = 0
+    took = round_costs(STILL, some._replace(client_macs=pruned))
+    assert np.isfinite(took.seconds).all()
+    np.testing.assert_allclose(took.updates, round_costs(STILL, some).updates)
+    at_once = dataclasses.replace(STILL, deadline_s=1e-9)
+    assert round_costs(at_once, some._replace(client_macs=pruned)).late.all()
+
+
 def test_a_deadline_ends_rounds_and_names_the_late():
     far = Channel(distance_m=(50.0, 500.0))
     busy = record(updates=10**7, macs=1e9)
