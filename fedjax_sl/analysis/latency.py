@@ -25,6 +25,8 @@ from fedjax_sl.traffic import Record
 class RoundCosts(NamedTuple):
     """Latency and energy of T rounds.
 
+    Phases are in the order models, up, server, down, updates, and end at the deadline.
+
     Attributes:
       up: `[T]` s, until the server has the last activations of a round.
       server: `[T]` s, of the server's passes.
@@ -67,7 +69,9 @@ def _course(
     together, in_turn = steps.together, steps.turn.sum(axis=2)
     # Where they do not, a step ends when the last client has come to its end.
     ends = np.cumsum(together, axis=0).max(axis=2)
-    free = np.diff(ends, axis=0, prepend=0)
+    # Two that never end are no further apart.
+    with np.errstate(invalid="ignore"):
+        free = np.diff(ends, axis=0, prepend=0)
     lengths = np.where(meet[:, 0], together.max(axis=2), free) + in_turn
     before, updating = together.max(axis=2, keepdims=True), together[3]
     last = np.where(updating > 0, before[2] + updating, together[2])
@@ -75,6 +79,13 @@ def _course(
     # The order of turns is not known beforehand: each client waits for all others.
     done = own + (in_turn.sum(axis=0) + server)[:, None]
     return _Course(lengths, np.where(active, done, 0.0))
+
+
+def _until(deadline: float, lengths: np.ndarray) -> np.ndarray:
+    """Cuts phases, `[P, T]` in their order, so that they end at the deadline."""
+    ends = np.cumsum(lengths, axis=0)
+    begins = np.concatenate([np.zeros_like(ends[:1]), ends[:-1]])
+    return np.clip(deadline - begins, 0, lengths)
 
 
 def round_costs(
@@ -118,7 +129,11 @@ def round_costs(
     server = phases.served.sum(axis=1)
     course = _course(steps_of(phases, sequential), server, meeting(record), active)
     models, up, down, updates = course.steps
-    deadline = np.inf if channel.deadline_s is None else channel.deadline_s
+    lengths = np.stack([models, up, server, down, updates])
+    deadline = channel.deadline_s or np.inf
+    if channel.deadline_s is not None:
+        lengths = _until(deadline, lengths)
+    models, up, server, down, updates = lengths
     clock = clock_of(channel, record)
     cycles = record.client_macs / channel.macs_per_cycle
     computing = (1 + BACKWARD) * cycles * channel.capacitance * clock**2

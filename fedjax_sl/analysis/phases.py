@@ -99,16 +99,16 @@ class Steps(NamedTuple):
 def steps_of(phases: Phases, sequential: Sequential) -> Steps:
     """Sorts the phases by step, the server's apart."""
     check_choice("sequential", sequential, Sequential)
-    compute = 0 * phases.forward, phases.forward, phases.backward, 0 * phases.forward
-    exchange = 0 * phases.sent, phases.sent, phases.returned, 0 * phases.sent
-    models = phases.loaded, 0 * phases.sent, 0 * phases.sent, phases.updated
-    computing, crossing, moving = map(np.stack, (compute, exchange, models))
+    idle = np.zeros_like(phases.forward + phases.sent)
+    computing = np.stack([idle, phases.forward, phases.backward, idle])
+    crossing = np.stack([idle, phases.sent, phases.returned, idle])
+    moving = np.stack([phases.loaded, idle, idle, phases.updated])
     if sequential == "visits":
         everything = computing + crossing + moving
-        return Steps(0 * everything, everything)
+        return Steps(np.zeros_like(everything), everything)
     if sequential == "exchanges":
         return Steps(computing + moving, crossing)
-    return Steps(computing + crossing + moving, 0 * crossing)
+    return Steps(computing + crossing + moving, np.zeros_like(crossing))
 
 
 def meeting(record: Record) -> np.ndarray:
@@ -169,7 +169,7 @@ def needs(
     together, turn = steps_of(phases, sequential)
     # Without a barrier between them all steps are one.
     own = together.sum(axis=0, keepdims=True)
-    whole = np.concatenate([own, 0 * together[1:]])
+    whole = np.concatenate([own, np.zeros_like(together[1:])])
     steps = np.where(meeting(most), together, whole)
     # The rest of the cohort is unknown: K times the slowest pass bounds its time.
     server = cohort_size * phases.served.max(axis=1, keepdims=True)

@@ -301,6 +301,23 @@ def test_a_deadline_ends_rounds_and_names_the_late():
     assert not free.late.any()
 
 
+@settings(max_examples=examples(60))
+@given(seed=st.integers(0, 10**6), in_turn=KINDS, crossing=st.booleans())
+def test_phases_sum_to_the_round_also_where_it_is_cut(seed, in_turn, crossing):
+    """A phase that would begin after the deadline takes no time."""
+    busy = drawn_record(seed, crossing=crossing)
+    free = round_costs(Channel(), busy, sequential=in_turn)
+    limit = float(np.median(free.seconds))
+    cut = round_costs(Channel(deadline_s=limit), busy, sequential=in_turn)
+    order = ("models", "up", "server", "down", "updates")
+    for found in (free, cut):
+        phases = np.array([getattr(found, name) for name in order])
+        np.testing.assert_allclose(phases.sum(axis=0), found.seconds, rtol=1e-12)
+    whole, left = (np.array([getattr(c, n) for n in order]) for c in (free, cut))
+    ends = np.minimum(np.cumsum(whole, axis=0), limit)
+    np.testing.assert_allclose(np.cumsum(left, axis=0), ends, rtol=1e-12)
+
+
 def test_fading_belongs_to_round_and_client():
     channel = Channel()
     ids = np.array([[0, 1, 2], [2, 0, 1]])

@@ -1,0 +1,50 @@
+"""Figures and choices from records by hand: what is compared was reached alike."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.analysis.latency import round_costs
+from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.run_config import FedSLRun
+from fedjax_sl.records.finished_run import Finished
+from fedjax_sl.reports import comparison_figures
+from fedjax_sl.reports.groups import grouped
+from fedjax_sl.traffic import Record, Traffic
+
+
+CONFIG = FedSLRun(data=DataConfig(num_clients=2), method=FedSLConfig(cohort_size=2))
+
+
+def finished(seed, accuracies, *, config=CONFIG):
+    """A run with these accuracies by round, whose rounds cost more and more."""
+    last = max(accuracies)
+    bits = np.arange(1, last + 1)[:, None] * np.array([[1000, 3000]])
+    macs = np.full(bits.shape, 1e6)
+    record = Record(
+        np.tile(np.arange(2), (last, 1)),
+        Traffic(*[bits] * 5),
+        Traffic(*[0 * bits] * 5),
+        macs,
+        macs,
+    )
+    lines = [
+        {"round": done, "test_accuracy": accuracy, "epoch": 0.1 * done}
+        for done, accuracy in accuracies.items()
+    ]
+    config = dataclasses.replace(config, seed=seed)
+    return Finished(Path(f"run-{seed}"), config, lines, record)
+
+
+def test_bars_of_time_end_with_the_run():
+    """Also where a deadline cuts its rounds."""
+    runs = [finished(0, {3: 0.5, 6: 0.6})]
+    free = round_costs(Channel(), runs[0].record).seconds
+    channel = Channel(deadline_s=float(np.median(free)))
+    drawn = comparison_figures.where_time_goes(grouped(runs, channel), channel)
+    width = sum(bar.get_width() for bar in drawn.axes[0].patches)
+    assert width == pytest.approx(np.minimum(free, channel.deadline_s).sum())
