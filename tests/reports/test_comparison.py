@@ -48,3 +48,28 @@ def test_bars_of_time_end_with_the_run():
     drawn = comparison_figures.where_time_goes(grouped(runs, channel), channel)
     width = sum(bar.get_width() for bar in drawn.axes[0].patches)
     assert width == pytest.approx(np.minimum(free, channel.deadline_s).sum())
+
+
+PLAIN, LONGER = {4: 0.2, 8: 0.4, 12: 0.6}, {4: 0.2, 8: 0.4, 10: 0.5, 12: 0.6, 16: 0.8}
+
+
+def test_runs_are_averaged_where_all_were_evaluated():
+    """One that was made longer, with an evaluation where it had ended, is no other."""
+    (group,) = grouped([finished(0, LONGER), finished(1, PLAIN)], Channel())
+    assert group.final == [0.6, 0.6]
+    assert (group.common == [4, 8, 12]).all()
+    (lone,) = grouped([finished(1, PLAIN)], Channel())
+    both, one = (comparison_figures.accuracy([g]).axes for g in (group, lone))
+    for axis, expected in zip(both, one, strict=True):
+        for got, line in zip(axis.lines, expected.lines, strict=True):
+            np.testing.assert_allclose(got.get_xydata(), line.get_xydata())
+
+
+def test_runs_without_a_common_evaluation_are_no_group():
+    runs = [finished(0, {4: 0.2}), finished(1, {3: 0.1, 4: 0.2}), finished(2, {3: 0.1})]
+    groups = grouped([*runs, finished(1, {4: 0.2})], Channel())
+    assert [[run.config.seed for run in group.runs] for group in groups] == [
+        [0, 1],
+        [2],
+        [1],
+    ]
