@@ -195,9 +195,7 @@ def pareto(groups: Sequence[Group], *, columns: int = 2) -> Figure:
     figure, axes = _figure(columns, 2 // columns, height=3.6)
     gain = np.array([np.mean(group.final) for group in groups])
     for axis, name in zip(axes.flat, ("seconds", "joules"), strict=True):
-        cost = np.array(
-            [np.mean([getattr(c, name)[-1] for c in g.curves]) for g in groups]
-        )
+        cost = np.array([group.final_cost(name) for group in groups])
         for number, called in enumerate(names_of(groups)):
             marker = "o" if number < 10 else "s"
             axis.plot(

@@ -8,6 +8,7 @@ import pytest
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.latency import round_costs
+from fedjax_sl.cli.suggest import cheapest_for_each_accuracy
 from fedjax_sl.configs.run_config import DataConfig
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.run_config import FedSLRun
@@ -73,3 +74,20 @@ def test_runs_without_a_common_evaluation_are_no_group():
         [2],
         [1],
     ]
+
+
+def test_a_final_accuracy_is_set_against_its_own_cost():
+    """What the run that is ahead has spent since then bought nothing that is shown."""
+    other = dataclasses.replace(CONFIG, batch_size=CONFIG.batch_size + 1)
+    ahead, behind = (
+        finished(0, {4: 0.2, 8: 0.4, 40: 0.4}),
+        finished(1, {4: 0.2, 8: 0.4}),
+    )
+    rival = finished(0, {20: 0.3}, config=other)
+    groups = grouped([ahead, behind, rival], Channel())
+    assert cheapest_for_each_accuracy(groups, "bits") == groups[:1]
+    spent = grouped([behind], Channel())[0].curves[0]
+    drawn = comparison_figures.pareto(groups)
+    for axis, name in zip(drawn.axes, ("seconds", "joules"), strict=True):
+        x, y = axis.lines[0].get_xydata()[0]
+        assert (x, y) == pytest.approx((getattr(spent, name)[-1], 0.4))
