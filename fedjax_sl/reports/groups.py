@@ -16,6 +16,10 @@ from fedjax_sl.reports.labels import folder_names, labels
 LEARNED = 0.05
 """An accuracy counts as above chance from this share of the way from chance to 1."""
 
+ROUNDING = 2.5e-7
+"""Error of accuracies in records of earlier versions, which have them in float32; less
+than half an example of two million."""
+
 COSTS = ("rounds", "epochs", "bits", "seconds", "joules")
 
 
@@ -136,7 +140,7 @@ def at_target(group: Group, target: float) -> dict[str, list[float]]:
     """Returns the costs at which runs first reach an accuracy, of runs that do."""
     costs: dict[str, list[float]] = {name: [] for name in COSTS}
     for curve in group.curves:
-        reached = np.flatnonzero(curve.accuracy >= target)
+        reached = np.flatnonzero(curve.accuracy >= target - ROUNDING)
         for name, values in costs.items():
             if len(reached):
                 values.append(float(getattr(curve, name)[reached[0]]))

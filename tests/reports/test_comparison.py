@@ -8,17 +8,31 @@ import pytest
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.latency import round_costs
-from fedjax_sl.cli.suggest import cheapest_for_each_accuracy
+from fedjax_sl.cli.suggest import cheapest_for_each_accuracy, reaching
 from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.data.sources import Dataset
+from fedjax_sl.evaluation import Evaluation
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.records.finished_run import Finished
+from fedjax_sl.records.metrics import Totals
 from fedjax_sl.reports import comparison_figures
 from fedjax_sl.reports.groups import grouped
 from fedjax_sl.traffic import Record, Traffic
 
 
 CONFIG = FedSLRun(data=DataConfig(num_clients=2), method=FedSLConfig(cohort_size=2))
+
+ROUND = {
+    "client_id": [0, 1],
+    "loss": [1.0, 1.0],
+    "left_out": [False, False],
+    "kept_ratio": [1.0, 1.0],
+    **{f"{link}_bits": [8, 8] for link in Traffic._fields},
+    **{f"{link}_side_bits": [0, 0] for link in Traffic._fields},
+    "client_macs": [1.0, 1.0],
+    "server_macs": [1.0, 1.0],
+}
 
 
 def finished(seed, accuracies, *, config=CONFIG):
@@ -91,3 +105,31 @@ def test_a_final_accuracy_is_set_against_its_own_cost():
     for axis, name in zip(drawn.axes, ("seconds", "joules"), strict=True):
         x, y = axis.lines[0].get_xydata()[0]
         assert (x, y) == pytest.approx((getattr(spent, name)[-1], 0.4))
+
+
+@pytest.mark.parametrize("size", [3, 100, 355, 9980, 10**6])
+def test_a_target_is_reached_by_so_many_examples(size):
+    """Whether a record has the quotient or its float32 rounding, and by no fewer."""
+    for hits in {1, size // 5, size // 3, size - 1}:
+        for accuracy in (hits / size, float(np.float32(hits) / np.float32(size))):
+            groups = grouped([finished(0, {4: accuracy})], Channel())
+            assert reaching(groups, hits / size) == groups
+            assert not reaching(groups, (hits + 1) / size)
+
+
+@pytest.mark.parametrize("size", [3, 100, 355, 9980])
+def test_records_have_accuracies_as_quotients(size):
+    test = Dataset(
+        image=np.zeros((size, 1, 1, 1), np.uint8),
+        label=np.arange(size) % 2,
+        name="none",
+        class_names=("even", "odd"),
+    )
+    totals = Totals(test, steps=1, epochs=1.0, channel=Channel(), sequential="nothing")
+    lines = [{"round": 0, **ROUND}]
+    for hits in range(0, size + 1, max(size // 50, 1)):
+        accuracy = np.float32(hits) / np.float32(size)
+        totals.pending = lines
+        seen = Evaluation(accuracy, accuracy, 0.0)
+        line = totals.line(1, {"": seen, "pruned": seen})
+        assert line["test_accuracy"] == line["pruned_test_accuracy"] == hits / size
