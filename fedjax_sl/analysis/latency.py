@@ -11,10 +11,12 @@ from fedjax_sl.analysis.channel import Channel, gains, shared_rate, watts
 from fedjax_sl.analysis.phases import (
     BACKWARD,
     Sequential,
+    Steps,
     clock_of,
-    needs_of,
+    meeting,
     phases_of,
     rates_of,
+    steps_of,
 )
 from fedjax_sl.checks import check_choice
 from fedjax_sl.traffic import Record
@@ -22,6 +24,8 @@ from fedjax_sl.traffic import Record
 
 class RoundCosts(NamedTuple):
     """Latency and energy of T rounds.
+
+    Phases are in the order models, up, server, down, updates, and end at the deadline.
 
     Attributes:
       up: `[T]` s, until the server has the last activations of a round.
@@ -31,7 +35,8 @@ class RoundCosts(NamedTuple):
       models: `[T]` s, until the last client has its model.
       seconds: `[T]` s, their sum, at most the deadline.
       joules: `[T, K]` J, of each device for computing and sending.
-      late: `[T, K]` bool, stragglers: clients not done at the deadline.
+      late: `[T, K]` bool, stragglers: clients not done at the deadline, those included
+        that had to wait for others.
     """
 
     up: np.ndarray
@@ -42,6 +47,45 @@ class RoundCosts(NamedTuple):
     seconds: np.ndarray
     joules: np.ndarray
     late: np.ndarray
+
+
+class _Course(NamedTuple):
+    """Seconds of rounds without a deadline.
+
+    Attributes:
+      steps: `[4, T]` s, of each step.
+      done: `[T, K]` s, from the start of the round until a client has done its last
+        step; 0 for clients that are absent.
+    """
+
+    steps: np.ndarray
+    done: np.ndarray
+
+
+def _course(
+    steps: Steps, server: np.ndarray, meet: np.ndarray, active: np.ndarray
+) -> _Course:
+    """Follows clients from step to step, whether they meet at the server or not."""
+    together, in_turn = steps.together, steps.turn.sum(axis=2)
+    # Where they do not, a step ends when the last client has come to its end.
+    ends = np.cumsum(together, axis=0).max(axis=2)
+    # Two that never end are no further apart.
+    with np.errstate(invalid="ignore"):
+        free = np.diff(ends, axis=0, prepend=0)
+    lengths = np.where(meet[:, 0], together.max(axis=2), free) + in_turn
+    before, updating = together.max(axis=2, keepdims=True), together[3]
+    last = np.where(updating > 0, before[2] + updating, together[2])
+    own = np.where(meet, before[0] + before[1] + last, together.sum(axis=0))
+    # The order of turns is not known beforehand: each client waits for all others.
+    done = own + (in_turn.sum(axis=0) + server)[:, None]
+    return _Course(lengths, np.where(active, done, 0.0))
+
+
+def _until(deadline: float, lengths: np.ndarray) -> np.ndarray:
+    """Cuts phases, `[P, T]` in their order, so that they end at the deadline."""
+    ends = np.cumsum(lengths, axis=0)
+    begins = np.concatenate([np.zeros_like(ends[:1]), ends[:-1]])
+    return np.clip(deadline - begins, 0, lengths)
 
 
 def round_costs(
@@ -55,8 +99,10 @@ def round_costs(
 
     `T = max_k(T_k^F + Z_U / r_k^U) + T_s + max_k(Z_D / r_k^D + T_k^B)
     + max_k Z_A / r_k^U + max_k Z_M / r^bc`: models are broadcast over the whole band,
-    everything else uses each client's share. A device spends `kappa f^2` joules per
-    cycle and its transmit power while it sends; receiving and the server are free.
+    everything else uses each client's share. Where clients exchange nothing over a cut
+    no one waits before the end, `T = max_k(Z_M / r^bc + T_k^F + T_k^B + Z_A / r_k^U)`.
+    A device spends `kappa f^2` joules per cycle and its transmit power while it sends;
+    receiving and the server are free.
 
     Sequential phases add up instead and use the whole band. With "exchanges" these are
     activations and gradients, `max_k T_k^F + sum_k Z_U / r^U` and
@@ -74,22 +120,20 @@ def round_costs(
       the run's accuracy, which includes every update.
     """
     check_choice("sequential", sequential, Sequential)
-    # A client that drops out computes nothing.
-    active = record.client_macs > 0
+    # Who drops out does nothing at all; a half that is pruned as a whole still sends.
+    bits = record.traffic
+    active = (record.client_macs > 0) | (bits.uplink + bits.downlink > 0)
     gain = gains(channel, record.client_id, first_round)
     rates = rates_of(channel, gain, lambda p: shared_rate(channel, p, gain, active))
     phases = phases_of(channel, record, rates, sequential)
-    forward, sent, served, returned, backward, updated, loaded = phases
-    last = np.sum if sequential == "visits" else np.max
-    if sequential == "exchanges":
-        up = forward.max(axis=1) + sent.sum(axis=1)
-        down = returned.sum(axis=1) + backward.max(axis=1)
-    else:
-        up, down = last(forward + sent, axis=1), last(returned + backward, axis=1)
-    server = served.sum(axis=1)
-    updates, models = last(updated, axis=1), last(loaded, axis=1)
-    own, turn = needs_of(phases, server[:, None], sequential)
-    deadline = np.inf if channel.deadline_s is None else channel.deadline_s
+    server = phases.served.sum(axis=1)
+    course = _course(steps_of(phases, sequential), server, meeting(record), active)
+    models, up, down, updates = course.steps
+    lengths = np.stack([models, up, server, down, updates])
+    deadline = channel.deadline_s or np.inf
+    if channel.deadline_s is not None:
+        lengths = _until(deadline, lengths)
+    models, up, server, down, updates = lengths
     clock = clock_of(channel, record)
     cycles = record.client_macs / channel.macs_per_cycle
     computing = (1 + BACKWARD) * cycles * channel.capacitance * clock**2
@@ -99,8 +143,8 @@ def round_costs(
         down=down,
         updates=updates,
         models=models,
-        seconds=np.minimum(up + down + updates + models + server, deadline),
-        joules=computing + watts(channel.device_power_dbm) * (sent + updated),
-        # The order of turns is not known beforehand: each client waits for all others.
-        late=active & (own + turn.sum(axis=1, keepdims=True) > deadline),
+        seconds=np.minimum(course.done.max(axis=1), deadline),
+        joules=computing
+        + watts(channel.device_power_dbm) * (phases.sent + phases.updated),
+        late=active & (course.done > deadline),
     )

@@ -81,29 +81,64 @@ def clock_of(channel: Channel, record: Record) -> np.ndarray:
     return np.asarray(channel.clock_hz)[record.client_id % len(channel.clock_hz)]
 
 
-class Needs(NamedTuple):
-    """Seconds that a client needs to finish a round, `[T, N]` each.
+class Steps(NamedTuple):
+    """Seconds of each client in the steps of a round, between barriers.
+
+    The steps are, in this order: loading the model; the forward pass and sending
+    activations; receiving the gradient and the backward pass; sending the update.
 
     Attributes:
-      own: in parallel with other clients, the server's time for all included.
-      turn: while all other clients wait; 0 if nothing is sequential.
+      together: `[4, T, K]`, of what clients do at the same time.
+      turn: `[4, T, K]`, of what a client does while all others wait.
     """
 
-    own: np.ndarray
+    together: np.ndarray
     turn: np.ndarray
 
 
-def needs_of(phases: Phases, server: np.ndarray, sequential: Sequential) -> Needs:
-    """Sums up the phases; `server` holds its seconds for all clients, `[T, 1]`."""
+def steps_of(phases: Phases, sequential: Sequential) -> Steps:
+    """Sorts the phases by step, the server's apart."""
     check_choice("sequential", sequential, Sequential)
-    exchange = phases.sent + phases.returned
-    rest = phases.forward + phases.backward + phases.updated + phases.loaded
+    idle = np.zeros_like(phases.forward + phases.sent)
+    computing = np.stack([idle, phases.forward, phases.backward, idle])
+    crossing = np.stack([idle, phases.sent, phases.returned, idle])
+    moving = np.stack([phases.loaded, idle, idle, phases.updated])
     if sequential == "visits":
-        # Adding 0 * rest gives the shape `[T, N]`.
-        return Needs(server + 0 * rest, exchange + rest)
+        everything = computing + crossing + moving
+        return Steps(np.zeros_like(everything), everything)
     if sequential == "exchanges":
-        return Needs(server + rest, exchange)
-    return Needs(server + rest + exchange, 0 * rest)
+        return Steps(computing + moving, crossing)
+    return Steps(computing + crossing + moving, np.zeros_like(crossing))
+
+
+def meeting(record: Record) -> np.ndarray:
+    """Returns whether clients meet at the server within a round, `[T, 1]` bool.
+
+    A client that exchanges nothing over a cut goes its own way, from its model to its
+    update.
+    """
+    bits = record.traffic
+    crossing = bits.activations_up + bits.labels_up + bits.gradients_down
+    return ((crossing > 0) | (record.server_macs > 0)).any(axis=1, keepdims=True)
+
+
+class Needs(NamedTuple):
+    """Seconds that clients need to finish a round, at most.
+
+    Attributes:
+      steps: `[4, T, N]`, in parallel with other clients; the next step begins when all
+        have come to the end of the one before.
+      turn: `[T, N]`, while all other clients wait; 0 if nothing is sequential.
+      server: `[T, 1]`, of the server for all clients.
+    """
+
+    steps: np.ndarray
+    turn: np.ndarray
+    server: np.ndarray
+
+    def alone(self, cohort_size: int) -> np.ndarray:
+        """Seconds of a round whose whole cohort is like this client, `[T, N]`."""
+        return self.server + self.steps.sum(axis=0) + cohort_size * self.turn
 
 
 def needs(
@@ -124,32 +159,58 @@ def needs(
       sequential: phases that clients do one after another.
 
     Returns:
-      `Needs`; `own` includes the server's time for K clients.
+      `Needs`; `server` is its time for K clients.
     """
     check_choice("sequential", sequential, Sequential)
     gain = gains(channel, most.client_id, first_round)
     noise, share = watts(channel.noise_dbm_per_hz), channel.bandwidth_hz / cohort_size
     rates = rates_of(channel, gain, lambda p: rate(share, p, gain, noise))
     phases = phases_of(channel, most, rates, sequential)
+    together, turn = steps_of(phases, sequential)
+    # Without a barrier between them all steps are one.
+    own = together.sum(axis=0, keepdims=True)
+    whole = np.concatenate([own, np.zeros_like(together[1:])])
+    steps = np.where(meeting(most), together, whole)
     # The rest of the cohort is unknown: K times the slowest pass bounds its time.
     server = cohort_size * phases.served.max(axis=1, keepdims=True)
+    found = Needs(steps, turn.sum(axis=0), server)
     # Rounded up, so that a client that is admitted is not late in the end.
-    return Needs(*(x * (1 + ROUNDING) for x in needs_of(phases, server, sequential)))
+    return Needs(*(x * (1 + ROUNDING) for x in found))
 
 
-def done_by(deadline_s: float, found: Needs, cohort_size: int) -> np.ndarray:
-    """Returns which clients meet a deadline in any cohort of such clients.
+def done_by(
+    deadline_s: float, found: Needs, cohort_size: int, *, period: int = 1
+) -> np.ndarray:
+    """Returns clients of which no cohort is late, whoever they wait for in it.
+
+    Clients are admitted by the time that each needs on its own, for as long as the
+    slowest in every step, together, would be in time. A longer deadline admits more.
 
     Args:
       deadline_s: seconds.
       found: needs of the clients.
       cohort_size: K.
+      period: rounds for which a client is admitted, a divisor of T.
 
     Returns:
       `[T, N]` bool.
     """
-    own, turn = found
-    done = own + cohort_size * turn <= deadline_s
-    # A client may wait for K - 1 others, and for the longest turn among those left.
-    longest = np.where(done, turn, 0.0).max(axis=1, keepdims=True)
-    return done & (own + cohort_size * longest <= deadline_s)
+    alone = found.alone(cohort_size)
+    grouped = alone.reshape(-1, period, alone.shape[1])
+    order = np.argsort(grouped.max(axis=1), axis=1, kind="stable")
+    order = np.repeat(order, period, axis=0)
+
+    def slowest(seconds: np.ndarray) -> np.ndarray:
+        """Of each client and those that are admitted before it."""
+        ordered = np.take_along_axis(seconds, order, axis=1)
+        return np.maximum.accumulate(ordered, axis=1)
+
+    own = found.steps.sum(axis=0)
+    # Each step may have a slowest client of its own, if there are as many.
+    apart = sum(map(slowest, found.steps))
+    waited = np.minimum(apart, cohort_size * slowest(own))
+    needed = found.server + waited + cohort_size * slowest(found.turn)
+    done = (needed <= deadline_s).reshape(grouped.shape).all(axis=1)
+    admitted = np.empty(order.shape, bool)
+    np.put_along_axis(admitted, order, np.repeat(done, period, axis=0), axis=1)
+    return admitted

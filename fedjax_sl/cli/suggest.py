@@ -49,8 +49,8 @@ def best(groups: Sequence[Group], target: float, by: str) -> list[Group]:
 
 
 def cheapest_for_each_accuracy(groups: Sequence[Group], by: str) -> list[Group]:
-    """The Pareto front of final accuracy over the cost of the whole run."""
-    cost = np.array([np.mean([getattr(c, by)[-1] for c in g.curves]) for g in groups])
+    """The Pareto front of final accuracy over the cost until then."""
+    cost = np.array([group.final_cost(by) for group in groups])
     gain = np.array([np.mean(group.final) for group in groups])
     return [groups[index] for index in pareto_front(cost, gain)]
 

@@ -76,10 +76,15 @@ def update_bits(arrays: dict[str, np.ndarray], config: FedSLRun) -> UpdateBits |
 
 
 def kept(seen: LastCheckpoint) -> LayerBars | None:
-    """Share of each client kernel that is kept, `[K, U]`."""
+    """Share of each client kernel that is kept, `[K, U]`, of those that participate."""
+    masks = _fields(seen.arrays, "mask")
+    # Who is absent has the mask of nothing that was trained.
+    present = seen.arrays["weights"] > 0 if masks else np.zeros(0, bool)
+    if not present.any():
+        return None
     shares = {
-        name.split("/")[0]: mask.reshape(len(mask), -1).mean(axis=1)
-        for name, mask in sorted(_fields(seen.arrays, "mask").items())
+        name.split("/")[0]: mask[present].reshape(present.sum(), -1).mean(axis=1)
+        for name, mask in sorted(masks.items())
         if name.endswith("/kernel")
     }
     if not shares:

@@ -66,13 +66,18 @@ class Totals:
         self.channel = channel
         self.sequential: Sequential = sequential
         counts = np.bincount(test.label, minlength=test.num_classes)
-        self.majority_rate = float(counts.max() / counts.sum())
+        self.examples = int(counts.sum())
+        self.majority_rate = float(counts.max() / self.examples)
         self.sums = dict(ZERO_TOTALS if not so_far else so_far)
         # As if it had started earlier: wall time includes runs before this one.
         self.started = time.monotonic() - self.sums.pop("wall_seconds")
 
     def _wall_seconds(self) -> float:
         return round(time.monotonic() - self.started, 3)
+
+    def _share(self, accuracy: Any) -> float:
+        """Returns the quotient whose float32 rounding an accuracy is."""
+        return round(float(accuracy) * self.examples) / self.examples
 
     def so_far(self) -> dict[str, Any]:
         """Returns the sums up to the last evaluation, which JSON keeps exactly."""
@@ -117,12 +122,12 @@ class Totals:
             "train_loss": _mean_loss(
                 _column(rounds, "loss", np.float32), record.traffic.uplink > 0
             ),
-            "test_accuracy": float(views[""].accuracy),
+            "test_accuracy": self._share(views[""].accuracy),
             "test_balanced_accuracy": float(views[""].balanced_accuracy),
             "test_loss": float(views[""].loss),
         }
         for name in filter(None, views):
-            line[f"{name}_test_accuracy"] = float(views[name].accuracy)
+            line[f"{name}_test_accuracy"] = self._share(views[name].accuracy)
         return line | {
             "majority_rate": self.majority_rate,
             "kept_ratio": _mean_kept(

@@ -104,7 +104,7 @@ def names_of(groups: Sequence[Group]) -> list[str]:
 
 
 def accuracy(groups: Sequence[Group], *, columns: int = 2) -> Figure:
-    """Draws accuracy against cost; a band spans the seeds, up to their shortest run."""
+    """Draws accuracy against cost; a band spans the seeds, where all were evaluated."""
     progress = progress_axis(groups)
     shown = [progress, *COSTS] if progress else COSTS
     figure, axes = _figure(columns, -(-len(shown) // columns))
@@ -116,13 +116,11 @@ def accuracy(groups: Sequence[Group], *, columns: int = 2) -> Figure:
             zip(groups, names_of(groups), strict=True)
         ):
             colour = f"C{number % 10}"
-            common = min(len(curve.accuracy) for curve in group.curves)
-            costs = [getattr(curve, name)[:common] for curve in group.curves]
-            x = factor * np.mean(costs, axis=0)
-            y = np.array([curve.accuracy[:common] for curve in group.curves])
+            x = factor * group.at_common(name).mean(axis=0)
+            y = group.at_common("accuracy")
             style = "-" if number < 10 else "--"
             # A single evaluation is a point, not a line.
-            marker = "o" if common == 1 else ""
+            marker = "o" if len(x) == 1 else ""
             axis.plot(
                 x, y.mean(axis=0), style, color=colour, label=called, marker=marker
             )
@@ -197,9 +195,7 @@ def pareto(groups: Sequence[Group], *, columns: int = 2) -> Figure:
     figure, axes = _figure(columns, 2 // columns, height=3.6)
     gain = np.array([np.mean(group.final) for group in groups])
     for axis, name in zip(axes.flat, ("seconds", "joules"), strict=True):
-        cost = np.array(
-            [np.mean([getattr(c, name)[-1] for c in g.curves]) for g in groups]
-        )
+        cost = np.array([group.final_cost(name) for group in groups])
         for number, called in enumerate(names_of(groups)):
             marker = "o" if number < 10 else "s"
             axis.plot(

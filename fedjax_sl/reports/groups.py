@@ -1,6 +1,6 @@
 """Groups of finished runs that differ in nothing but the seed."""
 
-from collections import Counter
+import functools
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -15,6 +15,10 @@ from fedjax_sl.reports.labels import folder_names, labels
 
 LEARNED = 0.05
 """An accuracy counts as above chance from this share of the way from chance to 1."""
+
+ROUNDING = 2.5e-7
+"""Error of accuracies in records of earlier versions, which have them in float32; less
+than half an example of two million."""
 
 COSTS = ("rounds", "epochs", "bits", "seconds", "joules")
 
@@ -40,10 +44,42 @@ class Group(NamedTuple):
         return self.runs[0].config.title
 
     @property
+    def common(self) -> np.ndarray:
+        """Rounds after which all runs were evaluated, `[V]`."""
+        return _shared([curve.rounds for curve in self.curves])
+
+    def at_common(self, name: str) -> np.ndarray:
+        """Returns a field of each run's learning curve at these rounds, `[R, V]`."""
+        # A run that was made longer has an evaluation where it ended before.
+        return np.array(
+            [
+                getattr(curve, name)[np.isin(curve.rounds, self.common)]
+                for curve in self.curves
+            ]
+        )
+
+    @property
     def final(self) -> list[float]:
         """Accuracy of each run at the last evaluation that all of them have."""
-        common = min(len(curve.accuracy) for curve in self.curves)
-        return [float(curve.accuracy[common - 1]) for curve in self.curves]
+        return self.at_common("accuracy")[:, -1].tolist()
+
+    def final_cost(self, name: str) -> float:
+        """Returns the mean of a cost up to that evaluation."""
+        return float(self.at_common(name)[:, -1].mean())
+
+
+def _shared(rounds: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the rounds that are in all of them."""
+    return functools.reduce(np.intersect1d, rounds)
+
+
+def _fits(run: Finished, others: Sequence[Finished]) -> bool:
+    """Whether a run is one more sample of what the others are samples of."""
+    # A seed that occurs twice is none.
+    if run.config.seed in {other.config.seed for other in others}:
+        return False
+    evaluated = [[line["round"] for line in one.lines] for one in (run, *others)]
+    return len(_shared([np.array(rounds) for rounds in evaluated])) > 0
 
 
 def _same(run: Finished) -> str:
@@ -61,15 +97,23 @@ def _same(run: Finished) -> str:
 
 
 def grouped(runs: Sequence[Finished], channel: Channel) -> list[Group]:
-    """Groups runs that differ in nothing but the seed, with costs over a channel."""
-    groups: dict[tuple[str, int], list[int]] = {}
-    before: Counter[tuple[str, int]] = Counter()
-    # A seed that occurs twice is no second sample, and starts a group of its own.
+    """Groups runs that differ in nothing but the seed, with costs over a channel.
+
+    A run that was never evaluated after the same round as all others of a group, or has
+    the seed of one, begins another.
+    """
+    groups: list[list[int]] = []
+    alike: dict[str, list[list[int]]] = {}
     for index, run in enumerate(runs):
-        same, seed = _same(run), run.config.seed
-        groups.setdefault((same, before[same, seed]), []).append(index)
-        before[same, seed] += 1
-    each_label = labels([runs[members[0]].config for members in groups.values()])
+        candidates = alike.setdefault(_same(run), [])
+        for members in candidates:
+            if _fits(run, [runs[n] for n in members]):
+                members.append(index)
+                break
+        else:
+            candidates.append([index])
+            groups.append(candidates[-1])
+    each_label = labels([runs[members[0]].config for members in groups])
     names = folder_names([run.folder for run in runs])
     return [
         Group(
@@ -78,7 +122,7 @@ def grouped(runs: Sequence[Finished], channel: Channel) -> list[Group]:
             [runs[n] for n in members],
             [learning_curve(runs[n], channel) for n in members],
         )
-        for label, members in zip(each_label, groups.values(), strict=True)
+        for label, members in zip(each_label, groups, strict=True)
     ]
 
 
@@ -96,7 +140,7 @@ def at_target(group: Group, target: float) -> dict[str, list[float]]:
     """Returns the costs at which runs first reach an accuracy, of runs that do."""
     costs: dict[str, list[float]] = {name: [] for name in COSTS}
     for curve in group.curves:
-        reached = np.flatnonzero(curve.accuracy >= target)
+        reached = np.flatnonzero(curve.accuracy >= target - ROUNDING)
         for name, values in costs.items():
             if len(reached):
                 values.append(float(getattr(curve, name)[reached[0]]))

@@ -59,14 +59,11 @@ def in_time(
         found = needs(
             config.channel, most(rounds), cohort, first, sequential=config.sequential
         )
-        # For the message: the shortest deadline that admits a client.
-        alone = found.own + cohort * found.turn
-        done = done_by(deadline, found, cohort)
-        in_period = (-1, period, done.shape[1])
-        least = min(least, float(alone.reshape(in_period).max(axis=1).min()))
         # A cohort is drawn for a period: a client belongs to all of it or to none.
-        done = done.reshape(in_period).all(axis=1)
-        parts.append(np.repeat(done, period, axis=0))
+        parts.append(done_by(deadline, found, cohort, period=period))
+        # For the message: the shortest deadline that admits a client.
+        alone = found.alone(cohort).reshape(-1, period, parts[-1].shape[1])
+        least = min(least, float(alone.max(axis=1).min()))
     if least > deadline:
         raise InputError(
             f"deadline_s={deadline}: expected at least {least:.4g}, "

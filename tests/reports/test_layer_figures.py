@@ -127,8 +127,19 @@ def test_clients_that_keep_the_same_are_drawn():
     """Three times 7 of 10 have a mean that is less than each, by rounding."""
     mask = np.tile(np.arange(10) < 7, (3, 1))
     assert mask.mean(axis=1).mean() < mask.mean(axis=1).min()
-    bars = kept(NOTHING._replace(arrays={"mask/conv1/conv/kernel": mask}))
+    arrays = {"mask/conv1/conv/kernel": mask, "weights": np.ones(3)}
+    bars = kept(NOTHING._replace(arrays=arrays))
     assert bars is not None and layer_bars(bars).axes[0].patches
+
+
+def test_who_is_absent_keeps_nothing_that_counts():
+    mask = np.array([[True] * 10, [True] * 4 + [False] * 6, [True] * 10])
+    arrays = {"mask/conv1/conv/kernel": mask, "weights": np.array([0.0, 0.5, 0.0])}
+    bars = kept(NOTHING._replace(arrays=arrays))
+    assert bars is not None
+    np.testing.assert_array_equal(bars.parts["kept"], [[0.4]])
+    nobody = arrays | {"weights": np.zeros(3)}
+    assert kept(NOTHING._replace(arrays=nobody)) is None
 
 
 @pytest.mark.parametrize("interval", [1, 2])
