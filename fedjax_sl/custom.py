@@ -7,6 +7,8 @@ starts and resumes them (`runs.custom`).
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
+
 from fedjax_sl.analysis.phases import Sequential
 from fedjax_sl.checks import check_integer, check_types
 from fedjax_sl.config_base import pytree, static
@@ -70,6 +72,10 @@ class CustomRun(RunConfig):
     def epochs_per_round(self, examples: int) -> float:
         """Passes over so many training examples, if all batches are full."""
         return self.method.steps * super().epochs_per_round(examples)
+
+    def trained_on(self, owned: np.ndarray) -> np.ndarray:
+        """A mini-batch in each step, of a client that takes as many as any."""
+        return self.method.steps * super().trained_on(owned)
 
     @property
     def on_data(self) -> str:

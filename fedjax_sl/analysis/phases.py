@@ -119,7 +119,7 @@ def meeting(record: Record) -> np.ndarray:
     """
     bits = record.traffic
     crossing = bits.activations_up + bits.labels_up + bits.gradients_down
-    return ((crossing > 0) | (record.server_macs > 0)).any(axis=1, keepdims=True)
+    return np.any((crossing > 0) | (record.server_macs > 0), axis=1, keepdims=True)
 
 
 class Needs(NamedTuple):

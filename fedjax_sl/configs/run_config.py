@@ -6,6 +6,7 @@ A method subclasses `RunConfig` and adds its model and its hyperparameters.
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Self
 
+import numpy as np
 import tyro
 
 from fedjax_sl.analysis.channel import Channel
@@ -231,9 +232,21 @@ class RunConfig:
     def epochs_per_round(self, examples: int) -> float:
         """Returns passes over the training examples in a round, over all clients.
 
-        The default is for methods whose clients take one mini-batch each.
+        As many as there are where batches are full and nobody is absent. The default is
+        for methods whose clients take one mini-batch each.
         """
         return self.cohort_size * self.batch_size / examples
+
+    def trained_on(self, owned: np.ndarray) -> np.ndarray:
+        """Returns examples that each client trains on in a round in which it answers.
+
+        Args:
+          owned: `[N]` examples of each client.
+
+        Returns:
+          `[N]`, repetitions counted and padding not.
+        """
+        return np.minimum(owned, self.batch_size)
 
     def resolved(self) -> Self:
         """Returns the configuration with every open value decided."""

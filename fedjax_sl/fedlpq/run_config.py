@@ -75,6 +75,10 @@ class FedLPQRun(RunConfig):
         """Average passes over the training examples, whatever their number."""
         return self.method.local_epochs * self.cohort_size / self.data.num_clients
 
+    def trained_on(self, owned: np.ndarray) -> np.ndarray:
+        """All of its examples in every local epoch."""
+        return self.method.local_epochs * owned
+
     @property
     def idle(self) -> tuple[str, ...]:
         """Fields of the method without effect in this configuration."""

@@ -27,6 +27,8 @@ class Checkpoint(NamedTuple):
       totals: sums over the rounds up to the last evaluation.
       evaluated: rounds done at that evaluation.
       pending: lines of the rounds since then; they are in the record and not stored.
+      answers: number of rounds up to that evaluation in which each client answered, of
+        the clients up to the last that did; it is in the record and not stored.
     """
 
     round: int
@@ -34,6 +36,7 @@ class Checkpoint(NamedTuple):
     totals: dict[str, Any]
     evaluated: int = 0
     pending: Sequence[dict[str, Any]] = ()
+    answers: np.ndarray = np.zeros(0, np.int64)
 
 
 class Damaged(Unusable):

@@ -44,25 +44,30 @@ class Totals:
         test: Dataset,
         *,
         steps: int,
-        epochs: float,
+        epochs: np.ndarray,
         channel: Channel,
         sequential: Sequential,
         so_far: dict[str, Any] | None = None,
         pending: Sequence[dict[str, Any]] = (),
+        answers: Sequence[int] | np.ndarray = (),
     ):
         """Starts at zero, or resumes from earlier sums.
 
         Args:
           test: examples of the test split.
           steps: optimiser steps in a round.
-          epochs: passes over the training examples in a round, on average.
+          epochs: `[N]` share of all training examples that each client trains on in a
+            round, repetitions counted.
           channel: channel of simulated time and energy.
           sequential: phases that clients do one after another.
           so_far: earlier sums, as from `so_far()`.
           pending: lines of the rounds since the last evaluation.
+          answers: rounds before that in which each client answered, as `answers_in`.
         """
         self.pending = list(pending)
         self.steps, self.epochs = steps, epochs
+        missing = len(epochs) - len(answers)
+        self.answers = np.pad(np.asarray(answers, np.int64), (0, missing))
         self.channel = channel
         self.sequential: Sequential = sequential
         counts = np.bincount(test.label, minlength=test.num_classes)
@@ -115,10 +120,11 @@ class Totals:
             "sim_joules": float(costs.joules.sum()),
         }
         self.sums = {name: self.sums[name] + value for name, value in new.items()}
+        self.answers += answers_in(rounds, len(self.epochs))
         line = {
             "round": done,
             "step": done * self.steps,
-            "epoch": done * self.epochs,
+            "epoch": float((self.answers * self.epochs).sum()),
             "train_loss": _mean_loss(
                 _column(rounds, "loss", np.float32), record.traffic.uplink > 0
             ),
@@ -171,6 +177,17 @@ def round_lines(first: int, rounds: RoundMetrics) -> list[dict[str, Any]]:
 def _column(lines: Sequence[dict[str, Any]], name: str, dtype: type) -> np.ndarray:
     """Returns a column of the lines, `[T, K]`."""
     return np.array([line[name] for line in lines], dtype)
+
+
+def answers_in(lines: Sequence[dict[str, Any]], clients: int = 0) -> np.ndarray:
+    """Counts the rounds in which each client answered, of at least so many clients."""
+    if not lines:
+        return np.zeros(clients, np.int64)
+    sent = ("activations_up_bits", "labels_up_bits", "updates_up_bits", "client_macs")
+    answered = np.any([_column(lines, name, np.float64) > 0 for name in sent], axis=0)
+    return np.bincount(
+        _column(lines, "client_id", np.int64)[answered], minlength=clients
+    )
 
 
 def read_record(lines: Sequence[dict[str, Any]]) -> Record:

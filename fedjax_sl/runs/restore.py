@@ -13,7 +13,7 @@ from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.records import run_folder as folders
 from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints, Unusable
-from fedjax_sl.records.metrics import ZERO_TOTALS
+from fedjax_sl.records.metrics import ZERO_TOTALS, answers_in
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import Job
 from fedjax_sl.runs.loop import Programs
@@ -36,6 +36,21 @@ def _known(totals: dict[str, Any]) -> bool:
     """Returns whether these are the sums that this version writes."""
     numbers = all(isinstance(value, int | float) for value in totals.values())
     return numbers and totals.keys() == ZERO_TOTALS.keys()
+
+
+def _answers(folder: Path, rounds: list[dict[str, Any]]) -> np.ndarray:
+    """Counts the rounds in which each client answered.
+
+    Raises:
+      ValueError: if the record does not tell.
+    """
+    try:
+        return answers_in(rounds)
+    except (KeyError, TypeError, ValueError, OverflowError) as wrong:
+        raise InputError(
+            f"{folder / folders.ROUNDS}: expected what each client computed and sent "
+            "in every line; it is of another version, or damaged."
+        ) from wrong
 
 
 def newest(folder: Path, shape: Any, *, most: float = math.inf) -> Checkpoint | None:
@@ -67,7 +82,8 @@ def newest(folder: Path, shape: Any, *, most: float = math.inf) -> Checkpoint | 
             # Its sums end at an evaluation, which metrics.jsonl may have lost.
             if found.evaluated in evaluated:
                 pending = rounds[found.evaluated : found.round]
-                return found._replace(pending=pending)
+                answers = _answers(folder, rounds[: found.evaluated])
+                return found._replace(pending=pending, answers=answers)
             most = found.round - 1
     finally:
         checkpoints.close()

@@ -31,14 +31,16 @@ class Segment(NamedTuple):
 
 def totals_of(job: Job, begin: Checkpoint) -> Totals:
     """The sums of a run up to a checkpoint."""
+    trained_on = job.config.trained_on(np.asarray(job.partition.count))
     return Totals(
         job.test,
         steps=job.method.steps,
-        epochs=job.config.epochs_per_round(len(job.train.label)),
+        epochs=trained_on / len(job.train.label),
         channel=job.config.channel,
         sequential=job.config.sequential,
         so_far=begin.totals,
         pending=begin.pending,
+        answers=begin.answers,
     )
 
 

@@ -125,7 +125,9 @@ def test_records_have_accuracies_as_quotients(size):
         name="none",
         class_names=("even", "odd"),
     )
-    totals = Totals(test, steps=1, epochs=1.0, channel=Channel(), sequential="nothing")
+    totals = Totals(
+        test, steps=1, epochs=np.ones(2), channel=Channel(), sequential="nothing"
+    )
     lines = [{"round": 0, **ROUND}]
     for hits in range(0, size + 1, max(size // 50, 1)):
         accuracy = np.float32(hits) / np.float32(size)

@@ -1,8 +1,10 @@
 """The folder of a run by an earlier version is resumed, compared and reported."""
 
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fedjax_sl.cli.main import main
@@ -32,6 +34,14 @@ def test_it_is_resumed(folder):
     assert after.lines[:2] == before.lines
     assert (after.record.traffic.uplink[:4] == before.record.traffic.uplink).all()
     assert after.lines[-1]["uplink_bits"] == after.record.traffic.uplink.sum()
+    # Also of the rounds before, whose lines have none.
+    sent, owned = (
+        after.record.traffic.uplink > 0,
+        json.loads((folder / "summary.json").read_text())["label_histogram"],
+    )
+    trained = np.minimum(np.sum(owned, axis=1), after.config.batch_size)
+    epoch = trained[after.record.client_id][sent].sum() / np.sum(owned)
+    assert after.lines[-1]["epoch"] == pytest.approx(epoch)
 
 
 def test_it_is_reported(folder):
