@@ -119,7 +119,8 @@ def meeting(record: Record) -> np.ndarray:
     """
     bits = record.traffic
     crossing = bits.activations_up + bits.labels_up + bits.gradients_down
-    return np.any((crossing > 0) | (record.server_macs > 0), axis=1, keepdims=True)
+    meets = np.logical_or(crossing > 0, record.server_macs > 0)
+    return np.asarray(meets.any(axis=1, keepdims=True))
 
 
 class Needs(NamedTuple):
