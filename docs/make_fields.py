@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.configs.run_config import DataConfig, RunConfig
+from fedjax_sl.configs.data_config import DataConfig
+from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.run_config import CNNConfig, FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig

@@ -7,7 +7,7 @@ cut at the same fractions as the 16 of the published VGG-19.
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
 

@@ -11,90 +11,11 @@ import tyro
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.phases import Sequential
-from fedjax_sl.checks import check_choice, check_integer, check_types
+from fedjax_sl.checks import check_types
 from fedjax_sl.config_base import MappingName
-from fedjax_sl.data.partition import Partitioner
-from fedjax_sl.data.partitions import PARTITIONS, partition_names
+from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.faults import Corruption
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """The data set, and its partition among clients."""
-
-    name: str = "digits"
-    """"digits" (embedded), or any image classification set of TensorFlow Datasets."""
-
-    dir: str | None = None
-    """Data folder of TensorFlow Datasets; by default that of TFDS_DATA_DIR."""
-
-    image_size: int = 32
-    """Width and height in pixels that images are resized to, >= 32 for a VGG."""
-
-    train_examples: int | None = None
-    """Use the first so many training images; all if not given."""
-
-    test_examples: int | None = None
-    """Use the first so many test images; all if not given."""
-
-    held_out: int | None = None
-    """Evaluate on the last so many training images, which are then not trained on,
-    rather than on the test split, which is for the final result; not if not given."""
-
-    num_clients: int = 10
-    """N, number of clients that own the training examples, >= 1."""
-
-    # Looked up when asked for: a program may add kinds of its own.
-    partition: Annotated[str, tyro.conf.arg(constructor_factory=partition_names)] = (
-        "iid"
-    )
-    """How the training examples are partitioned among clients."""
-
-    alpha: float = 0.5
-    """Concentration of the Dirichlet partition, > 0; smaller is more uneven."""
-
-    min_size: int = 10
-    """Least examples of a client in the Dirichlet partition, >= 1; it is drawn again
-    while a client has fewer."""
-
-    shards_per_client: int = 2
-    """Shards of each client in the partition by shards, >= 1."""
-
-    classes_per_client: int = 2
-    """Classes of each client in the pathological partition, >= 1."""
-
-    major_share: float = 0.95
-    """Share of the examples that the mixed partition assigns by label, in [0, 1]."""
-
-    partition_seed: int | None = None
-    """Seed of the partition, in [0, 2^31); the run's seed if not given."""
-
-    def __post_init__(self):
-        """Checks types and choices; a partition checks its own ranges."""
-        check_types(self)
-        check_choice("partition", self.partition, partition_names())
-        check_integer("num_clients", self.num_clients, 1)
-        check_integer("min_size", self.min_size, 1)
-        # None is valid, and so is 0.
-        check_integer("partition_seed", self.partition_seed or 0, 0, 2**31 - 1)
-        self.partitioner()
-
-    def partitioner(self) -> Partitioner:
-        """Returns the partition, with the options that it has here.
-
-        Raises:
-          ValueError: if an option is out of range.
-        """
-        kind = PARTITIONS[self.partition]
-        return kind(**{name: getattr(self, name) for name in kind.options})
-
-    @property
-    def idle(self) -> tuple[str, ...]:
-        """Options of other kinds of partition, which have no effect."""
-        own = PARTITIONS[self.partition].options
-        every = dict.fromkeys(n for kind in PARTITIONS.values() for n in kind.options)
-        return tuple(name for name in every if name not in own)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fedjax_sl.compression.quantization import FLOAT_BITS
-from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.fedlpq.config import FedLPQConfig
 from fedjax_sl.fedlpq.run_config import CNNConfig, FedLPQRun
 from fedjax_sl.method_spec import Preset

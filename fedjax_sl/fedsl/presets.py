@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from fedjax_sl.compression.quantization import FLOAT_BITS
-from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
 from fedjax_sl.method_spec import Preset

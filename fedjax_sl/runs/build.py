@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fedjax_sl.algorithm import Algorithm
-from fedjax_sl.configs.run_config import DataConfig, RunConfig
+from fedjax_sl.configs.data_config import DataConfig
+from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset, load
 from fedjax_sl.errors import InputError

@@ -9,7 +9,7 @@ from rich.console import Console
 from fedjax_sl.algorithm import Algorithm
 from fedjax_sl.analysis.phases import Sequential
 from fedjax_sl.checks import check_choice, check_integer
-from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.custom import CustomConfig, CustomRun, Parameter
 from fedjax_sl.data.partition import Partition

@@ -9,7 +9,7 @@ import pytest
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.cli.main import main
-from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.run_config import FedLPQRun

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from fedjax_sl.cli import main
+from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.configs.fields import differing
-from fedjax_sl.configs.run_config import DataConfig
 from fedjax_sl.configs.serialization import from_json, to_json
 from fedjax_sl.data.sources import load
 from fedjax_sl.fedlpq import FedLPQConfig

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from fedjax_sl.cli.main import main
-from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.run_config import FedSLRun

@@ -8,8 +8,8 @@ import pytest
 
 from fedjax_sl import reading
 from fedjax_sl.cli import report
+from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.configs.foreign_data import warn_of_data
-from fedjax_sl.configs.run_config import DataConfig
 from fedjax_sl.configs.serialization import from_json, to_json
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.records import run_folder as folders

@@ -7,7 +7,7 @@ import pytest
 
 from fedjax_sl import methods
 from fedjax_sl.cli.main import main
-from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.data import PARTITIONS, Partition, Partitioner
 from fedjax_sl.data.partition import check_clients, pack
 from fedjax_sl.fedsl.run_config import FedSLRun

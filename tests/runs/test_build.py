@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.configs.serialization import from_json, to_json
 from fedjax_sl.data import load
 from fedjax_sl.fedsl import FedSLConfig

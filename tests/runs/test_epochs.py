@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.run_config import CNNConfig, FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig

@@ -10,7 +10,7 @@ from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.latency import round_costs
 from fedjax_sl.analysis.phases import done_by, needs
 from fedjax_sl.cli.main import main
-from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig

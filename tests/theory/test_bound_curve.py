@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fedjax_sl.analysis.fedsl_bound import Constants, Setting, bound
-from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig

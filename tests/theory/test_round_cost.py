@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.fedsl_bound import Choice, Constants, Setting
-from fedjax_sl.configs.run_config import DataConfig
+from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.round_kinds import expected
 from fedjax_sl.fedsl.run_config import FedSLRun
