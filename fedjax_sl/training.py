@@ -62,8 +62,8 @@ def rate_factor(config: TrainingConfig, round: Any) -> jax.Array:
       [] float32.
     """
     # A sweep traces these numbers, so 0 is a branch of `where`, not of `if`.
-    warmup = jnp.asarray(config.warmup_rounds, jnp.float32)
-    length = jnp.asarray(config.cosine_rounds, jnp.float32)
+    warmup = jnp.asarray(config.warmup_rounds, float)
+    length = jnp.asarray(config.cosine_rounds, float)
     past = jnp.maximum(round - warmup, 0.0)
     progress = jnp.minimum(past / jnp.maximum(length - warmup, 1.0), 1.0)
     cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * progress))

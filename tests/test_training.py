@@ -10,7 +10,7 @@ import pytest
 from flax import linen as nn
 
 from fedjax_sl.config_base import optimizer_named
-from fedjax_sl.federation import clients
+from fedjax_sl.federation import clients, devices
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.simulation import run_some_rounds, start
@@ -128,7 +128,7 @@ def test_a_resumed_recipe_is_bit_for_bit_the_same(key, method):
 def test_mappings_agree_on_a_recipe(key, method):
     make = METHODS[method]
     usual = models_after(make(clients.scan, **RECIPE), key, [3])
-    for over in (clients.vmap, clients.sharded(clients.mesh(2), clients.scan)):
+    for over in (clients.vmap, devices.sharded(devices.mesh(2), clients.scan)):
         assert_close(models_after(make(over, **RECIPE), key, [3]), usual)
 
 

@@ -1,7 +1,7 @@
 """Differential privacy of a run's clients, accounted for after the run.
 
 Rounds are composed by Rényi differential privacy (Mironov, 2017) with Google's
-`dp-accounting`, an extra: `pip install 'fedjax-sl[privacy]'`.
+`dp-accounting`, which the extra `privacy` installs.
 """
 
 import logging
@@ -99,7 +99,7 @@ def epsilon(
     except ImportError as missing:
         raise InputError(
             "privacy is accounted for by dp-accounting: expected it to be installed "
-            "(pip install 'fedjax-sl[privacy]')."
+            "(pip install dp-accounting)."
         ) from missing
     if noise_multiplier == 0:
         return Epsilon(np.inf, np.inf, np.inf)

@@ -99,8 +99,8 @@ def quantize(
       ValueError: if norm or rounding is unknown, or a plain number of levels not
         positive.
     """
-    check_choice("norm", norm, Norm)
     check_choice("rounding", rounding, Rounding)
+    check_choice("norm", norm, Norm)
     draw = jax.random.uniform(key, x.shape)
     return _quantize(draw, x, levels, norm=norm, rounding=rounding)
 
@@ -129,6 +129,7 @@ def dequantize(
     Returns:
       `[...]` float32.
     """
+    check_choice("rounding", rounding, Rounding)
     at = rebuilt(quantized.level, levels, rounding)
     return quantized.norm * (at / jnp.asarray(levels, jnp.float32))
 
@@ -163,8 +164,8 @@ def quantize_tree(
     Returns:
       A `Quantized` in place of each leaf.
     """
-    check_choice("norm", norm, Norm)
     check_choice("rounding", rounding, Rounding)
+    check_choice("norm", norm, Norm)
     return jax.tree.map(
         partial(_quantize, norm=norm, rounding=rounding),
         draws_of(key, tree),

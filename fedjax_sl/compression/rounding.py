@@ -10,6 +10,8 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from fedjax_sl.checks import check_choice
+
 
 Rounding = Literal["stochastic", "nearest", "floor", "floor_middle"]
 """Up or down at random, unbiased; to the nearest level; to the level below; or that,
@@ -28,7 +30,11 @@ def rounded(draw: jax.Array, position: jax.Array, rounding: Rounding) -> jax.Arr
 
     Returns:
       `[...]` float32, integers.
+
+    Raises:
+      ValueError: if the rounding is unknown.
     """
+    check_choice("rounding", rounding, Rounding)
     if rounding == "nearest":
         return jnp.floor(position + 0.5)
     below = jnp.floor(position)
@@ -48,6 +54,7 @@ def rebuilt(level: jax.Array, levels: Any, rounding: Rounding) -> jax.Array:
     Returns:
       `[...]` float32.
     """
+    check_choice("rounding", rounding, Rounding)
     level = level.astype(jnp.float32)
     if rounding != "floor_middle":
         return level
@@ -62,4 +69,5 @@ def worst_square(rounding: Rounding) -> float:
     Stochastic: f (1 - f) <= 1/4 at f = 1/2; nearest: (1/2)^2; floor: 1, as for what
     lies just below a level, or below the first.
     """
+    check_choice("rounding", rounding, Rounding)
     return 0.25 if rounding in ("stochastic", "nearest") else 1.0

@@ -29,6 +29,7 @@ from fedjax_sl.fedsl.state import (
     RoundInputs,
     global_model,
 )
+from fedjax_sl.fedsl.statistics import statistics_of
 from fedjax_sl.fedsl.step import StepReport, step
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
 from fedjax_sl.models.split import SplitModel
@@ -52,6 +53,7 @@ def _init(context: Context, key: jax.Array) -> FedSLState:
         importance=jax.tree.map(jnp.zeros_like, scores),
         client_id=jnp.full((cohort,), -1, jnp.int32),
         weights=jnp.full((cohort,), 1 / cohort, jnp.float32),
+        statistics=statistics_of(params.client),
         running=none_yet(client["params"]) if context.config.running_scores else None,
     )
 

@@ -25,7 +25,7 @@ from fedjax_sl.fedsl.state import (
     RoundInputs,
     start_of,
 )
-from fedjax_sl.fedsl.statistics import channels_kept, statistics_of, unlearnt
+from fedjax_sl.fedsl.statistics import channels_kept
 from fedjax_sl.fedsl.step import StepReport
 from fedjax_sl.models.split import Variables
 
@@ -152,13 +152,6 @@ def _upload(context: Context, anchor, client: _Client):
     )
 
 
-def _before(context: Context, state: FedSLState) -> Variables:
-    """The client model before the period; the fallback of the average."""
-    kept = jax.vmap(partial(channels_kept, context.config))(state.mask, state.client)
-    before = unlearnt(kept, statistics_of(state.client))
-    return {**before, "params": state.anchor}
-
-
 def aggregate(
     context: Context,
     state: FedSLState,
@@ -212,7 +205,7 @@ def aggregate(
         partial(_upload, context),
         (state.anchor,),
         (clients,),
-        fallback=_before(context, state),
+        fallback={**state.statistics, "params": state.anchor},
         trim=context.config.trim,
     )
     if not context.config.restore:

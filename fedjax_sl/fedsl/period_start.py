@@ -24,6 +24,7 @@ from fedjax_sl.fedsl.state import (
     RoundInputs,
     batches,
 )
+from fedjax_sl.fedsl.statistics import statistics_of
 
 
 def masks(
@@ -184,11 +185,14 @@ def begin_period(
         shape=config.prune_shape,
     )
     # All client models are equal here, so one copy serves as the anchor.
-    anchor = jax.tree.map(lambda leaf: leaf[0], state.client["params"])
+    one = jax.tree.map(lambda leaf: leaf[0], state.client)
+    anchor, statistics = one["params"], statistics_of(one)
 
     def mask_client(anchor, scores, ratio):
         return masks(config, scores, ratio, anchor)
 
     ratio = jnp.where(good, ratio, 0.0)
     mask = context.over_clients.map(mask_client, anchor)(scores, ratio)
-    return state._replace(anchor=anchor, mask=mask, importance=mean)
+    return state._replace(
+        anchor=anchor, statistics=statistics, mask=mask, importance=mean
+    )

@@ -37,6 +37,7 @@ class FedSLState(NamedTuple):
       importance: scores of the last synchronisation, averaged over clients.
       client_id: `[K]`, -1 before the first cohort.
       weights: `[K]`, omega_k.
+      statistics: norm statistics of a client at the last synchronisation.
       running: `RunningScores` of the clients; None if nothing is scored in steps.
     """
 
@@ -50,6 +51,7 @@ class FedSLState(NamedTuple):
     importance: Any
     client_id: jax.Array
     weights: jax.Array
+    statistics: Any
     running: RunningScores | None = None
 
 

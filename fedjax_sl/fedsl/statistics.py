@@ -62,23 +62,3 @@ def learnt(kept: Any, new: Any, old: Any) -> Any:
         return after if keep is None else jnp.where(keep, after, before)
 
     return jax.tree.map(select, kept, new, old, is_leaf=_none)
-
-
-def unlearnt(kept: Any, statistics: Any) -> Any:
-    """Recovers the statistics before a period from clients that pruned the channel.
-
-    Args:
-      kept: as from `channels_kept`, leaves `[K, Cout]`.
-      statistics: of the K clients, leaves `[K, Cout]`.
-
-    Returns:
-      Leaves `[Cout]`; where every client kept a channel, the first client's.
-    """
-
-    def before_period(keep, values):
-        if keep is None:
-            return values[0]
-        # argmin of bools is the first client that pruned the channel.
-        return jnp.take_along_axis(values, keep.argmin(axis=0)[None], axis=0)[0]
-
-    return jax.tree.map(before_period, kept, statistics, is_leaf=_none)

@@ -20,7 +20,13 @@ from tests.worlds import (
 
 
 SIDE_BY_SIDE = FedSLConfig(
-    cohort_size=4, interval=1, learning_rate=0.05, prune_ratio=0.5, prune_end=0, bits=32
+    cohort_size=4,
+    interval=1,
+    learning_rate=0.05,
+    prune_ratio=0.5,
+    prune_end=0,
+    bits=32,
+    scoring="pass",  # scores of steps were valid when they were taken
 )
 STRUCTURES = {
     "side by side": SIDE_BY_SIDE,

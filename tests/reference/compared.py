@@ -10,6 +10,7 @@ from jax import enable_x64
 from fedjax_sl.algorithm import Batch
 from fedjax_sl.fedsl import fedsl
 from fedjax_sl.fedsl.running_scores import none_yet
+from fedjax_sl.fedsl.statistics import statistics_of
 from tests.reference import network
 from tests.reference.cut import Visitor
 from tests.reference.fedsl import FedSL
@@ -75,6 +76,7 @@ def begun(row, config):
         server=server,
         anchor=one["params"],
         client_id=state.client_id - 1,
+        statistics=statistics_of(one),
     )
     if state.running is not None:
         state = state._replace(running=none_yet(state.client["params"]))

@@ -53,7 +53,9 @@ def masks_of(params, scores, ratio, granularity, scope, restore):
 
     A filter goes with its bias and norm, and so do the entries of the next kernel that
     read it; kernels are in network order. What became 0 is never revived, unless
-    weights are restored: it is ranked below everything, and pruned at any ratio.
+    weights are restored: it is ranked below everything, and pruned at any ratio. Where
+    filters are pruned, that is a filter, or all that it has of one input channel: a
+    single 0 among others is there by chance.
     """
     mask = {n: np.ones(p.shape, bool) for n, p in params.items()}
     alive = {n: (params[n] != 0) | restore for n in scores}
@@ -70,7 +72,9 @@ def masks_of(params, scores, ratio, granularity, scope, restore):
         stage = name.split("/")[0] + "/"
         for other in (n for n in mask if n.startswith(stage)):
             mask[other] &= filters
-        mask[name] &= alive[name] & np.reshape(inputs, (-1, 1))
+        # The first kernel reads the image, of which no channel is ever pruned.
+        axes = (0, 1, 2) if inputs is np.True_ else (0, 1)
+        mask[name] &= alive[name].any(axes, keepdims=True) & np.reshape(inputs, (-1, 1))
         inputs = filters
     return mask
 

@@ -14,8 +14,8 @@ from tests.reference.options import AXES, makes_sense
 TOLERANCE = 1e-5
 """Both sides are float64, but for constants of the package that are float32."""
 
-ROWS = covering(AXES, makes_sense, tries=50, seed=1)
-QUICK = (1, 7, 9)
+ROWS = covering(AXES, makes_sense, tries=50, seed=2)
+QUICK = (1, 3, 21)
 """Rows that are compared without `slow`: between them all three ways of acting."""
 
 
