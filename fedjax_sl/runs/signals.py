@@ -101,7 +101,8 @@ def stop_requests(say: Callable[[str], None]) -> Iterator[Callable[[], int]]:
         if not received:
             received, since = number, time.monotonic()
             say(
-                "stopping after this round (or its compilation); once more to stop at once"
+                "stopping after this round (or its compilation); "
+                "once more to stop at once"
             )
         elif time.monotonic() - since > ONE_REQUEST:
             end(number)
