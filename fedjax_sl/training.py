@@ -51,15 +51,15 @@ class TrainingConfig(UpdateConfig):
 def rate_factor(config: TrainingConfig, round: Any) -> jax.Array:
     """Factor on the learning rates in round t: warm-up, then half a cosine down to 0.
 
-    `min((t + 1) / W, 1) (1 + cos(pi min((t - W) / (T - W), 1))) / 2` from t = W on,
-    with W warm-up rounds of T cosine rounds.
+    `(t + 1) / W` while t < W, then `(1 + cos(pi min((t - W) / (T - W), 1))) / 2`, or 1
+    if T = 0, with W warm-up rounds of T cosine rounds.
 
     Args:
       config: W and T, which may be traced.
       round: [] t.
 
     Returns:
-      [] float32.
+      [] float.
     """
     # A sweep traces these numbers, so 0 is a branch of `where`, not of `if`.
     warmup = jnp.asarray(config.warmup_rounds, float)

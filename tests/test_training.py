@@ -12,9 +12,11 @@ from flax import linen as nn
 from fedjax_sl.config_base import optimizer_named
 from fedjax_sl.federation import clients, devices
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
+from fedjax_sl.fedlpq import client as fedlpq_client
 from fedjax_sl.fedsl import FedSLConfig, fedsl
+from fedjax_sl.fedsl import state as fedsl_state
 from fedjax_sl.simulation import run_some_rounds, start
-from fedjax_sl.training import TrainingConfig, rate_factor
+from fedjax_sl.training import TrainingConfig, batch_of, rate_factor
 from tests.worlds import (
     CLASSES,
     SHAPE,
@@ -150,3 +152,21 @@ def test_at_a_rate_of_zero_nothing_moves(key, method):
     algorithm = METHODS[method](clients.scan, **ended)
     after = [models_after(algorithm, key, [rounds]) for rounds in (2, 4)]
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), *after)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_two_steps_share_a_view(key, method, monkeypatch):
+    """A key of its own for each client, round and step: also for a second epoch."""
+    keys, module = [], {"fedsl": fedsl_state, "fedlpq": fedlpq_client}[method]
+
+    def recorded(config, key, *rest, **named):
+        jax.debug.callback(
+            lambda data: keys.append(data.tobytes()), jax.random.key_data(key)
+        )
+        return batch_of(config, key, *rest, **named)
+
+    monkeypatch.setattr(module, "batch_of", recorded)
+    models_after(METHODS[method](clients.scan, **RECIPE), key, [2])
+    jax.effects_barrier()
+    # Two rounds of three clients, with one step or 2 epochs of ceil(12 / 5) steps each.
+    assert len(set(keys)) == len(keys) == {"fedsl": 6, "fedlpq": 36}[method]

@@ -10,7 +10,7 @@ from fedjax_sl.algorithm import Batch, Cohort, Examples
 from fedjax_sl.data import Dataset, Partition, iid
 from fedjax_sl.data.cohort import take
 from fedjax_sl.fedsl import fedsl
-from fedjax_sl.models.split import SplitModel, Stages, apply
+from fedjax_sl.models.split import apply, cut_at
 from fedjax_sl.models.vgg import ConvStage, DenseStage
 
 
@@ -27,12 +27,7 @@ def tiny_model(cut=2, norm="group"):
         partial(ConvStage, 8, norm, True, "auto"),
         partial(DenseStage, CLASSES, last=True),
     )
-    return SplitModel(
-        client=Stages(stages[:cut]),
-        server=Stages(stages[cut:], first=cut),
-        input_shape=SHAPE,
-        num_classes=CLASSES,
-    )
+    return cut_at(stages, cut, input_shape=SHAPE, num_classes=CLASSES)
 
 
 @cache

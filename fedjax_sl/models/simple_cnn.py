@@ -15,7 +15,7 @@ from fedjax_sl.errors import InputError
 from fedjax_sl.layers.conv import Conv, Lowering, Precision
 from fedjax_sl.layers.initializers import Init
 from fedjax_sl.layers.pool import max_pool
-from fedjax_sl.models.split import SplitModel, Stages
+from fedjax_sl.models.split import SplitModel, cut_at
 from fedjax_sl.models.vgg import DenseStage
 
 
@@ -110,9 +110,4 @@ def split_simple_cnn(
         *(partial(dense, scaled(units), last=False) for units in HIDDEN),
         partial(dense, num_classes, last=True),
     ]
-    return SplitModel(
-        client=Stages(tuple(stages[:cut])),
-        server=Stages(tuple(stages[cut:]), first=cut),
-        input_shape=input_shape,
-        num_classes=num_classes,
-    )
+    return cut_at(stages, cut, input_shape=input_shape, num_classes=num_classes)

@@ -1,6 +1,6 @@
 """Split models: a network of stages, cut in two between a client and a server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any, NamedTuple
@@ -133,6 +133,22 @@ class SplitModel:
         """Logits `[B, C]` of images `[B, H, W, Ch]` through both halves."""
         activations, _ = apply(self.client, params.client, image, train=False)
         return apply(self.server, params.server, activations, train=False)[0]
+
+
+def cut_at(
+    stages: Sequence[Callable[..., nn.Module]],
+    cut: int,
+    *,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+) -> SplitModel:
+    """Cuts a network of stages, `cut` of them on the client's side."""
+    return SplitModel(
+        client=Stages(tuple(stages[:cut])),
+        server=Stages(tuple(stages[cut:]), first=cut),
+        input_shape=input_shape,
+        num_classes=num_classes,
+    )
 
 
 def recut(params: SplitParams, model: SplitModel) -> SplitParams:

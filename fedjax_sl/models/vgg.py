@@ -20,7 +20,7 @@ from fedjax_sl.layers.conv import Conv, Lowering, Precision
 from fedjax_sl.layers.group_norm import GroupNormRelu
 from fedjax_sl.layers.initializers import Init, dense
 from fedjax_sl.layers.pool import max_pool
-from fedjax_sl.models.split import SplitModel, Stages
+from fedjax_sl.models.split import SplitModel, cut_at
 
 
 Depth = Literal[11, 13, 16, 19]
@@ -145,9 +145,4 @@ def split_vgg(
     for features in (HIDDEN, HIDDEN):
         stages.append(partial(DenseStage, scaled(features), last=False, initial=init))
     stages.append(partial(DenseStage, num_classes, last=True, initial=init))
-    return SplitModel(
-        client=Stages(tuple(stages[:cut])),
-        server=Stages(tuple(stages[cut:]), first=cut),
-        input_shape=input_shape,
-        num_classes=num_classes,
-    )
+    return cut_at(stages, cut, input_shape=input_shape, num_classes=num_classes)

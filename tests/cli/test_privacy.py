@@ -1,5 +1,6 @@
 """Privacy as counted from a run's folder."""
 
+import dataclasses
 import json
 import sys
 
@@ -63,3 +64,16 @@ def test_what_makes_no_sense_is_refused(folder, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "dp_accounting", None)
     said = refused(["privacy", folder], capsys)
     assert "pip install dp-accounting" in said
+
+
+@pytest.mark.parametrize("name", ["eval_every", "rounds"])
+def test_what_is_not_privatized_is_not_evaluated(name):
+    """Between two aggregations there is only the mean of the clients' own models."""
+    method = FedSLConfig(clip_norm=1.0, noise_multiplier=3.0, interval=5)
+    fitting = {"eval_every": 10, "rounds": 20}
+    FedSLRun(method=method, **fitting).resolved()
+    run = FedSLRun(method=method, **{**fitting, name: 12})
+    with pytest.raises(ValueError, match=f"{name}=12 with noise_multiplier=3.0"):
+        run.resolved()
+    quiet = dataclasses.replace(method, noise_multiplier=None)
+    dataclasses.replace(run, method=quiet).resolved()

@@ -81,6 +81,18 @@ def test_where_nobody_kept_a_channel_its_statistics_are_as_before(key):
             assert (new[..., ~pruned] != old[..., ~pruned]).all()
 
 
+def test_where_everybody_is_rejected_all_statistics_are_as_before(key):
+    """Clients keep every channel, so that none of them has the old statistics left."""
+    whole = dataclasses.replace(PRUNED, prune_ratio=0.0, interval=2)
+    start, learnt, rejected = play(
+        dataclasses.replace(whole, max_update_norm=1e-9), key, 2
+    )
+    statistics = [s.client["batch_stats"] for s in (start, learnt, rejected)]
+    assert_equal(statistics[2], statistics[0])
+    with pytest.raises(AssertionError):
+        assert_equal(statistics[1], statistics[0])
+
+
 def test_single_weights_leave_every_channel_its_statistics(key):
     config = dataclasses.replace(PRUNED, granularity="weight")
     apart = play(dataclasses.replace(config, interval=LATER), key, 1)[-1]
