@@ -72,6 +72,14 @@ def test_a_view_does_not_depend_on_the_rest_of_the_batch(key, examples):
     np.testing.assert_array_equal(part.label, [4, 0])
 
 
+def test_examples_of_a_batch_have_views_of_their_own(key, examples):
+    """Of one image under five indices, not all windows are the same."""
+    same = examples._replace(image=jnp.stack([examples.image[0]] * 5))
+    view = partial(augmented, crop_pixels=CROP, crop_padding="reflect", flip=True)
+    images = view(key, same, jnp.arange(5), jnp.ones(5)).image
+    assert len({np.asarray(image).tobytes() for image in images}) > 1
+
+
 def test_without_options_the_batch_is_as_it_is(key, examples):
     index, weight = jnp.array([1, 2]), jnp.array([1.0, 0.0])
     same = augmented(
