@@ -8,15 +8,23 @@ from jax import lax
 FEW_CHANNELS = 8
 """With fewer input channels than this, a matrix product is too narrow."""
 
+NARROW = 16
+"""With at most this many output channels, a row of the product fills no register."""
+
 CACHE_BYTES = 2**20
 """Size limit of a product's shifted copies: half a core's cache, on most CPUs."""
+
+PATCH_BYTES = 2**21
+"""Size limit of the patches of a product with a column for each pixel."""
 
 
 def _rows(x: jax.Array) -> jax.Array:
     return x.reshape(-1, x.shape[-1])
 
 
-def _shifted(x: jax.Array, axis: int, offsets: range) -> jax.Array:
+def _shifted(
+    x: jax.Array, axis: int, offsets: range, *, channels: int = -1
+) -> jax.Array:
     """Concatenates zero-padded copies of x, shifted along an axis, as channels."""
     edge = max(abs(offset) for offset in offsets)
     widths = [(edge, edge) if a == axis else (0, 0) for a in range(x.ndim)]
@@ -26,11 +34,34 @@ def _shifted(x: jax.Array, axis: int, offsets: range) -> jax.Array:
         lax.slice_in_dim(padded, edge + offset, edge + offset + size, axis=axis)
         for offset in offsets
     ]
-    return jnp.concatenate(copies, axis=-1)
+    return jnp.concatenate(copies, axis=channels)
 
 
 def _offsets(size: int) -> range:
     return range(-(size // 2), size // 2 + 1)
+
+
+def num_parts(batch: int, most: int) -> int:
+    """Returns the fewest equal parts of a batch with at most `most` examples each."""
+    return batch // max(n for n in range(1, min(most, batch) + 1) if batch % n == 0)
+
+
+def _with_pixels_last(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Computes `im2col` with a column for each pixel, in parts that stay in a cache."""
+    height, width, inputs, outputs = kernel.shape
+    weights = _rows(kernel)
+
+    def of_part(x):
+        first = x.transpose(3, 0, 1, 2)
+        columns = _shifted(first, 3, _offsets(width), channels=0)
+        patches = _shifted(columns, 2, _offsets(height), channels=0)
+        y = weights.T @ patches.reshape(len(weights), -1)
+        return y.reshape(outputs, *x.shape[:3]).transpose(1, 2, 3, 0)
+
+    pixels = x.shape[1] * x.shape[2]
+    most = max(1, PATCH_BYTES // (4 * pixels * len(weights)))
+    parts = x.reshape(num_parts(len(x), most), -1, *x.shape[1:])
+    return lax.map(of_part, parts).reshape(*x.shape[:3], outputs)
 
 
 def im2col(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -43,14 +74,12 @@ def im2col(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
       `[B, H, W, Cout]`.
     """
-    columns = _shifted(x, 2, _offsets(kernel.shape[1]))
-    patches = _shifted(columns, 1, _offsets(kernel.shape[0]))
+    height, width, _, outputs = kernel.shape
+    if outputs <= NARROW:
+        return _with_pixels_last(x, kernel)
+    columns = _shifted(x, 2, _offsets(width))
+    patches = _shifted(columns, 1, _offsets(height))
     return (_rows(patches) @ _rows(kernel)).reshape(*x.shape[:-1], -1)
-
-
-def num_parts(batch: int, most: int) -> int:
-    """Returns the fewest equal parts of a batch with at most `most` examples each."""
-    return batch // max(n for n in range(1, min(most, batch) + 1) if batch % n == 0)
 
 
 def _product(x: jax.Array, dy: jax.Array, size: tuple[int, int]) -> jax.Array:
