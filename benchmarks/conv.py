@@ -10,7 +10,6 @@ tiles, with fewer operations, can beat.
 """
 
 import argparse
-import os
 import time
 from functools import partial
 from statistics import median
@@ -18,6 +17,7 @@ from statistics import median
 import jax
 import jax.numpy as jnp
 
+from fedjax_sl.federation.devices import prepare_cpu
 from fedjax_sl.layers.conv import LOWERINGS, Lowering, choose, conv
 
 
@@ -125,7 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--turns", type=int, default=5)
     turns = parser.parse_args().turns
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    prepare_cpu()
     print(f"{jax.devices()[0].device_kind}, float32, GFLOP/s\n")
     print_table(turns)
 

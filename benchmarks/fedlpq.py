@@ -21,12 +21,12 @@ def compiled(batch: int, preference: Literal["u"] | None = None):
     """Builds our round: clients one after another on each core's device."""
     import jax
 
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     from fedjax_sl.algorithm import Cohort, Examples
-    from fedjax_sl.federation.devices import mesh, sharded
+    from fedjax_sl.federation.devices import mesh, prepare_cpu, sharded
     from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
     from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, cifar_cnn
 
+    prepare_cpu()
     config = FedLPQConfig(optimizer="sgd", learning_rate=0.01, preference=preference)
     models = [cifar_cnn(complexity=complexity) for complexity in COMPLEXITIES]
     algorithm = fedlpq(

@@ -20,14 +20,13 @@ CLIENTS, BATCH, INTERVAL, CUT, DEPTH = 10, 16, 5, 4, 19
 
 def mapped(width: float):
     """Returns the network, and a map of clients over one device for each core."""
-    import jax
-
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    from fedjax_sl.federation.devices import prepare_cpu
     from fedjax_sl.federation.memory import mapping_named
     from fedjax_sl.fedsl.memory import client_bytes
     from fedjax_sl.models import split_vgg
 
     model = split_vgg(DEPTH, cut=CUT, width=width)
+    prepare_cpu()
     taken = client_bytes(model, BATCH)
     return model, mapping_named("auto", cohort_size=CLIENTS, client_bytes=taken)
 

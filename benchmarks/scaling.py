@@ -8,7 +8,6 @@ batches of 10. FedSL: a quarter-width VGG-11, cut after its 4th convolution, bat
 """
 
 import argparse
-import os
 import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +15,8 @@ from functools import partial
 from multiprocessing import get_context
 from statistics import median
 from typing import NamedTuple
+
+from fedjax_sl.federation.devices import num_cores
 
 
 class Round(NamedTuple):
@@ -112,7 +113,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[10, 100, 1000])
     parser.add_argument("--turns", type=int, default=3)
     chosen = parser.parse_args()
-    cores = os.cpu_count() or 1
+    cores = num_cores()
     for name, make in {"FedLP-Q": fedlpq_round, "FedSL": fedsl_round}.items():
         print(
             f"{name}\n\n| clients | devices | ms/client | temporary MB | process MB |"

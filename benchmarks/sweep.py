@@ -8,13 +8,14 @@ contender starts in its own process, with nothing compiled.
 """
 
 import argparse
-import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from multiprocessing import get_context
 from statistics import median
 from typing import Any
+
+from fedjax_sl.federation.devices import prepare_cpu
 
 
 CLIENTS, BATCH = 8, 16
@@ -65,16 +66,9 @@ def run_of(rounds: int, over):
     return run
 
 
-def devices() -> None:
-    """Sets one device for each core."""
-    import jax
-
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
-
-
 def alone(place: int, rounds: int, turns: int) -> list[float]:
     """Returns seconds of the calls of one point's program, clients on all devices."""
-    devices()
+    prepare_cpu()
     import jax
 
     from fedjax_sl.federation.memory import mapping_named
@@ -92,7 +86,7 @@ def alone(place: int, rounds: int, turns: int) -> list[float]:
 
 def together(rounds: int) -> tuple[float, int]:
     """Returns seconds of the sweep, and programs compiled after its first results."""
-    devices()
+    prepare_cpu()
     import jax
 
     from fedjax_sl.federation.clients import in_groups

@@ -1,13 +1,11 @@
 """Entry point and results folder that all experiments share."""
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
-
 from fedjax_sl.cli.exit_codes import report
+from fedjax_sl.federation.devices import prepare_cpu
 
 
 RESULTS = Path(__file__).parent / "results"
@@ -15,7 +13,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def run_main(main: Callable[[], None]) -> None:
     """Runs a script on every core, with the exit codes of the commands."""
-    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    prepare_cpu()
     try:
         main()
     except Exception as error:

@@ -7,6 +7,7 @@ import tempfile
 import jax
 import pytest
 
+from fedjax_sl.federation.devices import prepare_cpu
 from tests import draws, footprint
 
 
@@ -34,6 +35,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache.name
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_num_cpu_devices", 4)
+# As every command does: the flags are part of the key of a compiled program.
+prepare_cpu()
 jax.config.update("jax_numpy_rank_promotion", "raise")
 draws.register()
 

@@ -21,6 +21,7 @@ from fedjax_sl.cli.report import report_command
 from fedjax_sl.cli.run import run_command
 from fedjax_sl.cli.suggest import suggest_command
 from fedjax_sl.cli.sweep import sweep_command
+from fedjax_sl.federation.devices import prepare_cpu
 from fedjax_sl.methods import presets
 
 
@@ -39,8 +40,7 @@ COMMANDS: dict[str, Callable[[Line, Console], None]] = {
 
 def _prepare_jax() -> None:
     """One CPU device for each core, and compiled programs kept for the next run."""
-    if jax.config.values["jax_num_cpu_devices"] < 1:  # JAX_NUM_CPU_DEVICES not set
-        jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    prepare_cpu()
     if jax.config.values["jax_compilation_cache_dir"] is None:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         programs = Path(base) / "fedjax_sl/xla"

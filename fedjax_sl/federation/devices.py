@@ -4,6 +4,7 @@ A sharded mapping is another mapping with a `spread`: each device maps over its 
 clients as the inner one does, and the devices sum their terms.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,6 +18,36 @@ from fedjax_sl.federation.clients import ClientMap, scan
 
 
 AXIS = "clients"
+
+WAITS = (
+    "xla_cpu_collective_call_terminate_timeout_seconds",
+    "xla_cpu_collective_call_warn_stuck_timeout_seconds",
+)
+PATIENCE = 7 * 86400
+"""Seconds that a CPU's device waits for the others. XLA ends the process after 40, but
+clients may differ by more, and a process may be stopped for a night."""
+
+
+def num_cores() -> int:
+    """Returns the number of cores that this process may run on."""
+    # A cluster's scheduler often grants a job a few of a machine's cores.
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def prepare_cpu() -> None:
+    """Makes each of these cores a device, and lets devices wait for one another.
+
+    Call it before JAX computes anything. It leaves alone what JAX_NUM_CPU_DEVICES and
+    XLA_FLAGS say.
+    """
+    if jax.config.values["jax_num_cpu_devices"] < 1:
+        jax.config.update("jax_num_cpu_devices", num_cores())
+    flags = os.environ.get("XLA_FLAGS", "")
+    if not any(name in flags for name in WAITS):
+        waits = (f"--{name}={PATIENCE}" for name in WAITS)
+        os.environ["XLA_FLAGS"] = " ".join((flags, *waits))
 
 
 def _sum_over_devices(term: Any, axis: str) -> Any:
@@ -41,7 +72,8 @@ def sharded(over: Mesh, inner: ClientMap = scan) -> ClientMap:
     """Shards the clients over the devices of a mesh; `inner` maps each device's own.
 
     Shared arguments are replicated. Do not differentiate through the mapping with
-    respect to them: the gradient would be a sum over devices.
+    respect to them: the gradient would be a sum over devices. On a CPU, call
+    `prepare_cpu` first: XLA ends a process where a device waits for 40 seconds.
     """
     (axis,) = over.axis_names
 

@@ -1,0 +1,62 @@
+"""Devices on a CPU: as many as granted cores, and how long they wait for each other."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fedjax_sl.federation import devices
+
+
+COUNT = "import jax; devices.prepare_cpu(); print(jax.device_count())"
+
+ONE_IS_LATE = """
+import time
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+devices.PATIENCE = 1
+devices.prepare_cpu()
+late = lambda seconds: time.sleep(float(seconds)) or np.float32(seconds)
+def term(shared, seconds):
+    wait = jax.pure_callback(late, jax.ShapeDtypeStruct((), jnp.float32), seconds[0])
+    return wait, seconds
+over = devices.sharded(devices.mesh(2))
+print(jax.jit(lambda s: over.spread(term, 0.0, s))(jnp.array([0.0, 3.0]))[0])
+"""
+
+
+def run(program: str, *, cores: set[int] | None = None, **environment: str):
+    """Runs a program that may prepare its devices, on these cores if given."""
+    usual = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")
+    }
+    return subprocess.run(
+        [sys.executable, "-c", f"from fedjax_sl.federation import devices\n{program}"],
+        env=usual | environment,
+        preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_devices_are_the_granted_cores_unless_told_otherwise():
+    one = {min(os.sched_getaffinity(0))}
+    assert run(COUNT, cores=one).stdout == "1\n"
+    assert run(COUNT, cores=one, JAX_NUM_CPU_DEVICES="3").stdout == "3\n"
+
+
+def test_devices_wait_as_long_as_they_are_told():
+    two = {"JAX_NUM_CPU_DEVICES": "2"}
+    impatient = run(ONE_IS_LATE, **two)
+    assert impatient.returncode < 0
+    assert "Termination timeout" in impatient.stderr
+    usual = ONE_IS_LATE.replace("devices.PATIENCE = 1", "")
+    assert run(usual, **two).stdout == "3.0\n"
+    flags = " ".join(f"--{name}=1" for name in devices.WAITS)
+    assert run(usual, **two, XLA_FLAGS=flags).returncode < 0
