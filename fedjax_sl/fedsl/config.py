@@ -58,7 +58,8 @@ class FedSLConfig(TrainingConfig):
     pruned filter goes, too: of the entries about (1 - rho_f)^2 are kept."""
 
     prune_start: Integer = 0
-    """t_0, round at which the pruning ratio starts to grow."""
+    """t_0, round at which the pruning ratio starts to grow; a constant one is rho_f
+    from the first round."""
 
     prune_end: Integer | None = None
     """t_1, round at which it reaches its final value; if not given, a run takes half of
