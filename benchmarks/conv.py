@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from fedjax_sl.federation.devices import prepare_cpu
 from fedjax_sl.layers.conv import LOWERINGS, Lowering, choose, conv
+from fedjax_sl.layers.precision import Precision
 
 
 SHAPES = {
@@ -74,7 +75,11 @@ def gigaflops(step, start, flops: float, *, turns: int) -> float:
 
 
 def lowering_rate(
-    name: Lowering, shape: tuple[int, int, int, int], turns: int
+    name: Lowering,
+    shape: tuple[int, int, int, int],
+    *,
+    precision: Precision,
+    turns: int,
 ) -> float:
     """Returns the GFLOP/s of forward and backward passes; images need no gradient."""
     batch, size, inputs, outputs = shape
@@ -85,7 +90,8 @@ def lowering_rate(
 
     def step(carry):
         x, kernel = carry
-        y, back = jax.vjp(partial(conv, lowering=name), x, kernel)
+        way = partial(conv, lowering=name, precision=precision)
+        y, back = jax.vjp(way, x, kernel)
         dx, dkernel = back(y)
         return x if images else x + 1e-6 * dx, kernel + 1e-6 * dkernel
 
@@ -99,7 +105,7 @@ def product_rate(turns: int, size: int = 1024) -> float:
     return gigaflops(lambda a: a @ x, x, 2 * size**3, turns=turns)
 
 
-def print_table(turns: int) -> None:
+def print_table(precision: Precision, turns: int) -> None:
     """Prints the rates of each shape, with the choice of `auto` in bold."""
     print("| network | batch, size, channels | " + " | ".join(LOWERINGS) + " |")
     print("|---|---|" + "---|" * len(LOWERINGS))
@@ -110,11 +116,12 @@ def print_table(turns: int) -> None:
                 (batch, size, size, inputs),
                 (3, 3, inputs, outputs),
                 jax.default_backend(),
+                precision,
             )
             cells = []
             for name in LOWERINGS:
-                rate = f"{lowering_rate(name, shape, turns):.0f}"
-                cells.append(f"**{rate}**" if name == chosen else rate)
+                rate = lowering_rate(name, shape, precision=precision, turns=turns)
+                cells.append(f"**{rate:.0f}**" if name == chosen else f"{rate:.0f}")
             what = f"{batch}, {size}x{size}, {inputs} to {outputs}"
             print(f"| {network} | {what} | {' | '.join(cells)} |", flush=True)
     print(f"\nlarge matrix product: {product_rate(turns):.0f} GFLOP/s")
@@ -124,10 +131,13 @@ def main() -> None:
     """Prints a table of GFLOP/s."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--turns", type=int, default=5)
-    turns = parser.parse_args().turns
+    parser.add_argument(
+        "--precision", choices=("float32", "tf32", "bf16"), default="float32"
+    )
+    chosen = parser.parse_args()
     prepare_cpu()
-    print(f"{jax.devices()[0].device_kind}, float32, GFLOP/s\n")
-    print_table(turns)
+    print(f"{jax.devices()[0].device_kind}, {chosen.precision}, GFLOP/s\n")
+    print_table(chosen.precision, chosen.turns)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,11 @@ from benchmarks.contest import report, seconds, share_of_product
 CLIENTS, EXAMPLES = 10, 500
 
 
-def compiled(batch: int, preference: Literal["u"] | None = None):
+def compiled(
+    batch: int,
+    preference: Literal["u"] | None = None,
+    precision: Literal["float32", "bf16"] = "float32",
+):
     """Builds our round: clients one after another on each core's device."""
     import jax
 
@@ -28,7 +32,10 @@ def compiled(batch: int, preference: Literal["u"] | None = None):
 
     prepare_cpu()
     config = FedLPQConfig(optimizer="sgd", learning_rate=0.01, preference=preference)
-    models = [cifar_cnn(complexity=complexity) for complexity in COMPLEXITIES]
+    models = [
+        cifar_cnn(complexity=complexity, precision=precision)
+        for complexity in COMPLEXITIES
+    ]
     algorithm = fedlpq(
         models if preference else models[-1],
         config,
@@ -78,6 +85,7 @@ def main() -> None:
         "fedjax_sl": partial(compiled, chosen.batch),
         "PyTorch": partial(pytorch, chosen.batch),
         "fedjax_sl, sub-models (u)": partial(compiled, chosen.batch, "u"),
+        "fedjax_sl, products in bf16": partial(compiled, chosen.batch, None, "bf16"),
     }
     taken = seconds(contenders, turns=chosen.turns)
     print(f"six-convolution network, {CLIENTS} x {EXAMPLES}, batch {chosen.batch}\n")

@@ -5,9 +5,11 @@ clients as the inner one does, and the devices sum their terms.
 """
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -48,6 +50,18 @@ def prepare_cpu() -> None:
     if not any(name in flags for name in WAITS):
         waits = (f"--{name}={PATIENCE}" for name in WAITS)
         os.environ["XLA_FLAGS"] = " ".join((flags, *waits))
+
+
+def bf16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
+    """Whether this CPU multiplies bf16; None where the system does not tell."""
+    try:
+        text = cpuinfo.read_text()
+    except OSError:
+        return None
+    known = re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    if not known:
+        return None
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(known[0].split()))
 
 
 def _sum_over_devices(term: Any, axis: str) -> Any:

@@ -16,7 +16,7 @@ the batch that stay in a core's cache, or with few input channels a convolution.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import partial
 from typing import Any, Literal
 
 import chex
@@ -28,29 +28,23 @@ from jax import lax
 from fedjax_sl.checks import check_choice
 from fedjax_sl.layers.im2col import FEW_CHANNELS, im2col, kernel_gradient
 from fedjax_sl.layers.initializers import Init, conv_initializers
+from fedjax_sl.layers.precision import (
+    Precision,
+    backend_precision,
+    rounded,
+    sum_dtype,
+)
 from fedjax_sl.layers.winograd import winograd
 from fedjax_sl.layers.winograd_tiles import TILE
 
 
 Lowering = Literal["auto", "xla", "canonical", "matmul", "winograd"]
 
-Precision = Literal["float32", "tf32", "bf16"]
-"""Of the products in a convolution; its output has the dtype of its arguments."""
-
-_PRECISIONS: dict[Precision, tuple[Any, str]] = {
-    "float32": (None, "highest"),
-    "tf32": (None, "high"),
-    "bf16": (jnp.bfloat16, "default"),
-}
-"""The factors' dtype, None for the arguments', and JAX's matmul precision: `high` is
-tf32 on a GPU, and as good on a TPU; `default` would be tf32 for float32 on a GPU, and
-bf16 on a TPU."""
-
 SLOW_CHANNELS = 16
 """With at most this many input and output channels, XLA uses a slower library on a
 CPU."""
 
-MANY_PRODUCTS = 4096
+MANY_PRODUCTS: dict[Precision, int] = {"float32": 4096, "tf32": 4096, "bf16": 2048}
 """Input times output channels from which Winograd's transformations pay off."""
 
 
@@ -59,60 +53,67 @@ def _transpose(kernel: jax.Array) -> jax.Array:
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
-def _xla(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _xla(
+    x: jax.Array, kernel: jax.Array, precision: Precision, sums: Any = None
+) -> jax.Array:
+    """`lax.conv`; of rounded factors, differentiable only with sums as narrow."""
     return lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        rounded(x, precision),
+        rounded(kernel, precision),
+        (1, 1),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=backend_precision(precision),
+        preferred_element_type=sums,
     )
 
 
-def _canonical(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _canonical(x: jax.Array, kernel: jax.Array, precision: Precision) -> jax.Array:
     """`lax.conv`, padded with output channels where XLA would take a slower path."""
     inputs, outputs = kernel.shape[2:]
-    if max(inputs, outputs) > SLOW_CHANNELS:
-        return _xla(x, kernel)
-    more = [(0, 0)] * 3 + [(0, SLOW_CHANNELS + 1 - outputs)]
-    return _xla(x, jnp.pad(kernel, more))[..., :outputs]
+    if max(inputs, outputs) <= SLOW_CHANNELS:
+        more = [(0, 0)] * 3 + [(0, SLOW_CHANNELS + 1 - outputs)]
+        kernel = jnp.pad(kernel, more)
+    sums = sum_dtype(rounded(x, precision))
+    return _xla(x, kernel, precision, sums)[..., :outputs]
 
 
-def _with_gradients(convolve: Callable, matmul_precision: str) -> Callable:
+def _with_gradients(convolve: Callable) -> Callable:
     """Defines the gradients of a convolution by itself and by a matrix product."""
 
     # Autodiff's own gradient of a convolution is slow inside a loop on a CPU.
-    @jax.custom_vjp
-    def differentiable(x, kernel):
-        with jax.default_matmul_precision(matmul_precision):
-            return convolve(x, kernel)
+    @partial(jax.custom_vjp, nondiff_argnums=(2,))
+    def differentiable(x, kernel, precision):
+        return convolve(x, kernel, precision)
 
-    def forward(x, kernel):
-        return differentiable(x, kernel), (x, kernel)
+    def forward(x, kernel, precision):
+        return differentiable(x, kernel, precision), (x, kernel)
 
-    def backward(residual, dy):
+    def backward(precision, residual, dy):
         x, kernel = residual
-        dx = differentiable(dy, _transpose(kernel))
-        # The backward pass is traced outside the forward's context.
-        with jax.default_matmul_precision(matmul_precision):
-            return dx, kernel_gradient(x, dy, kernel.shape)
+        dx = differentiable(dy, _transpose(kernel), precision)
+        return dx, kernel_gradient(x, dy, kernel.shape, precision)
 
     differentiable.defvjp(forward, backward)
     return differentiable
 
 
-LOWERINGS: tuple[Lowering, ...] = ("xla", "canonical", "matmul", "winograd")
+_LOWERED: dict[Lowering, Callable] = {
+    "xla": _xla,
+    "canonical": _with_gradients(_canonical),
+    "matmul": _with_gradients(im2col),
+    "winograd": winograd,
+}
+"""`(x, kernel, precision) -> y`."""
 
-
-@cache
-def _lowered(lowering: Lowering, precision: Precision) -> Callable:
-    """Returns `(x, kernel) -> y`, the same function for the same choice."""
-    _, matmul_precision = _PRECISIONS[precision]
-    if lowering in ("xla", "winograd"):
-        whole = {"xla": _xla, "winograd": winograd}[lowering]
-        return jax.default_matmul_precision(matmul_precision)(whole)
-    convolve = {"canonical": _canonical, "matmul": im2col}[lowering]
-    return _with_gradients(convolve, matmul_precision)
+LOWERINGS = tuple(_LOWERED)
 
 
 def choose(
-    x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], backend: str
+    x_shape: tuple[int, ...],
+    kernel_shape: tuple[int, ...],
+    backend: str,
+    precision: Precision = "float32",
 ) -> Lowering:
     """Chooses the fastest lowering for `[B, H, W, Cin]` and `[kh, kw, Cin, Cout]`.
 
@@ -126,7 +127,9 @@ def choose(
         return "xla"
     if inputs < FEW_CHANNELS:
         return "matmul"
-    if size == [3, 3] and (inputs * outputs >= MANY_PRODUCTS or side == TILE):
+    if size == [3, 3] and (
+        inputs * outputs >= MANY_PRODUCTS[precision] or side == TILE
+    ):
         return "winograd"
     return "matmul" if side < 3 else "canonical"
 
@@ -157,11 +160,11 @@ def conv(
     chex.assert_rank([x, kernel], 4)
     chex.assert_equal(x.shape[-1], kernel.shape[2])
     if lowering == "auto":
-        lowering = choose(x.shape, kernel.shape, jax.default_backend())
-    wide, (narrow, _) = jnp.result_type(x, kernel), _PRECISIONS[precision]
-    factor = wide if narrow is None else narrow
-    lowered = _lowered(lowering, precision)
-    return lowered(x.astype(factor), kernel.astype(factor)).astype(wide)
+        backend = jax.default_backend()
+        lowering = choose(x.shape, kernel.shape, backend, precision)
+    wide = jnp.result_type(x, kernel)
+    lowered = _LOWERED[lowering]
+    return lowered(x.astype(wide), kernel.astype(wide), precision).astype(wide)
 
 
 class Conv(nn.Module):

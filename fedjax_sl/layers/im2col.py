@@ -4,6 +4,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fedjax_sl.layers.precision import (
+    Precision,
+    backend_precision,
+    matmul,
+    rounded,
+    sum_dtype,
+)
+
 
 FEW_CHANNELS = 8
 """With fewer input channels than this, a matrix product is too narrow."""
@@ -46,7 +54,9 @@ def num_parts(batch: int, most: int) -> int:
     return batch // max(n for n in range(1, min(most, batch) + 1) if batch % n == 0)
 
 
-def _with_pixels_last(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _with_pixels_last(
+    x: jax.Array, kernel: jax.Array, precision: Precision
+) -> jax.Array:
     """Computes `im2col` with a column for each pixel, in parts that stay in a cache."""
     height, width, inputs, outputs = kernel.shape
     weights = _rows(kernel)
@@ -55,7 +65,7 @@ def _with_pixels_last(x: jax.Array, kernel: jax.Array) -> jax.Array:
         first = x.transpose(3, 0, 1, 2)
         columns = _shifted(first, 3, _offsets(width), channels=0)
         patches = _shifted(columns, 2, _offsets(height), channels=0)
-        y = weights.T @ patches.reshape(len(weights), -1)
+        y = matmul(weights.T, patches.reshape(len(weights), -1), precision)
         return y.reshape(outputs, *x.shape[:3]).transpose(1, 2, 3, 0)
 
     pixels = x.shape[1] * x.shape[2]
@@ -64,32 +74,38 @@ def _with_pixels_last(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.map(of_part, parts).reshape(*x.shape[:3], outputs)
 
 
-def im2col(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def im2col(
+    x: jax.Array, kernel: jax.Array, precision: Precision = "float32"
+) -> jax.Array:
     """Computes the 'same'-padded convolution of stride 1 as patches times kernel.
 
     Args:
       x: `[B, H, W, Cin]`.
       kernel: `[kh, kw, Cin, Cout]`, kh and kw odd.
+      precision: of the products.
 
     Returns:
       `[B, H, W, Cout]`.
     """
     height, width, _, outputs = kernel.shape
+    # Before the copies, which are smaller then.
+    x, kernel = rounded(x, precision), rounded(kernel, precision)
     if outputs <= NARROW:
-        return _with_pixels_last(x, kernel)
+        return _with_pixels_last(x, kernel, precision)
     columns = _shifted(x, 2, _offsets(width))
     patches = _shifted(columns, 1, _offsets(height))
-    return (_rows(patches) @ _rows(kernel)).reshape(*x.shape[:-1], -1)
+    y = matmul(_rows(patches), _rows(kernel), precision)
+    return y.reshape(*x.shape[:-1], outputs)
 
 
-def _product(x: jax.Array, dy: jax.Array, size: tuple[int, int]) -> jax.Array:
+def _product(x, dy, size: tuple[int, int], precision: Precision) -> jax.Array:
     """Multiplies column-shifted inputs by row-shifted output gradients."""
     # Shifts split between the factors make the product as square as possible, and copy
     # each factor three times instead of one of them nine times.
     height, width = size
     columns = _rows(_shifted(x, 2, _offsets(width)))
     rows = _rows(_shifted(dy, 1, _offsets(height)[::-1]))
-    return columns.T @ rows
+    return matmul(columns.T, rows, precision)
 
 
 def _most(pixels: int, shape: tuple[int, ...]) -> int:
@@ -103,7 +119,7 @@ def _most(pixels: int, shape: tuple[int, ...]) -> int:
     return max(1, rows // pixels)
 
 
-def _as_convolution(x: jax.Array, dy: jax.Array, size: tuple[int, int]) -> jax.Array:
+def _as_convolution(x, dy, size: tuple[int, int], precision: Precision) -> jax.Array:
     """Computes the kernel gradient by convolving inputs with output gradients."""
     # Batch and channels are swapped; a matrix product would have too few rows.
     return lax.conv_general_dilated(
@@ -112,31 +128,40 @@ def _as_convolution(x: jax.Array, dy: jax.Array, size: tuple[int, int]) -> jax.A
         (1, 1),
         [(n // 2, n // 2) for n in size],
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=backend_precision(precision),
+        preferred_element_type=sum_dtype(x),
     ).transpose(1, 2, 0, 3)
 
 
-def kernel_gradient(x: jax.Array, dy: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def kernel_gradient(
+    x: jax.Array,
+    dy: jax.Array,
+    shape: tuple[int, ...],
+    precision: Precision = "float32",
+) -> jax.Array:
     """Computes the gradient at a convolution's kernel, summed over parts of the batch.
 
     Args:
       x: `[B, H, W, Cin]`, the input of the convolution.
       dy: `[B, H, W, Cout]`, the gradient at its output.
       shape: of the kernel, `(kh, kw, Cin, Cout)`.
+      precision: of the products.
 
     Returns:
       `[kh, kw, Cin, Cout]`.
     """
     height, width, inputs, outputs = shape
+    x, dy = rounded(x, precision), rounded(dy, precision)
     if inputs < FEW_CHANNELS:
-        return _as_convolution(x, dy, (height, width))
+        return _as_convolution(x, dy, (height, width), precision)
     parts = num_parts(len(x), _most(x.shape[1] * x.shape[2], shape))
     pairs = [v.reshape(parts, -1, *v.shape[1:]) for v in (x, dy)]
 
     def add(total, pair):
         part_x, part_dy = pair
-        return total + _product(part_x, part_dy, (height, width)), None
+        return total + _product(part_x, part_dy, (height, width), precision), None
 
-    zero = jnp.zeros((width * inputs, height * outputs), x.dtype)
+    zero = jnp.zeros((width * inputs, height * outputs), sum_dtype(x))
     product, _ = lax.scan(add, zero, tuple(pairs))
     product = product.reshape(width, inputs, height, outputs)
     return product.transpose(2, 0, 1, 3)

@@ -14,6 +14,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 
 from fedjax_sl.errors import InputError
 from fedjax_sl.layers.im2col import num_parts
+from fedjax_sl.layers.precision import Precision, product, rounded
 from fedjax_sl.layers.winograd_tiles import (
     TILE,
     filters_for,
@@ -39,34 +40,36 @@ def _parts(x: jax.Array, transformed: jax.Array) -> jax.Array:
     return x.reshape(num_parts(batch, most), -1, height, width, channels)
 
 
-def _convolved(x, transformed, filters, *, axis: int) -> jax.Array:
+def _convolved(x, transformed, filters, precision, *, axis: int) -> jax.Array:
     """Convolves with a transformed kernel whose `axis` has the channels of x."""
 
     def convolved(part):
         along = (((2,), (axis,)), ((0,), (0,)))
-        products = lax.dot_general(of_inputs(part, filters), transformed, along)
+        inputs = rounded(of_inputs(part, filters), precision)
+        products = product(inputs, transformed, along, precision)
         return to_outputs(products, part.shape[:3], filters)
 
     y = lax.map(convolved, _parts(x, transformed))
     return y.reshape(*x.shape[:3], -1)
 
 
-@jax.custom_vjp
-def _convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolution(x: jax.Array, kernel: jax.Array, precision: Precision) -> jax.Array:
     """Convolves maps with an even number of rows and columns."""
-    return _forward(x, kernel)[0]
+    return _forward(x, kernel, precision)[0]
 
 
-def _forward(x, kernel):
+def _forward(x, kernel, precision):
     filters = filters_for(x.shape[1:3])
-    transformed = of_kernel(kernel, filters)
-    return _convolved(x, transformed, filters, axis=1), (x, transformed)
+    # Sums are transformed exactly, and rounded as factors.
+    transformed = rounded(of_kernel(kernel, filters), precision)
+    return _convolved(x, transformed, filters, precision, axis=1), (x, transformed)
 
 
-def _input_gradient(dy, transformed, filters):
+def _input_gradient(dy, transformed, filters, precision):
     """Convolves the gradient with the kernel flipped in space, channels swapped."""
     # Other filters take the same transformed kernel, which is not computed again.
-    return _convolved(dy, transformed, flipped(filters), axis=2)
+    return _convolved(dy, transformed, flipped(filters), precision, axis=2)
 
 
 def _turned(points: jax.Array) -> jax.Array:
@@ -77,35 +80,40 @@ def _turned(points: jax.Array) -> jax.Array:
     return lax.optimization_barrier(points.swapaxes(1, 2))
 
 
-def _kernel_gradient(x, dy, transformed, filters):
+def _kernel_gradient(x, dy, transformed, filters, precision):
     """`G^T [(B d B^T) * (A^T dy A)] G`, summed over parts of the batch."""
 
     def add_part(total, pair):
         part, dpart = pair
-        turned = _turned(of_inputs(part, filters))
-        return total + lax.batch_matmul(turned, of_outputs(dpart, filters)), None
+        turned = _turned(rounded(of_inputs(part, filters), precision))
+        outputs = rounded(of_outputs(dpart, filters), precision)
+        along = (((2,), (1,)), ((0,), (0,)))
+        return total + product(turned, outputs, along, precision), None
 
     parts = _parts(x, transformed), _parts(dy, transformed)
-    total, _ = lax.scan(add_part, jnp.zeros_like(transformed), parts)
+    zero = jnp.zeros_like(transformed, dtype=x.dtype)
+    total, _ = lax.scan(add_part, zero, parts)
     kernel = jax.ShapeDtypeStruct((3, 3, *transformed.shape[1:]), x.dtype)
     # The sum over parts comes first: the transformation is linear.
     back = jax.linear_transpose(partial(of_kernel, filters=filters), kernel)
     return back(total)[0]
 
 
-def _backward(residual, dy):
+def _backward(precision, residual, dy):
     x, transformed = residual
     filters = filters_for(x.shape[1:3])
     return (
-        _input_gradient(dy, transformed, filters),
-        _kernel_gradient(x, dy, transformed, filters),
+        _input_gradient(dy, transformed, filters, precision),
+        _kernel_gradient(x, dy, transformed, filters, precision),
     )
 
 
 _convolution.defvjp(_forward, _backward)
 
 
-def winograd(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def winograd(
+    x: jax.Array, kernel: jax.Array, precision: Precision = "float32"
+) -> jax.Array:
     """Computes the 'same'-padded convolution of stride 1 with a 3x3 kernel.
 
     `Y = A [(G k G^T) * (B d B^T)] A^T` for every tile, `*` between points and a matrix
@@ -114,6 +122,7 @@ def winograd(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Args:
       x: `[B, H, W, Cin]`.
       kernel: `[3, 3, Cin, Cout]`.
+      precision: of the products.
 
     Returns:
       `[B, H, W, Cout]`.
@@ -126,4 +135,4 @@ def winograd(x: jax.Array, kernel: jax.Array) -> jax.Array:
         raise InputError(f"kernel of {kernel.shape[:2]}: winograd expects (3, 3).")
     height, width = x.shape[1:3]
     x = jnp.pad(x, [(0, 0), (0, height % TILE), (0, width % TILE), (0, 0)])
-    return _convolution(x, kernel)[:, :height, :width]
+    return _convolution(x, kernel, precision)[:, :height, :width]

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.data.skew import label_histogram, label_skew
+from fedjax_sl.federation.devices import bf16_instructions
 from fedjax_sl.records import disk, opening
 from fedjax_sl.records import run_folder as folders
 from fedjax_sl.records.checkpoint import Checkpoint
@@ -187,6 +188,7 @@ def _summary(job: Job, lines: list[dict[str, Any]]) -> dict[str, Any]:
         "label_skew": label_skew(histogram),
         "seed": job.config.seed,
         "device": f"{jax.device_count()} x {device.device_kind}",
+        "cpu_bf16": bf16_instructions() if device.platform == "cpu" else None,
         "versions": {
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in packages},

@@ -9,7 +9,14 @@ import pytest
 from fedjax_sl.federation import devices
 
 
-COUNT = "import jax; devices.prepare_cpu(); print(jax.device_count())"
+COUNT = """
+import os
+import jax
+
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+devices.prepare_cpu()
+print(jax.device_count())
+"""
 
 ONE_IS_LATE = """
 import time
@@ -28,8 +35,8 @@ print(jax.jit(lambda s: over.spread(term, 0.0, s))(jnp.array([0.0, 3.0]))[0])
 """
 
 
-def run(program: str, *, cores: set[int] | None = None, **environment: str):
-    """Runs a program that may prepare its devices, on these cores if given."""
+def run(program: str, **environment: str):
+    """Runs a program that may prepare its devices."""
     usual = {
         name: value
         for name, value in os.environ.items()
@@ -38,7 +45,6 @@ def run(program: str, *, cores: set[int] | None = None, **environment: str):
     return subprocess.run(
         [sys.executable, "-c", f"from fedjax_sl.federation import devices\n{program}"],
         env=usual | environment,
-        preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
         capture_output=True,
         text=True,
     )
@@ -46,9 +52,8 @@ def run(program: str, *, cores: set[int] | None = None, **environment: str):
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
 def test_devices_are_the_granted_cores_unless_told_otherwise():
-    one = {min(os.sched_getaffinity(0))}
-    assert run(COUNT, cores=one).stdout == "1\n"
-    assert run(COUNT, cores=one, JAX_NUM_CPU_DEVICES="3").stdout == "3\n"
+    assert run(COUNT).stdout == "1\n"
+    assert run(COUNT, JAX_NUM_CPU_DEVICES="3").stdout == "3\n"
 
 
 def test_devices_wait_as_long_as_they_are_told():
@@ -60,3 +65,18 @@ def test_devices_wait_as_long_as_they_are_told():
     assert run(usual, **two).stdout == "3.0\n"
     flags = " ".join(f"--{name}=1" for name in devices.WAITS)
     assert run(usual, **two, XLA_FLAGS=flags).returncode < 0
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16\n", True),
+        ("processor\t: 0\nFeatures\t: fp asimd bf16\n", True),
+        ("flags\t\t: fpu avx512f\nbugs\t: bf16\n", False),
+        ("processor\t: 0\n", None),
+    ],
+)
+def test_what_the_system_says_of_bf16(tmp_path, text, told):
+    (tmp_path / "cpuinfo").write_text(text)
+    assert devices.bf16_instructions(tmp_path / "cpuinfo") is told
+    assert devices.bf16_instructions(tmp_path / "none") is None

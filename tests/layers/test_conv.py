@@ -130,6 +130,19 @@ def test_low_precision_is_in_the_products_only(key, lowering):
     np.testing.assert_allclose(both("tf32")[0], exact[0], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("lowering", ["canonical", "matmul", "winograd"])
+def test_sums_of_low_precision_are_float32(lowering):
+    """256 + 1 + ... + 1: bf16 has no number between 256 and 258."""
+    channels = 65
+    x = jnp.ones((1, 4, 4, channels)).at[..., 0].set(256.0)
+    kernel = jnp.zeros((3, 3, channels, 32)).at[1, 1].set(1.0)
+    y = conv(x, kernel, lowering=lowering, precision="bf16")
+    np.testing.assert_array_equal(y, 256.0 + channels - 1)
+    dy = jnp.ones_like(y).at[:, :2, :2].set(256.0)
+    _, back = jax.vjp(partial(conv, x, lowering=lowering, precision="bf16"), kernel)
+    np.testing.assert_array_equal(back(dy)[0][1, 1, 1], 4 * 256.0 + 12)
+
+
 @pytest.mark.parametrize("asked", [{"lowering": "fft"}, {"precision": "int4"}])
 def test_unknown_choices_are_refused(asked):
     with pytest.raises(ValueError, match="expected one of"):
