@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from experiments.fedsl_claims import (
     Rows,
     claims,
-    complete,
     finals,
     runs_of,
     targets,
@@ -62,6 +61,13 @@ def table(rows: Rows, heads: tuple[str, ...], question: Question) -> str:
     return "\n".join(lines) + f"\n\n{note}\n"
 
 
+def _common(rows: Rows, question: Question) -> Rows:
+    """The rows of the seeds that every setting of a question has been run with."""
+    seeds = [{row["seed"] for row in runs_of(rows, v)} for v in question.values()]
+    shared = set.intersection(*seeds) if seeds else set()
+    return [row for row in rows if row["seed"] in shared]
+
+
 def verdicts(rows: Rows) -> str:
     """Formats the claims as Markdown."""
     lines = ["| claim | measured | mean ± 95 % | holds below | verdict |", "|---" * 5]
@@ -78,7 +84,8 @@ def curves(rows: Rows) -> Figure:
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     axes = figure.subplots(1, 3, sharey=True)
     for name, change in TECHNIQUES.items():
-        found = runs_of(rows, change)
+        if not (found := runs_of(rows, change)):
+            continue
         accuracy = np.array([row["accuracy"] for row in found])
         drawn = zip(
             axes, ("rounds", "uplink_bits", "seconds"), (1, 1e-9, 1), strict=True
@@ -100,9 +107,10 @@ def curves(rows: Rows) -> Figure:
 
 def _points(axis, rows: Rows, named: dict[str, dict[str, Any]]) -> None:
     """Draws the final accuracy of each setting with its interval."""
-    found = [interval(finals(rows, change).tolist()) for change in named.values()]
-    means, halves = np.array(found).T
-    axis.errorbar(means, list(named), xerr=halves, fmt="o", capsize=3)
+    for name, change in named.items():
+        if runs_of(rows, change):
+            mean, half = interval(finals(rows, change).tolist())
+            axis.errorbar(mean, name, xerr=half, fmt="o", capsize=3, color="C0")
     axis.margins(y=0.15)
     axis.invert_yaxis()
     axis.grid(alpha=0.3)
@@ -114,7 +122,9 @@ def choices(scale: Scale, rows: Rows) -> Figure:
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     axes = figure.subplots(2, 2)
     for name in ("plain", "50 % dropped", "everything"):
-        known = [cut for cut in range(4) if complete(rows, CUTS[cut, name])]
+        known = [cut for cut in range(4) if runs_of(rows, CUTS[cut, name])]
+        if not known:
+            continue
         found = [interval(finals(rows, CUTS[cut, name]).tolist()) for cut in known]
         means, halves = np.array(found).T
         cuts = [scale.cuts[cut] for cut in known]
@@ -156,14 +166,16 @@ def write_reading(scale: Scale, rows: Rows, folder: Path, name: str) -> None:
     setting = (
         f"VGG-{scale.depth}, {scale.width:g} of its width, CIFAR-10 ({images} training "
         f"images), ten clients with batches of {scale.batch_size}, {scale.rounds} "
-        f"rounds, {scale.seeds} seeds; the default channel, cut after convolution "
-        f"{scale.cuts[0]} but in the last table."
+        f"rounds, up to {scale.seeds} seeds (those that all settings of a table have); "
+        f"the default channel, cut after convolution {scale.cuts[0]} but in the last "
+        "table."
     )
     parts = [f"{setting}\n", "## Claims\n", verdicts(rows)]
     by_cut = {(scale.cuts[cut], name): v for (cut, name), v in CUTS.items()}
     for heading, heads, question in (*TABLES, ("Cuts", ("L_c", "techniques"), by_cut)):
-        if complete(rows, *question.values()):
-            parts += [f"## {heading}\n", table(rows, heads, question)]
+        known = {key: v for key, v in question.items() if runs_of(rows, v)}
+        if common := _common(rows, known):
+            parts += [f"## {heading}\n", table(common, heads, known)]
     write_text(folder / f"{name}.md", "\n".join(parts))
     curves(rows).savefig(folder / f"{name}_courses.svg")
     choices(scale, rows).savefig(folder / f"{name}_choices.svg")

@@ -1,17 +1,21 @@
 """The experiments on a world so small that they take seconds."""
 
 import dataclasses
-import json
 import sys
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from experiments import fedlpq_figures, fedlpq_setting, fedlpq_table
+from experiments import cells, fedlpq_figures, fedlpq_setting, fedlpq_table
 from experiments import presets as experiment
+from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.data import Dataset, iid
+from fedjax_sl.fedlpq import FedLPQConfig
+from fedjax_sl.fedlpq.run_config import CNNConfig, FedLPQRun
 from fedjax_sl.methods import presets
 from fedjax_sl.records.run_folder import read_lines
+from fedjax_sl.runs.signals import Stopped
 
 
 TINY = dataclasses.replace(
@@ -77,33 +81,78 @@ def test_rows_are_kept_and_not_computed_again(tiny, monkeypatch):
     assert len(sizes) == 14 and min(sizes) > 0
 
 
-def test_a_preset_s_row_and_table_say_what_its_runs_reached(tmp_path):
+@pytest.fixture
+def tiny_cells(monkeypatch, tmp_path):
+    """Cells of two seeds; they are run below the folder that is returned."""
+    config = FedLPQRun(
+        data=DataConfig(num_clients=4, train_examples=24, test_examples=10),
+        model=CNNConfig(width=0.03),
+        method=FedLPQConfig(cohort_size=2),
+        rounds=2,
+        eval_every=1,
+    )
+    labels = {"settings": {"bits": 10}}
+    found = [
+        cells.Cell("tiny", labels, dataclasses.replace(config, seed=s)) for s in (0, 1)
+    ]
+    return found, tmp_path / "runs"
+
+
+def rows_in(cells_and_folders, path):
+    """Every list of rows that there is on the way."""
+    wanted, folders = cells_and_folders
+    quiet = Console(quiet=True)
+    found = cells.rows_of(wanted, path, folders=folders, console=quiet)
+    return [list(rows) for rows in found]
+
+
+def test_a_cell_s_row_is_what_its_run_leaves(tiny_cells, tmp_path, monkeypatch):
+    path, (_, folders) = tmp_path / "rows.jsonl", tiny_cells
+    *_, rows = rows_in(tiny_cells, path)
+    assert read_lines(path) == rows and [row["seed"] for row in rows] == [0, 1]
+    lines = read_lines(folders / "tiny-1/metrics.jsonl")
+    assert rows[1]["accuracy"] == [line["test_accuracy"] for line in lines]
+    assert rows[1]["seconds"] == [line["sim_seconds"] for line in lines]
+    assert rows[1]["rounds"] == [1, 2] and rows[1]["settings"] == {"bits": 10}
+    assert rows[1]["code"] == cells.code_version() and "pruned_accuracy" not in rows[1]
+
+    monkeypatch.setattr(cells, "run", None)
+    assert rows_in(tiny_cells, path) == [rows]
+
+
+def test_a_cell_that_was_stopped_is_resumed_and_names_both_codes(
+    tiny_cells, tmp_path, monkeypatch
+):
+    *_, whole = rows_in(tiny_cells, tmp_path / "whole.jsonl")
+    run, later = cells.run, (tiny_cells[0], tmp_path / "later")
+
+    def stopped(job, folder, **options):
+        run(job, folder, **options)
+        for name in ("metrics.jsonl", "rounds.jsonl"):
+            first = (folder / name).read_text().splitlines()[0]
+            (folder / name).write_text(f"{first}\n")
+        raise Stopped(15)
+
+    monkeypatch.setattr(cells, "run", stopped)
+    path = tmp_path / "later.jsonl"
+    with pytest.raises(Stopped):
+        rows_in(later, path)
+    assert not path.exists()
+    monkeypatch.setattr(cells, "run", run)
+    monkeypatch.setattr(cells, "code_version", lambda: "newer")
+    *_, rows = rows_in(later, path)
+    assert rows[0]["accuracy"] == whole[0]["accuracy"]
+    assert rows[0]["code"] == f"{whole[0]['code']}+newer" and rows[1]["code"] == "newer"
+
+
+def test_the_table_of_presets_has_mean_and_interval():
     """Three seeds of 0.66, 0.68 and 0.70: the mean, and t of 2 degrees of freedom."""
-    rows = []
-    for seed, final in enumerate((0.66, 0.68, 0.70)):
-        folder = tmp_path / str(seed)
-        folder.mkdir()
-        costs = dict.fromkeys(
-            ("uplink_bits", "downlink_bits", "sim_seconds", "sim_joules"), 7
-        )
-        lines = [
-            {"round": t, "epoch": 10.0 * t, "test_accuracy": final - 0.1 * (2 - t)}
-            | {"train_loss": 1.0, "wall_seconds": 1800.0 * t}
-            | costs
-            for t in (1, 2)
-        ]
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        (folder / "metrics.jsonl").write_text(text)
-        (folder / "summary.json").write_text(json.dumps({"device": "2 x cpu"}))
-        rows.append(experiment.row_of("niid-bench-dir05", seed, folder, "abc"))
-    assert rows[0]["test_accuracy"] == pytest.approx([0.56, 0.66])
-    assert all(row["hours"] == 1 and row["uplink_bits"] == 7 for row in rows)
+    rows = [
+        {"preset": "niid-bench-dir05", "accuracy": [final - 0.1, final]}
+        | {"epochs": [10.0, 20.0], "hours": 1.0, "code": "abc"}
+        for final in (0.66, 0.68, 0.70)
+    ]
     half = 4.3027 * 0.02 / 3**0.5
     (line,) = [x for x in experiment.table(rows).splitlines() if "niid" in x][-1:]
     assert f"| 3 | 0.680 ± {half:.3f} | 20 | 1.00 | 0.682" in line
     assert set(experiment.PUBLISHED) <= set(presets())
-
-
-def test_the_version_of_the_code_is_that_of_its_sources():
-    version = experiment.code_version()
-    assert version == experiment.code_version() and len(version) == 12

@@ -1,17 +1,12 @@
 """The study of FedSL: runs are kept, and what is read from them is what they say."""
 
-import dataclasses
-import json
-
 import numpy as np
 import pytest
-from rich.console import Console
 
-from experiments import fedsl_study
 from experiments.fedsl_claims import claims, finals, targets, until
 from experiments.fedsl_reading import verdicts, write_reading
-from experiments.fedsl_setting import REDUCED, config_of, points, settings
-from fedjax_sl.records.run_folder import read_lines
+from experiments.fedsl_setting import REDUCED, SCALES, config_of, points, settings
+from experiments.fedsl_study import cells
 
 
 def row(chosen, seed, *, level, pace, noise=0.0):
@@ -106,26 +101,26 @@ def test_every_point_is_a_run_of_its_own():
     assert config_of(REDUCED, settings({"cut": 3}), 1).model.cut == 8
 
 
-@pytest.mark.slow
-def test_runs_are_kept_and_not_run_again(tmp_path, monkeypatch):
-    tiny = dataclasses.replace(
-        REDUCED, width=0.03, rounds=2, eval_every=1, batch_size=2, seeds=2
-    )
-
-    def small(scale, chosen, seed):
-        config = config_of(scale, chosen, seed)
-        data = dataclasses.replace(
-            config.data, name="digits", train_examples=60, test_examples=20
-        )
-        return dataclasses.replace(config, data=data)
-
-    monkeypatch.setattr(fedsl_study, "config_of", small)
-    monkeypatch.setattr(fedsl_study, "points", lambda: points()[:2])
-    path, quiet = tmp_path / "rows.jsonl", Console(quiet=True)
-    rows = fedsl_study.run_missing(tiny, path, quiet)
-    assert read_lines(path) == json.loads(json.dumps(rows))
-    assert [(r["settings"], r["seed"]) for r in rows] == [
-        (one, seed) for one in points()[:2] for seed in (0, 1)
+def test_what_is_finished_is_shown_for_the_seeds_that_all_have(tmp_path):
+    """Two seeds of the plain scheme and one of 8 bits, and nothing else."""
+    plain, coded = settings({}), settings({"bits": 8})
+    rows = [
+        row(one, seed, level=0.5 + 0.1 * seed, pace=1.0)
+        for one, seed in ((plain, 0), (plain, 1), (coded, 0))
     ]
-    monkeypatch.setattr(fedsl_study, "outcomes", None)
-    assert fedsl_study.run_missing(tiny, path, quiet) == rows
+    write_reading(REDUCED, rows, tmp_path, "study")
+    text = (tmp_path / "study.md").read_text()
+    techniques, cuts = (
+        text.partition(f"## {name}")[2].partition("##")[0]
+        for name in ("Each technique", "Cuts")
+    )
+    assert "| plain | 0.499 |" in techniques and "| 8 bits | 0.499 |" in techniques
+    assert "35 % pruned" not in text and "nan" not in text
+    assert "| 2 | plain | 0.549 ±" in cuts
+
+
+@pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES)
+def test_every_cell_has_a_folder_of_its_own(scale):
+    names = [cell.folder for cell in cells(scale)]
+    assert len(set(names)) == len(names) == len(points()) * scale.seeds
+    assert "plain-0" in names and not any("/" in name for name in names)

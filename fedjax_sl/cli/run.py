@@ -13,14 +13,12 @@ from rich.console import Console
 from fedjax_sl.cli.line import SUMMARIES, Line
 from fedjax_sl.cli.presets import methods_of
 from fedjax_sl.configs.run_config import RunConfig
-from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.errors import InputError
-from fedjax_sl.records import opening
 from fedjax_sl.records import run_folder as folders
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import prepare
 from fedjax_sl.runs.recorder import Keeping
-from fedjax_sl.runs.restore import check_same
+from fedjax_sl.runs.restore import check_folder
 from fedjax_sl.runs.run import run
 from fedjax_sl.runs.tracking import Tracking
 
@@ -56,13 +54,8 @@ class RunCommand:
 
 def _check_folder(folder: Path, command: RunCommand) -> None:
     """Refuses a folder that the run may not have."""
-    stored = folder / folders.CONFIG
-    if command.checkpoint.resume and stored.exists():
-        check_same(from_json(stored), command.run)
-    else:
-        opening.check(
-            folder, overwrite=command.overwrite, resume=command.checkpoint.resume
-        )
+    resume = command.checkpoint.resume
+    check_folder(folder, command.run, resume=resume, overwrite=command.overwrite)
     folders.check_free(folder)
 
 

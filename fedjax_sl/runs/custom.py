@@ -10,15 +10,13 @@ from fedjax_sl.algorithm import Algorithm
 from fedjax_sl.analysis.phases import Sequential
 from fedjax_sl.checks import check_choice, check_integer
 from fedjax_sl.configs.data_config import DataConfig
-from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.custom import CustomConfig, CustomRun, Parameter
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 from fedjax_sl.method_spec import Built
-from fedjax_sl.records import opening, run_folder
 from fedjax_sl.runs.build import Job, with_faults
 from fedjax_sl.runs.recorder import Keeping
-from fedjax_sl.runs.restore import check_same
+from fedjax_sl.runs.restore import check_folder
 from fedjax_sl.runs.run import run
 from fedjax_sl.runs.stragglers import in_time
 from fedjax_sl.runs.tracking import Tracking
@@ -101,7 +99,7 @@ def run_algorithm(
         **options,
     )
     folder, keeping = Path(folder), keeping or Keeping()
-    _check_folder(folder, config, resume=keeping.resume, overwrite=overwrite)
+    check_folder(folder, config, resume=keeping.resume, overwrite=overwrite)
     job = Job(
         config=config,
         method=Built(with_faults(config, algorithm), steps, devices),
@@ -118,18 +116,3 @@ def run_algorithm(
         tracked=tracking or Tracking(),
         overwrite=overwrite,
     )
-
-
-def _check_folder(
-    folder: Path, config: CustomRun, *, resume: bool, overwrite: bool
-) -> None:
-    """Rejects a folder that holds a run which is neither resumed nor replaced.
-
-    Raises:
-      ValueError: naming the folder, or the field in which the run there differs.
-    """
-    stored = folder / run_folder.CONFIG
-    if resume and stored.exists():
-        check_same(from_json(stored), config)
-    else:
-        opening.check(folder, overwrite=overwrite, resume=resume)

@@ -10,7 +10,9 @@ import numpy as np
 
 from fedjax_sl.configs.fields import flattened
 from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.errors import InputError
+from fedjax_sl.records import opening
 from fedjax_sl.records import run_folder as folders
 from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints, Unusable
 from fedjax_sl.records.metrics import ZERO_TOTALS, answers_in
@@ -178,6 +180,22 @@ def check_same(stored: RunConfig, options: RunConfig) -> None:
         raise InputError(
             f"--resume: rounds={options.rounds}: expected at least {stored.rounds}."
         )
+
+
+def check_folder(
+    folder: Path, config: RunConfig, *, resume: bool, overwrite: bool = False
+) -> None:
+    """Rejects a folder that holds a run which is neither resumed nor replaced.
+
+    Raises:
+      ValueError: naming the folder, or the field in which the run there differs.
+      PermissionError: if it cannot be created.
+    """
+    stored = folder / folders.CONFIG
+    if resume and stored.exists():
+        check_same(from_json(stored), config)
+    else:
+        opening.check(folder, overwrite=overwrite, resume=resume)
 
 
 def begin(job: Job, programs: Programs, folder: Path, *, resume: bool) -> Checkpoint:

@@ -1,9 +1,12 @@
 """An epoch is as many real examples as there are, whoever is absent or padded."""
 
 import dataclasses
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.fedlpq import FedLPQConfig
@@ -11,7 +14,11 @@ from fedjax_sl.fedlpq.run_config import CNNConfig, FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
 from fedjax_sl.records.metrics import answers_in
-from fedjax_sl.runs.side_by_side import outcomes
+from fedjax_sl.records.run_folder import METRICS, ROUNDS, read_lines
+from fedjax_sl.runs.build import prepare
+from fedjax_sl.runs.recorder import Keeping
+from fedjax_sl.runs.run import run
+from fedjax_sl.runs.tracking import Tracking
 
 
 FEW = DataConfig(num_clients=4, train_examples=40, test_examples=20)
@@ -35,8 +42,16 @@ LAYERS = FedLPQRun(
 
 def ran(config):
     """Lines of metrics.jsonl and of rounds.jsonl."""
-    ((_, found),) = outcomes([config])
-    return found.lines, found.rounds
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "run"
+        run(
+            prepare(config),
+            folder,
+            console=Console(quiet=True),
+            keeping=Keeping(),
+            tracked=Tracking(),
+        )
+        return tuple(read_lines(folder / file) for file in (METRICS, ROUNDS))
 
 
 def test_padding_is_no_data():
