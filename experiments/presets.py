@@ -7,15 +7,14 @@ Runs are resumed where they stopped, and a row is stored for each that has finis
 
 import argparse
 from dataclasses import replace
-from typing import Any
 
 from rich.console import Console
 
 from experiments.cells import FOLDERS, Cell, rows_of
+from experiments.finals import final_table
 from experiments.script import RESULTS, run_main
 from fedjax_sl.methods import presets
 from fedjax_sl.records.run_folder import write_text
-from fedjax_sl.reports.groups import interval
 
 
 PUBLISHED = {
@@ -23,28 +22,11 @@ PUBLISHED = {
 }
 """Final accuracies of others, where their setting is the same."""
 
+HEAD = """# Presets
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Final accuracy, epochs and hours of each preset, over its seeds."""
-    lines = [
-        "# Presets\n",
-        "Final accuracy on the test split, mean and 95 % t-interval over seeds; hours "
-        "of one run. `python -m experiments.presets NAME --seeds N` computes a row.\n",
-        "| preset | seeds | accuracy | epochs | hours | published | code |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name in dict.fromkeys(row["preset"] for row in rows):
-        mine = [row for row in rows if row["preset"] == name]
-        mean, half = interval([row["accuracy"][-1] for row in mine])
-        spread = f" ± {half:.3f}" if len(mine) > 1 else ""
-        hours = max(row["hours"] for row in mine)
-        codes = ", ".join(dict.fromkeys(row["code"] for row in mine))
-        lines.append(
-            f"| {name} | {len(mine)} | {mean:.3f}{spread} "
-            f"| {mine[0]['epochs'][-1]:.3g} | {hours:.2f} "
-            f"| {PUBLISHED.get(name, '')} | {codes} |"
-        )
-    return "\n".join(lines) + "\n"
+Final accuracy on the test split, mean and 95 % t-interval over seeds; hours of one run.
+`python -m experiments.presets NAME --seeds N` computes a row.
+"""
 
 
 def main() -> None:
@@ -61,8 +43,9 @@ def main() -> None:
     ]
     path, folders = RESULTS / "presets.jsonl", FOLDERS / "presets"
     for rows in rows_of(cells, path, folders=folders, console=console):
-        write_text(RESULTS / "presets.md", table(rows))
-        console.print(table(rows))
+        table = final_table(rows, "preset", PUBLISHED)
+        write_text(RESULTS / "presets.md", f"{HEAD}\n{table}")
+        console.print(table)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from rich.console import Console
 
 from experiments import cells, fedlpq_figures, fedlpq_setting, fedlpq_table
 from experiments import presets as experiment
+from experiments.finals import final_table
+from experiments.splitfed_cuts import cells as cells_by_cut
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.data import Dataset, iid
 from fedjax_sl.fedlpq import FedLPQConfig
@@ -145,7 +147,7 @@ def test_a_cell_that_was_stopped_is_resumed_and_names_both_codes(
     assert rows[0]["code"] == f"{whole[0]['code']}+newer" and rows[1]["code"] == "newer"
 
 
-def test_the_table_of_presets_has_mean_and_interval():
+def test_the_table_has_mean_and_interval():
     """Three seeds of 0.66, 0.68 and 0.70: the mean, and t of 2 degrees of freedom."""
     rows = [
         {"preset": "niid-bench-dir05", "accuracy": [final - 0.1, final]}
@@ -153,6 +155,21 @@ def test_the_table_of_presets_has_mean_and_interval():
         for final in (0.66, 0.68, 0.70)
     ]
     half = 4.3027 * 0.02 / 3**0.5
-    (line,) = [x for x in experiment.table(rows).splitlines() if "niid" in x][-1:]
+    table = final_table(rows, "preset", experiment.PUBLISHED)
+    (line,) = [x for x in table.splitlines() if "niid" in x]
     assert f"| 3 | 0.680 ± {half:.3f} | 20 | 1.00 | 0.682" in line
     assert set(experiment.PUBLISHED) <= set(presets())
+
+
+def test_fedavg_trains_what_splitfed_trains():
+    """The same data, recipe, batches, and passes over the images."""
+    *splitfed, fedavg = (cell.config for cell in cells_by_cut(1))
+    assert [run.model.cut for run in splitfed] == [2, 4, 6, 8]
+    for run in splitfed:
+        assert (run.data, run.batch_size) == (fedavg.data, fedavg.batch_size)
+        for name in ("weight_decay", "crop_pixels", "flip", "learning_rate"):
+            assert getattr(run.method, name) == getattr(fedavg.method, name)
+        examples = run.rounds * run.cohort_size * run.batch_size
+        assert examples == pytest.approx(50_000 * fedavg.rounds, rel=0.01)
+        share = fedavg.method.cosine_rounds / fedavg.rounds
+        assert run.method.cosine_rounds / run.rounds == share

@@ -1,0 +1,37 @@
+"""A table of final accuracies over seeds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fedjax_sl.reports.groups import interval
+
+
+def final_table(
+    rows: Sequence[Mapping[str, Any]], by: str, published: Mapping[str, str]
+) -> str:
+    """Formats mean and 95 % t-interval over seeds, epochs, hours and code.
+
+    Args:
+      rows: of cells.
+      by: the label that tells settings apart.
+      published: what others reached in the same setting, by label.
+
+    Returns:
+      A Markdown table.
+    """
+    lines = [
+        f"| {by} | seeds | accuracy | epochs | hours of a run | published | code |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(row[by] for row in rows):
+        mine = [row for row in rows if row[by] == name]
+        mean, half = interval([row["accuracy"][-1] for row in mine])
+        spread = f" ± {half:.3f}" if len(mine) > 1 else ""
+        hours = max(row["hours"] for row in mine)
+        codes = ", ".join(dict.fromkeys(row["code"] for row in mine))
+        lines.append(
+            f"| {name} | {len(mine)} | {mean:.3f}{spread} "
+            f"| {mine[0]['epochs'][-1]:.3g} | {hours:.2f} "
+            f"| {published.get(name, '')} | {codes} |"
+        )
+    return "\n".join(lines) + "\n"
