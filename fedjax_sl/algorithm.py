@@ -178,6 +178,8 @@ class Algorithm(NamedTuple):
         is to be drawn.
       views: further models to evaluate, `name -> predict`.
       models: fields of the state that hold models, which another run may start from.
+      joined: `joined(state) -> State` with the global model in the place of all models,
+        for a run that starts from another's; None if they are the global model.
       messages: `messages(state, cohort, key)`, the messages of a cohort's clients in
         this round, before they are coded; None if the method codes nothing.
     """
@@ -189,4 +191,5 @@ class Algorithm(NamedTuple):
     period: Callable[[State], jax.Array]
     views: Mapping[str, Callable[[State, jax.Array], jax.Array]] = {}
     models: tuple[str, ...] = ()
+    joined: Callable[[State], State] | None = None
     messages: Callable[[State, Cohort, jax.Array], Any] | None = None

@@ -13,7 +13,11 @@ from fedjax_sl.config_base import Optimizer, optimizer_named
 from fedjax_sl.data.cohort import check_images, draw_minibatches
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
-from fedjax_sl.federation.aggregation import broadcast, client_weights
+from fedjax_sl.federation.aggregation import (
+    broadcast,
+    client_weights,
+    weighted_mean,
+)
 from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.compute import scored, work
 from fedjax_sl.fedsl.config import FedSLConfig
@@ -180,6 +184,15 @@ def _predict(context: Context, state: FedSLState, images: jax.Array) -> jax.Arra
     return context.model.predict(global_model(state), images)
 
 
+def _joined(state: FedSLState) -> FedSLState:
+    """Gives all clients the global model, to the bit where their models are equal."""
+    gaps = jax.tree.map(lambda x: x - x[:1], state.client)
+    mean = jax.tree.map(
+        lambda x, gap: x[0] + gap, state.client, weighted_mean(gaps, state.weights)
+    )
+    return state._replace(client=broadcast(mean, len(state.weights)))
+
+
 def _predict_pruned(
     context: Context, state: FedSLState, images: jax.Array
 ) -> jax.Array:
@@ -242,5 +255,6 @@ def fedsl(
         predict=lambda state, images: _predict(context, state, images),
         period=lambda state: state.round // config.interval,
         views={"pruned": lambda state, images: _predict_pruned(context, state, images)},
-        models=("client", "server", "anchor"),
+        models=("client", "server", "anchor", "weights"),
+        joined=_joined,
     )

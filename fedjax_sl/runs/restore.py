@@ -155,8 +155,12 @@ def _models_of(job: Job, programs: Programs, source: Path) -> Checkpoint:
         checkpoints.close()
     if found is None:
         raise InputError(f"init_from={source}: expected a run with checkpoints.")
-    fresh = jax.device_get(programs.initial())
-    return Checkpoint(0, fresh._replace(**found.state), {})
+    algorithm = job.method.algorithm
+    state = jax.device_get(programs.initial())._replace(**found.state)
+    # It may have been stored between two aggregations.
+    if algorithm.joined is not None:
+        state = jax.device_get(algorithm.joined(state))
+    return Checkpoint(0, state, {})
 
 
 MAY_CHANGE = ("rounds", "mapping", "chunk", "data.dir")

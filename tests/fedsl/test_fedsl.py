@@ -48,6 +48,10 @@ def play(config, key, count, *, cohort=None):
     return states, metrics
 
 
+def algorithm_of(config):
+    return fedsl(tiny_model(), config)
+
+
 def spread(state):
     """(1/K) sum_k |w_k - mean|^2 over the client parameters."""
     return sum(
@@ -324,3 +328,14 @@ def test_who_steps_once_for_each_client_has_a_share_of_the_rate(options, expecte
     resolved = FedSLRun(method=config).resolved().method
     assert usual_rates(resolved) == usual_rates(config) == pytest.approx(expected)
     assert resolved.learning_rate is not None
+
+
+def test_a_run_that_starts_from_its_models_has_the_global_one_everywhere(key):
+    """Between two aggregations clients differ; after one they stay as they are."""
+    states, _ = play(ON, key, 4)
+    joined = algorithm_of(ON).joined
+    assert joined is not None and spread(states[4]) > 0
+    together, wanted = joined(states[4]), global_model(states[4])
+    assert spread(together) == 0
+    assert_close(global_model(together), wanted)
+    assert_equal(joined(states[3]).client, states[3].client)

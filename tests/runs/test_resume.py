@@ -230,6 +230,19 @@ def test_a_run_starts_from_the_models_of_another(whole, tmp_path, capsys):
     assert "expected a run with checkpoints" in said
 
 
+def test_a_run_starts_from_models_between_two_aggregations(tmp_path):
+    """As they were evaluated: a step of length 0 leaves that as it is."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    main(["run", *TINY, "--rounds", "4", "--folder", str(one)])
+    still = ["--method.learning-rate", "0", "--init-from", str(one)]
+    main(["run", *TINY, *still, "--rounds", "1", "--folder", str(other)])
+    last, first = (read_lines(path / "metrics.jsonl")[-1] for path in (one, other))
+    assert last["round"] == 4 and first["round"] == 1
+    assert first["test_loss"] == pytest.approx(last["test_loss"], rel=1e-5)
+    clients = {n: a for n, a in arrays_of(other)[1].items() if n.startswith("client/")}
+    assert clients and all((a == a[:1]).all() for a in clients.values())
+
+
 def test_a_folder_that_another_process_writes_to_is_left_alone(half, capsys):
     """A lock ends with its process: killed, it leaves nothing in the way."""
     code = (
