@@ -83,7 +83,7 @@ def main() -> None:
             cells = " | ".join(f"{one:.0f}" for one in rates)
             print(f"| {name} | {cells} |", flush=True)
     print("\n## Convolutions: GFLOP/s\n")
-    conv.print_table(chosen.turns)
+    conv.print_table("float32", chosen.turns)
 
 
 if __name__ == "__main__":

@@ -122,6 +122,7 @@ def choose(
     except on maps smaller than the kernel, and matrix products are faster with few
     input channels.
     """
+    check_choice("precision", precision, Precision)
     side, (*size, inputs, outputs) = min(x_shape[1:3]), kernel_shape
     if backend != "cpu":
         return "xla"

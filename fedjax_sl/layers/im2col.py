@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fedjax_sl.checks import check_choice
 from fedjax_sl.layers.precision import (
     Precision,
     backend_precision,
@@ -87,6 +88,7 @@ def im2col(
     Returns:
       `[B, H, W, Cout]`.
     """
+    check_choice("precision", precision, Precision)
     height, width, _, outputs = kernel.shape
     # Before the copies, which are smaller then.
     x, kernel = rounded(x, precision), rounded(kernel, precision)
@@ -150,6 +152,7 @@ def kernel_gradient(
     Returns:
       `[kh, kw, Cin, Cout]`.
     """
+    check_choice("precision", precision, Precision)
     height, width, inputs, outputs = shape
     x, dy = rounded(x, precision), rounded(dy, precision)
     if inputs < FEW_CHANNELS:

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fedjax_sl.checks import check_choice
+
 
 Precision = Literal["float32", "tf32", "bf16"]
 """Of the products in a convolution; its output has the dtype of its arguments."""
@@ -29,14 +31,19 @@ _KINDS: dict[Precision, _Kind] = {
 }
 
 
+def _kind(precision: Precision) -> _Kind:
+    check_choice("precision", precision, Precision)
+    return _KINDS[precision]
+
+
 def backend_precision(precision: Precision) -> str:
     """JAX's name of a precision."""
-    return _KINDS[precision].backend
+    return _kind(precision).backend
 
 
 def rounded(x: jax.Array, precision: Precision) -> jax.Array:
     """Rounds factors of products."""
-    factor = _KINDS[precision].factor
+    factor = _kind(precision).factor
     return x if factor is None else x.astype(factor)
 
 

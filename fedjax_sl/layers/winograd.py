@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental.layout import Layout, with_layout_constraint
 
+from fedjax_sl.checks import check_choice
 from fedjax_sl.errors import InputError
 from fedjax_sl.layers.im2col import num_parts
 from fedjax_sl.layers.precision import Precision, product, rounded
@@ -80,7 +81,7 @@ def _turned(points: jax.Array) -> jax.Array:
     return lax.optimization_barrier(points.swapaxes(1, 2))
 
 
-def _kernel_gradient(x, dy, transformed, filters, precision):
+def _kernel_gradient(x, dy, transformed, filters, *, precision):
     """`G^T [(B d B^T) * (A^T dy A)] G`, summed over parts of the batch."""
 
     def add_part(total, pair):
@@ -104,7 +105,7 @@ def _backward(precision, residual, dy):
     filters = filters_for(x.shape[1:3])
     return (
         _input_gradient(dy, transformed, filters, precision),
-        _kernel_gradient(x, dy, transformed, filters, precision),
+        _kernel_gradient(x, dy, transformed, filters, precision=precision),
     )
 
 
@@ -128,11 +129,13 @@ def winograd(
       `[B, H, W, Cout]`.
 
     Raises:
-      ValueError: if the kernel is not 3x3.
+      ValueError: if the kernel is not 3x3, or the precision is unknown.
     """
+    check_choice("precision", precision, Precision)
     chex.assert_rank([x, kernel], 4)
     if kernel.shape[:2] != (3, 3):
         raise InputError(f"kernel of {kernel.shape[:2]}: winograd expects (3, 3).")
     height, width = x.shape[1:3]
     x = jnp.pad(x, [(0, 0), (0, height % TILE), (0, width % TILE), (0, 0)])
-    return _convolution(x, kernel, precision)[:, :height, :width]
+    y: jax.Array = _convolution(x, kernel, precision)  # type: ignore[assignment]
+    return y[:, :height, :width]
