@@ -17,7 +17,7 @@ from statistics import median
 import jax
 import jax.numpy as jnp
 
-from fedjax_sl.federation.devices import prepare_cpu
+from fedjax_sl.federation.cpu import prepare_cpu
 from fedjax_sl.layers.conv import LOWERINGS, Lowering, choose, conv
 from fedjax_sl.layers.precision import Precision
 

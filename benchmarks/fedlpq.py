@@ -26,7 +26,8 @@ def compiled(
     import jax
 
     from fedjax_sl.algorithm import Cohort, Examples
-    from fedjax_sl.federation.devices import mesh, prepare_cpu, sharded
+    from fedjax_sl.federation.cpu import prepare_cpu
+    from fedjax_sl.federation.devices import mesh, sharded
     from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
     from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, cifar_cnn
 

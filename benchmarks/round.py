@@ -20,7 +20,7 @@ CLIENTS, BATCH, INTERVAL, CUT, DEPTH = 10, 16, 5, 4, 19
 
 def mapped(width: float):
     """Returns the network, and a map of clients over one device for each core."""
-    from fedjax_sl.federation.devices import prepare_cpu
+    from fedjax_sl.federation.cpu import prepare_cpu
     from fedjax_sl.federation.memory import mapping_named
     from fedjax_sl.fedsl.memory import client_bytes
     from fedjax_sl.models import split_vgg

@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from statistics import median
 from typing import NamedTuple
 
-from fedjax_sl.federation.devices import num_cores
+from fedjax_sl.federation.cpu import num_cores
 
 
 class Round(NamedTuple):

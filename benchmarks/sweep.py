@@ -15,7 +15,7 @@ from multiprocessing import get_context
 from statistics import median
 from typing import Any
 
-from fedjax_sl.federation.devices import prepare_cpu
+from fedjax_sl.federation.cpu import prepare_cpu
 
 
 CLIENTS, BATCH = 8, 16

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fedjax_sl.cli.exit_codes import report
-from fedjax_sl.federation.devices import prepare_cpu
+from fedjax_sl.federation.cpu import prepare_cpu
 
 
 RESULTS = Path(__file__).parent / "results"

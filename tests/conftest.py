@@ -7,7 +7,7 @@ import tempfile
 import jax
 import pytest
 
-from fedjax_sl.federation.devices import prepare_cpu
+from fedjax_sl.federation.cpu import prepare_cpu
 from tests import draws, footprint
 
 

@@ -21,7 +21,7 @@ from fedjax_sl.cli.report import report_command
 from fedjax_sl.cli.run import run_command
 from fedjax_sl.cli.suggest import suggest_command
 from fedjax_sl.cli.sweep import sweep_command
-from fedjax_sl.federation.devices import prepare_cpu
+from fedjax_sl.federation.cpu import prepare_cpu
 from fedjax_sl.methods import presets
 
 

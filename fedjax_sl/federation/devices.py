@@ -4,12 +4,9 @@ A sharded mapping is another mapping with a `spread`: each device maps over its 
 clients as the inner one does, and the devices sum their terms.
 """
 
-import os
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,48 +17,6 @@ from fedjax_sl.federation.clients import ClientMap, scan
 
 
 AXIS = "clients"
-
-WAITS = (
-    "xla_cpu_collective_call_terminate_timeout_seconds",
-    "xla_cpu_collective_call_warn_stuck_timeout_seconds",
-)
-PATIENCE = 7 * 86400
-"""Seconds that a CPU's device waits for the others. XLA ends the process after 40, but
-clients may differ by more, and a process may be stopped for a night."""
-
-
-def num_cores() -> int:
-    """Returns the number of cores that this process may run on."""
-    # A cluster's scheduler often grants a job a few of a machine's cores.
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def prepare_cpu() -> None:
-    """Makes each of these cores a device, and lets devices wait for one another.
-
-    Call it before JAX computes anything. It leaves alone what JAX_NUM_CPU_DEVICES and
-    XLA_FLAGS say.
-    """
-    if jax.config.values["jax_num_cpu_devices"] < 1:
-        jax.config.update("jax_num_cpu_devices", num_cores())
-    flags = os.environ.get("XLA_FLAGS", "")
-    if not any(name in flags for name in WAITS):
-        waits = (f"--{name}={PATIENCE}" for name in WAITS)
-        os.environ["XLA_FLAGS"] = " ".join((flags, *waits))
-
-
-def bf16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
-    """Whether this CPU multiplies bf16; None where the system does not tell."""
-    try:
-        text = cpuinfo.read_text()
-    except OSError:
-        return None
-    known = re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
-    if not known:
-        return None
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(known[0].split()))
 
 
 def _sum_over_devices(term: Any, axis: str) -> Any:
@@ -87,7 +42,7 @@ def sharded(over: Mesh, inner: ClientMap = scan) -> ClientMap:
 
     Shared arguments are replicated. Do not differentiate through the mapping with
     respect to them: the gradient would be a sum over devices. On a CPU, call
-    `prepare_cpu` first: XLA ends a process where a device waits for 40 seconds.
+    `cpu.prepare_cpu` first: XLA ends a process where a device waits for 40 seconds.
     """
     (axis,) = over.axis_names
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.data.skew import label_histogram, label_skew
-from fedjax_sl.federation.devices import bf16_instructions
+from fedjax_sl.federation.cpu import bf16_instructions
 from fedjax_sl.records import disk, opening
 from fedjax_sl.records import run_folder as folders
 from fedjax_sl.records.checkpoint import Checkpoint

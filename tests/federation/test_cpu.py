@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fedjax_sl.federation import devices
+from fedjax_sl.federation import cpu
 
 
 COUNT = """
@@ -14,7 +14,7 @@ import os
 import jax
 
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-devices.prepare_cpu()
+cpu.prepare_cpu()
 print(jax.device_count())
 """
 
@@ -24,8 +24,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-devices.PATIENCE = 1
-devices.prepare_cpu()
+cpu.PATIENCE = 1
+cpu.prepare_cpu()
 late = lambda seconds: time.sleep(float(seconds)) or np.float32(seconds)
 def term(shared, seconds):
     wait = jax.pure_callback(late, jax.ShapeDtypeStruct((), jnp.float32), seconds[0])
@@ -42,8 +42,9 @@ def run(program: str, **environment: str):
         for name, value in os.environ.items()
         if name not in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS")
     }
+    program = f"from fedjax_sl.federation import cpu, devices\n{program}"
     return subprocess.run(
-        [sys.executable, "-c", f"from fedjax_sl.federation import devices\n{program}"],
+        [sys.executable, "-c", program],
         env=usual | environment,
         capture_output=True,
         text=True,
@@ -61,9 +62,9 @@ def test_devices_wait_as_long_as_they_are_told():
     impatient = run(ONE_IS_LATE, **two)
     assert impatient.returncode < 0
     assert "Termination timeout" in impatient.stderr
-    usual = ONE_IS_LATE.replace("devices.PATIENCE = 1", "")
+    usual = ONE_IS_LATE.replace("cpu.PATIENCE = 1", "")
     assert run(usual, **two).stdout == "3.0\n"
-    flags = " ".join(f"--{name}=1" for name in devices.WAITS)
+    flags = " ".join(f"--{name}=1" for name in cpu.WAITS)
     assert run(usual, **two, XLA_FLAGS=flags).returncode < 0
 
 
@@ -78,5 +79,5 @@ def test_devices_wait_as_long_as_they_are_told():
 )
 def test_what_the_system_says_of_bf16(tmp_path, text, told):
     (tmp_path / "cpuinfo").write_text(text)
-    assert devices.bf16_instructions(tmp_path / "cpuinfo") is told
-    assert devices.bf16_instructions(tmp_path / "none") is None
+    assert cpu.bf16_instructions(tmp_path / "cpuinfo") is told
+    assert cpu.bf16_instructions(tmp_path / "none") is None
