@@ -189,7 +189,7 @@ FEW = tiny_dataset(12)
 
 def layers(config=LAYERS, num_clients=2, **change):
     """FedLP-Q on a network for the tiny images."""
-    network = cifar_cnn(num_classes=CLASSES, width=0.03)
+    network = cifar_cnn(num_classes=CLASSES, width=0.03, lowering="xla")
     config = dataclasses.replace(config, **change)
     return fedlpq(network, config, num_clients=num_clients, input_shape=SHAPE)
 

@@ -26,6 +26,7 @@ from tests.commands import refused
 SMALL = [
     *("fedlpq", "--data.num-clients", "4", "--method.cohort-size", "3"),
     *("--model.width", "0.1", "--rounds", "2", "--eval-every", "1"),
+    *("--model.lowering", "xla"),
     *("--batch-size", "50", "--method.learning-rate", "0.001"),
     *("--data.partition", "dirichlet"),
 ]

@@ -98,7 +98,7 @@ def played(key, config):
     if isinstance(config, FedSLConfig):
         algorithm = fedsl(tiny_model(), config)
     else:
-        net = cifar_cnn(num_classes=3, width=0.03)
+        net = cifar_cnn(num_classes=3, width=0.03, lowering="xla")
         algorithm = fedlpq(net, config, num_clients=4, input_shape=SHAPE)
     state = jax.jit(algorithm.init)(key)
     new, _ = jax.jit(algorithm.round)(state, tiny_cohort(key), key)

@@ -41,7 +41,7 @@ def split():
 
 def layers(**change):
     return fedlpq(
-        cifar_cnn(num_classes=3, width=0.03),
+        cifar_cnn(num_classes=3, width=0.03, lowering="xla"),
         dataclasses.replace(LAYERS, **change),
         num_clients=4,
         input_shape=SHAPE,

@@ -27,7 +27,7 @@ def programs(kind):
     def algorithm(config):
         if kind is FedSLConfig:
             return fedsl(tiny_model(), config)
-        net = cifar_cnn(num_classes=3, width=0.03)
+        net = cifar_cnn(num_classes=3, width=0.03, lowering="xla")
         return fedlpq(net, config, num_clients=6, input_shape=SHAPE)
 
     init = jax.jit(lambda config, key: algorithm(config).init(key))

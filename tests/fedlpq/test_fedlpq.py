@@ -52,7 +52,10 @@ class Tiny(nn.Module):
 def networks(preference):
     if preference is None:
         return Tiny()
-    return [cifar_cnn(complexity=c, width=0.06, num_classes=3) for c in COMPLEXITIES]
+    return [
+        cifar_cnn(complexity=c, width=0.06, num_classes=3, lowering="xla")
+        for c in COMPLEXITIES
+    ]
 
 
 @partial(jax.jit, static_argnums=1)

@@ -31,6 +31,7 @@ from tests.worlds import played
 RUN = [
     *("fedlpq", "--data.num-clients", "4", "--method.cohort-size", "3"),
     *("--model.width", "0.05", "--batch-size", "50", "--method.bits", "6"),
+    *("--model.lowering", "xla"),
     *("--rounds", "1", "--eval-every", "1", "--data.train-examples", "300"),
     *("--data.test-examples", "100", "--method.keep-probability", "1"),
 ]

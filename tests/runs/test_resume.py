@@ -20,6 +20,7 @@ from tests.commands import refused
 
 TINY = [
     *("fedsl", "--model.cut", "1", "--model.width", "0.03", "--batch-size", "4"),
+    *("--model.lowering", "xla"),
     *("--data.num-clients", "3", "--method.cohort-size", "2", "--method.interval", "3"),
     *("--rounds", "40", "--eval-every", "2", "--data.test-examples", "50"),
     *("--checkpoint-seconds", "0"),
@@ -27,6 +28,7 @@ TINY = [
 SMALL = [
     *("fedlpq", "--data.num-clients", "4", "--method.cohort-size", "3"),
     *("--model.width", "0.05", "--batch-size", "50", "--method.bits", "6"),
+    *("--model.lowering", "xla"),
     *("--eval-every", "1", "--data.train-examples", "300"),
     *("--data.test-examples", "100"),
 ]

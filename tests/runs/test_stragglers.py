@@ -25,9 +25,13 @@ from tests.worlds import tiny_dataset, tiny_model
 
 SPLIT = [
     *("fedsl", "--model.cut", "1", "--model.width", "0.03", "--batch-size", "4"),
+    *("--model.lowering", "xla"),
     *("--method.interval", "2", "--method.prune-end", "2", "--method.upload-bits", "6"),
 ]
-LAYERS = ["fedlpq", "--model.width", "0.05", "--batch-size", "50", "--method.bits", "6"]
+LAYERS = [
+    *("fedlpq", "--model.width", "0.05", "--batch-size", "50", "--method.bits", "6"),
+    *("--model.lowering", "xla"),
+]
 FEW = [
     *("--data.num-clients", "6", "--method.cohort-size", "4", "--rounds", "6"),
     *("--eval-every", "3", "--data.train-examples", "300"),

@@ -182,6 +182,7 @@ def test_one_begun_before_a_field_was_there_goes_on(
 
 REAL = [
     *("fedsl", "--model.cut", "1", "--model.width", "0.03", "--batch-size", "4"),
+    *("--model.lowering", "xla"),
     *("--data.num-clients", "3", "--method.cohort-size", "2", "--method.interval", "3"),
     *("--rounds", "24", "--eval-every", "12", "--data.test-examples", "50"),
     *("--seeds", "2", "--at-a-time", "2", "--checkpoint-seconds", "0"),

@@ -14,6 +14,7 @@ from fedjax_sl.runs.tracking import Tracking
 QUICK = [
     *("run", "fedlpq", "--data.num-clients", "3", "--method.cohort-size", "2"),
     *("--model.width", "0.05", "--batch-size", "50", "--eval-every", "1"),
+    *("--model.lowering", "xla"),
     *("--data.train-examples", "200", "--data.test-examples", "50"),
 ]
 
