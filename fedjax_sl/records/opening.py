@@ -142,6 +142,21 @@ def make_way(folder: Path) -> None:
         disk.sync(folder)
 
 
+def _take_back(source: Path, target: Path) -> None:
+    """Moves a file or folder in the place of what a failed write left there."""
+    for _ in range(TRIES):
+        with suppress(FileExistsError, IsADirectoryError, NotADirectoryError):
+            try:
+                os.replace(source, target)
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+        if not source.exists():
+            return
+        _remove(target)
+    os.replace(source, target)
+
+
 def put_back(folder: Path) -> None:
     """Restores the run that `make_way` set aside, and removes the new one."""
     aside = folder / REPLACED
@@ -150,7 +165,9 @@ def put_back(folder: Path) -> None:
     # Without config.json, files beside `.replaced` are of the run that comes back.
     if (folder / CONFIG).exists():
         _remove_own(folder)
-    _move(aside, folder, tuple(reversed(OWN)))
+    for name in reversed(OWN):
+        if (aside / name).exists():
+            _take_back(aside / name, folder / name)
     _remove(aside)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from contextlib import suppress
 from functools import partial
 
@@ -68,12 +69,24 @@ def assert_same(folder, whole):
     assert not (folder / ".replaced").exists()
 
 
+def copied(folder, copy):
+    """Copies a folder; threads end with a killed process, but here they go on."""
+    for _ in range(100):
+        try:
+            shutil.copytree(folder, copy)
+            return
+        except shutil.Error:
+            shutil.rmtree(copy)
+            time.sleep(0.1)
+    shutil.copytree(folder, copy)
+
+
 def assert_goes_on(folder, whole, tmp_path, hows=("--resume", "--overwrite")):
     """The same command with each of these options gives the whole run."""
     for how in hows:
         copy = tmp_path / f"copy{how}"
         if folder.exists():
-            shutil.copytree(folder, copy)
+            copied(folder, copy)
         main([*RUN, "--folder", str(copy), how])
         assert_same(copy, whole)
         shutil.rmtree(copy)
@@ -189,6 +202,29 @@ def test_what_is_still_being_written_is_removed(tmp_path):
         patch.setattr(opening.shutil, "rmtree", removed)
         opening._remove(folder)
     assert not folder.exists()
+
+
+def test_what_is_still_being_written_does_not_keep_the_earlier_run_away(
+    earlier, tmp_path, monkeypatch
+):
+    """A folder is made again between its removal and the move into its place."""
+    folder = tmp_path / "run"
+    shutil.copytree(earlier, folder)
+    opening.make_way(folder)
+    shutil.copytree(earlier, folder, dirs_exist_ok=True)
+    remove_own = opening._remove_own
+
+    def late(folder):
+        remove_own(folder)
+        (folder / "checkpoints/0.tmp").mkdir(parents=True)
+
+    monkeypatch.setattr(opening, "_remove_own", late)
+    opening.put_back(folder)
+    for path in earlier.rglob("*"):
+        if path.is_file() and path.name != ".lock":
+            here = folder / path.relative_to(earlier)
+            assert here.read_bytes() == path.read_bytes()
+    assert not (folder / "checkpoints/0.tmp").exists()
 
 
 @pytest.fixture
