@@ -13,6 +13,7 @@ import argparse
 import time
 from functools import partial
 from statistics import median
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -131,9 +132,7 @@ def main() -> None:
     """Prints a table of GFLOP/s."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument(
-        "--precision", choices=("float32", "tf32", "bf16"), default="float32"
-    )
+    parser.add_argument("--precision", choices=get_args(Precision), default="float32")
     chosen = parser.parse_args()
     prepare_cpu()
     print(f"{jax.devices()[0].device_kind}, {chosen.precision}, GFLOP/s\n")

@@ -86,7 +86,9 @@ def main() -> None:
         "fedjax_sl": partial(compiled, chosen.batch),
         "PyTorch": partial(pytorch, chosen.batch),
         "fedjax_sl, sub-models (u)": partial(compiled, chosen.batch, "u"),
-        "fedjax_sl, products in bf16": partial(compiled, chosen.batch, None, "bf16"),
+        "fedjax_sl, products in bf16": partial(
+            compiled, chosen.batch, precision="bf16"
+        ),
     }
     taken = seconds(contenders, turns=chosen.turns)
     print(f"six-convolution network, {CLIENTS} x {EXAMPLES}, batch {chosen.batch}\n")

@@ -1,8 +1,13 @@
-"""A table of final accuracies over seeds."""
+"""Runs cells, and keeps a table of their final accuracies over seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.console import Console
+
+from experiments.cells import FOLDERS, Cell, rows_of
+from experiments.script import RESULTS
+from fedjax_sl.records.run_folder import write_text
 from fedjax_sl.reports.groups import interval
 
 
@@ -35,3 +40,28 @@ def final_table(
             f"| {published.get(name, '')} | {codes} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def keep_table(
+    name: str,
+    cells: Iterable[Cell],
+    *,
+    by: str,
+    head: str,
+    published: Mapping[str, str],
+) -> None:
+    """Runs what is missing, and writes the table after each run.
+
+    Args:
+      name: of the files in the results folder, and of the folder of the runs.
+      cells: of the experiment.
+      by: as of `final_table`.
+      head: what stands above the table.
+      published: as of `final_table`.
+    """
+    console = Console(highlight=False)
+    path, folders = RESULTS / f"{name}.jsonl", FOLDERS / name
+    for rows in rows_of(cells, path, folders=folders, console=console):
+        table = final_table(rows, by, published)
+        write_text(path.with_suffix(".md"), f"{head}\n{table}")
+        console.print(table)

@@ -8,13 +8,10 @@ Runs are resumed where they stopped, and a row is stored for each that has finis
 import argparse
 from dataclasses import replace
 
-from rich.console import Console
-
-from experiments.cells import FOLDERS, Cell, rows_of
-from experiments.finals import final_table
-from experiments.script import RESULTS, run_main
+from experiments.cells import Cell
+from experiments.finals import keep_table
+from experiments.script import run_main
 from fedjax_sl.methods import presets
-from fedjax_sl.records.run_folder import write_text
 
 
 PUBLISHED = {
@@ -35,17 +32,13 @@ def main() -> None:
     known = presets()
     parser.add_argument("preset", choices=tuple(known))
     parser.add_argument("--seeds", type=int, default=3)
-    options, console = parser.parse_args(), Console(highlight=False)
+    options = parser.parse_args()
     name = options.preset
     cells = [
         Cell(name, {"preset": name}, replace(known[name][1].run, seed=seed))
         for seed in range(options.seeds)
     ]
-    path, folders = RESULTS / "presets.jsonl", FOLDERS / "presets"
-    for rows in rows_of(cells, path, folders=folders, console=console):
-        table = final_table(rows, "preset", PUBLISHED)
-        write_text(RESULTS / "presets.md", f"{HEAD}\n{table}")
-        console.print(table)
+    keep_table("presets", cells, by="preset", head=HEAD, published=PUBLISHED)
 
 
 if __name__ == "__main__":

@@ -11,17 +11,14 @@ an epoch. Runs are resumed where they stopped.
 import argparse
 from dataclasses import replace
 
-from rich.console import Console
-
-from experiments.cells import FOLDERS, Cell, rows_of
-from experiments.finals import final_table
-from experiments.script import RESULTS, run_main
+from experiments.cells import Cell
+from experiments.finals import keep_table
+from experiments.script import run_main
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.presets import WHOLE
 from fedjax_sl.fedlpq.run_config import CNNConfig, FedLPQRun
 from fedjax_sl.fedsl.presets import PRESETS, RECIPE
-from fedjax_sl.records.run_folder import write_text
 
 
 CUTS = (2, 4, 6, 8)
@@ -29,8 +26,6 @@ CUTS = (2, 4, 6, 8)
 
 EPOCHS = 30
 """Passes over the training images, as in the preset."""
-
-FEDAVG = "FedAvg"
 
 HEAD = """# SplitFed version 1 over cuts
 
@@ -61,7 +56,7 @@ def fedavg() -> RunConfig:
 
 def cells(seeds: int) -> list[Cell]:
     """Returns all runs, those of a seed one after another."""
-    configs = {f"cut {cut}": splitfed(cut) for cut in CUTS} | {FEDAVG: fedavg()}
+    configs = {f"cut {cut}": splitfed(cut) for cut in CUTS} | {"FedAvg": fedavg()}
     return [
         Cell(name.replace(" ", "-"), {"scheme": name}, replace(config, seed=seed))
         for seed in range(seeds)
@@ -73,12 +68,8 @@ def main() -> None:
     """Runs what is missing, and writes the table."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    options, console = parser.parse_args(), Console(highlight=False)
-    path, folders = RESULTS / "splitfed_cuts.jsonl", FOLDERS / "splitfed_cuts"
-    for rows in rows_of(cells(options.seeds), path, folders=folders, console=console):
-        table = final_table(rows, "scheme", {})
-        write_text(RESULTS / "splitfed_cuts.md", f"{HEAD}\n{table}")
-        console.print(table)
+    found = cells(parser.parse_args().seeds)
+    keep_table("splitfed_cuts", found, by="scheme", head=HEAD, published={})
 
 
 if __name__ == "__main__":

@@ -177,7 +177,8 @@ class Algorithm(NamedTuple):
       period: `period(state) -> int32`, changes exactly when a new cohort of clients
         is to be drawn.
       views: further models to evaluate, `name -> predict`.
-      models: fields of the state that hold models, which another run may start from.
+      models: fields of the state that another run may start from: models, and the
+        weights with which they are averaged.
       joined: `joined(state) -> State` with the global model in the place of all models,
         for a run that starts from another's; None if they are the global model.
       messages: `messages(state, cohort, key)`, the messages of a cohort's clients in

@@ -53,13 +53,11 @@ def _transpose(kernel: jax.Array) -> jax.Array:
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
-def _xla(
-    x: jax.Array, kernel: jax.Array, precision: Precision, sums: Any = None
-) -> jax.Array:
-    """`lax.conv`; of rounded factors, differentiable only with sums as narrow."""
+def _lax_conv(x, kernel, precision: Precision, sums: Any) -> jax.Array:
+    """`lax.conv` of rounded factors, whose sums have this dtype; None for theirs."""
     return lax.conv_general_dilated(
-        rounded(x, precision),
-        rounded(kernel, precision),
+        x,
+        kernel,
         (1, 1),
         "SAME",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
@@ -68,14 +66,19 @@ def _xla(
     )
 
 
+def _xla(x: jax.Array, kernel: jax.Array, precision: Precision) -> jax.Array:
+    """`lax.conv`, which autodiff takes only with sums of the factors' dtype."""
+    return _lax_conv(rounded(x, precision), rounded(kernel, precision), precision, None)
+
+
 def _canonical(x: jax.Array, kernel: jax.Array, precision: Precision) -> jax.Array:
     """`lax.conv`, padded with output channels where XLA would take a slower path."""
     inputs, outputs = kernel.shape[2:]
     if max(inputs, outputs) <= SLOW_CHANNELS:
         more = [(0, 0)] * 3 + [(0, SLOW_CHANNELS + 1 - outputs)]
         kernel = jnp.pad(kernel, more)
-    sums = sum_dtype(rounded(x, precision))
-    return _xla(x, kernel, precision, sums)[..., :outputs]
+    x, kernel = rounded(x, precision), rounded(kernel, precision)
+    return _lax_conv(x, kernel, precision, sum_dtype(x))[..., :outputs]
 
 
 def _with_gradients(convolve: Callable) -> Callable:

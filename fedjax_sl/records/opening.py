@@ -143,17 +143,15 @@ def make_way(folder: Path) -> None:
 
 
 def _take_back(source: Path, target: Path) -> None:
-    """Moves a file or folder in the place of what a failed write left there."""
+    """Moves a file or folder in the place of what a failed write leaves there."""
     for _ in range(TRIES):
-        with suppress(FileExistsError, IsADirectoryError, NotADirectoryError):
-            try:
-                os.replace(source, target)
-            except OSError as error:
-                if error.errno != errno.ENOTEMPTY:
-                    raise
-        if not source.exists():
-            return
         _remove(target)
+        try:
+            os.replace(source, target)
+            return
+        except OSError as error:  # its threads were quicker
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
     os.replace(source, target)
 
 

@@ -332,8 +332,11 @@ def test_who_steps_once_for_each_client_has_a_share_of_the_rate(options, expecte
 
 def test_a_run_that_starts_from_its_models_has_the_global_one_everywhere(key):
     """Between two aggregations clients differ; after one they stay as they are."""
-    states, _ = play(ON, key, 4)
-    joined = algorithm_of(ON).joined
+    config = dataclasses.replace(ON, client_weight="examples")
+    sizes = jnp.array([5, 10, 20, 40])
+    cohort = tiny_cohort(key, config.cohort_size)._replace(num_examples=sizes)
+    states, _ = play(config, key, 4, cohort=cohort)
+    joined = algorithm_of(config).joined
     assert joined is not None and spread(states[4]) > 0
     together, wanted = joined(states[4]), global_model(states[4])
     assert spread(together) == 0
