@@ -109,6 +109,31 @@ def row_of(folder: Path) -> dict[str, Any]:
     }
 
 
+def finish(cell: Cell, folders: Path, console: Console) -> tuple[Path, str]:
+    """Runs a cell, from where it stopped.
+
+    Args:
+      cell: the run.
+      folders: where the folders of an experiment's runs are.
+      console: where progress is shown.
+
+    Returns:
+      Its folder, and the hashes of the sources that computed it.
+    """
+    folder = folders / cell.folder
+    console.print(f"{folder}:")
+    check_folder(folder, cell.config, resume=True)
+    versions = _versions(folder)
+    run(
+        prepare(cell.config),
+        folder,
+        console=console,
+        keeping=Keeping(resume=True),
+        tracked=Tracking(),
+    )
+    return folder, versions
+
+
 def rows_of(
     cells: Iterable[Cell], path: Path, *, folders: Path, console: Console
 ) -> Iterator[list[dict[str, Any]]]:
@@ -128,17 +153,7 @@ def rows_of(
     for cell in cells:
         if any(cell.is_in(row) for row in rows):
             continue
-        folder = folders / cell.folder
-        console.print(f"{folder}:")
-        check_folder(folder, cell.config, resume=True)
-        versions = _versions(folder)
-        run(
-            prepare(cell.config),
-            folder,
-            console=console,
-            keeping=Keeping(resume=True),
-            tracked=Tracking(),
-        )
+        folder, versions = finish(cell, folders, console)
         rows.append(cell.known | {"code": versions} | row_of(folder))
         append_lines(path, rows[-1:])
         yield rows

@@ -1,109 +1,120 @@
-"""The setup of the experiments on FedLP-Q: as published, and reduced for a CPU.
+"""The settings that the study of FedLP-Q compares: as published, and shorter for a CPU.
 
-The reduced network is half as wide, so its layers have a quarter of the parameters.
-The relative variance of quantisation is bounded by M / 4^(b + 1), so 9 and 7 bits
-correspond to the published 10 and 8.
+The network, the 100 clients, the ten of them in a round, batches of 10 and Adam are as
+published at both scales.
 """
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from fedjax_sl import (
-    Algorithm,
-    Dataset,
-    FedLPQConfig,
-    Partition,
-    cifar_cnn,
-    fedlpq,
-    load,
-)
-from fedjax_sl.data import dirichlet, iid
-from fedjax_sl.federation.devices import mesh, sharded
-from fedjax_sl.models.fedlp_cnn import COMPLEXITIES
-from fedjax_sl.simulation import simulate
+from fedjax_sl.fedlpq.presets import PRESETS
+from fedjax_sl.fedlpq.run_config import FedLPQRun
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The size of the experiments.
+    """The size of the study.
 
     Attributes:
       name: name of the results folder.
-      num_clients, cohort_size, local_epochs, rounds, batch_size: N, K, E, T, B.
-      train_examples, test_examples: number of images used of each split.
-      width: width of the network.
-      bits: bits of the columns; 32 is float32.
+      local_epochs, rounds: E, T.
+      eval_every: rounds between two evaluations.
     """
 
     name: str
-    num_clients: int
-    cohort_size: int
     local_epochs: int
     rounds: int
-    batch_size: int
-    train_examples: int
-    test_examples: int
-    width: float
-    bits: tuple[int, ...]
+    eval_every: int
 
 
-REDUCED = Scale("reduced", 20, 4, 2, 10, 10, 5000, 2000, 0.5, (32, 9, 7))
-FULL = Scale("full", 100, 10, 5, 200, 10, 50000, 10000, 1.0, (32, 10, 8))
+SHORT = Scale("short", local_epochs=1, rounds=60, eval_every=5)
+FULL = Scale("full", local_epochs=5, rounds=200, eval_every=10)
+SCALES = {scale.name: scale for scale in (SHORT, FULL)}
+
+SCHEMES: dict[str, tuple[float, Any]] = {
+    "FedAvg": (1.0, None),
+    "(0.2)": (0.2, None),
+    "(0.5)": (0.5, None),
+    "(0.8)": (0.8, None),
+    "(1)": (1.0, "1"),
+    "(3)": (1.0, "3"),
+    "(u)": (1.0, "u"),
+    "(5)": (1.0, "5"),
+}
+"""Keep probability and preference of each row of the published table."""
+
+BITS = (32, 10, 8)
+"""Bits of the columns; 32 is float32."""
 
 PARTITIONS = ("iid", "non-iid")
 ALPHA = 1.0
-"""Concentration of the Dirichlet partition that replaces the published non-iid one."""
+"""Concentration of the Dirichlet partition that replaces the published non-iid one
+(reconstructed)."""
+
+ROUNDINGS = ("stochastic", "nearest", "floor")
+
+USUAL = {
+    "scheme": "FedAvg",
+    "bits": 32,
+    "partition": "iid",
+    "rounding": "stochastic",
+    "head": "kept",
+}
+"""The labels of a run; rounding has no effect on float32."""
+
+ORDER = [{"scheme": scheme} for scheme in SCHEMES]
+"""Which schemes end higher."""
+
+READINGS = [
+    {"scheme": scheme, "bits": bits, "rounding": rounding}
+    for bits in BITS[1:]
+    for rounding in ROUNDINGS
+    for scheme in ("FedAvg", "(0.5)")
+]
+"""What bits cost under each reading of the quantiser's index."""
+
+HEADS = [{"scheme": f"({c})", "head": "reset"} for c in "13u5"]
+"""Private heads that start anew in every round, as in the authors' code."""
+
+TABLE = [
+    {"scheme": scheme, "bits": bits, "partition": partition, "rounding": rounding}
+    for partition in PARTITIONS
+    for bits in BITS
+    for rounding in (("stochastic", "floor") if bits < 32 else ("stochastic",))
+    for scheme in SCHEMES
+]
+"""The published table, quantised without bias and by the reading of floor."""
+
+QUESTIONS = {"order": ORDER, "readings": READINGS, "heads": HEADS, "table": TABLE}
 
 
-def world(scale: Scale, partition: str) -> tuple[Dataset, Dataset, Partition]:
-    """Returns training and test images of CIFAR-10, and their partition."""
-    train = load("cifar10", split="train").first(scale.train_examples, "train_examples")
-    test = load("cifar10", split="test").first(scale.test_examples, "test_examples")
-    rng = np.random.default_rng(0)
-    if partition == "iid":
-        owners = iid(rng, train.label, scale.num_clients)
-    else:
-        owners = dirichlet(rng, train.label, scale.num_clients, alpha=ALPHA)
-    return train, test, owners
+def name_of(labels: dict[str, Any]) -> str:
+    """Names a run by its scheme, and what else is not usual."""
+    rest = [f"{v}" for key, v in labels.items() if key != "scheme" and v != USUAL[key]]
+    return "-".join([labels["scheme"].strip("()"), *rest])
 
 
-def algorithm(scale: Scale, config: FedLPQConfig) -> Algorithm:
-    """Builds FedLP-Q with its clients spread over this machine's devices."""
-    models = [cifar_cnn(complexity=c, width=scale.width) for c in COMPLEXITIES]
-    return fedlpq(
-        models[-1] if config.preference is None else models,
-        config,
-        num_clients=scale.num_clients,
-        over_clients=sharded(mesh(scale.cohort_size)),
-    )
-
-
-def config_of(scale: Scale, keep: float, preference, bits: int) -> FedLPQConfig:
-    """Returns the configuration of a scheme."""
-    # Arrays are arguments of the compiled program, which rows share.
-    return FedLPQConfig(
-        cohort_size=scale.cohort_size,
-        local_epochs=scale.local_epochs,
-        keep_probability=jnp.float32(keep),
-        preference=preference,
-        bits=jnp.int32(bits),
-    )
-
-
-@partial(jax.jit, static_argnames=("scale", "rounds", "evaluations"))
-def play(config, key, train, test, owners, *, scale, rounds, evaluations):
-    """Runs `simulate` with so many evaluations, as one program for all values."""
-    return simulate(
-        algorithm(scale, config),
-        train,
-        owners,
-        key,
-        test=test,
-        rounds=rounds,
-        batch_size=scale.batch_size,
-        eval_every=rounds // evaluations,
+def config_of(scale: Scale, labels: dict[str, Any], seed: int) -> FedLPQRun:
+    """Returns the run of a seed with these labels."""
+    base = PRESETS["cifar10-fedlpq"].run
+    assert isinstance(base, FedLPQRun)
+    keep, preference = SCHEMES[labels["scheme"]]
+    data = base.data
+    if labels["partition"] == "non-iid":
+        data = replace(data, partition="dirichlet", alpha=ALPHA)
+    return replace(
+        base,
+        data=data,
+        method=replace(
+            base.method,
+            local_epochs=scale.local_epochs,
+            keep_probability=keep,
+            preference=preference,
+            bits=labels["bits"],
+            rounding=labels["rounding"],
+            head=labels["head"],
+        ),
+        rounds=scale.rounds,
+        eval_every=scale.eval_every,
+        seed=seed,
     )

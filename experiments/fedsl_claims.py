@@ -1,56 +1,20 @@
-"""Tests the published claims on FedSL (arXiv 2412.06414) over seeds.
-
-Runs of one seed share data, initial model and cohorts, so options are compared within a
-seed. An interval is the 95 % confidence interval of the mean over seeds (Student's t).
-A claim holds if the interval lies below its limit, does not hold if it lies above, and
-is open otherwise.
-"""
+"""The published claims on FedSL (arXiv 2412.06414), and what decides them."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from experiments.claims import Claim, Rows, final
 from experiments.fedsl_setting import CUTS, EVERYTHING, TECHNIQUES, settings
 from fedjax_sl.reports.groups import interval
 
-
-Rows = Sequence[dict[str, Any]]
-
-LAST = 3
-"""Last evaluations that a final accuracy is averaged over."""
 
 MARGIN = 0.01
 """Accuracy that a run may lose and still count as no lower."""
 
 
-class Claim(NamedTuple):
-    """A claim, and the figure that decides it.
-
-    Attributes:
-      text: the claim.
-      figure: name of the measured figure.
-      mean, half: its mean over seeds, and half the width of the interval.
-      limit: the claim holds if the figure is below it.
-    """
-
-    text: str
-    figure: str
-    mean: float
-    half: float
-    limit: float
-
-    @property
-    def verdict(self) -> str:
-        """Whether the claim holds, in words."""
-        if np.isnan(self.half):
-            return "not measured"
-        if self.mean + self.half < self.limit:
-            return "holds"
-        return "does not hold" if self.mean - self.half > self.limit else "open"
-
-
-def runs_of(rows: Rows, change: dict[str, Any]) -> list[dict[str, Any]]:
+def runs_of(rows: Rows, change: dict[str, Any]) -> Rows:
     """Returns the runs with this change to plain split learning, by seed."""
     wanted = settings(change)
     found = [row for row in rows if row["settings"] == wanted]
@@ -67,7 +31,7 @@ def complete(rows: Rows, *changes: dict[str, Any]) -> bool:
 
 def finals(rows: Rows, change: dict[str, Any]) -> np.ndarray:
     """Returns the final accuracy of each run."""
-    return np.array([np.mean(r["accuracy"][-LAST:]) for r in runs_of(rows, change)])
+    return np.array([final(row) for row in runs_of(rows, change)])
 
 
 def until(rows: Rows, change: dict[str, Any], targets: Sequence[float], name: str):

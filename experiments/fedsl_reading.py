@@ -1,14 +1,13 @@
 """Tables and figures of the study of FedSL."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.claims import Rows, spread, verdicts
 from experiments.fedsl_claims import (
-    Rows,
     claims,
     finals,
     runs_of,
@@ -31,11 +30,6 @@ from fedjax_sl.reports.groups import interval
 Question = dict[Any, dict[str, Any]]
 
 
-def _spread(values: Iterable[float], digits: int) -> str:
-    mean, half = interval(list(values))
-    return f"{mean:.{digits}f}" + ("" if np.isnan(half) else f" ± {half:.{digits}f}")
-
-
 def _named(key: Any, heads: tuple[str, ...]) -> list[str]:
     return [str(part) for part in (key if len(heads) > 1 else (key,))]
 
@@ -49,11 +43,11 @@ def table(rows: Rows, heads: tuple[str, ...], question: Question) -> str:
     for key, change in question.items():
         found = runs_of(rows, change)
         cells = [
-            _spread(finals(rows, change), 3),
+            spread(finals(rows, change), 3),
             f"{np.mean([r['uplink_bits'][-1] for r in found]) / 1e6:.0f}",
             f"{np.mean([r['updates_up_bits'] for r in found]) / 8e6:.2f}",
             f"{np.mean([r['seconds'][-1] for r in found]):.0f}",
-            _spread(until(rows, change, both, "seconds"), 0),
+            spread(until(rows, change, both, "seconds"), 0),
         ]
         lines.append("| " + " | ".join(_named(key, heads) + cells) + " |")
     level = f"{both.min():.3f} to {both.max():.3f}"
@@ -66,17 +60,6 @@ def _common(rows: Rows, question: Question) -> Rows:
     seeds = [{row["seed"] for row in runs_of(rows, v)} for v in question.values()]
     shared = set.intersection(*seeds) if seeds else set()
     return [row for row in rows if row["seed"] in shared]
-
-
-def verdicts(rows: Rows) -> str:
-    """Formats the claims as Markdown."""
-    lines = ["| claim | measured | mean ± 95 % | holds below | verdict |", "|---" * 5]
-    lines[1] += "|"
-    for claim in claims(rows):
-        figure = f"{claim.mean:.3f} ± {claim.half:.3f}"
-        cells = (claim.text, claim.figure, figure, f"{claim.limit:g}", claim.verdict)
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
 
 
 def curves(rows: Rows) -> Figure:
@@ -170,7 +153,7 @@ def write_reading(scale: Scale, rows: Rows, folder: Path, name: str) -> None:
         f"the default channel, cut after convolution {scale.cuts[0]} but in the last "
         "table."
     )
-    parts = [f"{setting}\n", "## Claims\n", verdicts(rows)]
+    parts = [f"{setting}\n", "## Claims\n", verdicts(claims(rows))]
     by_cut = {(scale.cuts[cut], name): v for (cut, name), v in CUTS.items()}
     for heading, heads, question in (*TABLES, ("Cuts", ("L_c", "techniques"), by_cut)):
         known = {key: v for key, v in question.items() if runs_of(rows, v)}

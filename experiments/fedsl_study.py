@@ -10,7 +10,9 @@ import argparse
 from rich.console import Console
 
 from experiments.cells import FOLDERS, Cell, rows_of
-from experiments.fedsl_reading import verdicts, write_reading
+from experiments.claims import verdicts
+from experiments.fedsl_claims import claims
+from experiments.fedsl_reading import write_reading
 from experiments.fedsl_setting import SCALES, Scale, config_of, name_of, points
 from experiments.script import RESULTS, run_main
 
@@ -37,7 +39,7 @@ def main() -> None:
     path, folders = folder / f"{NAME}.jsonl", FOLDERS / f"{NAME}-{scale.name}"
     for rows in rows_of(cells(scale), path, folders=folders, console=console):
         write_reading(scale, rows, folder, NAME)
-        console.print(f"{folder / NAME}.md", verdicts(rows), sep="\n\n")
+        console.print(f"{folder / NAME}.md", verdicts(claims(rows)), sep="\n\n")
 
 
 if __name__ == "__main__":

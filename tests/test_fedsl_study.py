@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from experiments.claims import verdicts
 from experiments.fedsl_claims import claims, finals, targets, until
-from experiments.fedsl_reading import verdicts, write_reading
+from experiments.fedsl_reading import write_reading
 from experiments.fedsl_setting import REDUCED, SCALES, config_of, points, settings
 from experiments.fedsl_study import cells
 
@@ -90,7 +91,7 @@ def test_everything_is_written(tmp_path):
     rows = rows_where(lambda one, seed: 0.5, lambda one, seed: 1.0, noise=0.01)
     write_reading(REDUCED, rows, tmp_path, "study")
     text = (tmp_path / "study.md").read_text()
-    assert verdicts(rows) in text and "nan" not in text
+    assert verdicts(claims(rows)) in text and "nan" not in text
     for name in ("courses", "choices"):
         assert "</svg>" in (tmp_path / f"study_{name}.svg").read_text()
 
