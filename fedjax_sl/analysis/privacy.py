@@ -5,7 +5,8 @@ Rounds are composed by Rényi differential privacy (Mironov, 2017) with Google's
 """
 
 import logging
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -65,6 +66,24 @@ class Epsilon(NamedTuple):
     known: float
 
 
+def _composed(
+    event: Any, neighbours: Any, times: int, *, orders: Sequence[float], delta: float
+) -> float:
+    """Epsilon of an event that happens so many times."""
+    from dp_accounting.rdp import RdpAccountant
+
+    # Nothing was released.
+    if times == 0:
+        return 0.0
+    accountant = RdpAccountant(orders, neighbours)
+    log = logging.getLogger("absl")
+    log.addFilter(_is_news)
+    try:
+        return float(accountant.compose(event, times).get_epsilon(delta))
+    finally:
+        log.removeFilter(_is_news)
+
+
 def epsilon(
     noise_multiplier: float,
     took_part: Participation,
@@ -95,7 +114,6 @@ def epsilon(
     # An optional dependency.
     try:
         import dp_accounting as dp
-        from dp_accounting.rdp import RdpAccountant
     except ImportError as missing:
         raise InputError(
             "privacy is accounted for by dp-accounting: expected it to be installed "
@@ -105,36 +123,21 @@ def epsilon(
         return Epsilon(np.inf, np.inf, np.inf)
     relation = dp.NeighboringRelation
 
-    def composed(event, neighbours, times, orders) -> float:
-        # Nothing was released.
-        if times == 0:
-            return 0.0
-        accountant = RdpAccountant(orders, neighbours)
-        log = logging.getLogger("absl")
-        log.addFilter(_is_news)
-        try:
-            return float(accountant.compose(event, times).get_epsilon(delta))
-        finally:
-            log.removeFilter(_is_news)
-
-    def unsampled(times) -> float:
-        event = dp.GaussianDpEvent(noise_multiplier)
-        return composed(event, relation.ADD_OR_REMOVE_ONE, times, ORDERS)
+    gaussian, joined = dp.GaussianDpEvent(noise_multiplier), relation.ADD_OR_REMOVE_ONE
 
     def sampled(event, neighbours, orders) -> float:
-        return composed(event, neighbours, took_part.aggregates, orders)
+        times = took_part.aggregates
+        return _composed(event, neighbours, times, orders=orders, delta=delta)
 
     # Two clipped updates differ by up to 2 C: half the noise multiplier.
     replaced = dp.SampledWithoutReplacementDpEvent(
         num_clients, cohort_size, dp.GaussianDpEvent(noise_multiplier / 2)
     )
-    by_chance = dp.PoissonSampledDpEvent(
-        cohort_size / num_clients, dp.GaussianDpEvent(noise_multiplier)
-    )
-    known = unsampled(took_part.most)
+    by_chance = dp.PoissonSampledDpEvent(cohort_size / num_clients, gaussian)
+    known = _composed(gaussian, joined, took_part.most, orders=ORDERS, delta=delta)
     return Epsilon(
         # Cohorts do not depend on data, so knowing them can only help the adversary.
         drawn=min(known, sampled(replaced, relation.REPLACE_ONE, WHOLE_ORDERS)),
-        poisson=sampled(by_chance, relation.ADD_OR_REMOVE_ONE, ORDERS),
+        poisson=sampled(by_chance, joined, ORDERS),
         known=known,
     )

@@ -1,27 +1,22 @@
 """FedSL as an `Algorithm`: initial state, round and predictions."""
 
-from dataclasses import replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Algorithm, Cohort, RoundMetrics
-from fedjax_sl.compression.pruning import apply_mask, kept
+from fedjax_sl.compression.pruning import kept
 from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.config_base import Optimizer, optimizer_named
-from fedjax_sl.data.cohort import check_images, draw_minibatches
-from fedjax_sl.errors import InputError
+from fedjax_sl.data.cohort import draw_minibatches
 from fedjax_sl.federation import clients
-from fedjax_sl.federation.aggregation import (
-    broadcast,
-    client_weights,
-    weighted_mean,
-)
+from fedjax_sl.federation.aggregation import broadcast, client_weights
 from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.compute import scored, work
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.cut import bitmap_bits, channels_sent
+from fedjax_sl.fedsl.global_model import joined, predict, predict_pruned
 from fedjax_sl.fedsl.period_end import aggregate
 from fedjax_sl.fedsl.period_start import begin_period, masks
 from fedjax_sl.fedsl.running_scores import none_yet
@@ -31,10 +26,10 @@ from fedjax_sl.fedsl.state import (
     FedSLState,
     MinibatchIndices,
     RoundInputs,
-    global_model,
 )
 from fedjax_sl.fedsl.statistics import statistics_of
 from fedjax_sl.fedsl.step import StepReport, step
+from fedjax_sl.fedsl.suited import check_cohort, check_noise, suited_map
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
 from fedjax_sl.models.split import SplitModel
 
@@ -66,7 +61,7 @@ def _round(
     context: Context, state: FedSLState, cohort: Cohort, key: jax.Array
 ) -> tuple[FedSLState, RoundMetrics]:
     """Runs round t, steps 1 to 9; the first and the last only every I rounds."""
-    _check_cohort(context, cohort)
+    check_cohort(context, cohort)
     config = context.config
     present = cohort.num_examples > 0
     minibatch = MinibatchIndices(
@@ -141,75 +136,6 @@ def _counts(
     )
 
 
-def _check_cohort(context: Context, cohort: Cohort) -> None:
-    """Rejects a cohort that is not one mini-batch of each of the K clients."""
-    expected = (context.config.cohort_size, 1)
-    if cohort.index.shape[:2] != expected:
-        raise InputError(
-            f"cohort of (clients, steps) = {cohort.index.shape[:2]}: expected "
-            f"{expected}, one mini-batch of each of cohort_size clients."
-        )
-    check_images(cohort.examples.image, context.model.input_shape)
-
-
-def _suited(
-    over_clients: clients.ClientMap, model: SplitModel, config: FedSLConfig
-) -> clients.ClientMap:
-    """Adapts the mapping to a server whose norms keep batch statistics.
-
-    Its batch holds all clients; or one client at a time, also in the scoring pass, if
-    clients are sequential.
-    """
-    server = jax.eval_shape(model.init, jax.random.key(0)).server
-    if set(server) == {"params"}:
-        return over_clients
-    # Groups would each have statistics of their own, so that results depended on them.
-    if config.sequential:
-        return replace(over_clients, group=1)
-    return clients.ClientMap(over_clients.each)
-
-
-def _check_noise(config: FedSLConfig, model: SplitModel) -> None:
-    """Rejects noise for a model with norm statistics, which are sent without noise."""
-    client = jax.eval_shape(model.init, jax.random.key(0)).client
-    if config.noise_multiplier is not None and set(client) != {"params"}:
-        raise InputError(
-            f"noise_multiplier={config.noise_multiplier}: expected a model whose norms "
-            "keep no statistics, which would be sent without noise."
-        )
-
-
-def _predict(context: Context, state: FedSLState, images: jax.Array) -> jax.Array:
-    """Logits of the dense global model, without dropout."""
-    return context.model.predict(global_model(state), images)
-
-
-def _joined(state: FedSLState) -> FedSLState:
-    """Gives all clients the global model, to the bit where their models are equal."""
-    gaps = jax.tree.map(lambda x: x - x[:1], state.client)
-    mean = jax.tree.map(
-        lambda x, gap: x[0] + gap, state.client, weighted_mean(gaps, state.weights)
-    )
-    return state._replace(client=broadcast(mean, len(state.weights)))
-
-
-def _predict_pruned(
-    context: Context, state: FedSLState, images: jax.Array
-) -> jax.Array:
-    """Logits of the global model under one mask, at the final ratio.
-
-    The mask ranks the scores of the last synchronisation, averaged over clients
-    (reconstructed).
-    """
-    ratio = jnp.mean(jnp.asarray(context.config.prune_ratio, jnp.float32))
-    params = global_model(state)
-    dense = params.client["params"]
-    mask = masks(context.config, state.importance, ratio, dense)
-    pruned = apply_mask(dense, mask)
-    params = params._replace(client={**params.client, "params": pruned})
-    return context.model.predict(params, images)
-
-
 def fedsl(
     model: SplitModel,
     config: FedSLConfig,
@@ -239,22 +165,22 @@ def fedsl(
     Raises:
       ValueError: if noise is configured and the client's norms keep statistics.
     """
-    _check_noise(config, model)
+    check_noise(config, model)
     usual = optimizer_named(config.optimizer, config.momentum, config.weight_decay)
     context = Context(
         model=model,
         config=config,
         client_optimizer=client_optimizer or usual,
         server_optimizer=server_optimizer or usual,
-        over_clients=_suited(over_clients, model, config),
+        over_clients=suited_map(over_clients, model, config),
     )
     return Algorithm(
         init=lambda key: _init(context, key),
         draw=partial(draw_minibatches, cohort_size=config.cohort_size),
         round=lambda state, cohort, key: _round(context, state, cohort, key),
-        predict=lambda state, images: _predict(context, state, images),
+        predict=lambda state, images: predict(context, state, images),
         period=lambda state: state.round // config.interval,
-        views={"pruned": lambda state, images: _predict_pruned(context, state, images)},
+        views={"pruned": lambda state, images: predict_pruned(context, state, images)},
         models=("client", "server", "anchor", "weights"),
-        joined=_joined,
+        joined=joined,
     )

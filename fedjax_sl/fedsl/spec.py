@@ -9,13 +9,13 @@ import numpy as np
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 from fedjax_sl.fedsl.cost_table import COSTS
+from fedjax_sl.fedsl.global_model import global_model
 from fedjax_sl.fedsl.memory import client_bytes
 from fedjax_sl.fedsl.method import fedsl
 from fedjax_sl.fedsl.panels import kept, update
 from fedjax_sl.fedsl.presets import PRESETS
 from fedjax_sl.fedsl.round_kinds import at_rounds, expected, most
 from fedjax_sl.fedsl.run_config import FedSLRun
-from fedjax_sl.fedsl.state import global_model
 from fedjax_sl.fedsl.theory import (
     check_covered,
     ignored,

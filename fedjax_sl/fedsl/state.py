@@ -8,12 +8,11 @@ import jax.numpy as jnp
 from fedjax_sl.algorithm import Batch, Examples
 from fedjax_sl.compression.pruning import Mask, apply_mask
 from fedjax_sl.config_base import Optimizer
-from fedjax_sl.federation.aggregation import weighted_mean
 from fedjax_sl.federation.clients import ClientMap, client_keys
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig, usual_rates
 from fedjax_sl.fedsl.running_scores import RunningScores
-from fedjax_sl.models.split import SplitModel, SplitParams, Variables
+from fedjax_sl.models.split import SplitModel, Variables
 from fedjax_sl.training import batch_of, rate_factor
 
 
@@ -132,8 +131,3 @@ def batches(
         return batch_of(config, key, examples, index, weight=weight)
 
     return jax.vmap(of_client)(keys, *minibatch)
-
-
-def global_model(state: FedSLState) -> SplitParams:
-    """The dense global model [mean_k w_{c,k}; w_s]."""
-    return SplitParams(weighted_mean(state.client, state.weights), state.server)

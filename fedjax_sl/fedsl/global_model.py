@@ -1,0 +1,44 @@
+"""The global model of FedSL: what clients' models are evaluated as between rounds."""
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.compression.pruning import apply_mask
+from fedjax_sl.federation.aggregation import broadcast, weighted_mean
+from fedjax_sl.fedsl.period_start import masks
+from fedjax_sl.fedsl.state import Context, FedSLState
+from fedjax_sl.models.split import SplitParams
+
+
+def global_model(state: FedSLState) -> SplitParams:
+    """The dense global model [mean_k w_{c,k}; w_s]."""
+    return SplitParams(weighted_mean(state.client, state.weights), state.server)
+
+
+def predict(context: Context, state: FedSLState, images: jax.Array) -> jax.Array:
+    """Logits of the dense global model, without dropout."""
+    return context.model.predict(global_model(state), images)
+
+
+def predict_pruned(context: Context, state: FedSLState, images: jax.Array) -> jax.Array:
+    """Logits of the global model under one mask, at the final ratio.
+
+    The mask ranks the scores of the last synchronisation, averaged over clients
+    (reconstructed).
+    """
+    ratio = jnp.mean(jnp.asarray(context.config.prune_ratio, jnp.float32))
+    params = global_model(state)
+    dense = params.client["params"]
+    mask = masks(context.config, state.importance, ratio, dense)
+    pruned = apply_mask(dense, mask)
+    params = params._replace(client={**params.client, "params": pruned})
+    return context.model.predict(params, images)
+
+
+def joined(state: FedSLState) -> FedSLState:
+    """Gives all clients the global model, to the bit where their models are equal."""
+    gaps = jax.tree.map(lambda x: x - x[:1], state.client)
+    mean = jax.tree.map(
+        lambda x, gap: x[0] + gap, state.client, weighted_mean(gaps, state.weights)
+    )
+    return state._replace(client=broadcast(mean, len(state.weights)))

@@ -1,0 +1,51 @@
+"""What FedSL asks of a network, of a cohort, and of how clients are mapped."""
+
+from dataclasses import replace
+
+import jax
+
+from fedjax_sl.algorithm import Cohort
+from fedjax_sl.data.cohort import check_images
+from fedjax_sl.errors import InputError
+from fedjax_sl.federation.clients import ClientMap
+from fedjax_sl.fedsl.config import FedSLConfig
+from fedjax_sl.fedsl.state import Context
+from fedjax_sl.models.split import SplitModel
+
+
+def check_cohort(context: Context, cohort: Cohort) -> None:
+    """Rejects a cohort that is not one mini-batch of each of the K clients."""
+    expected = (context.config.cohort_size, 1)
+    if cohort.index.shape[:2] != expected:
+        raise InputError(
+            f"cohort of (clients, steps) = {cohort.index.shape[:2]}: expected "
+            f"{expected}, one mini-batch of each of cohort_size clients."
+        )
+    check_images(cohort.examples.image, context.model.input_shape)
+
+
+def check_noise(config: FedSLConfig, model: SplitModel) -> None:
+    """Rejects noise for a model with norm statistics, which are sent without noise."""
+    client = jax.eval_shape(model.init, jax.random.key(0)).client
+    if config.noise_multiplier is not None and set(client) != {"params"}:
+        raise InputError(
+            f"noise_multiplier={config.noise_multiplier}: expected a model whose norms "
+            "keep no statistics, which would be sent without noise."
+        )
+
+
+def suited_map(
+    over_clients: ClientMap, model: SplitModel, config: FedSLConfig
+) -> ClientMap:
+    """Adapts the mapping to a server whose norms keep batch statistics.
+
+    Its batch holds all clients; or one client at a time, also in the scoring pass, if
+    clients are sequential.
+    """
+    server = jax.eval_shape(model.init, jax.random.key(0)).server
+    if set(server) == {"params"}:
+        return over_clients
+    # Groups would each have statistics of their own, so that results depended on them.
+    if config.sequential:
+        return replace(over_clients, group=1)
+    return ClientMap(over_clients.each)
