@@ -7,6 +7,7 @@ finished.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from rich.console import Console
 
 import fedjax_sl
 from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.records.finished_run import learning_curve, read
 from fedjax_sl.records.run_folder import (
     METRICS,
     ROUNDS,
@@ -43,6 +45,10 @@ COLUMNS = {
     "sim_joules": "joules",
 }
 """Figures of an evaluation, and the columns of a row that have them of every one."""
+
+
+NARROW = 10
+"""Factor by which the band of a slower channel is narrower than a run's own."""
 
 
 class Cell(NamedTuple):
@@ -94,8 +100,14 @@ def _versions(folder: Path) -> str:
 
 
 def row_of(folder: Path) -> dict[str, Any]:
-    """Returns what a row says of a finished run: its learning curve and its costs."""
+    """Returns what a row says of a finished run: its learning curve and its costs.
+
+    Costs over a channel with a tenth of the band stand beside those over its own.
+    """
     lines, rounds = resume_lines(folder / METRICS), resume_lines(folder / ROUNDS)
+    seen = read(folder)
+    own = seen.config.channel
+    slower = learning_curve(seen, replace(own, bandwidth_hz=own.bandwidth_hz / NARROW))
     summary = json.loads((folder / SUMMARY).read_text())
     return {
         "device": summary["device"],
@@ -105,6 +117,8 @@ def row_of(folder: Path) -> dict[str, Any]:
             for figure, column in COLUMNS.items()
             if figure in lines[-1]
         },
+        "slow_seconds": slower.seconds.tolist(),
+        "slow_joules": slower.joules.tolist(),
         "updates_up_bits": sum(sum(each["updates_up_bits"]) for each in rounds),
     }
 

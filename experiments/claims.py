@@ -47,9 +47,9 @@ class Claim(NamedTuple):
         return "does not hold" if self.mean - self.half > self.limit else "open"
 
 
-def final(row: Mapping[str, Any]) -> float:
-    """Returns a run's final accuracy."""
-    return float(np.mean(row["accuracy"][-LAST:]))
+def final(row: Mapping[str, Any], view: str = "accuracy") -> float:
+    """Returns a run's final accuracy, of the model in this column."""
+    return float(np.mean(row[view][-LAST:]))
 
 
 def spread(values: Iterable[float], digits: int) -> str:
