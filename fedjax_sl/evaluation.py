@@ -75,6 +75,7 @@ def evaluate(
         )
         return jax.tree.map(jnp.add, sums, new), None
 
+    # float32 counts up to 2^24 examples exactly.
     zero = (jnp.zeros(classes), jnp.zeros(classes), jnp.float32(0))
     (hits, seen, loss), _ = jax.lax.scan(add_batch, zero, indices)
     recall = hits / jnp.maximum(seen, 1.0)

@@ -60,6 +60,7 @@ def drawn(
       The cohort and the key, as `algorithm.round` takes them.
     """
     cohort = algorithm.draw(
+        # Without the round: the draw folds in period and epoch, which last longer.
         jax.random.fold_in(key, DRAW),
         dataset,
         partition,
@@ -97,6 +98,7 @@ def run_rounds(
       The state after them, and their metrics, leaves `[rounds, ...]`.
     """
     run_round = _one_round(algorithm, dataset, partition, key, batch_size=batch_size)
+    # Numbered within the run: a resumed run draws what the whole one would.
     return jax.lax.scan(run_round, state, first + jnp.arange(rounds, dtype=jnp.int32))
 
 
@@ -135,6 +137,7 @@ def run_some_rounds(
         inline=True,
     )
     shapes = jax.eval_shape(run_round, state, first)[1]
+    # A loop of traced length cannot stack its outputs, as a scan does.
     nothing = jax.tree.map(lambda x: jnp.zeros((most, *x.shape), x.dtype), shapes)
 
     def add(index, carry):
@@ -142,6 +145,7 @@ def run_some_rounds(
         state, new = run_round(state, first + index)
         return state, jax.tree.map(lambda x, y: x.at[index].set(y), metrics, new)
 
+    # Calls of any length up to `most` share one program.
     return jax.lax.fori_loop(jnp.int32(0), count, add, (state, nothing))
 
 

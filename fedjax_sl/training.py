@@ -67,6 +67,7 @@ def rate_factor(config: TrainingConfig, round: Any) -> jax.Array:
     past = jnp.maximum(round - warmup, 0.0)
     progress = jnp.minimum(past / jnp.maximum(length - warmup, 1.0), 1.0)
     cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+    # t + 1: the first round would otherwise train nothing.
     rising = jnp.minimum((round + 1) / jnp.maximum(warmup, 1.0), 1.0)
     return rising * jnp.where(length > 0, cosine, 1.0)
 

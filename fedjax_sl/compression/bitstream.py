@@ -97,6 +97,7 @@ def _put_level(words, index, held, have, level, code, singles):
 @compiled
 def _write(levels, limit, code, singles, pairs, words, held, have):
     """Appends levels to the `have` bits held; returns all bits, or an error code."""
+    # With few bits, even pairs near 0 may exceed the limit: the slow path checks it.
     index, near = 0, min(NEAR, limit)
     for at in range(len(levels) // 2):
         one, two = np.int64(levels[2 * at]), np.int64(levels[2 * at + 1])
@@ -132,12 +133,14 @@ def _write(levels, limit, code, singles, pairs, words, held, have):
 def _read(words, at, num_bits, limit, code, table, levels):
     """Fills levels from bit `at` on; returns their number, or an error code."""
     count = 0
+    # A message does not tell M: its elements go on until its bits end (Algorithm 2).
     while at < num_bits:
         # Any 32 bits from here on lie within two words.
         word = at >> 5
         pair = np.uint64(words[word]) << np.uint64(32) | np.uint64(words[word + 1])
         window = pair << np.uint64(at & 31)
         entry = table[np.int64(window >> np.uint64(64 - WINDOW))]
+        # A window that reaches past the end may show levels that are not there.
         if entry != 0 and at + WINDOW <= num_bits:
             # All slots are written, without a branch; `count` keeps the valid ones.
             for slot in range(MANY):
@@ -177,6 +180,7 @@ def write(norm: int, bits: int, levels: np.ndarray, code: int) -> tuple[bytes, i
       ValueError: if a level is larger than 2^b.
     """
     longest = codeword(2**bits + 1, code)[1] + 1
+    # Room for the norm, b, a last word in part, and every level at its longest.
     words = np.empty(3 + longest * len(levels) // 32, np.uint32)
     words[0] = norm
     header, size = codeword(bits, code)
@@ -219,6 +223,7 @@ def read(data: bytes, num_bits: int, code: int) -> tuple[int, int, np.ndarray]:
     start = 32 + size
     if not 1 <= bits <= 16 or start > num_bits:
         raise InputError("the message does not start with a norm and 1 to 16 bits.")
+    # An element has two bits at least; a lookup writes MANY slots, also at the end.
     levels = np.empty((num_bits - start) // 2 + MANY, np.int32)
     count = _read(
         words,

@@ -29,6 +29,7 @@ def codeword(value, code):
     value = np.uint64(value)
     length = _length(value)
     if code == GAMMA:
+        # The zeros in front are the integer's own high bits.
         return value, 2 * length - 1
     if code == DELTA:
         tail = value - (np.uint64(1) << np.uint64(length - 1))
@@ -37,6 +38,7 @@ def codeword(value, code):
         return bits, length - 1 + 2 * digits - 1
     bits, size = np.uint64(0), 1
     while value > 1:
+        # Groups are found from the last to the first: each goes in front of the others.
         bits |= value << np.uint64(size)
         size += length
         value = np.uint64(length - 1)

@@ -54,6 +54,7 @@ def _digits(values: jax.Array) -> jax.Array:
     # Clearing the second digit keeps the conversion from rounding up to a power of 2.
     rounded = (values & ~(values >> 1)).astype(jnp.float32)
     exponent = jax.lax.bitcast_convert_type(rounded, jnp.int32) >> 23
+    # The exponent is biased by 127, and floor(log2 k) + 1 are the digits.
     return exponent - 126
 
 
@@ -120,11 +121,13 @@ def encode(quantized: Quantized, *, bits: int, code: Code = "omega") -> Message:
     Raises:
       ValueError: if bits or code, the norm or a level lie outside their range.
     """
+    # Imported when used: it loads Numba, which nothing but the codec needs.
     from fedjax_sl.compression import bitstream
 
     check_choice("code", code, Code)
     check_integer("bits", bits, 1, MAX_BITS)
     norm, levels = _given(quantized, int(bits))
+    # The check lets -0 pass, whose sign bit the decoder would refuse.
     word = int(np.abs(norm).view(np.uint32))
     return Message(*bitstream.write(word, int(bits), levels, CODES.index(code)))
 

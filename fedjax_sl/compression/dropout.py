@@ -49,6 +49,7 @@ def drop_activations(
         shape = (shape[0], *[1] * (x.ndim - 2), shape[-1])
     rate = jnp.asarray(rate, x.dtype)
     chex.assert_rank(rate, 0)
+    # Draws are in [0, 1): at rate 0 nothing is dropped.
     mask = jax.random.uniform(key, shape) >= rate
     kept = x / (1 - rate) if rescale else x
     # A select, not a product: it stays 0 where x is not finite.

@@ -20,6 +20,7 @@ Unit = Literal["module", "block", "tensor"]
 def unit_of(path: tuple[str, ...], by: Unit) -> str:
     """Returns the name of the unit that a leaf belongs to."""
     check_choice("by", by, Unit)
+    # A leaf at the top has no module: it is a unit of its own.
     kept = {"module": path[:-1] or path, "block": path[:1], "tensor": path}[by]
     return "/".join(kept)
 
@@ -82,4 +83,5 @@ def draw_layers(key: jax.Array, num_layers: int, keep_probability: Any) -> jax.A
     check_number(
         "keep_probability", keep_probability, lambda v: 0 <= v <= 1, "in [0, 1]"
     )
+    # Draws are in [0, 1): at p = 1 every layer is kept.
     return jax.random.uniform(key, (num_layers,)) < keep_probability

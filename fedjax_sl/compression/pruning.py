@@ -54,6 +54,7 @@ def lowest(scores: jax.Array, count: jax.Array) -> jax.Array:
     chex.assert_rank([scores, count], [1, 0])
     words = _ordered(scores)
 
+    # Invariant: fewer than `count` words lie below the threshold.
     def refine(bit, threshold):
         trial = threshold | (jnp.uint32(1) << (WORD - 1 - bit).astype(jnp.uint32))
         return jnp.where((words < trial).sum() < count, trial, threshold)
@@ -154,6 +155,7 @@ def couple_inputs(mask: Mask) -> Mask:
       The same, kernels `[1, ..., Cin, Cout]`; the first unit's is unchanged.
     """
     coupled, inputs = {}, None
+    # Names of units must sort in network order, as those of `Stages` do.
     for name in sorted(mask):
 
         def take(leaf, inputs=inputs):
@@ -162,6 +164,7 @@ def couple_inputs(mask: Mask) -> Mask:
             return leaf & inputs.reshape(*[1] * (leaf.ndim - 2), -1, 1)
 
         coupled[name] = jax.tree.map(take, mask[name])
+        # From `mask`: a kernel of `coupled` has an axis of inputs, too.
         inputs = next(x for x in jax.tree.leaves(mask[name]) if x.ndim > 1).reshape(-1)
     return coupled
 
@@ -186,6 +189,7 @@ def kept_in_each(mask: Mask, tree: Any) -> Any:
     def count_leaf(keep, leaf):
         if keep is None:
             return jnp.int32(leaf.size)
+        # An axis of size 1 stands for all entries along it.
         repeats = leaf.size // keep.size
         return keep.sum() * repeats
 

@@ -111,6 +111,7 @@ def _quantize(
     chex.assert_type(x, float)
     check_integer("levels", levels, 1)
     levels = jnp.asarray(levels, jnp.float32)
+    # Entries are placed by the float32 that is sent: the receiver has no other.
     scale = norm_of(x, norm).astype(jnp.float32)
     level = jnp.sign(x) * rounded(draw, position(x, scale, levels), rounding)
     return Quantized(scale, level.astype(jnp.int32))
@@ -131,6 +132,7 @@ def dequantize(
     """
     check_choice("rounding", rounding, Rounding)
     at = rebuilt(quantized.level, levels, rounding)
+    # Divided first: level s is then the norm itself, bit for bit.
     return quantized.norm * (at / jnp.asarray(levels, jnp.float32))
 
 

@@ -17,6 +17,7 @@ def _on_range(
     low, high = x.min(), x.max()
     step = (high - low) / jnp.asarray(levels, jnp.float32)
     # The guard avoids 0 / 0 for a constant tensor.
+    # The clip is for rounding, which may put the largest entry above s.
     at = jnp.clip((x - low) / jnp.where(step > 0, step, 1.0), 0.0, levels)
     return low + step * rebuilt(rounded(draw, at, rounding), levels, rounding)
 

@@ -36,6 +36,7 @@ def rounded(draw: jax.Array, position: jax.Array, rounding: Rounding) -> jax.Arr
     """
     check_choice("rounding", rounding, Rounding)
     if rounding == "nearest":
+        # Halves go up; `jnp.round` would take them to the even level.
         return jnp.floor(position + 0.5)
     below = jnp.floor(position)
     if rounding == "stochastic":

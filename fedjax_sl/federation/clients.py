@@ -78,6 +78,7 @@ class ClientMap:
         """Maps a function of one client over stacked arguments."""
 
         def group(each, *rest):
+            # Without a term, padding does no harm: `fold` cuts off its own results.
             given, (_, *stacked) = rest[: len(shared)], rest[len(shared) :]
             return (), each(partial(function, *given))(*stacked)
 
@@ -143,6 +144,7 @@ def _sum_of_real(real: jax.Array, terms: jax.Array) -> jax.Array:
 def _padded(size: int, devices: int, group: int | None) -> int:
     """Returns the fewest slots that fill every group on every device."""
     here = -(-size // devices)
+    # Groups are evened out: ten clients in groups of up to eight are two of five.
     groups = 1 if group is None else -(-here // group)
     return devices * groups * -(-here // groups)
 

@@ -73,6 +73,7 @@ def trimmed_mean(received: Received, fallback: Any, *, trim: Any) -> Any:
         count = present.sum(axis=0)
         # The float32 nearest 0.42 is less than 0.42, but 0.42 of 150 must be 63.
         exact = jnp.asarray(trim, jnp.float32) * count * (1 + EPSILON)
+        # At least one value is left; where none was sent the fallback is selected.
         cut = jnp.minimum(jnp.floor(exact), (count - 1) // 2)
         # Missing values sort to the end as inf, beyond the ranks that are used.
         ranked = jnp.sort(jnp.where(present, values, jnp.inf), axis=0)

@@ -23,6 +23,7 @@ def _sum_over_devices(term: Any, axis: str) -> Any:
     """Sums over devices, with one all-reduce for each dtype."""
     # On a CPU, an all-reduce costs more than copying a model, so leaves are joined.
     leaves, structure = jax.tree.flatten(term)
+    # Joined across dtypes, integers would pass through float32 and lose digits.
     for dtype in dict.fromkeys(leaf.dtype for leaf in leaves):
         indices = [n for n, leaf in enumerate(leaves) if leaf.dtype == dtype]
         joined, split = ravel_pytree([leaves[n] for n in indices])
@@ -52,6 +53,7 @@ def sharded(over: Mesh, inner: ClientMap = scan) -> ClientMap:
             mesh=over,
             in_specs=(PartitionSpec(), PartitionSpec(axis)),
             out_specs=(PartitionSpec(), PartitionSpec(axis)),
+            # Else gradients of shared arguments would be summed over devices.
             check_vma=False,
         )
         return everywhere(shared, stacked)
@@ -71,6 +73,7 @@ def pmap(devices: Sequence[Any], inner: ClientMap = scan) -> ClientMap:
         everywhere = jax.pmap(here, AXIS, in_axes=(None, 0), devices=devices)
         term, own = everywhere(shared, split)
         whole = jax.tree.map(lambda x: x.reshape(count * x.shape[1], *x.shape[2:]), own)
+        # Every device has the same sum.
         return jax.tree.map(lambda x: x[0], term), whole
 
     return replace(inner, spread=spread, devices=len(devices))
@@ -86,12 +89,14 @@ def mesh(size: int, axis: str = AXIS) -> Mesh:
     Returns:
       A mesh of ceil(size / processes) devices of each process, or all that it has.
     """
+    # Devices beyond the number of clients would compute nothing but padding.
     most = -(-size // jax.process_count())
     devices = [
         device
         for process in range(jax.process_count())
         for device in jax.local_devices(process_index=process)[:most]
     ]
+    # Auto axes: by default they are explicit, and shardings become part of types.
     return jax.make_mesh(
         (len(devices),), (axis,), axis_types=(AxisType.Auto,), devices=devices
     )

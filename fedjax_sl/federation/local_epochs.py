@@ -65,6 +65,7 @@ def local_epochs(
     def step(number, carry):
         variables, opt, losses = carry
         chosen = order[number]
+        # By its number in the epochs, not in the loop: augmentation is keyed by it.
         batch = load(chosen, index[chosen], weight[chosen])
         params = variables["params"]
         (loss, changed), grad = jax.value_and_grad(objective, has_aux=True)(

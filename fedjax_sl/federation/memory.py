@@ -47,6 +47,7 @@ def residual_bytes(function: Callable[..., Any], *arguments: Any) -> int:
     Returns:
       Bytes of the residuals, as autodiff stores them.
     """
+    # The pullback is itself a pytree, and its leaves are the residuals.
     kept = jax.eval_shape(lambda *args: jax.vjp(function, *args)[1], *arguments)
     return bytes_of(kept)
 

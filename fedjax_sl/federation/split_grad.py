@@ -83,6 +83,8 @@ def _server_pass(model, server, received, batch, *, weights):
     # One backward pass serves both: it yields omega_k times client k's gradient at the
     # cut, so the weight is divided out again. The inner select avoids 1 / 0.
     scale = jnp.where(weights > 0, 1.0 / jnp.where(weights > 0, weights, 1.0), 0.0)
+    # Under batch norm on the server this gradient includes the other clients' losses:
+    # the batch statistics depend on client k's activations.
     cut_grad *= scale.reshape(-1, *[1] * (cut_grad.ndim - 1))
     return loss, server_grad, cut_grad, stats
 
@@ -127,6 +129,7 @@ def split_grad(
     def forward(params):
         return each(half)({**client, "params": params}, batch.image, batch.weight)
 
+    # Pullbacks of each part, not one gradient: `cut.down` comes between them.
     activations, back, client_stats = jax.vjp(forward, client["params"], has_aux=True)
     received, back_cut, at_cut = jax.vjp(cut.up, activations, has_aux=True)
     # The sum is finite only if every activation is.
@@ -134,6 +137,7 @@ def split_grad(
     heard = finite & present
     # Zeroed, not only weighted by 0: 0 * nan is nan in the server's gradient.
     received = jnp.where(heard.reshape(-1, *[1] * (received.ndim - 1)), received, 0.0)
+    # Also out of the server's batch statistics, which follow these weights.
     known = batch._replace(weight=batch.weight * heard[:, None])
     loss, server_grad, cut_grad, server_stats = _server_pass(
         model, server, received, known, weights=jnp.where(heard, weights, 0.0)

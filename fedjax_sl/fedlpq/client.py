@@ -133,6 +133,7 @@ def _train(context: Context, whole, examples, client: ClientInputs):
                 load=load,
             )
             if config.head == "reset":
+                # Branches agree in shape, and heads that are not kept differ in size.
                 head = jnp.zeros(0)
             else:
                 head = submodel.pack_head(trained, whole, head.size)
@@ -172,8 +173,10 @@ def run_client(
     )
     model = arrived(client.fault, whole, {**trained, "params": rebuilt.params})
     update = jax.tree.map(jnp.subtract, model, whole)
+    # The length is of all layers, sent or not, and of their norm statistics.
     good = valid(update, config.max_update_norm)
     flags = dict(zip(names, client.sent, strict=True))
+    # Norm statistics, which are not quantised, follow the flag of their layer.
     sent = {name: per_leaf(flags, old, by=config.unit) for name, old in whole.items()}
     received = Received(model, sent, jnp.where(good, client.share, 0.0))
     if config.head == "kept":

@@ -121,6 +121,7 @@ def usual_keep_probability(config: FedLPQConfig):
     """Returns the keep probability p, as configured or by default."""
     if config.keep_probability is not None:
         return config.keep_probability
+    # A sub-model is a choice of layers already: by default all of them are sent.
     return 0.5 if config.preference is None else 1.0
 
 

@@ -72,6 +72,7 @@ def of_clients(
         return state.head[client_id]
     # The state holds raw key data, which does not name its implementation.
     kind = jax.random.key_impl(key)
+    # The same key in every round, and so the same head, as in the authors' code.
     own = jax.random.wrap_key_data(state.head_key, impl=kind)
     return client_keys(own, client_id, HEAD)
 

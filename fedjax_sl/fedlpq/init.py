@@ -21,6 +21,7 @@ def _complexities(context: Context, key: jax.Array) -> jax.Array:
     """Draws the complexity of each client, `[N]`."""
     everyone = jnp.arange(context.num_clients)
     if context.config.preference is None:
+        # An index into the networks, of which there is one.
         return jnp.zeros_like(everyone)
     chances = jnp.log(jnp.array(PREFERENCES[context.config.preference]))
     keys = client_keys(key, everyone, COMPLEXITY)

@@ -32,8 +32,10 @@ def _round(
     config = context.config
     check_cohort(context, cohort)
     layers = layers_of(templates(context), config.unit)
+    # Step 3, which layers are kept, depends on no training: it is drawn here for all.
     each = gather_inputs(context, state, cohort, key, layers=layers)
     owned = jnp.asarray(layers.owned)[each.complexity]
+    # Steps 2 and 4 to 6. Step 7, the download, is the state that a round starts from.
     averaged, (lengths, new_heads, loss, good) = combine(
         context.over_clients,
         partial(run_client, context, names=layers.names),
@@ -57,6 +59,7 @@ def _round(
     new = state._replace(
         round=state.round + 1,
         variables=averaged,
+        # A cohort is drawn without replacement: no head is written twice.
         head=state.head.at[cohort.client_id].set(new_heads),
     )
     examples = (cohort.weight > 0).sum(axis=(1, 2))

@@ -56,6 +56,7 @@ class CodeLengths(NamedTuple):
 
 def _of_one(cohort: Cohort, slot: jax.Array) -> Cohort:
     """Restricts a cohort to one of its clients."""
+    # Examples are of all clients, and have no axis of slots to cut.
     each = cohort._replace(examples=None)  # type: ignore[arg-type]
     single = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, slot, 1), each)
     return single._replace(examples=cohort.examples)

@@ -55,6 +55,7 @@ def networks(config: FedLPQRun, train: Dataset) -> list[nn.Module]:
 def _another(model: CNNConfig, train: Dataset) -> nn.Module:
     """Builds a network that is not split here, though it could be."""
     options: dict[str, Any] = dict(
+        # Any cut will do: `whole` joins the halves again.
         cut=1,
         num_classes=train.num_classes,
         width=model.width,

@@ -10,6 +10,7 @@ from fedjax_sl.federation.clients import ClientMap
 from fedjax_sl.fedlpq.config import FedLPQConfig
 
 
+# A new purpose goes to the end: these numbers are part of every draw of a run.
 COMPLEXITY, HEAD, LAYERS, LEVELS, NOISE, AUGMENTATION = range(6)
 """Purposes, folded into keys so that no two draws share one."""
 

@@ -35,11 +35,13 @@ def pack_head(trained: Variables, whole: Variables, size: int) -> jax.Array:
     """Flattens the private head to one vector `[H]`, padded with zeros."""
     leaves = jax.tree.leaves(private(trained, whole))
     flat = [leaf.reshape(-1) for leaf in leaves]
+    # Heads of all complexities are rows of one array.
     padding = size - sum(leaf.size for leaf in leaves)
     return jnp.concatenate([*flat, jnp.zeros(padding)])
 
 
 def _unpack_head(head: jax.Array, shapes: Variables) -> Variables:
+    # In the order of leaves in which `pack_head` joins them.
     leaves, structure = jax.tree.flatten(shapes)
     start, filled = 0, []
     for leaf in leaves:
@@ -61,6 +63,7 @@ def take(whole: Variables, head: jax.Array, shapes: Variables) -> Variables:
 def put_back(trained: Variables, whole: Variables) -> Variables:
     """Writes the shared layers of a trained sub-model into the whole network."""
     return {
+        # A layer that the client lacks stays as received: its displacement is 0.
         collection: {k: trained[collection].get(k, old) for k, old in layers.items()}
         for collection, layers in whole.items()
     }

@@ -97,6 +97,7 @@ def links(config: FedLPQConfig, layers: Layers, counts: Counts) -> Links:
     values = jnp.where(exact, sent @ layers.params, 0)
     coded = jnp.where(exact, 0, (sent * message_bits).sum(axis=1))
     header = NORM_BITS + elias_lengths(bits, code=config.code)
+    # A layer of statistics alone has no message, and so no header.
     messages = sent @ (layers.params > 0).astype(np.int32)
     headers = jnp.where(exact, 0, header * messages)
     side = headers + sent.shape[1]

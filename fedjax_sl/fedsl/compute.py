@@ -19,6 +19,7 @@ def kept_macs(macs: dict[str, int], mask: Any) -> jax.Array:
     for path, keep in jax.tree_util.tree_leaves_with_path(mask):
         name = "/".join(part.key for part in path[:-1])
         if name in macs and path[-1].key == "kernel":
+            # An axis of size 1 stands for equal entries, and leaves the mean as it is.
             total -= macs[name] * (1 - keep.mean())
     return total
 

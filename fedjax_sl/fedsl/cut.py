@@ -63,6 +63,7 @@ def channels_at_cut(config: FedSLConfig, mask: Mask, channels: int) -> jax.Array
       `[Ch]` bool.
     """
     if thins_cut(config, mask, channels):
+        # Names of units sort in network order: the last one is at the cut.
         return filters_kept(mask[max(mask)])
     return jnp.ones((channels,), bool)
 
@@ -119,6 +120,7 @@ def cut_with_dropout(
     down_keys = client_keys(key, client_id, DOWNLINK)
 
     def drop(client_key, activations, channels, own):
+        # Pruned channels are drawn for, too: a thin cut changes no other draw.
         sent, mask = drop_activations(
             client_key,
             activations,

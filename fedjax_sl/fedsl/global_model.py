@@ -26,6 +26,7 @@ def predict_pruned(context: Context, state: FedSLState, images: jax.Array) -> ja
     The mask ranks the scores of the last synchronisation, averaged over clients
     (reconstructed).
     """
+    # Each class of devices may have its ratio; the global model has one.
     ratio = jnp.mean(jnp.asarray(context.config.prune_ratio, jnp.float32))
     params = global_model(state)
     dense = params.client["params"]
@@ -37,6 +38,7 @@ def predict_pruned(context: Context, state: FedSLState, images: jax.Array) -> ja
 
 def joined(state: FedSLState) -> FedSLState:
     """Gives all clients the global model, to the bit where their models are equal."""
+    # A mean of gaps leaves equal models as they are: weights sum to 1 but for rounding.
     gaps = jax.tree.map(lambda x: x - x[:1], state.client)
     mean = jax.tree.map(
         lambda x, gap: x[0] + gap, state.client, weighted_mean(gaps, state.weights)

@@ -69,4 +69,5 @@ def mask_bits(config: FedSLConfig, params: Any, channels: int) -> MaskBits:
     unknown = taylor or (random and config.dropout_mask == "bitmap")
     # Without a channel's flag the server could not tell what an activation belongs to.
     at_cut = channels * (unknown and thins_cut(config, params, channels))
+    # These flags are sent once: the update carries the others.
     return MaskBits(0, 0, at_cut=at_cut, up=unknown * flags - at_cut)

@@ -40,6 +40,7 @@ def _init(context: Context, key: jax.Array) -> FedSLState:
     params = context.model.init(key)
     scores = magnitude_scores(params.client["params"])
     client = broadcast(params.client, cohort)
+    # The rate must be no part of the state: each round builds the optimiser anew.
     opt = jax.vmap(context.client_optimizer(0.0).init)(client["params"])
     return FedSLState(
         round=jnp.int32(0),
@@ -48,8 +49,10 @@ def _init(context: Context, key: jax.Array) -> FedSLState:
         server=params.server,
         server_opt=context.server_optimizer(0.0).init(params.server["params"]),
         anchor=params.client["params"],
+        # Nothing is pruned yet, but a scan carries masks of one structure throughout.
         mask=broadcast(masks(context.config, scores, 0.0), cohort),
         importance=jax.tree.map(jnp.zeros_like, scores),
+        # No client has this id: nobody seems to stay when the first period starts.
         client_id=jnp.full((cohort,), -1, jnp.int32),
         weights=jnp.full((cohort,), 1 / cohort, jnp.float32),
         statistics=statistics_of(params.client),
@@ -64,6 +67,7 @@ def _round(
     check_cohort(context, cohort)
     config = context.config
     present = cohort.num_examples > 0
+    # From here on an absent client is an empty mini-batch.
     minibatch = MinibatchIndices(
         cohort.index[:, 0], cohort.weight[:, 0] * present[:, None]
     )
@@ -72,6 +76,7 @@ def _round(
     starts = state.round % config.interval == 0
     ends = (state.round + 1) % config.interval == 0
     weights = client_weights(cohort.num_examples, by=config.client_weight)
+    # Before a period starts: scores are averaged over those who are here now.
     before, state = state, state._replace(weights=weights)
 
     def begin(state):
@@ -79,9 +84,11 @@ def _round(
 
     # A cond, not a select: the scoring pass is only paid when a period starts.
     state = jax.lax.cond(starts, begin, lambda same: same, state)
+    # Steps 2 to 8: a round is one mini-batch step of every client.
     take_step = sequential_step if config.sequential else step
     state, report = take_step(context, state, inputs)
     message, good = report.gradient, report.finite
+    # Step 9. A relay has handed its model on already, and averages none.
     if config.client_update == "parallel":
         state, message, good = jax.lax.cond(
             ends,
@@ -131,6 +138,7 @@ def _counts(
         ),
         activations=report.activations,
         kept=num_kept,
+        # By the mask, not the ratio: a small ratio may round down to no filter.
         prunes=(num_kept < params) & present,
         update=report.gradient,
     )
@@ -179,6 +187,7 @@ def fedsl(
         draw=partial(draw_minibatches, cohort_size=config.cohort_size),
         round=lambda state, cohort, key: _round(context, state, cohort, key),
         predict=lambda state, images: predict(context, state, images),
+        # As `starts` in `_round`: a new cohort needs masks and optimisers of its own.
         period=lambda state: state.round // config.interval,
         views={"pruned": lambda state, images: predict_pruned(context, state, images)},
         models=("client", "server", "anchor", "weights"),

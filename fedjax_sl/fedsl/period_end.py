@@ -121,6 +121,7 @@ def _kept_by_some(mask: Any, used: jax.Array) -> Any:
 
     def union(keep):
         of_used = keep & used.reshape(-1, *[1] * (keep.ndim - 1))
+        # Without a valid update the anchor is to stay as it is.
         return of_used.any(axis=0) | ~used.any()
 
     return jax.tree.map(union, mask)
@@ -135,11 +136,13 @@ def _upload(context: Context, anchor, client: _Client):
     config = context.config
     start = start_of(config, anchor, client.mask)
     params, message = _received(context, client, start)
+    # From here on it is the message as received: the server judges no other.
     params = arrived(client.fault, start, params)
     update = jax.tree.map(jnp.subtract, params, start)
     received = {**client.variables, "params": params}
     # The update excludes norm statistics; `received` includes them.
     good = valid(update, config.max_update_norm) & valid(received)
+    # None sends all: a pruned entry counts, with the value that it started from.
     everywhere = jax.tree.map(lambda _: None, params)
     keepers = config.average_over == "keepers"
     sent = {
@@ -200,6 +203,7 @@ def aggregate(
         weight=weights,
         fault=fault,
     )
+    # Without a valid update clients return to the anchor; the server keeps its steps.
     client, (update, good) = combine(
         context.over_clients,
         partial(_upload, context),
@@ -214,5 +218,7 @@ def aggregate(
         client = {**client, "params": apply_mask(client["params"], kept)}
     message = jax.tree.map(partial(jnp.where, coded), report.gradient, update)
     everyone = broadcast(client, state.weights.shape[0])
+    # Its moments may hold what made an update invalid, and would spoil the next one.
     opt = _reset(context, ~good, state.client_opt, everyone["params"])
+    # The anchor stays: `begin_period` takes the next one from these models.
     return state._replace(client=everyone, client_opt=opt), message, good

@@ -48,6 +48,7 @@ def masks(
         scores, ratio, granularity=config.granularity, scope=config.prune_scope
     )
     if hard:
+        # Ranked first is not enough where more weights are 0 than the ratio prunes.
         mask = without_zeros(mask, params)
     if config.granularity == "weight":
         return mask
@@ -68,6 +69,7 @@ def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
             return jax.vmap(_as_it_arrives)(own.fault, sent), None
 
         def down(grad, _):
+            # Not DOWNLINK, whose draws round the gradients of this round's step.
             keys = client_keys(key, ids, SCORING)
             bits = own.down_bits
             return send_back(context.config, keys, grad, mask=None, bits=bits)
@@ -82,6 +84,7 @@ def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
             each=each,
         )
         scores = each(taylor_scores)(client["params"], gradients.client)
+        # The server's gradient and statistics are dropped: scoring trains nothing.
         return (), (scores, gradients.finite)
 
     shared = (state.server, inputs.examples, inputs.key)
@@ -123,12 +126,14 @@ def _scores(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
     else:
         scores, finite = _taylor(context, state, inputs)
         good &= finite
+    # Only what arrives carries the fault: a client ranks its own scores as they are.
     sent = jax.vmap(_as_it_arrives)(inputs.per_client.fault, scores)
     good &= jax.vmap(valid)(sent)
     # Magnitudes and Taylor scores have no common scale, so they share no mean.
     of_mean = good & (known | ~(known & good).any())
     mean = _averaged(sent, of_mean, state.weights, state.importance)
     if context.config.mask_scope == "common":
+        # All rank by the mean, which is valid if the scores of any client are.
         scores = broadcast(mean, len(good))
         good = jnp.broadcast_to(good.any(), good.shape)
     return scores, good, mean
@@ -143,6 +148,7 @@ def _follow_clients(context: Context, state: FedSLState, client_id: jax.Array) -
     fresh = (jax.vmap(context.client_optimizer(0.0).init)(params), None)
     if state.running is not None:
         end = partial(of_period, context.config)
+        # Before slots move: the sums are of the masks of the period that ends.
         held = (state.client_opt, jax.vmap(end)(state.running, state.mask))
         fresh = (fresh[0], none_yet(params))
 
@@ -176,6 +182,7 @@ def begin_period(
     opt, running = _follow_clients(context, state, client_id)
     state = state._replace(client_opt=opt, running=running, client_id=client_id)
     scores, good, mean = _scores(context, state, inputs)
+    # Only a run knows how many rounds a ramp could take.
     end = config.prune_start if config.prune_end is None else config.prune_end
     ratio = ratio_at(
         state.round,

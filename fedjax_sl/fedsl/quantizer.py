@@ -107,5 +107,6 @@ def variance_factor(config: FedSLConfig, sizes: Sequence[int], bits: int) -> flo
     if config.quantizer_norm == "range":
         fixed = max(max(size - 2, 0) / (2 * levels**2) for size in sizes)
     else:
+        # For the 2-norm the bound is the same.
         fixed = max(float(variance_bound(m, levels=levels, norm="max")) for m in sizes)
     return max(fixed, config.quantizer_error or 0.0)

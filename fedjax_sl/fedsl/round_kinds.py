@@ -41,6 +41,7 @@ def at_rounds(kinds: Record, rounds: np.ndarray, interval: int) -> Record:
     Returns:
       A record of T rounds.
     """
+    # The rows of KINDS are in binary order, starts before ends.
     kind = 2 * (rounds % interval == 0) + ((rounds + 1) % interval == 0)
     return jax.tree.map(lambda x: x[kind], kinds)
 
@@ -52,6 +53,7 @@ def _expected(
     sizes, everyone = sizes_of(config, model), jnp.arange(config.cohort_size)
     per_client = client_configs(config, everyone)
     params = model.init(jax.random.key(0)).client["params"]
+    # Where kernels are ranked one by one, counts do not depend on the scores.
     mask = masks(config, magnitude_scores(params), per_client.prune_ratio[0])
     examples = jnp.full_like(everyone, batch_size)
     shape = model.cut_shape()
@@ -115,6 +117,7 @@ def most(model: SplitModel, config: FedSLConfig, examples: np.ndarray) -> Record
         jnp.asarray(examples, jnp.int32),
     )
     bits = per_client.upload_bits
+    # The message may then be the gradient, with bits of its own.
     if config.interval == 1:
         bits = jnp.maximum(bits, per_client.grad_bits)
     passes = config.scoring_pass and config.charge_scoring
@@ -130,6 +133,7 @@ def most(model: SplitModel, config: FedSLConfig, examples: np.ndarray) -> Record
             scored=real * (passes & starts),
             bitmap=bitmap,
             activations=real * sizes.cut,
+            # All kept, and a mask sent, as in no round: each count is its own maximum.
             kept=jnp.full_like(real, sizes.params),
             prunes=real > 0,
             update=BitAllocation(bits, jnp.zeros_like(real)),

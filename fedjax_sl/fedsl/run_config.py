@@ -72,6 +72,7 @@ class FedSLRun(RunConfig):
     """
 
     algorithm: ClassVar[str] = "fedsl"
+    # Folders written before these fields existed must resume as they began.
     before: ClassVar[dict[str, dict[str, Any]]] = {
         "method": {"scoring": "pass", "thin_cut": False}
     }

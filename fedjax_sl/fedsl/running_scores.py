@@ -90,6 +90,7 @@ def add(
 
 def of_period(config: FedSLConfig, running: RunningScores, mask: Mask) -> RunningScores:
     """Ends a period of one client: sums become means, and no step is counted."""
+    # A client without a step, absent all period, keeps the means that it had.
     count = jnp.maximum(running.steps, 1)
 
     def mean_leaf(score, trained):
@@ -107,9 +108,11 @@ def ranked_by(running: RunningScores, params: Any) -> tuple[Scores, jax.Array]:
     that has trained nothing yet prunes by magnitude.
     """
     tried = jax.tree.map(lambda score: score >= 0, running.scores)
+    # By client, not by kernel: kernels that are ranked together need one scale.
     known = jnp.stack([leaf.any() for leaf in jax.tree.leaves(tried)]).any()
 
     def fill(score, tried, magnitude):
+        # UNTRAINED would rank below all: pruned first, never trained, and so for ever.
         mean = jnp.where(tried, score, 0.0).sum() / jnp.maximum(tried.sum(), 1)
         return jnp.where(known, jnp.where(tried, score, mean), magnitude)
 

@@ -51,6 +51,7 @@ def _passed_on(
     Returns:
       The stepped state with the model as it arrives, and [] whether that is valid.
     """
+    # What hard pruning set to 0 is no update, and does not add to its length.
     start = start_of(context.config, before.client["params"], before.mask)
     start = {**before.client, "params": start}
     client = arrived(None if fault is None else fault[0], start, stepped.client)
@@ -96,6 +97,7 @@ def sequential_step(
             # This also undoes the server's step on that client.
             stepped = choose(present & good, arriving, before)
             passed = jax.tree.map(lambda x: x[0], stepped.client)
+            # Into every slot: the next visit and the average in `predict` read it.
             client = broadcast(passed, state.weights.shape[0])
         else:
             client = _put(state.client, k, stepped.client)

@@ -60,6 +60,7 @@ def traffic_bound(
     config: FedSLRun, train: Dataset, partition: Partition
 ) -> Callable[[np.ndarray], Record]:
     """Bounds the traffic and work of each round: dense, without dropout."""
+    # A client with fewer examples fills its batch with padding, which is not sent.
     examples = np.minimum(partition.count.astype(np.int64), config.batch_size)
     kinds = most(network(config, train), config.method, examples)
     return partial(at_rounds, kinds, interval=int(config.method.interval))

@@ -16,6 +16,7 @@ from fedjax_sl.models.split import SplitModel, Variables
 from fedjax_sl.training import batch_of, rate_factor
 
 
+# A new purpose goes to the end: these numbers are part of every draw of a run.
 DROPOUT, GRADIENT, UPLOAD, DOWNLINK, SCORES, ORDER, NOISE, AUGMENTATION, SCORING = (
     range(9)
 )

@@ -104,10 +104,13 @@ def _update_clients(
         client, mask, running = group.client, group.mask, group.running
         start, scored = start_of(config, client["params"], mask), running
         if running is not None:
+            # Dense weights and an unmasked gradient: what is pruned may come back.
             dense, grad = client["params"], backward.gradient
             scored = add(config, running, mask, dense, grad=grad)
         # Mask before quantising: pruned entries must not enter the tensor's norm.
         grad = apply_mask(backward.gradient, mask)
+        # Step 8: quantised before the optimiser, so that with I = 1 the server could
+        # repeat the step from the message.
         bits = tensor_bits(config, grad, group.per_client.grad_bits)
         # Mask again: on a range, the quantiser does not map 0 to 0.
         coded = apply_mask(quantized(config, backward.key, grad, bits), mask)
@@ -138,7 +141,9 @@ def _group_step(context: Context, each: Each, server, examples, rate, key, real,
     """Runs the step of one group; returns the server's sums and the new clients."""
     # `real` is False for padding that fills up the last group.
     present = real & (group.minibatch.weight > 0).any(axis=1)
+    # Outside the gradient: a single weight that is pruned still has one, for its score.
     pruned = each(apply_mask)(group.client["params"], group.mask)
+    # Steps 2 to 4, 6 and 7: one backward pass serves the server and the clients.
     result = split_grad(
         context.model,
         {**group.client, "params": pruned},
@@ -168,6 +173,7 @@ def _group_step(context: Context, each: Each, server, examples, rate, key, real,
     )
     sent = _activations_sent(context, result.at_cut, group.minibatch.weight)
     report = StepReport(result.loss, sent, gradient, result.finite)
+    # By what is missing: if nothing is, the server's divisor is exactly 1.
     missing = jnp.where(real & ~heard, group.weights, 0.0).sum()
     received = _Received(
         result.server, statistics_of(result.server_stats), missing, heard.sum()
@@ -187,6 +193,7 @@ def _update_server(context: Context, state: FedSLState, received: _Received, rat
     present = jnp.where(received.missing < 1.0, 1.0 - received.missing, 1.0)
     grad = jax.tree.map(lambda g: g / present, received.gradient)
     updates, new_opt = optimizer.update(grad, opt, params)
+    # A sum over groups, right only because `suited_map` leaves a single one.
     new = {**received.statistics, "params": optax.apply_updates(params, updates)}
     # A zero gradient is not enough: momentum alone would move the server.
     server, opt = choose(received.heard > 0, (new, new_opt), (state.server, opt))

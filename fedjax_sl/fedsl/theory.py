@@ -92,6 +92,7 @@ def ratios(config: FedSLRun) -> np.ndarray:
     method, per_client = config.method, _of_everyone(config)
     interval = int(method.interval)
     found = ratio_at(
+        # A mask is frozen for a period: its ratio is that of the period's start.
         np.arange(config.rounds) // interval * interval,
         np.mean(per_client.prune_ratio),
         start=method.prune_start,
@@ -118,9 +119,11 @@ def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
         learning_rate=float(usual_rates(method)[0]),
         clients=config.cohort_size,
         interval=int(method.interval),
+        # Each unit of a client is one convolution, as L_c counts them.
         cut=len(client),
         quantization=variance_factor(method, sizes, int(step.min())),
         pruned=pruned,
+        # kappa = rho takes the gradient's energy to be spread evenly over weights.
         masked=pruned,
         upload=variance_factor(method, sizes, upload),
     )

@@ -138,11 +138,13 @@ def links(
     scores = sizes.mask.scores_up * pruned.any() * present
     relay = config.client_update == "relay"
     if relay:
+        # A whole model, not an update: nothing of it is pruned or quantised.
         updates = Link(sizes.params * present, full, none, statistics)
     else:
         updates = _update(config, sizes, counts, ends)
     bitmap = counts.examples * counts.bitmap
     at_cut = counts.activations + counts.scored * sizes.cut
+    # Each pass quantises a tensor of its own, with a norm of its own.
     passes = 1 + (counts.scored > 0)
     down_norms = _norms(scales(config), per_client.down_bits)
     loaded = present * (starts | relay)

@@ -88,6 +88,7 @@ def _forward(x, offset, weight, scale, bias, pool):
 def _backward(pool, residual, gradients):
     x, offset, weight, scale, mean, variance = residual
     dy = gradients[0]
+    # Not kept from the forward pass: that would be another array of this size.
     h = nn.relu(x + _spread(offset))
     inverse = jax.lax.rsqrt(variance + EPSILON)
     gain = scale * inverse
@@ -121,6 +122,7 @@ class _Running(NamedTuple):
     def learn(self, mean: jax.Array, variance: jax.Array, weight: jax.Array) -> None:
         """Updates with a batch's statistics, unless it is all padding."""
         for running, batch in ((self.mean, mean), (self.variance, variance)):
+            # The variance is biased, as in Flax; PyTorch keeps an unbiased one.
             moved = MOMENTUM * running.value + (1 - MOMENTUM) * batch
             running.value = jnp.where(weight.any(), moved, running.value)
 

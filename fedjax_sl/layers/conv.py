@@ -188,6 +188,7 @@ class Conv(nn.Module):
         kernel_init, bias_init = conv_initializers(self.initial, fan_in)
         kernel = self.param("kernel", kernel_init, shape)
         bias = self.param("bias", bias_init, (self.features,))
+        # The bias stays apart: a norm may fold it into its sums, without a pass over y.
         y = conv(x, kernel, lowering=self.lowering, precision=self.precision)
         return y, bias
 

@@ -113,6 +113,7 @@ def _backward(groups, pool, residual, dy):
         dz = unpooled(dz, x, extreme)
     step = inverse * ((mean - offset[None]) * slope - level)
     dx = dz * _spread(gain) - x * _spread(inverse * slope) + _spread(step)
+    # The sum of dx over pixels, written out: summing it would be another pass.
     doffset = gain * dz_sum - inverse * size * (slope * (centre - mean) + level)
     return dx, doffset.sum(axis=0), dscale.sum(axis=0), dz_sum.sum(axis=0)
 

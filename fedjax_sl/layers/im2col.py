@@ -106,6 +106,7 @@ def _product(x, dy, size: tuple[int, int], precision: Precision) -> jax.Array:
     # each factor three times instead of one of them nine times.
     height, width = size
     columns = _rows(_shifted(x, 2, _offsets(width)))
+    # In reverse: moving dy one way pairs it with x as moving x the other way does.
     rows = _rows(_shifted(dy, 1, _offsets(height)[::-1]))
     return matmul(columns.T, rows, precision)
 

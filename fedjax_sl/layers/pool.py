@@ -31,6 +31,7 @@ def _winner(x):
     a, b, c, d = _corners(x)
     upper, lower = jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3)
     best = jnp.where(jnp.maximum(a, b) >= jnp.maximum(c, d), upper, lower)
+    # All that is kept for the gradient: one byte a window.
     return best.astype(jnp.uint8)
 
 
@@ -103,6 +104,7 @@ def unpooled(dy: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
     even = _even(x)
     picked = _windows(even) == y[:, :, None, :, None, :]
     a, b, c, d = ((corner == y).astype(dy.dtype) for corner in _corners(even))
+    # If x rounded otherwise than in `pooled`, no entry would match: 0 / 0.
     share = dy / (a + b + c + d)
     dx = jnp.where(picked, share[:, :, None, :, None, :], 0.0).reshape(even.shape)
     rest = [(0, full - kept) for full, kept in zip(x.shape, even.shape, strict=True)]

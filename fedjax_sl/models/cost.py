@@ -61,7 +61,9 @@ def layer_costs(model: nn.Module, input_shape: tuple[int, ...]) -> list[LayerCos
     def watch(call, args, kwargs, context):
         output = call(*args, **kwargs)
         own = context.module.variables.get("params", {})
+        # A module of modules is left out: its parts are counted themselves.
         if own and not any(isinstance(leaf, dict) for leaf in own.values()):
+            # By path: a convolution may be seen twice, as `__call__` and as `parts`.
             costs[context.module.path] = _cost(context.module, args[0], output)
         return output
 

@@ -43,6 +43,7 @@ class ConvBlock(nn.Module):
             initial=self.initial,
             name="conv",
         )
+        # ReLU before the norm, as in the code of FedLP's authors.
         return ReluBatchNorm(self.pool, name="bn")(*conv.parts(x), train, weight)
 
 
@@ -74,6 +75,7 @@ class CifarCNN(nn.Module):
                 name=f"block{number}",
             )
             x = block(x, train, weight)
+        # The name makes a head private: layers of the same name are shared.
         head = "fc" if self.complexity == max(COMPLEXITIES) else "private_fc"
         x = x.reshape(x.shape[0], -1)
         hidden = max(1, round(HIDDEN * self.width))

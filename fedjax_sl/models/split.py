@@ -49,6 +49,8 @@ class Stages(nn.Module):
         self, x: jax.Array, train: bool, weight: jax.Array | None = None
     ) -> jax.Array:
         """Applies every stage; `train` selects batch or running statistics."""
+        # Two digits, so that names sort in network order: pruning relies on it.
+        # The server's numbers continue the client's: no cut changes a name.
         for number, stage in enumerate(self.stages, self.first):
             module = stage(name=f"stage_{number:02d}")
             x = module(*_arguments(module, x, train, weight))
@@ -113,6 +115,7 @@ class SplitModel:
 
     def init(self, key: jax.Array) -> SplitParams:
         """Draws the variables of both halves."""
+        # The same key draws other weights at another cut; `recut` moves them instead.
         client_key, server_key = jax.random.split(key)
         image = jnp.zeros((1, *self.input_shape))
         client = self.client.init(client_key, image, False)

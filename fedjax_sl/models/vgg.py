@@ -66,6 +66,7 @@ class ConvStage(nn.Module):
             name="conv",
         )
         if self.norm == "group":
+            # Fused with the bias: on a CPU, passes over activations are what costs.
             return GroupNormRelu(self.pool, name="norm")(*conv.parts(x))
         x = conv(x)
         if self.norm == "batch":
