@@ -66,10 +66,12 @@ class FedLPQRun(RunConfig):
     @property
     def title(self) -> str:
         """Display name of the method in this configuration."""
-        if self.method.bits != FLOAT_BITS:
+        # Of several classes of devices, one that quantises or prunes is enough.
+        if np.min(self.method.bits) != FLOAT_BITS:
             return "FedLP-Q"
         whole = self.method.preference is None
-        return "FedAvg" if whole and self.method.keep_probability == 1 else "FedLP"
+        keep = usual_keep_probability(self.method)
+        return "FedAvg" if whole and np.min(keep) == 1 else "FedLP"
 
     def epochs_per_round(self, examples: int) -> float:
         """Average passes over the training examples, whatever their number."""

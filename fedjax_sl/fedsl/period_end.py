@@ -166,21 +166,21 @@ def aggregate(
     With I = 1 the quantised gradient of the one local step is itself the message, and
     is not quantised a second time, unless noise is added.
 
-    A client that was not heard in the period's last round sends no update but receives
-    the mean. An update that is invalid or too long is rejected, and its client's
-    optimiser is re-initialised. Updates are relative to the client's start: if weights
-    are not restored, that is 0 where it pruned. Entries pruned by all clients then
-    become 0 and stay 0.
+    The update of a client that was not heard in the period's last round is not used,
+    but the client receives the mean. An update that is invalid or too long is rejected,
+    and its client's optimiser is re-initialised. Updates are relative to the client's
+    start: if weights are not restored, that is 0 where it pruned. Entries pruned by all
+    clients then become 0 and stay 0.
 
     Running statistics of a channel are averaged over the clients that kept it. If no
-    client kept it, or no update is valid, they are those of before the period; without
-    a valid update, a channel that all clients kept takes the first client's.
+    client kept it, or no update is valid, they are those of before the period.
 
     Args:
       context: the configuration.
       state: the state after the period's last step.
       inputs: of this round.
-      report: of its step; who sent activations that are not finite sends no update.
+      report: of its step; the update of who sent activations that are not finite is
+        not used.
 
     Returns:
       The state, all client models equal; `[K]` bit allocation of the messages; `[K]`

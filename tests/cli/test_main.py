@@ -277,6 +277,11 @@ def test_a_run_is_called_what_it_is():
     assert titles == ["FedSL", "FedLP-Q", "FedLP", "FedAvg"]
     coded = dataclasses.replace(presets()["fedavg"][1].run, method=FedLPQConfig(bits=8))
     assert coded.title == "FedLP-Q"
+    by_class = {"bits": (32, 32), "keep_probability": (1.0, 1.0)}
+    assert FedLPQRun(method=FedLPQConfig(**by_class)).title == "FedAvg"
+    assert FedLPQRun(method=FedLPQConfig(bits=(32, 8))).title == "FedLP-Q"
+    half = {"bits": 32, "keep_probability": (1.0, 0.5)}
+    assert FedLPQRun(method=FedLPQConfig(**half)).title == "FedLP"
 
 
 @pytest.mark.parametrize(
