@@ -12,6 +12,7 @@ import numpy as np
 from fedjax_sl.errors import InputError
 
 
+# Says what is allowed, not what is not: NaN, never less nor greater, is refused.
 Allowed = Callable[[Any], bool]
 
 
@@ -23,6 +24,7 @@ def check(config: Any, name: str, allowed: Allowed, range: str) -> None:
     """
     value = getattr(config, name)
     for number in value if isinstance(value, tuple) else (value,):
+        # Arrays and tracers are not `Real`: their values are not looked at.
         if isinstance(number, Real) and not allowed(number):
             raise InputError(f"{name}={number}: expected {range}.")
 
@@ -75,10 +77,12 @@ def check_types(config: Any) -> None:
     """
     for name, (hint, static) in _annotations(type(config)).items():
         value = getattr(config, name)
+        # A static field is never traced: an array there is a mistake.
         if not _fits(value, hint) and (static or _plain(value)):
             raise InputError(f"{name}={value!r:.60}: expected {_shown(hint)}.")
 
 
+# `get_type_hints` evaluates every annotation anew.
 @cache
 def _annotations(kind: type) -> dict[str, tuple[Any, bool]]:
     """Returns the type of each field of a dataclass, and whether it is static."""

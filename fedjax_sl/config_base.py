@@ -67,6 +67,7 @@ def pytree(kind: type[Kind]) -> type[Kind]:
             object.__setattr__(new, name, value)
         return new
 
+    # Not `register_dataclass`, which unflattens through __init__.
     register = jax.tree_util.register_pytree_with_keys
     register(kind, flatten_with_keys, unflatten, flatten)
     return kind
@@ -100,6 +101,7 @@ class UpdateConfig:
         check(self, "trim", lambda v: 0 <= v <= 0.5, "a number in [0, 0.5]")
         finite = float("inf")
         check(self, "noise_multiplier", lambda v: 0 <= v < finite, "a number >= 0")
+        # Without a clip an update has no bound that noise could be scaled to.
         if self.noise_multiplier is not None and self.clip_norm is None:
             raise InputError(
                 f"noise_multiplier={self.noise_multiplier}: expected clip_norm, too."
@@ -121,6 +123,7 @@ def per_client(value: Any, client_id: jax.Array, dtype: Any) -> jax.Array:
     value = jnp.asarray(value, dtype)
     if value.ndim == 0:
         return jnp.broadcast_to(value, client_id.shape)
+    # As the channel assigns its clocks (`phases.clock_of`): one class in both.
     return value[client_id % value.shape[0]]
 
 
@@ -147,4 +150,5 @@ def optimizer_named(
     decay = []
     if weight_decay is not None:
         decay = [optax.add_decayed_weights(weight_decay, _kernels)]
+    # Decay after the scaling: Adam would rescale it, and momentum add it up.
     return lambda rate: optax.chain(scale, *decay, optax.scale_by_learning_rate(rate))

@@ -36,6 +36,7 @@ class CustomConfig:
     sequential: Sequential = static("nothing")
     """What clients do one after another rather than at the same time."""
 
+    # A dict has no hash: this configuration cannot be an argument of a jitted function.
     parameters: dict[str, Parameter] = field(
         default_factory=dict, metadata={"static": True}
     )

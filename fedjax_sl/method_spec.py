@@ -97,6 +97,7 @@ class LayerBars(NamedTuple):
     axis: str
     layers: Sequence[str]
     parts: Mapping[str, np.ndarray]
+    # Never write to it: a NamedTuple's default is shared.
     marks: Mapping[str, np.ndarray] = {}
     caption: str = ""
 

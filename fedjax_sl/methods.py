@@ -29,6 +29,7 @@ def register(spec: MethodSpec) -> None:
     name = spec.config.algorithm
     if methods().get(name, spec) != spec:
         raise InputError(f"method {name!r}: expected a name that no other method has.")
+    # The command line tells presets apart by name alone, whatever their method.
     for preset in spec.presets:
         if preset in presets() and presets()[preset][0] != spec:
             raise InputError(
@@ -37,6 +38,7 @@ def register(spec: MethodSpec) -> None:
     _registered[name] = spec
 
 
+# Cached: every look-up of a method asks for them.
 @cache
 def installed() -> tuple[MethodSpec, ...]:
     """Loads the methods of other installed packages.
@@ -65,6 +67,7 @@ def installed() -> tuple[MethodSpec, ...]:
 
 def methods() -> dict[str, MethodSpec]:
     """Returns every method by name, the default one first."""
+    # CUSTOM has no preset: it is here so that the config.json of its runs is read.
     known = {
         spec.config.algorithm: spec for spec in (FEDSL, FEDLPQ, CUSTOM, *installed())
     }

@@ -44,6 +44,7 @@ def read_bytes(path: Path, *, most: int) -> bytes:
       OSError: if it cannot be read.
     """
     check(path, most=most)  # before opening, on which some devices act
+    # Without blocking, should the path be a pipe by now.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         # The path may have been replaced in the meantime.
         _check(path, os.fstat(file.fileno()), most)

@@ -12,6 +12,7 @@ from fedjax_sl.algorithm import Link, Links, RoundMetrics, Work
 class Traffic(NamedTuple):
     """Bits per link, each `[T, K]` int64."""
 
+    # In the order of `Links`. The names are columns of rounds.jsonl, too.
     model_down: np.ndarray
     activations_up: np.ndarray
     labels_up: np.ndarray
@@ -78,6 +79,7 @@ def recorded(client_id: ArrayLike, links: Links, work: Work) -> Record:
         client_id=np.asarray(client_id),
         traffic=traffic(links),
         side=side_information(links),
+        # float64 before anything is summed over the rounds of a run.
         client_macs=np.asarray(work.client, np.float64),
         server_macs=np.asarray(work.server, np.float64),
     )

@@ -43,6 +43,7 @@ class Channel:
     share: Literal["equal", "rate"] = "equal"
     """How the band is shared: equally, or in proportion to spectral efficiency."""
 
+    # Apart from MACs per cycle: time takes the product, energy the clock alone.
     clock_hz: tuple[float, ...] = (1.0e9, 1.2e9, 1.4e9, 1.6e9)
     """f_k of the device classes, assigned to clients round-robin, > 0."""
 
@@ -113,14 +114,17 @@ def gains(channel: Channel, client_id: np.ndarray, first_round: int = 0) -> np.n
     Returns:
       Gains, `[T, K]`.
     """
+    # Ids up to the largest: first draws are the same however many follow.
     clients = int(client_id.max()) + 1
     seed, (near, far) = channel.channel_seed, channel.distance_m
+    # Uniform in distance: uniform over the cell's area, devices would be further out.
     position = np.random.default_rng([seed, DISTANCE]).uniform(size=clients)
     gain = path_gain(near + (far - near) * position)[client_id]
     if not channel.fading:
         return gain
     rounds = range(first_round, first_round + len(client_id))
     # Seeded by the round, so that it does not matter where a run was resumed.
+    # The power of a Rayleigh amplitude is exponential.
     drawn = [
         np.random.default_rng([seed, FADING, t]).exponential(size=clients)
         for t in rounds
@@ -152,6 +156,7 @@ def shared_rate(
     equal = channel.bandwidth_hz / np.maximum(active.sum(axis=1, keepdims=True), 1)
     hertz = np.broadcast_to(equal, gain.shape)
     if channel.share == "rate":
+        # At equal shares: at those that result it would depend on itself.
         efficiency = np.where(active, rate(equal, power_w, gain, noise) / equal, 0)
         total = efficiency.sum(axis=1, keepdims=True)
         hertz = channel.bandwidth_hz * efficiency / np.where(total > 0, total, 1)

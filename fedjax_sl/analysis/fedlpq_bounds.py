@@ -123,6 +123,7 @@ def convergence_rate(
     squares = np.asarray(gradient_bound, np.float64) ** 2
     anyone = participation(keep_probability, cohort_size).anyone
     start = 2 * gap / (anyone * eta * steps * rounds)
+    # No 1 / K: E|u|^2 is bounded by Jensen's inequality, which is loose here.
     noise = beta * eta * steps * ((1 + np.asarray(variance_bound)) * squares).sum()
     drift = beta**2 * eta**2 * squares.sum() * (steps - 1) * (2 * steps - 1) / 6
     return float(start + noise + drift)

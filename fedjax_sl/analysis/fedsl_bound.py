@@ -113,6 +113,7 @@ class Terms(NamedTuple):
 
 def _check(constants: Constants, setting: Setting) -> None:
     layers = len(constants.gradient)
+    # The proof drops a term in -(1 - beta gamma), which must not be positive.
     if not 0 < setting.learning_rate * constants.smoothness <= 1:
         raise InputError(
             f"learning_rate={setting.learning_rate:g}: the bound holds up to 1 / beta, "
@@ -148,12 +149,15 @@ def bound(constants: Constants, setting: Setting) -> Terms:
     energy = float(np.sum(constants.gradient[: setting.cut]))
     weight = float(np.sum(constants.weight[: setting.cut]))
     spread = (1 + setting.quantization) * energy
+    # The server does not quantise its gradient.
     noise = float(np.sum(constants.variance)) + setting.quantization * energy
     # C and [I > 1] of the bound.
+    # Pruning splits the bias in three, and Cauchy-Schwarz weighs each part by 3.
     factor, apart = (3 if setting.pruned > 0 else 1), setting.interval > 1
     return Terms(
         start=2 * constants.gap / (gamma * setting.rounds),
         noise=beta * gamma / setting.clients * noise,
+        # (I - 1)^2 would do for 4 I^2; this is the form of the bound it extends.
         drift=apart * factor * (2 * beta * gamma * setting.interval) ** 2 * spread,
         pruning=3 * beta**2 * setting.pruned * weight,
         masking=3 * setting.masked * energy,

@@ -74,7 +74,9 @@ def _course(
         free = np.diff(ends, axis=0, prepend=0)
     lengths = np.where(meet[:, 0], together.max(axis=2), free) + in_turn
     before, updating = together.max(axis=2, keepdims=True), together[3]
+    # Only who sends an update waits for the slowest backward pass before it.
     last = np.where(updating > 0, before[2] + updating, together[2])
+    # Over a cut everyone waits twice: for all models, and for all activations.
     own = np.where(meet, before[0] + before[1] + last, together.sum(axis=0))
     # The order of turns is not known beforehand: each client waits for all others.
     done = own + (in_turn.sum(axis=0) + server)[:, None]
@@ -126,6 +128,7 @@ def round_costs(
     gain = gains(channel, record.client_id, first_round)
     rates = rates_of(channel, gain, lambda p: shared_rate(channel, p, gain, active))
     phases = phases_of(channel, record, rates, sequential)
+    # One server works through the batches of all clients.
     server = phases.served.sum(axis=1)
     course = _course(steps_of(phases, sequential), server, meeting(record), active)
     models, up, down, updates = course.steps
@@ -144,6 +147,7 @@ def round_costs(
         updates=updates,
         models=models,
         seconds=np.minimum(course.done.max(axis=1), deadline),
+        # Not cut at the deadline: the run used every update, late ones included.
         joules=computing
         + watts(channel.device_power_dbm) * (phases.sent + phases.updated),
         late=active & (course.done > deadline),

@@ -63,6 +63,7 @@ def phases_of(
     check_choice("sequential", sequential, Sequential)
     bits, clock = record.traffic, clock_of(channel, record)
     up, down = rates[:2] if sequential == "nothing" else rates[2:]
+    # In exchanges only the cut is sequential: all send their updates at once.
     update = rates.all_up if sequential == "visits" else rates.up
     forward = record.client_macs / channel.macs_per_cycle / clock
     return Phases(
@@ -72,12 +73,14 @@ def phases_of(
         returned=_over(bits.gradients_down, down),
         backward=BACKWARD * forward,
         updated=_over(bits.updates_up, update),
+        # A broadcast needs no shares, whatever is sequential.
         loaded=_over(bits.model_down, rates.all_down),
     )
 
 
 def clock_of(channel: Channel, record: Record) -> np.ndarray:
     """Clock frequency of each client by its device class, `[T, K]` Hz."""
+    # As `config_base.per_client`, so that a client is of one class in both.
     return np.asarray(channel.clock_hz)[record.client_id % len(channel.clock_hz)]
 
 
@@ -164,6 +167,7 @@ def needs(
     """
     check_choice("sequential", sequential, Sequential)
     gain = gains(channel, most.client_id, first_round)
+    # As if nobody were absent: an absent client leaves the others more of the band.
     noise, share = watts(channel.noise_dbm_per_hz), channel.bandwidth_hz / cohort_size
     rates = rates_of(channel, gain, lambda p: rate(share, p, gain, noise))
     phases = phases_of(channel, most, rates, sequential)
@@ -198,6 +202,7 @@ def done_by(
     """
     alone = found.alone(cohort_size)
     grouped = alone.reshape(-1, period, alone.shape[1])
+    # By the slowest round of a period, all of which a client is admitted to.
     order = np.argsort(grouped.max(axis=1), axis=1, kind="stable")
     order = np.repeat(order, period, axis=0)
 

@@ -14,6 +14,7 @@ from fedjax_sl.errors import InputError
 from fedjax_sl.traffic import Record
 
 
+# Without whole numbers, which would be there twice.
 FRACTIONS = tuple(1 + step / 20 for step in range(1, 200) if step % 20)
 WHOLE_ORDERS = (*range(2, 65), 128, 256, 512, 1024)
 ORDERS = tuple(sorted((*FRACTIONS, *WHOLE_ORDERS)))
@@ -44,6 +45,7 @@ def participation(record: Record) -> Participation:
     # Side information alone is no update.
     sent = record.traffic.updates_up > record.side.updates_up
     times = np.bincount(record.client_id[sent].reshape(-1), minlength=1)
+    # Rounds with an aggregate: FedSL sends updates at the end of a period only.
     return Participation(int(sent.any(axis=1).sum()), int(times.max()))
 
 
@@ -134,6 +136,7 @@ def epsilon(
         num_clients, cohort_size, dp.GaussianDpEvent(noise_multiplier / 2)
     )
     by_chance = dp.PoissonSampledDpEvent(cohort_size / num_clients, gaussian)
+    # Not sampled: this adversary knows who participated.
     known = _composed(gaussian, joined, took_part.most, orders=ORDERS, delta=delta)
     return Epsilon(
         # Cohorts do not depend on data, so knowing them can only help the adversary.

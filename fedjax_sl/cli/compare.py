@@ -112,6 +112,7 @@ def table(
     for group in groups:
         label = [group.label[name] for name in names]
         cells = _measured(group, target.accuracy, axis, spread=spread)
+        # rich reads brackets as markup, and a folder's name may have them.
         shown.add_row(escape(group.name), *label, *cells)
     return shown
 
@@ -130,6 +131,7 @@ def show_whole(shown: Table, console: Console, *, spare: int = 0) -> None:
       spare: columns by which its names may be wrapped.
     """
     width = max(console.width, _width(shown) - spare)
+    # On a console as wide as the table: a narrower one would cut its figures.
     Console(file=console.file, width=width).print(shown)
 
 
@@ -137,6 +139,7 @@ def show(groups: Sequence[Group], target: Target, console: Console) -> None:
     """Prints the table of groups; settings that it has no room for are below it."""
     every = list(groups[0].label)
     method = [name for name in every if name == METHOD]
+    # Intervals give way before settings do.
     for names, spread in itertools.product((every, method, []), (True, False)):
         shown = table(groups, target, names, spread=spread)
         if _width(shown) <= console.width:

@@ -16,6 +16,7 @@ from fedjax_sl.runs.segments import Diverged
 from fedjax_sl.runs.signals import Stopped
 
 
+# The last two as shells report signals: 128 + SIGINT, 128 + SIGPIPE.
 BAD_INPUT, DIVERGED, INTERRUPTED, PIPE_CLOSED = 2, 3, 130, 141
 INTERNAL, OUT_OF_MEMORY, DISK = 70, 71, 74  # EX_SOFTWARE, EX_OSERR, EX_IOERR
 
@@ -41,6 +42,7 @@ def report(error: Exception) -> int:
       The exit code.
     """
     if isinstance(error, Stopped):
+        # The run has said so already, and how it is resumed.
         return 128 + error.number
     code, said = _kind(error)
     if code == INTERNAL:
@@ -58,6 +60,7 @@ def _kind(error: Exception) -> tuple[int, str]:
     if isinstance(error, OSError):
         given = isinstance(error, _NOT_USABLE) or error.errno in _NO_NAME
         return BAD_INPUT if given else DISK, f"error: {error}"
+    # JAX has no type of its own for it.
     exhausted = isinstance(error, jax.errors.JaxRuntimeError) and (
         "RESOURCE_EXHAUSTED" in str(error)
     )

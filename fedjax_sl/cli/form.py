@@ -133,6 +133,7 @@ def form_of(options: Any, name: str, first: Sequence[str] = ()) -> type[Form]:
         name,
         [*(option.typed for option in at_top), *rest],
         bases=(Form,),
+        # An option without a default may follow one that has one.
         kw_only=True,
         namespace={"name": name, "part": part, "first": at_top, "__doc__": ""},
     )
@@ -188,6 +189,7 @@ def _default(field: dataclasses.Field, options: Any) -> Any:
         return getattr(options, field.name)
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
+    # MISSING where there is none, so that tyro requires the option.
     return field.default
 
 

@@ -21,6 +21,7 @@ def parse_axis(text: str) -> tuple[str, list[str]]:
         raise InputError(f"--grid {text}: expected FIELD=VALUE,VALUE,...")
     if len(set(found)) < len(found):
         raise InputError(f"--grid {text}: expected each value once.")
+    # Values stay texts: a sweep parses them as it parses any option.
     return name.replace("-", "_"), found
 
 
@@ -40,6 +41,7 @@ def check_field(config: RunConfig, name: str) -> None:
         part = getattr(part, word)
     if dataclasses.is_dataclass(part):
         raise InputError(f"--grid {name}: expected a field of it, such as {name}.x.")
+    # Runs that differ in the seed alone are one setting, and averaged.
     if name == "seed":
         raise InputError("--grid seed: expected --seeds.")
     if name.startswith("channel."):

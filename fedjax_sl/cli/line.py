@@ -95,10 +95,12 @@ class Line(NamedTuple):
 
     def _filled(self, kind: Any, about: str, names: Names | None = None) -> Form:
         """The form of the command, or of one of its branches."""
+        # tyro has to know the other commands, but none of their options.
         kinds: dict[str, tuple[Any, str]] = {
             name: (Nothing, said) for name, said in SUMMARIES.items()
         }
         command = self.start.command
+        # Under the word that was typed: `suggest --bound` has the options of plan.
         kinds[command] = (kind, about)
         return call(
             union(kinds), self.words, see=f"{PROGRAM} {command} --help", names=names

@@ -40,7 +40,9 @@ COMMANDS: dict[str, Callable[[Line, Console], None]] = {
 
 def _prepare_jax() -> None:
     """One CPU device for each core, and compiled programs kept for the next run."""
+    # Before JAX computes anything, which settles its devices.
     prepare_cpu()
+    # A folder that the user has set stays.
     if jax.config.values["jax_compilation_cache_dir"] is None:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         programs = Path(base) / "fedjax_sl/xla"
@@ -92,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except Exception as error:
         sys.exit(report(error))
     except KeyboardInterrupt:
+        # Only where a program calls this: `__main__` obeys signals by itself.
         sys.exit(INTERRUPTED)
 
 

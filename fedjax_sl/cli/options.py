@@ -36,6 +36,7 @@ def union(kinds: Mapping[str, tuple[Any, str]], default: str | None = None) -> A
             Any,
             tyro.conf.subcommand(
                 name,
+                # As a default: a closure would see the last kind of the loop.
                 constructor_factory=lambda kind=kind: kind,
                 description=said,
                 is_default=name == default,
@@ -80,6 +81,7 @@ def call(
     """
     box, help_text = io.StringIO(), io.StringIO()
     try:
+        # Held back: help is wrapped first, and the box of an error becomes a sentence.
         with contextlib.redirect_stderr(box), contextlib.redirect_stdout(help_text):
             return tyro.cli(kind, prog=PROGRAM, args=words, **settings)
     except SystemExit as stop:

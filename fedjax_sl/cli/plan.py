@@ -78,6 +78,7 @@ def _choices(options: PlanCommand) -> list[Choice]:
     depth = options.run.model.depth  # type: ignore[attr-defined]
     cuts = options.cuts or tuple(itertools.accumulate(BLOCKS[depth]))
     values = (options.ratios, options.bits, options.rates, options.intervals)
+    # Cut by cut, since `candidates` computes most things once per cut.
     return [Choice(*choice) for choice in itertools.product(cuts, *values)]
 
 
@@ -134,6 +135,7 @@ def plan_command(line: Line, console: Console) -> None:
     """
     options = line.parse(PlanCommand)
     choices, theory = _choices(options), theory_of(options.run)
+    # All of them before the short run, which one refusal would waste.
     for choice in choices:
         theory.check_covered(theory.with_choice(options.run, choice))
     job = prepare(options.run)

@@ -33,6 +33,7 @@ class Start:
     config: Path | None = None
     folder: Path | None = None
     resume: bool = False
+    # A text: only the second pass checks the number.
     bound: str | None = None
 
     @property
@@ -77,6 +78,7 @@ def start_of(words: tuple[str, ...]) -> Start:
     Raises:
       ValueError: if a value of one of these options is missing.
     """
+    # Without help, which would show these options alone.
     start, _ = call(
         Start, words, see=f"{PROGRAM} --help", return_unknown_args=True, add_help=False
     )
@@ -103,6 +105,7 @@ def methods_of(
         raise InputError(BROUGHT)
     for name, (spec, preset) in presets().items():
         same = stored is not None and stored.algorithm == spec.config.algorithm
+        # A file takes the place of every preset of its method.
         config = stored if stored is not None and same else preset.run
         branches[name] = Branch(command(config), preset.help)
     default = next(iter(branches)) if stored is None else stored.algorithm

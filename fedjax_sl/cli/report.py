@@ -28,6 +28,7 @@ from fedjax_sl.reports.results_table import results
 NARROW = "44rem"
 """Screens up to this width show pictures of one column."""
 
+# By it a page of ours is known; no other file is replaced by one.
 MARK = '<meta name="generator" content="fedjax-sl">'
 
 
@@ -132,6 +133,7 @@ def report_command(line: Line, console: Console) -> None:
     if output.exists() and not _is_report(output):
         raise InputError(f"{output} is no report: expected another --output.")
     groups = grouped(runs, options.channel)
+    # All pictures first: one that fails leaves an earlier page as it is.
     drawn = [
         (picture, comparison_figures.svg(picture.figure))
         for picture in pictures(groups, options.channel)

@@ -35,6 +35,7 @@ class RunCommand:
     overwrite: bool = False
     """Replace an earlier run in the folder."""
 
+    # Read by the first pass (`presets.Start`); here for help.
     config: Path | None = None
     """A config.json to start from; options given beside it change it."""
 
@@ -80,6 +81,7 @@ def run_command(line: Line, console: Console) -> None:
         f"{name}-{config.data.name.replace('/', '-')}-{now}"
     )
     distributed.join(command.cluster)
+    # `run` checks again; here a refusal comes before data are loaded.
     distributed.on_first(partial(_check_folder, folder, command))
     console = console if distributed.is_first() else Console(quiet=True)
     job = prepare(config)

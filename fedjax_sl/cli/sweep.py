@@ -52,6 +52,7 @@ class SweepCommand:
     checkpoint_seconds: float = 30.0
     """Least time between two checkpoints of runs that have not ended, >= 0."""
 
+    # Read by the first pass (`presets.Start`); here for help.
     config: Path | None = None
     """A config.json to start from; options given beside it change it."""
 
@@ -156,6 +157,7 @@ def sweep_command(line: Line, console: Console) -> None:
     asked = _Runs(
         folder=folder,
         points=points,
+        # Now: `train_all` drops jobs whose record is complete.
         classes={n: job.test.num_classes for group in jobs for n, job in group.items()},
         at_once=command.at_a_time or jax.device_count(),
     )

@@ -69,6 +69,7 @@ class DataConfig:
         check_integer("min_size", self.min_size, 1)
         # None is valid, and so is 0.
         check_integer("partition_seed", self.partition_seed or 0, 0, 2**31 - 1)
+        # Options out of range are refused here, before data are loaded.
         self.partitioner()
 
     def partitioner(self) -> Partitioner:

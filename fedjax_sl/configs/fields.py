@@ -7,6 +7,7 @@ from typing import Any
 from fedjax_sl.configs.run_config import RunConfig
 
 
+# At the top of config.json only: `from_json` renames nothing inside a part.
 RENAMED = {"drop_late": "drop_stragglers"}
 """Names of fields in files of earlier versions, and their names now."""
 
@@ -22,6 +23,7 @@ def flattened(config: RunConfig) -> dict[str, Any]:
     def flat(value: Any, name: str) -> dict[str, Any]:
         if dataclasses.is_dataclass(value):
             value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        # A dict holds the parameters of a program's own algorithm (`CustomConfig`).
         if not isinstance(value, dict):
             return {name: value}
         parts = [flat(one, f"{name}.{key}".lstrip(".")) for key, one in value.items()]

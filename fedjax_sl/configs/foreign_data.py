@@ -21,6 +21,7 @@ def warn_of_data(config: RunConfig, folder: Path) -> None:
     # Imported late: it takes half a second.
     from tensorflow_datasets.core.constants import DATA_DIR
 
+    # Resolved: a link in the run's folder may lead out of it.
     here = Path(data_dir).expanduser().resolve()
     usual = (folder.resolve(), Path(DATA_DIR).expanduser().resolve())
     if not any(here.is_relative_to(expected) for expected in usual):

@@ -82,6 +82,7 @@ class RunConfig:
 
     def __post_init__(self):
         """Checks types, choices and the ranges that depend on no data."""
+        # Types first: the comparisons below would fail on a text without a sentence.
         check_types(self)
         for name in ("rounds", "batch_size", "eval_every"):
             if getattr(self, name) < 1:

@@ -16,6 +16,7 @@ from fedjax_sl.methods import methods
 
 def to_json(config: RunConfig) -> str:
     """Returns the text of config.json."""
+    # The name is a class variable, which `asdict` leaves out.
     values = {"algorithm": config.algorithm, **dataclasses.asdict(config)}
     return json.dumps(values, indent=2) + "\n"
 
@@ -25,6 +26,7 @@ def _read(kind: type, values: Any, where: str) -> Any:
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected an object, found {values!r:.40}.")
     hints = get_type_hints(kind)
+    # Passed over, a misspelt field would silently be at its default.
     if unknown := sorted(set(values) - {f.name for f in dataclasses.fields(kind)}):
         raise InputError(f"{where}: unknown field {unknown[0]!r:.40}.")
     # JSON has no tuples.
@@ -86,6 +88,7 @@ def from_json(path: Path) -> RunConfig:
         raise InputError(f"{path}: expected an object, found {values!r:.40}.")
     values, known = renamed(values), methods()
     name = values.pop("algorithm", None)
+    # A damaged file may have a list here, which `in` cannot look up.
     if not isinstance(name, str) or name not in known:
         raise InputError(
             f"{path}: algorithm={name!r:.40}: expected one of {tuple(known)}."

@@ -25,6 +25,7 @@ def _lines(offset: jax.Array, size: int, crop: int) -> jax.Array:
 
 def _reflected(line: jax.Array, size: int) -> jax.Array:
     """Mirrors lines beyond the image at its first and last line, which stay single."""
+    # One reflection is enough: a crop reaches at most size - 1 lines beyond.
     line = jnp.abs(line)
     return size - 1 - jnp.abs(size - 1 - line)
 
@@ -87,5 +88,6 @@ def augmented(
     ]
     if crop_padding == "zero":
         inside = _inside(row, height)[:, :, None] & _inside(column, width)[:, None, :]
+        # Before normalising: 0 is black in uint8, but mid-grey in float32.
         image = jnp.where(inside[..., None], image, jnp.zeros((), image.dtype))
     return Batch(normalize(image), examples.label[index], weight)

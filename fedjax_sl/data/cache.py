@@ -44,6 +44,7 @@ def cache_folder(
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
         cache_dir = os.path.join(base, "fedjax_sl")
     source = builder.data_path.resolve()
+    # A set that is prepared anew keeps its name, version and place.
     prepared_at = (source / "dataset_info.json").stat().mtime
     identity = repr((DECODING, str(source), prepared_at, image_size))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
@@ -88,6 +89,7 @@ def _read(folder: Path) -> Arrays | None:
         )
     except (OSError, ValueError, EOFError):
         return None
+    # The two files are written one by one, and may not be of one set.
     valid = image.ndim == 4 and label.shape == image.shape[:1]
     valid = valid and image.dtype == np.uint8 and label.dtype == np.int32
     return (image, label) if valid else None
@@ -96,7 +98,9 @@ def _read(folder: Path) -> Arrays | None:
 def _write(folder: Path, arrays: Arrays) -> None:
     """Writes each file atomically, so that several processes may write it at once."""
     folder.mkdir(parents=True, exist_ok=True)
+    # Beside their target: a rename does not cross file systems.
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        # Files of two processes may mix: both decode the same set to the same arrays.
         for file, array in zip(FILES, arrays, strict=True):
             np.save(os.path.join(scratch, file), array, allow_pickle=False)
             os.replace(os.path.join(scratch, file), folder / file)

@@ -131,6 +131,7 @@ def draw_minibatches(
 
     def minibatch(client):
         batches = jnp.maximum(partition.count[client] // batch_size, 1)
+        # By the round alone, so that no position has to be kept for each client.
         order = _order(key, partition, client, round // batches)
         position = round % batches * batch_size + jnp.arange(batch_size)
         return _select(order, position[None], partition.count[client])
@@ -175,6 +176,7 @@ def draw_epochs(
     client_id = _clients(key, partition, period, cohort_size)
     check_integer("batch_size", batch_size, 1)
     check_integer("epochs", epochs, 1)
+    # From the largest client: shapes are static, and others get steps of padding.
     steps = -(-partition.index.shape[1] // batch_size)
     position = jnp.arange(steps * batch_size).reshape(steps, batch_size)
 
@@ -183,6 +185,7 @@ def draw_epochs(
         return _select(order, position, partition.count[client])
 
     def all_epochs(client):
+        # Numbered over the whole run, so that no round repeats an order.
         numbers = round * epochs + jnp.arange(epochs)
         batches = jax.vmap(lambda epoch: one_epoch(client, epoch))(numbers)
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batches)
@@ -211,6 +214,7 @@ def _order(key, partition: Partition, client, epoch) -> jax.Array:
     for identity in (EXAMPLES, client, epoch):
         key = jax.random.fold_in(key, identity)
     owned = partition.index[client]
+    # A longer shape draws the same prefix, so that more padding changes no order.
     draws = jax.random.uniform(key, owned.shape)
     # Draws are below 1, so padding sorts to the end.
     return owned[jnp.argsort(jnp.where(owned >= 0, draws, 2.0))]

@@ -20,6 +20,7 @@ def label_histogram(
     """
     owner, column = np.nonzero(partition.index >= 0)
     histogram = np.zeros((len(partition.count), num_classes), int)
+    # `+=` would count a repeated pair once.
     np.add.at(histogram, (owner, labels[partition.index[owner, column]]), 1)
     return histogram
 

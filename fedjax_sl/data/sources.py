@@ -145,6 +145,7 @@ def _prepared(
 ) -> Dataset:
     """Loads a split of a TFDS set, through the cache."""
     builder = open_prepared(name, data_dir)
+    # First: the cache is named after the split that is read.
     split = pick_split(builder, split)
     image, label = cached(
         cache_folder(builder, split, image_size, cache_dir),
@@ -161,10 +162,12 @@ def _digits(split: str, image_size: int | None) -> Dataset:
     if split not in ("train", "test"):
         raise DataError(f"split={split!r}: digits has 'train' and 'test'.")
     digits: Any = load_digits()
+    # By rank within each digit: needs no seed, and keeps every class's share.
     for_test = np.zeros(len(digits.target), bool)
     for digit in range(10):
         for_test[np.flatnonzero(digits.target == digit)[4::5]] = True
     chosen = for_test if split == "test" else ~for_test
+    # scikit-learn's levels are 0 to 16.
     grey = np.round(digits.images[chosen] * (255 / 16)).astype(np.uint8)
     return Dataset(
         image=np.stack(

@@ -42,6 +42,7 @@ def open_prepared(name: str, data_dir: str | os.PathLike | None) -> Any:
     if data_dir is not None:
         data_dir = os.path.expanduser(data_dir)
     try:
+        # First: TFDS imports the classes that a set's files name.
         vet(name, data_dir)
         builder = builder_from_files(name, data_dir=data_dir)
     except Untrusted as error:
@@ -148,6 +149,7 @@ def decode(
     grey = builder.info.features["image"].shape[-1] in (1, 2)
     count = builder.info.splits[split].num_examples
     try:
+        # First: the reader of a shard would wait for a pipe.
         check_files(map(Path, builder.info.splits[split].filepaths))
     except Untrusted as error:
         raise DataError(f"{builder.name} is not opened: {error}") from error
@@ -167,6 +169,7 @@ def decode(
         images[row], labels[row] = image, label
         ids.append(id)
     assert images is not None
+    # TFDS gives -1 to an example without a label.
     if missing := np.count_nonzero(labels < 0):
         raise DataError(
             f"split={split!r} of {builder.name}: expected a label for every example, "
@@ -216,6 +219,7 @@ def to_uint8(picture: Image.Image, mode: str, image_size: int | None) -> np.ndar
     Returns:
       `[H, W, Ch]` uint8.
     """
+    # Pillow's own conversion clips 16 bits at 255.
     if picture.mode.startswith("I"):
         picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     picture = picture.convert(mode)

@@ -122,6 +122,7 @@ def vet(name: str, data_dir: str | os.PathLike | None) -> None:
 
     for root in list_data_dirs(given_data_dir=data_dir):
         check_files([Path(root) / base_of(name) / ".config" / "metadata.json"])
+    # TFDS's own search: another might vet a folder that TFDS does not open.
     with error_utils.record_error_context():  # it reports into one
         found = _find_builder_dir(name, data_dir=data_dir)
     if found is not None:

@@ -61,6 +61,7 @@ class Checkpoints:
         )
         with disk.writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+        # Before Orbax opens anything: a pipe would keep it waiting.
         check_files(self.folder)
         self.manager = ocp.CheckpointManager(
             self.folder, options=options, item_names=("state", "progress")
@@ -97,6 +98,7 @@ class Checkpoints:
         Raises:
           DiskError: if it cannot be written.
         """
+        # Taken first: `close` waits again, and must not fail a second time.
         written, self.written = self.written, None
         try:
             if written is not None:
@@ -139,6 +141,7 @@ class Checkpoints:
         if found is None:
             return None
         try:
+            # Another structure is no damage: an older checkpoint would have it, too.
             return found._replace(state=as_like(like, found.state))
         except Unusable as other:
             raise Unusable(f"{self.folder / str(found.round)}: {other}") from other
@@ -183,5 +186,6 @@ class Checkpoints:
         self._remove_unfinished()
 
     def _remove_unfinished(self) -> None:
+        # Orbax writes under such a name, and renames what is complete.
         for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(path, ignore_errors=True)

@@ -92,6 +92,7 @@ def read(manager: ocp.CheckpointManager, folder: Path, round: int) -> Checkpoint
         raise Damaged(
             f"{path}: it is damaged, or no checkpoint of this package."
         ) from error
+    # Not `Damaged`, for which an older checkpoint would take its place.
     if version not in range(1, FORMAT + 1):
         raise Unusable(
             f"{path}: format {version}: expected 1 to {FORMAT}; it is of another "

@@ -21,6 +21,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except DiskError:
+        # It names the innermost path already.
         raise
     except OSError as error:
         reason = error.strerror or str(error)
@@ -33,6 +34,7 @@ def sync(path: Path) -> None:
     Raises:
       OSError: if they cannot be written.
     """
+    # Read-only: a folder cannot be opened in another way.
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

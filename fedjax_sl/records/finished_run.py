@@ -90,6 +90,7 @@ def _read_record(path: Path, done: int, num_clients: int) -> Record:
             f"{path}: expected a column {missing}; it is of another version."
         ) from missing
     except (TypeError, ValueError, OverflowError):
+        # Texts, rows of unequal length, integers beyond 64 bits.
         record = None
     columns = [] if record is None else jax.tree.leaves(record)
     shape = columns[0].shape if columns else ()
@@ -130,6 +131,7 @@ def find(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         # A hidden folder holds a run that was set aside.
+        # One level down only: runs in `unfinished` lie deeper.
         configs = path.glob(f"[!.]*/{folders.CONFIG}")
         inside = sorted(config.parent for config in configs)
         here = [path] if (path / folders.CONFIG).exists() else inside

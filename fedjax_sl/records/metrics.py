@@ -15,6 +15,7 @@ from fedjax_sl.data.sources import Dataset
 from fedjax_sl.traffic import Record, Traffic, record_of
 
 
+# A new name here keeps checkpoints of earlier versions from being resumed.
 ZERO_TOTALS = {
     "uplink_bits": 0,
     "downlink_bits": 0,
@@ -33,6 +34,7 @@ def _mean_loss(loss: np.ndarray, answered: np.ndarray) -> float:
 
 def _mean_kept(kept_ratio: np.ndarray, answered: np.ndarray) -> float:
     """Returns the mean over clients that answered, or over all if none did."""
+    # The mean over nobody would be NaN.
     return float(np.mean(kept_ratio, where=answered | ~answered.any()))
 
 
@@ -82,6 +84,7 @@ class Totals:
 
     def _share(self, accuracy: Any) -> float:
         """Returns the quotient whose float32 rounding an accuracy is."""
+        # Rounded to float32, an accuracy may miss a target that it equals.
         return round(float(accuracy) * self.examples) / self.examples
 
     def so_far(self) -> dict[str, Any]:
@@ -107,6 +110,7 @@ class Totals:
         rounds, self.pending = self.pending, []
         # From lines, not arrays: after a resume some of them come from rounds.jsonl.
         record = read_record(rounds)
+        # Fading is drawn by the number of the round.
         first = done - len(record.client_id)
         costs = round_costs(
             self.channel, record, first_round=first, sequential=self.sequential
@@ -125,6 +129,7 @@ class Totals:
             "round": done,
             "step": done * self.steps,
             "epoch": float((self.answers * self.epochs).sum()),
+            # Who sent nothing was absent: its loss is of padding alone.
             "train_loss": _mean_loss(
                 _column(rounds, "loss", np.float32), record.traffic.uplink > 0
             ),
@@ -136,6 +141,7 @@ class Totals:
             line[f"{name}_test_accuracy"] = self._share(views[name].accuracy)
         return line | {
             "majority_rate": self.majority_rate,
+            # A state, not a sum: that of the last of these rounds.
             "kept_ratio": _mean_kept(
                 _column(rounds[-1:], "kept_ratio", np.float32)[0],
                 record.traffic.uplink[-1] > 0,
@@ -161,6 +167,7 @@ def round_lines(first: int, rounds: RoundMetrics) -> list[dict[str, Any]]:
     columns = {
         "client_id": record.client_id,
         "loss": np.asarray(rounds.loss, np.float64),
+        # Records of earlier versions have it under this name.
         "left_out": np.asarray(rounds.rejected),
         "kept_ratio": np.asarray(rounds.kept_ratio, np.float64),
         **{f"{link}_bits": v for link, v in record.traffic._asdict().items()},
@@ -183,6 +190,7 @@ def answers_in(lines: Sequence[dict[str, Any]], clients: int = 0) -> np.ndarray:
     """Counts the rounds in which each client answered, of at least so many clients."""
     if not lines:
         return np.zeros(clients, np.int64)
+    # A half that is pruned as a whole computes nothing, but still sends.
     sent = ("activations_up_bits", "labels_up_bits", "updates_up_bits", "client_macs")
     answered = np.any([_column(lines, name, np.float64) > 0 for name in sent], axis=0)
     return np.bincount(

@@ -41,6 +41,7 @@ def digest(arrays: Arrays) -> str:
     # The order of a restored dict may differ.
     for name in sorted(arrays):
         found.update(name.encode())
+        # Shapes and dtypes are compared by `as_like`.
         found.update(np.ascontiguousarray(arrays[name]).data)
     return found.hexdigest()
 

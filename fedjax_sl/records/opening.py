@@ -40,6 +40,7 @@ TRIES = 20
 OWN = (CONFIG, SUMMARY, METRICS, ROUNDS, BOUND, PLOTS, EVENTS, CHECKPOINTS)
 """Files and folders that a run writes, config.json first."""
 
+# With sweep.json: the start of a sweep may have failed in the same folder.
 UNFINISHED = tuple(name + PART for name in (*OWN, SWEEP))
 
 
@@ -95,6 +96,7 @@ def _has_something_to_show(folder: Path) -> bool:
 def _remove(path: Path) -> None:
     """Removes a file or a folder."""
     if not path.is_dir() or path.is_symlink():
+        # Of a link the link itself, never what it points to.
         path.unlink(missing_ok=True)
         return
     # Threads of a failed write may still add files: not empty means try again.
@@ -132,6 +134,7 @@ def make_way(folder: Path) -> None:
     aside = folder / REPLACED
     with disk.writing(folder):
         if _has_something_to_show(folder):
+            # A `release` was interrupted: the run beside it has an evaluation.
             _remove(aside)
             aside.mkdir()
             _move(folder, aside, OWN)

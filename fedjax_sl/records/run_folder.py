@@ -50,6 +50,7 @@ def held(folder: Path) -> Iterator[None]:
     with file:
         # The operating system releases this lock however the process ends.
         try:
+            # By open file: a second `held` in the same process is refused, too.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as taken:
             raise InputError(
@@ -68,6 +69,7 @@ def check_free(folder: Path) -> None:
       ValueError: if it is locked.
       OSError: if it cannot be written to.
     """
+    # `held` would create the file, in a folder that may yet be refused.
     if (folder / LOCK).exists():
         with held(folder):
             pass
@@ -133,6 +135,7 @@ def keep_lines(path: Path, count: int) -> None:
     text = reading.read_text(path, most=reading.RECORD) if path.exists() else ""
     lines = text.split("\n")[:-1]
     if len(lines) > count:
+        # Not truncated in place: an interruption leaves the old lines or the new ones.
         write_text(path, "".join(f"{line}\n" for line in lines[:count]))
 
 

@@ -110,6 +110,7 @@ class SweepFolder:
             # Checked again: another process may have written before the lock was taken.
             self.check()
             description = json.dumps(self._description()) + "\n"
+            # Also when resuming: an earlier version's file gets the fields it lacks.
             folders.write_text(self.path / folders.SWEEP, description)
             yield
 
@@ -118,6 +119,7 @@ class SweepFolder:
 
     def missing(self) -> list[int]:
         """Returns the numbers of points that are not finished."""
+        # What has its final name is complete: `finish` renames last.
         return [n for n in range(len(self.points)) if not self._point(n).exists()]
 
     def _unfinished(self, number: int) -> Path:

@@ -115,6 +115,7 @@ def accuracy(groups: Sequence[Group], *, columns: int = 2) -> Figure:
         for number, (group, called) in enumerate(
             zip(groups, names_of(groups), strict=True)
         ):
+            # There are ten colours: further groups have dashed lines.
             colour = f"C{number % 10}"
             x = factor * group.at_common(name).mean(axis=0)
             y = group.at_common("accuracy")
@@ -140,6 +141,7 @@ def _stacked(axis: Any, groups: Sequence[Group], parts: Parts) -> None:
     for (label, colour), values in parts.items():
         axis.barh(names, values, left=left, label=label, color=colour, height=0.7)
         left = left + values
+    # matplotlib warns of an axis from 0 to 0.
     axis.set_xlim(0, 1.05 * max(left.max(), 1e-12))
     axis.invert_yaxis()
     axis.grid(axis="x", alpha=0.3)
@@ -186,6 +188,7 @@ def where_time_goes(
     )
     _stacked(traffic, groups, bits)
     traffic.set(xlabel="Mbit of the whole run")
+    # Beside each other, both pictures share the names.
     traffic.tick_params(axis="y", labelleft=columns == 1)
     return figure
 

@@ -132,6 +132,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     if len(found) < 2:
         return float(found.mean()), np.nan
     error = found.std(ddof=1) / np.sqrt(len(found))
+    # Not `scipy.stats`, which takes long to import.
     quantile = special.stdtrit(len(found) - 1, 0.975)
     return float(found.mean()), float(quantile * error)
 
@@ -142,6 +143,7 @@ def at_target(group: Group, target: float) -> dict[str, list[float]]:
     for curve in group.curves:
         reached = np.flatnonzero(curve.accuracy >= target - ROUNDING)
         for name, values in costs.items():
+            # Runs that never reach it have no cost here; tables count them apart.
             if len(reached):
                 values.append(float(getattr(curve, name)[reached[0]]))
     return costs
@@ -164,6 +166,7 @@ def usual_target(groups: Sequence[Group]) -> Target:
     chance = max(float(run.lines[-1].get("majority_rate", 0.0)) for run in runs)
     above = chance + LEARNED * (1 - chance)
     highest = [float(curve.accuracy.max()) for curve in curves]
+    # A run at chance would set a target that needs no learning.
     learned = [accuracy for accuracy in highest if accuracy >= above]
     if not learned:
         return Target(above, f"No run is above chance, {chance:.4g}.")

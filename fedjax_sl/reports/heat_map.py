@@ -63,6 +63,7 @@ def _draw(axis: Any, found: HeatMap, title: str, *, low: float, high: float) -> 
     image = axis.imshow(cells, cmap="viridis", aspect="auto", vmin=low, vmax=high)
     for (r, c), value in np.ndenumerate(cells):
         if not np.isnan(value):
+            # viridis is dark at its lower end.
             colour = "white" if value < (low + high) / 2 else "black"
             axis.text(c, r, f"{value:.3f}", ha="center", va="center", color=colour)
     axis.set(title=title, ylabel=found.names[0], xlabel=found.names[1])
@@ -80,5 +81,6 @@ def draw(found: HeatMap) -> Figure:
     low, high = np.nanmin(every), np.nanmax(every)
     for axis, title in zip(axes.flat, found.maps, strict=True):
         image = _draw(axis, found, title, low=low, high=high)
+    # One scale for all maps, so that any of them will do.
     figure.colorbar(image, ax=axes.ravel().tolist(), label="final test accuracy")
     return figure

@@ -64,6 +64,7 @@ def labels(configs: Sequence[RunConfig]) -> list[dict[str, str]]:
     titles = [config.title for config in configs]
     apart = len(set(titles)) > 1
     every = dict.fromkeys(name for fields in each for name in fields)
+    # Where titles differ, what they say needs no column of its own.
     in_title = {"algorithm"}
     in_title |= {f"method.{name}" for config in configs for name in config.in_title}
     names = [

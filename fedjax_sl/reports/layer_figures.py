@@ -21,6 +21,7 @@ def layer_bars(found: LayerBars) -> Figure:
     axis.grid(axis="x", alpha=0.3)
     axis.set_axisbelow(True)
     positions, left = np.arange(len(found.layers)), np.zeros(len(found.layers))
+    # More parts than there are colours would not be drawn.
     for (label, part), color in zip(found.parts.items(), COLORS, strict=False):
         mean, spread = (part, None) if part.ndim == 1 else mean_and_range(part)
         axis.barh(

@@ -52,6 +52,7 @@ def best(groups: list[Group]) -> tuple[str, float]:
 def last_checkpoint(run: Finished) -> LastCheckpoint | None:
     """Returns the last checkpoint of a run; None if it keeps none."""
     path = run.folder / folders.CHECKPOINTS
+    # `Checkpoints` would create the folder.
     if not path.is_dir():
         return None
     checkpoints = Checkpoints(path)

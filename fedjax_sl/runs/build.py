@@ -64,8 +64,10 @@ def divide(config: DataConfig, labels: np.ndarray, seed: int) -> Partition:
       ValueError: if a client would own no example.
     """
     own = config.partition_seed
+    # NumPy on the host: the sizes that are drawn become shapes.
     rng = np.random.default_rng(seed if own is None else own)
     partition = config.partitioner()(rng, labels, config.num_clients)
+    # Further on a count of 0 marks padding, see `Cohort`.
     if not partition.count.all():
         raise InputError(f"client {partition.count.argmin()} has no examples.")
     return partition
@@ -106,6 +108,7 @@ def build(
 
 def with_faults(config: RunConfig, algorithm: Algorithm) -> Algorithm:
     """Adds the faults of a configuration to a method."""
+    # Never traced: a run without faults compiles nothing of them.
     if config.corruption_probability > 0:
         algorithm = message_corruption(
             algorithm, config.corruption_probability, config.corruption
@@ -132,6 +135,7 @@ def on_data(config: RunConfig, train: Dataset, test: Dataset) -> Job:
     Raises:
       ValueError: if a value of the configuration is out of range.
     """
+    # config.json has resolved values: a later version's defaults change no run.
     config = config.resolved()
     partition = divide(config.data, train.label, config.seed)
     method = build(config, train, partition)
@@ -153,6 +157,7 @@ def prepare(config: RunConfig) -> Job:
     if data.held_out is None:
         test = load(data.name, split="test", **source)
     else:
+        # Before `train_examples`: which images are held out does not depend on it.
         train, test = train.divided(data.held_out)
     return on_data(
         config,

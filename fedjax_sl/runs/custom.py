@@ -85,6 +85,7 @@ def run_algorithm(
     check_choice("sequential", sequential, Sequential)
     check_integer("devices", devices, 1)
     config = CustomRun(
+        # Its partition stays at the default: the program's own has no description.
         data=DataConfig(name=train.name, num_clients=len(partition.count)),
         method=CustomConfig(
             name=name,
@@ -106,6 +107,7 @@ def run_algorithm(
         train=train,
         test=test,
         partition=partition,
+        # Refuses `drop_stragglers`: nothing bounds what this algorithm sends.
         in_time=in_time(config, train, partition),
     )
     return run(

@@ -50,6 +50,7 @@ class Cluster:
 
 
 def _is_address(text: str) -> bool:
+    # From the right: an IPv6 address has colons of its own.
     host, _, port = text.rpartition(":")
     return bool(host) and port.isdecimal() and 0 < int(port) < 2**16
 
@@ -77,6 +78,7 @@ def from_first(tree: Any) -> Any:
     """Broadcasts a tree from the first process; the others give the shapes."""
     if jax.process_count() == 1:
         return tree
+    # A collective: a branch that only some processes take would hang all of them.
     return multihost_utils.broadcast_one_to_all(tree)
 
 

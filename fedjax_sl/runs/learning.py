@@ -33,6 +33,7 @@ def unlearned(lines: Sequence[dict[str, Any]], num_classes: int) -> str | None:
         first -= 1
     before = lines[first - 1] if first else {"round": 0, "step": 0}
     stuck = lines[first:]
+    # In steps: a round is a single one in FedSL, and whole epochs in FedLP-Q.
     if len(stuck) < 2 or stuck[-1]["step"] - before["step"] < STEPS:
         return None
     return (
@@ -43,4 +44,5 @@ def unlearned(lines: Sequence[dict[str, Any]], num_classes: int) -> str | None:
 
 
 def _guesses(line: dict[str, Any], loss: float) -> bool:
+    # False for NaN, the training loss of rounds in which nobody answered.
     return line["train_loss"] >= loss and line["test_loss"] >= loss

@@ -56,11 +56,13 @@ def programs_of(job: Job) -> Programs:
     )
 
     def place(tree):
+        # Replicated: what a process has locally is the whole array.
         whole = partial(jax.make_array_from_process_local_data, everywhere)
         return jax.tree.map(whole, tree)
 
     def some_rounds(state, data, first, count):
         train, partition, in_time = data
+        # Metrics have one shape, since one that followed `count` would recompile.
         return run_some_rounds(
             without_stragglers(algorithm, in_time),
             state,
@@ -73,8 +75,10 @@ def programs_of(job: Job) -> Programs:
             batch_size=job.config.batch_size,
         )
 
+    # Arguments of the programs: closed over, they would be constants in each.
     train, test, partition = place((job.train, job.test, job.partition))
     data = train, partition, place(job.in_time)
+    # Donated, so that the old and the new state share memory.
     program = jax.jit(some_rounds, donate_argnames="state", out_shardings=everywhere)
     views = jax.jit(
         lambda state, test: evaluate_views(algorithm, state, test),
@@ -84,6 +88,7 @@ def programs_of(job: Job) -> Programs:
 
     def advance(state, first, count):
         state, metrics = program(state, data, np.int32(first), np.int32(count))
+        # To the host at once: this waits for the program, which `calls` times.
         return state, jax.tree.map(lambda x: np.asarray(x)[:count], metrics)
 
     return Programs(
@@ -138,13 +143,16 @@ def calls(
     Yields:
       A `Call` each.
     """
+    # A single round first: that call compiles, and its time says little.
     pace = 1
     while done < rounds:
         ends = [done - done % every + every for every in (eval_every, *stops)]
+        # Processes measure different times, but have to run the same rounds.
         first, count = done, min(distributed.largest(pace), min(rounds, *ends) - done)
         started = time.monotonic()
         state, metrics = programs.advance(state, first, count)
         took, done = max(time.monotonic() - started, 1e-6), done + count
+        # At most doubled, so that one mismeasured call delays a stop by little.
         pace = max(1, min(int(count * CALL_SECONDS / took), 2 * pace, MOST_ROUNDS))
         evaluated = done == rounds or done % eval_every == 0
         views = jax.device_get(programs.views(state)) if evaluated else None

@@ -23,6 +23,7 @@ def _draw(path: Path, title: str, y_label: str, curves: dict[str, Any]) -> None:
     axes.legend(frameon=False)
     axes.margins(x=0.02)
     figure.savefig(path)
+    # pyplot keeps every figure that is not closed.
     pyplot.close(figure)
 
 

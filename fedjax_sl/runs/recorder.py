@@ -85,9 +85,11 @@ class Record:
         """
         self.folder, self.keeping = folder, keeping
         self.best_round, self.best = 0, -1.0
+        # A resumed run finds its best round again.
         for line in lines:
             self._compare(line)
         self.shows = bool(lines)
+        # The process before may have ended between its first evaluation and this.
         if self.shows:
             opening.release(folder)
         self.checkpoints = Checkpoints(
@@ -103,6 +105,7 @@ class Record:
     def _for_good(self, round: int) -> bool:
         """Whether its checkpoint stays."""
         every = self.keeping.keep_every
+        # Round 0 is a multiple of everything, and the best until there is another.
         return round > 0 and (
             round == self.best_round or (every is not None and round % every == 0)
         )
@@ -115,6 +118,7 @@ class Record:
         """
         if not self.checkpoints.rounds():
             self.checkpoints.save(start)
+            # A failure has to come while `opening.replacing` can restore the old run.
             self.checkpoints.wait()
 
     def add(self, segment: Segment, *, keep: bool) -> None:
@@ -130,13 +134,16 @@ class Record:
         rounds, metrics = (
             self.folder / name for name in (folders.ROUNDS, folders.METRICS)
         )
+        # Rounds first: who reads a line of metrics.jsonl expects the rounds up to it.
         folders.append_lines(rounds, segment.rounds)
         if segment.line is not None:
             folders.append_lines(metrics, [segment.line])
             self._compare(segment.line)
         if keep or self._for_good(segment.reached.round):
+            # On the disk before the checkpoint, which cannot be used without them.
             for path in (rounds, metrics):
                 with disk.writing(path):
+                    # There is no metrics.jsonl before the first evaluation.
                     path.touch()
                     disk.sync(path)
             self.checkpoints.save(segment.reached)

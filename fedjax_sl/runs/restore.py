@@ -72,10 +72,12 @@ def newest(folder: Path, shape: Any, *, most: float = math.inf) -> Checkpoint | 
     # Before the first evaluation, sums end at round 0.
     evaluated = [0, *_evaluated(folder)]
     rounds = folders.resume_lines(folder / folders.ROUNDS)
+    # Part of its sums comes from lines: one that is ahead of them cannot be used.
     most = min(most, len(rounds))
     checkpoints = Checkpoints(folder / folders.CHECKPOINTS)
     try:
         while (found := checkpoints.newest(shape, most=most)) is not None:
+            # At round 0 there are no sums yet.
             if found.round and not _known(found.totals):
                 raise InputError(
                     f"{checkpoints.folder / str(found.round)}: expected numbers for "
@@ -105,6 +107,7 @@ def cut_back(folder: Path, found: Checkpoint | None) -> None:
         checkpoints.forget_after(done)
     finally:
         checkpoints.close()
+    # metrics.jsonl first: its lines must not be ahead of rounds.jsonl.
     kept = sum(reached <= evaluated for reached in _evaluated(folder))
     folders.keep_lines(folder / folders.METRICS, kept)
     folders.keep_lines(folder / folders.ROUNDS, done)
@@ -142,6 +145,7 @@ def _models_of(job: Job, programs: Programs, source: Path) -> Checkpoint:
       ValueError: if that run has no models, or of another structure.
     """
     path = source / folders.CHECKPOINTS
+    # `Checkpoints` would create the folder, in another run's.
     if not path.is_dir():
         raise InputError(f"init_from={source}: expected a run with checkpoints.")
     names = job.method.algorithm.models
@@ -156,6 +160,7 @@ def _models_of(job: Job, programs: Programs, source: Path) -> Checkpoint:
     if found is None:
         raise InputError(f"init_from={source}: expected a run with checkpoints.")
     algorithm = job.method.algorithm
+    # Models only: optimisers and the number of the round are those of a new run.
     state = jax.device_get(programs.initial())._replace(**found.state)
     # It may have been stored between two aggregations.
     if algorithm.joined is not None:
@@ -163,6 +168,7 @@ def _models_of(job: Job, programs: Programs, source: Path) -> Checkpoint:
     return Checkpoint(0, state, {})
 
 
+# None changes what a round computes, but for the order of sums.
 MAY_CHANGE = ("rounds", "mapping", "chunk", "data.dir")
 """Fields that a resumed run may change; rounds may only grow."""
 
@@ -233,5 +239,6 @@ def begin(job: Job, programs: Programs, folder: Path, *, resume: bool) -> Checkp
     done = distributed.from_first(np.int32(found.round if found else 0))
     state = programs.place(distributed.from_first(host))
     if found is None:
+        # Sums of other processes begin at 0: only the first one writes lines.
         return Checkpoint(int(done), state, {})
     return found._replace(state=state)

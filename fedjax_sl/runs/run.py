@@ -59,6 +59,7 @@ def run(
       Stopped: if a signal requested it; the run can be resumed later.
     """
     programs, rounds = programs_of(job), job.config.rounds
+    # Unwound in reverse: the record is closed while its folder is still locked.
     with ExitStack() as stack:
         start, record = _open(
             stack, job, programs, folder, keeping=keeping, overwrite=overwrite
@@ -82,6 +83,7 @@ def run(
                 _stop(record, console, signal)
         if record is None:
             return None
+        # It is written in the background: if it fails, there must be no summary.
         record.checkpoints.wait()
         return _finish(job, folder)
 
@@ -101,9 +103,11 @@ def _open(
       The checkpoint that it starts from; and its record, of the first process.
     """
     begun = keeping.resume and (folder / folders.CONFIG).exists()
+    # The first process's disk decides: the others may not have the folder.
     begun = bool(distributed.largest(begun and distributed.is_first()))
     if begun:  # before it is read, so that nobody adds to it meanwhile
         distributed.on_first(partial(_lock, stack, folder))
+    # Before an earlier run is set aside: `init_from` may be that very folder.
     start = begin(job, programs, folder, resume=begun)
 
     def make_record() -> Record:
@@ -132,11 +136,13 @@ def _begin_record(
     job: Job, folder: Path, keeping: Keeping, start: Checkpoint
 ) -> Record:
     """The record of a run, with its configuration and a checkpoint to resume from."""
+    # Also when resuming: `rounds` may have grown.
     folders.write_text(folder / folders.CONFIG, to_json(job.config))
     record = Record(folder, keeping, folders.resume_lines(folder / folders.METRICS))
     try:
         record.open(start)
     except BaseException:
+        # The caller has no record yet that it could close.
         record.close()
         raise
     return record
@@ -170,6 +176,7 @@ def _finish(job: Job, folder: Path) -> dict[str, Any]:
     with disk.writing(folder / folders.PLOTS):
         (folder / folders.PLOTS).mkdir(exist_ok=True)
         draw_plots(folder / folders.PLOTS, title, lines)
+    # Last: there is no summary before a run has ended.
     summary = _summary(job, lines)
     folders.write_text(folder / folders.SUMMARY, json.dumps(summary, indent=2) + "\n")
     return summary

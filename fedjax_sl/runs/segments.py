@@ -48,6 +48,7 @@ def segment_of(totals: Totals, call: Call) -> Segment:
     """The record of a call, whose rounds are added to the sums."""
     rounds, views = totals.add(call.first, call.rounds), call.views
     line = None if views is None else totals.line(call.done, views)
+    # After `line`, which empties `pending`.
     evaluated = call.done - len(totals.pending)
     sums = totals.so_far()
     reached = Checkpoint(call.done, call.state, sums, evaluated=evaluated)
@@ -64,8 +65,10 @@ def _check_losses(job: Job, totals: Totals, call: Call) -> None:
     corrupted, views = job.config.corruption_probability > 0, call.views
     if corrupted and (views is None or np.isfinite(views[""].loss)):
         return
+    # One client's loss may be no number: the round goes on without it.
     if np.isfinite(call.rounds.loss).any(axis=1).all():
         return
+    # Under corruption earlier calls were not judged: the round may be in them.
     lines = [*totals.pending, *round_lines(call.first, call.rounds)]
     line = next(line for line in lines if not np.isfinite(line["loss"]).any())
     raise Diverged(
@@ -101,5 +104,6 @@ def segments(
         stops=stops,
     )
     for call in found:
+        # First: rounds that diverged are never put on record.
         _check_losses(job, totals, call)
         yield segment_of(totals, call)

@@ -45,6 +45,7 @@ def side_by_side(
       `Segments`, segment by segment. Their metrics have no `wall_seconds`.
     """
     config, done = jobs[0].config, starts[0].round
+    # Runs of a sweep have no checkpoint of round 0: they are initialised again.
     state = programs.place([start.state for start in starts]) if done else None
     totals = [totals_of(job, start) for job, start in zip(jobs, starts, strict=True)]
     found = calls(

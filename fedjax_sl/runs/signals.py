@@ -23,6 +23,7 @@ SHOW_CURSOR = b"\x1b[?25h\n"
 
 def end(number: int) -> None:
     """Ends the process at once, with the exit code that shells use for a signal."""
+    # Past `sys.stdout`: a live bar replaces it, and `os._exit` flushes nothing.
     if os.isatty(sys.__stdout__.fileno() if sys.__stdout__ else -1):
         os.write(sys.__stdout__.fileno(), SHOW_CURSOR)  # type: ignore[union-attr]
     # `sys.exit` in a thread would end this thread alone.
@@ -61,6 +62,7 @@ def obeying(act: Callable[[int], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        # Before the pipe is closed, whose number another file may take over.
         signal.set_wakeup_fd(waked)
         # The thread reads the end of the pipe, and ends.
         os.close(sender)

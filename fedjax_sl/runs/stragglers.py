@@ -52,6 +52,7 @@ def in_time(
     most = traffic_bound(config, train, partition)
     # Whole periods: a run that is extended later decides its last one in the same way.
     total = -(-config.rounds // period) * period
+    # Whole periods in each part, too: `done_by` judges a period by all its rounds.
     step = -(-AT_A_TIME // period) * period
     parts, least = [], math.inf
     for first in range(0, total, step):

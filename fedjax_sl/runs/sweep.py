@@ -56,6 +56,7 @@ class Alike(NamedTuple):
             yield numbers[first : first + self.at_a_time]
 
 
+# Runs of a group share the images of the first: a field that changes them is here.
 OF_THE_IMAGES = (
     "name",
     "dir",
@@ -71,9 +72,11 @@ def _static(config: RunConfig) -> Any:
     """Returns a key that runs must share to be candidates for one program."""
     # The partition is an argument of the program, however it was drawn.
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    # So are the numbers of the method and the seed; a channel is applied on the host.
     for name in ("method", "seed", "channel"):
         del fields[name]
     shared = {name: getattr(config.data, name) for name in OF_THE_IMAGES}
+    # As text: a field need not be hashable.
     return type(config), repr({**fields, "data": shared})
 
 
@@ -129,9 +132,11 @@ def alike(prepared: Sequence[dict[int, Job]], at_a_time: int) -> Iterator[Alike]
         most = max(job.partition.index.shape[1] for job in jobs.values())
         points = [_point(job, most) for job in jobs.values()]
         numbers = list(jobs)
+        # Static fields of the method, and shapes, are told apart here.
         for indices in groups(points):
             here = {numbers[index]: jobs[numbers[index]] for index in indices}
             size = min(at_a_time, len(here))
+            # One at a time, so that the programs of the one before can be let go.
             yield Alike(here, _programs(next(iter(here.values())), size, most), size)
 
 
@@ -183,6 +188,7 @@ def _programs(any_job: Job, size: int, most: int) -> Callable[..., Programs]:
     begin, some_rounds, views = (
         partial(function, any_job.config) for function in (_begin, _some_rounds, _views)
     )
+    # On the devices once, for all runs of the group.
     train, test = jax.device_put((any_job.train, any_job.test))
 
     @partial(jax.jit, out_shardings=spread)

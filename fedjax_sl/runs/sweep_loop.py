@@ -30,6 +30,7 @@ def _common_start(paths: Sequence[Path], shape: Any) -> list[Checkpoint]:
         rounds = {checkpoint.round for checkpoint in found}
         if len(rounds) == 1:
             return found
+        # Ends at round 0 at the latest, where every run can start.
         most = min(rounds)
 
 
@@ -53,6 +54,7 @@ def _train(
         records = [stack.enter_context(closing(Record(path))) for path in paths]
         for some in side_by_side(programs, jobs, starts):
             signal, last = stop_signal(), some.done == jobs[0].config.rounds
+            # `SweepFolder.finish` would remove a last checkpoint at once.
             keep = not last and (due() or bool(signal))
             # Transferred once, for all runs.
             state = jax.device_get(some.state) if keep else None
@@ -60,6 +62,7 @@ def _train(
                 own = None if state is None else row(state, number)
                 reached = segment.reached._replace(state=own)
                 records[number].add(segment._replace(reached=reached), keep=keep)
+            # Not sooner: all records have to resume from the same round.
             if signal and not last:
                 raise Stopped(signal)
 

@@ -108,6 +108,7 @@ def _moments_at(
     # One after another: memory holds the batch gradients of a single client.
     losses, squares, spread, grads = jax.lax.map(client, batches)
     mean = jax.tree.map(lambda x: x.mean(axis=0), grads)
+    # The largest over clients: the theorem assumes them of each.
     return losses.mean(), squares.max(axis=0), spread.max(axis=0), mean, params
 
 
@@ -207,5 +208,6 @@ def estimate(
         gradient=gradient,
         weight=np.max(weights, axis=0).astype(np.float64),
     )
+    # Of the mean over clients, the gradient that the theorem bounds.
     squared = [float(_squares(at[3]).sum()) for at in moments]
     return Estimate(constants, np.array(squared))

@@ -35,6 +35,7 @@ class BoundCurve(NamedTuple):
     bound: list[float]
     unpruned: list[float]
     momentum: float
+    # A default for files of earlier versions, which lack it.
     left_out: list[str] = []
 
     @property
@@ -72,6 +73,7 @@ def curve_of(
       ValueError: if the theorem does not cover the learning rate.
     """
     most = max(1, points[-1])
+    # Denser early, where the bound falls as 1 / R.
     rounds = np.unique(np.geomspace(1, most, 60).round().astype(int))
     theory = theory_of(config)
     ratio = theory.ratios(config)
@@ -91,6 +93,7 @@ def curve_of(
         measured=found.squared_gradient.tolist(),
         rounds=rounds.tolist(),
         bound=[each.total for each in terms],
+        # The drift keeps its factor of 3, as the run is still a pruned one.
         unpruned=[each.total - each.pruning - each.masking for each in terms],
         momentum=float(config.method.momentum),
         left_out=theory.ignored(config),

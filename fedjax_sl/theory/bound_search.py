@@ -56,12 +56,15 @@ def candidates(
     config, theory = job.config, theory_of(job.config)
     points = list(models_along(job, trajectory.rounds))
     cohort = batches(job, trajectory.batches)
+    # They are by layer, whatever the cut: one estimate serves all choices.
     dense = estimate(theory.model(config, job.train), points, cohort).constants
     # Constants depend on few of a choice's fields: each is estimated once per cut.
+    # Choices come cut by cut; in another order `groupby` would split a cut.
     for _, of_cut in itertools.groupby(choices, key=lambda choice: choice.cut):
         of_cut = list(of_cut)
         model = theory.model(theory.with_choice(config, of_cut[0]), job.train)
         here = [recut(point, model) for point in points]
+        # Keys are the fields that each depends on: a new field of `Choice` may be one.
         constants, counts, settings = {}, {}, {}
         for choice in of_cut:
             chosen = theory.with_choice(config, choice)

@@ -42,6 +42,7 @@ def cost(
     Returns:
       A `Cost`.
     """
+    # Whole periods: updates are sent at their ends only.
     seen = min(rounds, interval * math.ceil(WINDOW / interval))
     number = np.arange(seen)
     # Index into `kinds`: 2 if a period starts, plus 1 if it ends.
@@ -49,6 +50,7 @@ def cost(
     record: Record = jax.tree.map(lambda x: x[kind], kinds)
     first = number // interval * kinds.client_id.shape[1]
     ids = (first[:, None] + kinds.client_id[:1]) % num_clients
+    # Nothing is sequential: the theorem does not cover it.
     costs = round_costs(channel, record._replace(client_id=ids))
     factor = rounds / seen
     return Cost(float(costs.seconds.sum()) * factor, float(costs.joules.sum()) * factor)

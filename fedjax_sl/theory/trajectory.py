@@ -64,6 +64,7 @@ def models_along(job: Job, rounds: Iterable[int]) -> Iterator[SplitParams]:
 
 def batches(job: Job, count: int) -> Cohort:
     """Draws so many mini-batches of each client of the first cohort."""
+    # The run's own draws: the mini-batches that its first cohort trains on.
     key = jax.random.fold_in(jax.random.key(job.config.seed), DRAW)
     draw, data = job.method.algorithm.draw, (job.train, job.partition)
     drawn = [

@@ -65,6 +65,7 @@ class Dirichlet(Partitioner):
             sizes = np.diff(cuts, axis=1, prepend=0)
             if sizes.sum(axis=0).min() >= self.min_size:
                 return sizes
+            # For the message: how far the draws were from enough.
             best = max(best, sizes, key=lambda drawn: drawn.sum(axis=0).min())
         owned = best.sum(axis=0)
         raise InputError(

@@ -22,6 +22,7 @@ def _shards(rng, labels, members, cut: _Cut) -> list[np.ndarray]:
     members = rng.permutation(members)
     by_label = members[np.argsort(labels[members], kind="stable")]
     pieces = np.array_split(by_label, cut.num_clients * cut.shards_per_client)
+    # A cut is a shape, too: [clients, shards].
     assigned = rng.permutation(len(pieces)).reshape(cut)
     return [np.concatenate([pieces[n] for n in mine]) for mine in assigned]
 
