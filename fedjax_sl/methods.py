@@ -4,6 +4,7 @@ Another package registers a method by an entry point of the group `fedjax_sl.met
 whose object is a `MethodSpec`; a program does it with `register`.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
 
@@ -16,6 +17,8 @@ from fedjax_sl.method_spec import MethodSpec, Preset, Theory
 
 
 ENTRY_POINTS = "fedjax_sl.methods"
+
+BUILT_IN = (FEDSL, FEDLPQ, CUSTOM)
 
 _registered: dict[str, MethodSpec] = {}
 
@@ -38,6 +41,11 @@ def register(spec: MethodSpec) -> None:
     _registered[name] = spec
 
 
+def _names(specs: Iterable[MethodSpec]) -> set[str]:
+    """The names of methods and of their presets."""
+    return {name for spec in specs for name in (spec.config.algorithm, *spec.presets)}
+
+
 # Cached: every look-up of a method asks for them.
 @cache
 def installed() -> tuple[MethodSpec, ...]:
@@ -46,7 +54,8 @@ def installed() -> tuple[MethodSpec, ...]:
     Raises:
       ValueError: if one cannot be loaded; the message names its package.
     """
-    found = []
+    found: list[MethodSpec] = []
+    taken = _names(BUILT_IN)
     for entry in metadata.entry_points(group=ENTRY_POINTS):
         try:
             spec = entry.load()
@@ -61,6 +70,12 @@ def installed() -> tuple[MethodSpec, ...]:
                 f"method {entry.name!r} of {entry.value}: expected a MethodSpec, found "
                 f"{type(spec).__name__}."
             )
+        if clash := taken & _names([spec]):
+            raise InputError(
+                f"method {entry.name!r} of {entry.value}: {sorted(clash)[0]!r} is the "
+                "name of another method or preset."
+            )
+        taken |= _names([spec])
         found.append(spec)
     return tuple(found)
 
@@ -68,9 +83,7 @@ def installed() -> tuple[MethodSpec, ...]:
 def methods() -> dict[str, MethodSpec]:
     """Returns every method by name, the default one first."""
     # CUSTOM has no preset: it is here so that the config.json of its runs is read.
-    known = {
-        spec.config.algorithm: spec for spec in (FEDSL, FEDLPQ, CUSTOM, *installed())
-    }
+    known = {spec.config.algorithm: spec for spec in (*BUILT_IN, *installed())}
     return known | _registered
 
 

@@ -4,10 +4,10 @@ Proposition 1 of Entropy 2023, 25, 1205, as reconstructed: the printed statement
 available. Computed with NumPy, in 64 bits, after a run.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import special
 
 
 class Participation(NamedTuple):
@@ -36,7 +36,9 @@ def participation(keep_probability: float, cohort_size: int) -> Participation:
     """
     p, k = keep_probability, cohort_size
     a = np.arange(1, k + 1)
-    chance = np.array([math.comb(k, n) * p**n * (1 - p) ** (k - n) for n in a])
+    # By logarithms: the binomial coefficient of a thousand clients overflows.
+    ways = special.gammaln(k + 1) - special.gammaln(a + 1) - special.gammaln(k - a + 1)
+    chance = np.exp(ways + special.xlogy(a, p) + special.xlog1py(k - a, -p))
     # For K = 1 the numerator is 0, too.
     spread = (k - a) / (a * max(k - 1, 1))
     return Participation(

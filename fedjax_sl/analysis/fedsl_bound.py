@@ -113,6 +113,11 @@ class Terms(NamedTuple):
 
 def _check(constants: Constants, setting: Setting) -> None:
     layers = len(constants.gradient)
+    if not constants.smoothness > 0:
+        raise InputError(
+            f"smoothness={constants.smoothness:g}: expected more than 0; it is 0 where "
+            "the models that gradients were taken at do not differ."
+        )
     # The proof drops a term in -(1 - beta gamma), which must not be positive.
     if not 0 < setting.learning_rate * constants.smoothness <= 1:
         raise InputError(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
@@ -27,7 +26,7 @@ from fedjax_sl.reports.groups import (
 from fedjax_sl.reports.labels import METHOD, NONE, titles, words
 
 
-WIDE = Console(width=1000)
+WIDE = Console(width=1000, markup=False)
 """To measure how wide a table wants to be."""
 
 LEAST_NAME = 12
@@ -112,8 +111,7 @@ def table(
     for group in groups:
         label = [group.label[name] for name in names]
         cells = _measured(group, target.accuracy, axis, spread=spread)
-        # rich reads brackets as markup, and a folder's name may have them.
-        shown.add_row(escape(group.name), *label, *cells)
+        shown.add_row(group.name, *label, *cells)
     return shown
 
 
@@ -132,7 +130,7 @@ def show_whole(shown: Table, console: Console, *, spare: int = 0) -> None:
     """
     width = max(console.width, _width(shown) - spare)
     # On a console as wide as the table: a narrower one would cut its figures.
-    Console(file=console.file, width=width).print(shown)
+    Console(file=console.file, width=width, markup=False).print(shown)
 
 
 def show(groups: Sequence[Group], target: Target, console: Console) -> None:
@@ -150,7 +148,7 @@ def show(groups: Sequence[Group], target: Target, console: Console) -> None:
         console.print("What differs:")
         for group in groups:
             line = words({name: group.label[name] for name in below})
-            console.print(f"  {escape(group.name)}: {line}")
+            console.print(f"  {group.name}: {line}")
 
 
 def compare_command(line: Line, console: Console) -> None:

@@ -86,7 +86,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Entry point; exits with 0, or as `exit_codes` says."""
     _prepare_jax()
     try:
-        execute(sys.argv[1:] if argv is None else argv, Console(highlight=False))
+        execute(
+            sys.argv[1:] if argv is None else argv,
+            Console(highlight=False, markup=False),
+        )
     except BrokenPipeError:
         # A reader such as `head` has enough; Python would complain when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -108,5 +108,7 @@ def methods_of(
         # A file takes the place of every preset of its method.
         config = stored if stored is not None and same else preset.run
         branches[name] = Branch(command(config), preset.help)
-    default = next(iter(branches)) if stored is None else stored.algorithm
-    return branches, default
+    if stored is None:
+        return branches, next(iter(branches))
+    # By its first preset: a method need not have one of its own name.
+    return branches, next(iter(spec_of(stored).presets))

@@ -104,7 +104,9 @@ def _read_record(path: Path, done: int, num_clients: int) -> Record:
 
 
 def _known(client_id: np.ndarray, num_clients: int) -> bool:
-    return client_id.min() >= 0 and client_id.max() < num_clients
+    # Rounds of nobody have no smallest id.
+    within = client_id.size > 0 and client_id.min() >= 0
+    return bool(within and client_id.max() < num_clients)
 
 
 def read(folder: Path) -> Finished:

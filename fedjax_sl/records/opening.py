@@ -141,6 +141,9 @@ def make_way(folder: Path) -> None:
         elif not (folder / CONFIG).exists() and _is_set_aside(folder):
             # An earlier process ended amid its moves: the rest follows.
             _move(folder, aside, OWN)
+        if aside.exists():
+            # Where files are now before where they are no more.
+            disk.sync(aside)
         _remove_own(folder)
         disk.sync(folder)
 

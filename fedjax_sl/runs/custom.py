@@ -113,7 +113,7 @@ def run_algorithm(
     return run(
         job,
         folder,
-        console=Console(quiet=quiet, highlight=False),
+        console=Console(quiet=quiet, highlight=False, markup=False),
         keeping=keeping,
         tracked=tracking or Tracking(),
         overwrite=overwrite,

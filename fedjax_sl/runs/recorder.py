@@ -141,15 +141,22 @@ class Record:
             self._compare(segment.line)
         if keep or self._for_good(segment.reached.round):
             # On the disk before the checkpoint, which cannot be used without them.
-            for path in (rounds, metrics):
-                with disk.writing(path):
-                    # There is no metrics.jsonl before the first evaluation.
-                    path.touch()
-                    disk.sync(path)
+            self._flush()
             self.checkpoints.save(segment.reached)
         if segment.line is not None and not self.shows:
             self.shows = True
+            # The new result is on the disk before the old one goes.
+            self._flush()
             opening.release(self.folder)
+
+    def _flush(self) -> None:
+        """Flushes the lines to the disk itself."""
+        for name in (folders.ROUNDS, folders.METRICS):
+            path = self.folder / name
+            with disk.writing(path):
+                # There is no metrics.jsonl before the first evaluation.
+                path.touch()
+                disk.sync(path)
 
     def close(self) -> None:
         """Waits for what is being written.

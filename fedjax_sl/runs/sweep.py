@@ -56,26 +56,30 @@ class Alike(NamedTuple):
             yield numbers[first : first + self.at_a_time]
 
 
-# Runs of a group share the images of the first: a field that changes them is here.
-OF_THE_IMAGES = (
-    "name",
-    "dir",
-    "image_size",
-    "train_examples",
-    "test_examples",
-    "num_clients",
+# Runs of a group share the images of the first, so that a field is of the images unless
+# it is here.
+OF_THE_PARTITION = (
+    "partition",
+    "alpha",
+    "min_size",
+    "shards_per_client",
+    "classes_per_client",
+    "major_share",
+    "partition_seed",
 )
-"""Fields of the data that do more than choose the partition."""
+"""Fields of the data that only choose the partition, an argument of the program."""
 
 
 def _static(config: RunConfig) -> Any:
     """Returns a key that runs must share to be candidates for one program."""
-    # The partition is an argument of the program, however it was drawn.
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    # So are the numbers of the method and the seed; a channel is applied on the host.
+    # Numbers of the method and the seed are arguments, too; a channel is applied on the
+    # host.
     for name in ("method", "seed", "channel"):
         del fields[name]
-    shared = {name: getattr(config.data, name) for name in OF_THE_IMAGES}
+    shared = dataclasses.asdict(config.data)
+    for name in OF_THE_PARTITION:
+        del shared[name]
     # As text: a field need not be hashable.
     return type(config), repr({**fields, "data": shared})
 

@@ -1,5 +1,6 @@
 """Reports a run's metrics to other tools while it runs."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -58,7 +59,11 @@ def _wandb(project: str, folder: Path, config: RunConfig) -> Iterator[Track]:
 
     name = str(folder.absolute())
     # Derived from the folder, so that a resumed run continues the same W&B run.
-    identity = name.replace("/", "-").strip("-")[-64:]
+    identity = name.replace("/", "-").strip("-")
+    # W&B takes 64 characters; the ends of two long paths may be the same.
+    if len(identity) > 64:
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        identity = f"{identity[-47:]}-{digest[:16]}"
     run = wandb.init(
         project=project,
         id=identity,

@@ -44,6 +44,8 @@ def test_participation_counts_every_outcome():
     np.testing.assert_allclose(participation(p, clients), (anyone, inverse, spread))
     assert participation(1.0, 10) == pytest.approx((1, 0.1, 0))
     assert participation(0.2, 10).inverse == pytest.approx(0.515, abs=1e-3)
+    # Half of 3,000 clients, give or take 27.
+    assert participation(0.5, 3000).inverse == pytest.approx(1 / 1500, rel=1e-3)
 
 
 def test_proposition_1_by_monte_carlo(key):

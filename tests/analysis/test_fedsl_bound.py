@@ -90,6 +90,8 @@ def test_what_is_needed_at_least_is_a_period():
 def test_a_rate_that_the_theorem_does_not_cover():
     with pytest.raises(ValueError, match="learning_rate=1.5: .* 1 / beta, 1"):
         bound(CONSTANTS, USUAL._replace(learning_rate=1.5))
+    with pytest.raises(ValueError, match="smoothness=0: expected more than 0"):
+        bound(CONSTANTS._replace(smoothness=0.0), USUAL)
 
 
 def test_estimated_constants_are_what_the_gradients_show(key):

@@ -98,6 +98,13 @@ def test_runs_and_methods_are_named_and_lines_fit(four, capsys, monkeypatch, col
     assert not re.search(r"None|nan|\bfedlpq\b", said)
 
 
+def test_a_name_with_brackets_is_shown_as_it_is(tmp_path, capsys, monkeypatch):
+    for name in ("x[a]", "x[/b]"):
+        write(tmp_path / name, FEDSL, [0.1, 0.5])
+    said = compared(capsys, monkeypatch, tmp_path / "x[a]", tmp_path / "x[" / "b]")
+    assert "x[a]" in said and "b]" in said
+
+
 def test_only_what_differs_and_applies_is_shown(four, capsys, monkeypatch):
     said = compared(capsys, monkeypatch, four, columns=300)
     for shown in ("keep_probability", "bits", "rounds", "batch_size", "optimizer"):

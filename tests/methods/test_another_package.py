@@ -89,6 +89,23 @@ def test_its_clients_fail_and_send_nonsense(tmp_path):
     assert np.isfinite(found.lines[-1]["test_loss"])
 
 
+def test_it_may_not_take_the_name_of_another(installed):
+    """Silently, runs of FedSL would become its runs."""
+    installed("fedjax_sl.fedsl.spec:FEDSL")
+    with pytest.raises(InputError, match="'cifar10-fedsl' is the name of another"):
+        methods.methods()
+
+
+def test_a_method_is_resumed_whatever_its_presets_are_called(tmp_path, monkeypatch):
+    """There is no preset of the method's own name here."""
+    spec = SPEC._replace(presets={"momentum": SPEC.presets["fedavgm"]})
+    monkeypatch.setattr(methods, "_registered", {"fedavgm": spec})
+    options = [*RUN[1:], "--folder", str(tmp_path / "run")]
+    main(["run", "momentum", "--rounds", "2", *options])
+    main(["run", "--rounds", "4", *options, "--resume"])
+    assert read(tmp_path / "run").lines[-1]["round"] == 4
+
+
 @pytest.mark.usefixtures("fedavgm")
 def test_it_is_in_the_help(capsys):
     for command in ([], ["run", "fedavgm"]):

@@ -14,7 +14,7 @@ import pytest
 
 from fedjax_sl.cli.exit_codes import DISK
 from fedjax_sl.cli.main import main
-from fedjax_sl.records import opening
+from fedjax_sl.records import disk, opening
 from fedjax_sl.records.run_folder import held, read_lines
 from tests import dry
 from tests.commands import refused
@@ -79,6 +79,27 @@ def copied(folder, copy):
             shutil.rmtree(copy)
             time.sleep(0.1)
     shutil.copytree(folder, copy)
+
+
+def test_an_earlier_result_goes_after_the_new_one_is_on_the_disk(
+    earlier, tmp_path, monkeypatch
+):
+    """No checkpoint is due at the first evaluation, which flushes lines itself."""
+    copied(earlier, tmp_path / "run")
+    sync, release, flushed, seen = disk.sync, opening.release, [], []
+
+    def noted(path):
+        flushed.append(path.name)
+        sync(path)
+
+    def released(folder):
+        seen.append([name for name in flushed if name.endswith(".jsonl")])
+        release(folder)
+
+    monkeypatch.setattr(disk, "sync", noted)
+    monkeypatch.setattr(opening, "release", released)
+    main([*RUN, "--overwrite", "--folder", str(tmp_path / "run")])
+    assert {"metrics.jsonl", "rounds.jsonl"} <= set(seen[0])
 
 
 def assert_goes_on(folder, whole, tmp_path, hows=("--resume", "--overwrite")):

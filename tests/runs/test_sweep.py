@@ -12,6 +12,7 @@ from fedjax_sl.models.split import SplitModel, Stages
 from fedjax_sl.models.vgg import ConvStage, DenseStage
 from fedjax_sl.records.checkpoint import Checkpoint
 from fedjax_sl.runs import sweep
+from fedjax_sl.runs.build import prepare
 from fedjax_sl.runs.side_by_side import side_by_side
 
 
@@ -28,6 +29,26 @@ def small(model, train):
         input_shape=train.image.shape[1:],
         num_classes=train.num_classes,
     )
+
+
+def test_runs_share_images_only_where_they_are_the_same():
+    """Which images are held out is no matter of the partition."""
+    usual = presets()["fedsl"][1].run
+    held = (None, 100, 200, 100)
+    configs = {
+        number: dataclasses.replace(
+            usual,
+            data=dataclasses.replace(usual.data, held_out=count, partition_seed=number),
+        )
+        for number, count in enumerate(held)
+    }
+    groups = sweep.jobs_of(configs)
+    assert [list(group) for group in groups] == [[0], [1, 3], [2]]
+    for group in groups:
+        for number, job in group.items():
+            alone = prepare(configs[number])
+            np.testing.assert_array_equal(job.test.label, alone.test.label)
+            np.testing.assert_array_equal(job.train.label, alone.train.label)
 
 
 def test_programs_go_with_their_structure(monkeypatch):

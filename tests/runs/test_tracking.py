@@ -7,8 +7,9 @@ import types
 import pytest
 
 from fedjax_sl.cli.main import main
+from fedjax_sl.methods import presets
 from fedjax_sl.records.run_folder import read_lines
-from fedjax_sl.runs.tracking import Tracking
+from fedjax_sl.runs.tracking import Tracking, _wandb
 
 
 QUICK = [
@@ -80,6 +81,22 @@ def test_weights_and_biases_is_told(tmp_path, monkeypatch):
     assert told[0]["project"] == "thesis"
     assert told[0]["config"]["method"]["bits"] == 10
     assert told[1:] == [(1, line), "finished"]
+
+
+def test_runs_below_long_paths_are_told_apart(tmp_path, monkeypatch):
+    """W&B takes 64 characters of an identity, which a resumed run has to find again."""
+    found = []
+    module = types.ModuleType("wandb")
+    nothing = types.SimpleNamespace(log=None, finish=lambda: None)
+    module.init = lambda **options: found.append(options["id"]) or nothing
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    config = presets()["fedlpq"][1].run
+    for above in ("one", "two", "one"):
+        folder = tmp_path / above / ("x" * 70)
+        with _wandb("thesis", folder, config):
+            pass
+    assert found[0] == found[2] != found[1]
+    assert max(map(len, found)) <= 64
 
 
 def test_what_is_not_installed_is_said(monkeypatch):
