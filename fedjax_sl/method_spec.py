@@ -112,6 +112,7 @@ class Theory(NamedTuple):
       global_params: the global model of a state.
       setting: hyperparameters of the theorem, from a configuration and its network.
       ratios: rho_t of every round, `[T]`.
+      dropout: the largest dropout rate at the cut.
       with_choice: the configuration with the values of a choice.
       round_kinds: expected counts of each kind of round, as
         `fedsl.round_kinds.expected`.
@@ -123,6 +124,7 @@ class Theory(NamedTuple):
     global_params: Callable[[State], SplitParams]
     setting: Callable[[Any, SplitModel], Setting]
     ratios: Callable[[Any], np.ndarray]
+    dropout: Callable[[Any], float]
     with_choice: Callable[[Any, Choice], Any]
     round_kinds: Callable[[SplitModel, Any, int], Record]
 

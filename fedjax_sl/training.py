@@ -84,7 +84,8 @@ def batch_of(
 
     Args:
       config: crop and flip.
-      key: of this client, round and step, used here only.
+      key: of this client and epoch, or step, used here only; each example folds in its
+        number.
       examples: n examples.
       index: `[B]` int32.
       weight: `[B]`, 0 for padding.

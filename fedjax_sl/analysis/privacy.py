@@ -60,7 +60,8 @@ class Epsilon(NamedTuple):
         add or remove one client's update. Cohorts are not sampled like this; it is the
         usual figure, to compare with others.
       known: against an adversary that sees every message and its sender, such as the
-        server; for the client that participated most often.
+        server; for the client that participated most often. Neighbours make its update
+        nothing, or nothing an update.
     """
 
     drawn: float
@@ -97,7 +98,8 @@ def epsilon(
     """Returns the epsilon of clipped updates under the Gaussian mechanism.
 
     `drawn` composes the bound of Wang, Balle and Kasiviswanathan (2019) for sampling
-    without replacement, or is `known` if that is less. `poisson` is the bound of
+    without replacement, or is that of all the client's messages if this is less, for
+    the same neighbours. `poisson` is the bound of
     Mironov, Talwar and Zhang (2019).
 
     Args:
@@ -131,16 +133,19 @@ def epsilon(
         times = took_part.aggregates
         return _composed(event, neighbours, times, orders=orders, delta=delta)
 
+    def messages(event, neighbours) -> float:
+        # Not sampled: as for an adversary who knows who participated.
+        most = took_part.most
+        return _composed(event, neighbours, most, orders=ORDERS, delta=delta)
+
     # Two clipped updates differ by up to 2 C: half the noise multiplier.
-    replaced = dp.SampledWithoutReplacementDpEvent(
-        num_clients, cohort_size, dp.GaussianDpEvent(noise_multiplier / 2)
-    )
+    half = dp.GaussianDpEvent(noise_multiplier / 2)
+    replaced = dp.SampledWithoutReplacementDpEvent(num_clients, cohort_size, half)
     by_chance = dp.PoissonSampledDpEvent(cohort_size / num_clients, gaussian)
-    # Not sampled: this adversary knows who participated.
-    known = _composed(gaussian, joined, took_part.most, orders=ORDERS, delta=delta)
+    either = relation.REPLACE_ONE
     return Epsilon(
         # Cohorts do not depend on data, so knowing them can only help the adversary.
-        drawn=min(known, sampled(replaced, relation.REPLACE_ONE, WHOLE_ORDERS)),
+        drawn=min(messages(half, either), sampled(replaced, either, WHOLE_ORDERS)),
         poisson=sampled(by_chance, joined, ORDERS),
-        known=known,
+        known=messages(gaussian, joined),
     )

@@ -19,7 +19,7 @@ from fedjax_sl.records import run_folder as folders
 from fedjax_sl.reports import comparison_figures
 from fedjax_sl.runs.build import prepare
 from fedjax_sl.theory import bound_curve
-from fedjax_sl.theory.bound_constants import Estimate, estimate
+from fedjax_sl.theory.bound_constants import Estimate, estimate, under_dropout
 from fedjax_sl.theory.bound_curve import said_of
 from fedjax_sl.theory.trajectory import Trajectory, batches, models_along
 
@@ -75,6 +75,11 @@ def _print_bound(
     console.print(table)
     target = options.target or 2 * (terms.total - terms.start)
     needed = rounds_needed(found.constants, setting, target)
+    if needed > setting.rounds:
+        # What follows the run is pruned at its last ratio, and so more than its mean.
+        last = float(theory_of(options.run).ratios(options.run)[-1])
+        longer = setting._replace(pruned=last, masked=last)
+        needed = rounds_needed(found.constants, longer, target)
     measured = ", ".join(f"{value:.3g}" for value in found.squared_gradient)
     console.print(
         f"rounds to {target:.3g}: {needed:g}; squared gradient measured at the points: "
@@ -118,7 +123,12 @@ def bound_command(line: Line, console: Console) -> None:
     job = prepare(options.run)
     model = theory.model(job.config, job.train)
     points = list(models_along(job, options.trajectory.rounds))
-    found = estimate(model, points, batches(job, options.trajectory.batches))
+    cohort = batches(job, options.trajectory.batches)
+    found = estimate(model, points, cohort)
+    rate = theory.dropout(job.config)
+    found = found._replace(
+        constants=under_dropout(found.constants, model, points, cohort, rate=rate)
+    )
     setting = theory.setting(job.config, model)
     _print_constants(found.constants, setting.cut, console)
     _print_bound(found, setting, options, console)

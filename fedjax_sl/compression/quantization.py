@@ -113,7 +113,8 @@ def _quantize(
     levels = jnp.asarray(levels, jnp.float32)
     # Entries are placed by the float32 that is sent: the receiver has no other.
     scale = norm_of(x, norm).astype(jnp.float32)
-    level = jnp.sign(x) * rounded(draw, position(x, scale, levels), rounding)
+    at = rounded(draw, position(x, scale, levels), rounding)
+    level = jnp.sign(x) * jnp.minimum(at, levels)
     return Quantized(scale, level.astype(jnp.int32))
 
 

@@ -18,6 +18,10 @@ Rounding = Literal["stochastic", "nearest", "floor", "floor_middle"]
 rebuilt as the middle of its interval (level 0 stays 0)."""
 
 
+SLACK = 2.0**-22
+"""Relative error that a position may have from float32 arithmetic: four half ulps."""
+
+
 def rounded(draw: jax.Array, position: jax.Array, rounding: Rounding) -> jax.Array:
     """Rounds positions to levels.
 
@@ -38,10 +42,11 @@ def rounded(draw: jax.Array, position: jax.Array, rounding: Rounding) -> jax.Arr
     if rounding == "nearest":
         # Halves go up; `jnp.round` would take them to the even level.
         return jnp.floor(position + 0.5)
-    below = jnp.floor(position)
     if rounding == "stochastic":
+        below = jnp.floor(position)
         return below + (draw < position - below)
-    return below
+    # What lies on a level stays there, though dividing by the norm rounds it down.
+    return jnp.floor(position * (1 + SLACK))
 
 
 def rebuilt(level: jax.Array, levels: Any, rounding: Rounding) -> jax.Array:

@@ -115,8 +115,12 @@ def _train(context: Context, whole, examples, client: ClientInputs):
     config = context.config
     optimizer = context.optimizer(client.rate)
 
+    each = client.index.shape[0] // config.local_epochs
+
     def load(step, index, weight):
-        key = jax.random.fold_in(client.view_key, step)
+        # By epoch, in which an example is seen once: the number of the step depends on
+        # how many batches the largest client has.
+        key = jax.random.fold_in(client.view_key, step // each)
         return batch_of(config, key, examples, index, weight=weight)
 
     def on(model, shapes):

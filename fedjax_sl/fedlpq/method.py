@@ -140,7 +140,8 @@ def fedlpq(
             whole.apply(state.variables, images, False)
         ),
         period=lambda state: state.round,
-        models=("variables", "head"),
+        # Not the heads: a client's complexity is drawn anew, and a head is of one.
+        models=("variables",),
         messages=lambda state, cohort, key: _messages(context, state, cohort, key),
     )
 

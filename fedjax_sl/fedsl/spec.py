@@ -18,6 +18,7 @@ from fedjax_sl.fedsl.round_kinds import at_rounds, expected, most
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.fedsl.theory import (
     check_covered,
+    dropout_of,
     ignored,
     ratios,
     setting_of,
@@ -79,6 +80,7 @@ FEDSL = MethodSpec(
         global_params=global_model,
         setting=setting_of,
         ratios=ratios,
+        dropout=dropout_of,
         with_choice=with_choice,
         round_kinds=expected,
     ),

@@ -73,12 +73,20 @@ def ignored(config: FedSLRun) -> list[str]:
         "cohort_size": method.cohort_size < config.data.num_clients,
         "client_weight": method.client_weight == "examples",
         "down_bits": bool(np.any(np.asarray(method.down_bits) < FLOAT_BITS)),
+        # Constants are estimated under dropout of single, rescaled activations.
+        "rescale": dropout_of(config) > 0 and not method.rescale,
+        "dropout_per": dropout_of(config) > 0 and method.dropout_per != "element",
     }
     of_run = {
         "failure_probability": config.failure_probability > 0,
         "drop_stragglers": config.drop_stragglers,
     }
     return _named(method, of_method) + _named(config, of_run)
+
+
+def dropout_of(config: FedSLRun) -> float:
+    """The largest dropout rate of any client."""
+    return float(np.max(config.method.dropout_rate))
 
 
 def _of_everyone(config: FedSLRun) -> ClientConfigs:
@@ -88,7 +96,11 @@ def _of_everyone(config: FedSLRun) -> ClientConfigs:
 
 
 def ratios(config: FedSLRun) -> np.ndarray:
-    """rho_t of every round, its mean over all clients, `[T]`."""
+    """rho_t of every round: the share of pruned weights, mean over all clients, `[T]`.
+
+    Where filters are pruned a kernel loses the inputs of those before it, too:
+    1 - (1 - rho)^2 of its weights (reconstructed).
+    """
     method, per_client = config.method, _of_everyone(config)
     interval = int(method.interval)
     found = ratio_at(
@@ -99,7 +111,8 @@ def ratios(config: FedSLRun) -> np.ndarray:
         end=method.prune_end,
         shape=method.prune_shape,
     )
-    return np.broadcast_to(np.asarray(found, np.float64), (config.rounds,))
+    found = np.broadcast_to(np.asarray(found, np.float64), (config.rounds,))
+    return 1 - (1 - found) ** 2 if method.granularity == "filter" else found
 
 
 def setting_of(config: FedSLRun, model: SplitModel) -> Setting:

@@ -65,7 +65,7 @@ def candidates(
         model = theory.model(theory.with_choice(config, of_cut[0]), job.train)
         here = [recut(point, model) for point in points]
         # Keys are the fields that each depends on: a new field of `Choice` may be one.
-        constants, counts, settings = {}, {}, {}
+        constants, counts, settings, shares = {}, {}, {}, {}
         for choice in of_cut:
             chosen = theory.with_choice(config, choice)
             _, ratio, bits, rate, interval = choice
@@ -77,7 +77,10 @@ def candidates(
                 counts[ratio, bits, rate] = theory.round_kinds(
                     model, chosen.method, config.batch_size
                 )
-            setting = settings[bits, interval]._replace(pruned=ratio, masked=ratio)
+            if ratio not in shares:
+                shares[ratio] = float(theory.ratios(chosen).mean())
+            pruned = {"pruned": shares[ratio], "masked": shares[ratio]}
+            setting = settings[bits, interval]._replace(**pruned)
             kinds = counts[ratio, bits, rate]
             yield Candidate(choice, constants[rate], setting, kinds)
 

@@ -1,8 +1,9 @@
 """The trajectory of a run: its models after some rounds, and batches to probe them."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,9 @@ from fedjax_sl.checks import check_types
 from fedjax_sl.errors import InputError
 from fedjax_sl.methods import theory_of
 from fedjax_sl.models.split import SplitParams
-from fedjax_sl.runs.build import Job
+from fedjax_sl.runs.build import Job, build
 from fedjax_sl.runs.loop import MOST_ROUNDS, programs_of
+from fedjax_sl.runs.restore import begin
 from fedjax_sl.simulation import DRAW
 
 
@@ -49,11 +51,15 @@ class Trajectory:
 def models_along(job: Job, rounds: Iterable[int]) -> Iterator[SplitParams]:
     """Yields a run's global model after given rounds, rising from 0, on the host.
 
-    They are the models of the run itself, from its own programs.
+    They are the models of the run itself, from its own programs and its own start.
+
+    Raises:
+      ValueError: if the run to start from has no models.
     """
     programs = programs_of(job)
     global_model = jax.jit(theory_of(job.config).global_params)
-    state = programs.initial()
+    # No folder: there is nothing to resume.
+    state = begin(job, programs, Path(), resume=False).state
     yield jax.device_get(global_model(state))
     for now, then in pairwise(rounds):
         for first in range(now, then, MOST_ROUNDS):
@@ -63,10 +69,15 @@ def models_along(job: Job, rounds: Iterable[int]) -> Iterator[SplitParams]:
 
 
 def batches(job: Job, count: int) -> Cohort:
-    """Draws so many mini-batches of each client of the first cohort."""
+    """Draws so many mini-batches of each client of the first cohort.
+
+    Nobody is absent, whatever the run's faults: the theorem is of all clients' losses.
+    """
     # The run's own draws: the mini-batches that its first cohort trains on.
     key = jax.random.fold_in(jax.random.key(job.config.seed), DRAW)
-    draw, data = job.method.algorithm.draw, (job.train, job.partition)
+    whole = replace(job.config, failure_probability=0.0, corruption_probability=0.0)
+    draw = build(whole, job.train, job.partition).algorithm.draw
+    data = (job.train, job.partition)
     drawn = [
         draw(key, *data, round=n, period=0, batch_size=job.config.batch_size)
         for n in range(count)

@@ -19,6 +19,29 @@ def test_a_level_stays_itself(rounding):
         np.testing.assert_array_equal(rounded(draw, levels, rounding), levels)
 
 
+@pytest.mark.parametrize("rounding", ["nearest", "floor"])
+@pytest.mark.parametrize("levels", [7, 127, 2**15 - 1])
+def test_values_on_the_grid_stay_there_in_float32(rounding, levels):
+    """Dividing by the norm, a third of them falls just below its level."""
+    level = np.arange(-min(levels, 2000), min(levels, 2000) + 1)
+    level[0], level[-1] = -levels, levels
+    for norm in np.float32([1.7, 0.3, 1e-5, 12345.678]):
+        x = jnp.asarray(norm * (level / np.float32(levels)).astype(np.float32))
+        how = {"levels": levels, "rounding": rounding}
+        found = quantize(jax.random.key(0), x, norm="max", **how)
+        np.testing.assert_array_equal(found.level, level)
+
+
+@pytest.mark.parametrize("levels", [3, 255])
+def test_ends_of_a_range_are_levels_when_rounding_down(key, levels):
+    tensors = jax.random.normal(key, (300, 5))
+    found = jax.vmap(
+        lambda x: reconstruct_range_tree(key, [x], levels=levels, rounding="floor")[0]
+    )(tensors)
+    np.testing.assert_allclose(found.max(axis=1), tensors.max(axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(found.min(axis=1), tensors.min(axis=1))
+
+
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("norm", ["max", "l2"])
 def test_no_entry_errs_more_than_its_worst(key, rounding, norm):

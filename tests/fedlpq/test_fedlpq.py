@@ -362,6 +362,21 @@ def test_batches_that_are_padding_are_no_steps(key):
     assert_close(metrics.loss, same.loss, tolerance=1e-5)
 
 
+def test_views_of_a_client_do_not_depend_on_how_much_another_owns(key):
+    """In a sweep all partitions are padded to the largest client of any run."""
+    config = dataclasses.replace(EXACT, local_epochs=2, crop_pixels=1, flip=True)
+    counts = [3] * N
+    batches = batches_of(cohort_of(key, counts=counts))
+    # Two epochs of two batches, of which the first is real; and of that alone.
+    both = jax.tree.map(lambda x: jnp.concatenate([x, x], axis=1), batches)
+    long = with_batches(cohort_of(key, counts=counts), both)
+    short = long._replace(index=long.index[:, ::2], weight=long.weight[:, ::2])
+    one, other = (play(config, key, cohort) for cohort in (short, long))
+    assert_close(one[1].variables, other[1].variables, tolerance=1e-6)
+    unchanged = dataclasses.replace(config, crop_pixels=0, flip=False)
+    assert not np.allclose(play(unchanged, key, short)[2].loss, one[2].loss)
+
+
 def test_padded_examples_are_not_trained_on(key):
     counts = [3] * N
     cohort = cohort_of(key, counts=counts)

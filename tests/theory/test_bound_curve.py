@@ -3,14 +3,17 @@
 import dataclasses
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fedjax_sl.analysis.fedsl_bound import Constants, Setting, bound
+from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.quantizer import variance_factor
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.fedsl.theory import check_covered, ignored, ratios, setting_of
@@ -36,7 +39,7 @@ def test_each_round_has_the_bound_of_the_rounds_before_it():
     """The ratio grows over half of the run, and so does its mean."""
     config = run_with(0.4)
     ratio = ratios(config)
-    assert len(ratio) == 40 and ratio[0] == 0 and ratio[-1] == pytest.approx(0.4)
+    assert len(ratio) == 40 and ratio[0] == 0 and ratio[-1] == pytest.approx(0.64)
     found = bound_curve.curve_of(config, SETTING, [0, 20, 40], FOUND)
     for place, rounds in enumerate(found.rounds):
         mean = float(ratio[:rounds].mean())
@@ -108,7 +111,28 @@ def test_every_class_of_devices_counts():
     absent = setting_with(clients=2, cohort_size=2, **classes)
     assert (absent.quantization, absent.upload) == (factor(8), factor(8))
     ratio = {"prune_ratio": (0.1, 0.1, 0.7), "prune_shape": "constant"}
-    assert setting_with(clients=3, cohort_size=2, **ratio).pruned == pytest.approx(0.3)
+    single = {"granularity": "weight", **ratio}
+    assert setting_with(clients=3, cohort_size=2, **single).pruned == pytest.approx(0.3)
+
+
+def test_a_filter_takes_the_next_kernel_s_inputs_with_it():
+    """Half of both: a quarter is left, up to the first kernel, whose inputs all are."""
+    half = FedSLConfig(prune_ratio=0.5, prune_shape="constant")
+    found = setting_of(FedSLRun(method=half).resolved(), tiny_model()).pruned
+    assert found == pytest.approx(0.75)
+    kernels = {f"{n:02}": {"kernel": jnp.ones((3, 3, 8, 8))} for n in range(4)}
+    mask = masks(half, magnitude_scores(kernels), 0.5)
+    left = [float(layer["kernel"].mean()) for layer in mask.values()]
+    assert left[0] == 0.5 and left[1:] == pytest.approx([1 - found] * 3)
+
+
+def test_dropout_that_the_constants_are_not_of_is_named():
+    for change in ({"rescale": False}, {"dropout_per": "channel"}):
+        some = FedSLRun(method=FedSLConfig(momentum=0.0, **change))
+        (said,) = ignored(some)
+        assert said.startswith(*change)
+        none = dataclasses.replace(some.method, dropout_rate=0.0)
+        assert not ignored(dataclasses.replace(some, method=none))
 
 
 NOT_COVERED = [
