@@ -40,6 +40,13 @@ class Privacy:
             raise InputError(f"delta={self.delta}: expected a number in (0, 1).")
 
 
+def _figure(value: float) -> str:
+    """Three digits, or all before the point."""
+    if math.isinf(value):
+        return "∞"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def _row(run: Finished, delta: float) -> list[str]:
     method, counts = run.config.method, participation(run.record)
     if not isinstance(method, UpdateConfig):
@@ -62,7 +69,7 @@ def _row(run: Finished, delta: float) -> list[str]:
         f"{run.config.cohort_size}/{clients}",
         str(counts.aggregates),
         str(counts.most),
-        *("∞" if math.isinf(value) else f"{value:.3g}" for value in found),
+        *map(_figure, found),
     ]
 
 
