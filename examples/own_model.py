@@ -68,7 +68,7 @@ def main() -> None:
             test=test,
             rounds=rounds,
             batch_size=16,
-            eval_every=rounds // 3,
+            eval_every=rounds // 3 if rounds % 3 == 0 else rounds,
         )
     )(jax.random.key(0))
     for accuracy in history.evaluation[""].accuracy:

@@ -34,7 +34,7 @@ class CustomConfig:
     """Optimiser steps of a client in a round, of the one with most examples."""
 
     sequential: Sequential = static("nothing")
-    """What clients do one after another rather than at the same time."""
+    """The phases that clients do one after another rather than in parallel."""
 
     # A dict has no hash: this configuration cannot be an argument of a jitted function.
     parameters: dict[str, Parameter] = field(
@@ -67,7 +67,7 @@ class CustomRun(RunConfig):
 
     @property
     def sequential(self) -> Sequential:
-        """What clients do one after another rather than at the same time."""
+        """The phases that clients do one after another rather than in parallel."""
         return self.method.sequential
 
     def epochs_per_round(self, examples: int) -> float:

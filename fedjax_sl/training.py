@@ -13,6 +13,7 @@ from fedjax_sl.algorithm import Batch, Examples
 from fedjax_sl.checks import check
 from fedjax_sl.config_base import Integer, Number, UpdateConfig, static
 from fedjax_sl.data.augmentation import Padding, augmented
+from fedjax_sl.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,13 @@ class TrainingConfig(UpdateConfig):
         super().__post_init__()
         for name in ("warmup_rounds", "cosine_rounds"):
             check(self, name, lambda v: v >= 0, "a number of rounds, at least 0")
+        warmup, cosine = self.warmup_rounds, self.cosine_rounds
+        plain = isinstance(warmup, int) and isinstance(cosine, int)
+        if plain and 0 < cosine <= warmup:
+            raise InputError(
+                f"cosine_rounds={cosine}: expected more than warmup_rounds={warmup}, "
+                "which are of them."
+            )
         check(self, "weight_decay", lambda v: 0 <= v < float("inf"), "a number >= 0")
         check(self, "crop_pixels", lambda v: v >= 0, "a number of pixels, at least 0")
 

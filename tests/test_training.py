@@ -155,18 +155,20 @@ def test_at_a_rate_of_zero_nothing_moves(key, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_no_two_steps_share_a_view(key, method, monkeypatch):
-    """A key of its own for each client, round and step: also for a second epoch."""
-    keys, module = [], {"fedsl": fedsl_state, "fedlpq": fedlpq_client}[method]
+def test_no_two_views_share_a_draw(key, method, monkeypatch):
+    """Of an example by a client, in whatever round and epoch: its key and its number."""
+    views, module = [], {"fedsl": fedsl_state, "fedlpq": fedlpq_client}[method]
 
-    def recorded(config, key, *rest, **named):
-        jax.debug.callback(
-            lambda data: keys.append(data.tobytes()), jax.random.key_data(key)
-        )
-        return batch_of(config, key, *rest, **named)
+    def recorded(config, key, examples, index, *, weight):
+        def note(data, index, weight):
+            for example in index[weight > 0]:
+                views.append((data.tobytes(), int(example)))
+
+        jax.debug.callback(note, jax.random.key_data(key), index, weight)
+        return batch_of(config, key, examples, index, weight=weight)
 
     monkeypatch.setattr(module, "batch_of", recorded)
     models_after(METHODS[method](clients.scan, **RECIPE), key, [2])
     jax.effects_barrier()
-    # Two rounds of three clients, with one step or 2 epochs of ceil(12 / 5) steps each.
-    assert len(set(keys)) == len(keys) == {"fedsl": 6, "fedlpq": 36}[method]
+    # Two rounds of three clients, with a batch of 5 or 2 epochs of 12 examples each.
+    assert len(set(views)) == len(views) == {"fedsl": 30, "fedlpq": 144}[method]

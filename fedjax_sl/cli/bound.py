@@ -96,6 +96,8 @@ def _usual(folder: Path | None) -> Bound:
     """
     if folder is None:
         return Bound(run=usual_run())
+    if not (folder / folders.CONFIG).exists():
+        raise InputError(f"{folder}: expected the folder of a run.")
     config = from_json(folder / folders.CONFIG)
     theory_of(config)
     spacing = max(1, config.rounds // 10)

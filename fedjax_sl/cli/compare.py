@@ -103,7 +103,8 @@ def table(
     )
     shown.add_column("run", overflow="fold")
     axis = progress_axis(groups)
-    progress = [axis] if axis else []
+    # A setting may have the same name.
+    progress = [f"{axis} to it" if axis in names else axis] if axis else []
     measured = ("accuracy", "reached", *progress, "Mbit up", "seconds", "joules")
     for column in (*names, *measured):
         left = column == METHOD

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 
 import jax
@@ -67,6 +68,9 @@ def execute(words: Sequence[str], console: Console) -> None:
       SystemExit: 0 after help.
     """
     words = tuple(words) or ("--help",)
+    if words == ("--version",):
+        console.print(f"{PROGRAM} {metadata.version('fedjax-sl')}")
+        return
     start = start_of(words)
     if start.name in COMMANDS:
         COMMANDS[start.name](Line(words, start), console)

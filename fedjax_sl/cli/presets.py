@@ -58,7 +58,11 @@ class Start:
           ValueError: if it is none.
           OSError: if it cannot be read.
         """
-        return None if self.file is None else from_json(self.file)
+        if self.file is None:
+            return None
+        if not self.file.exists():
+            raise InputError(f"config={self.file}: there is no such file.")
+        return from_json(self.file)
 
     def check_method(self, name: str, config: RunConfig) -> None:
         """Refuses a method that the file is not of.

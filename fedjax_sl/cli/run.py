@@ -1,5 +1,6 @@
 """`fedjax-sl run [METHOD]`: options, the run, and where its record lies."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -12,9 +13,12 @@ from rich.console import Console
 
 from fedjax_sl.cli.line import SUMMARIES, Line
 from fedjax_sl.cli.presets import methods_of
+from fedjax_sl.configs.fields import flattened
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
+from fedjax_sl.methods import presets
 from fedjax_sl.records import run_folder as folders
+from fedjax_sl.reports.labels import without_effect
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import prepare
 from fedjax_sl.runs.recorder import Keeping
@@ -60,6 +64,24 @@ def _check_folder(folder: Path, command: RunCommand) -> None:
     folders.check_free(folder)
 
 
+def _warnings(config: RunConfig, usual: RunConfig) -> Iterator[str]:
+    """Says what was given in vain.
+
+    Args:
+      config: of the run.
+      usual: that of the preset, whose own values are nobody's mistake.
+    """
+    given, before = flattened(config), flattened(usual)
+    for name in sorted(without_effect(config)):
+        if name in given and given[name] != before.get(name):
+            yield f"warning: {name}={given[name]} has no effect with the other options"
+    if config.period > config.rounds:
+        yield (
+            f"warning: a period of {config.period} rounds does not end in "
+            f"{config.rounds}: nothing is aggregated"
+        )
+
+
 def _command(config: RunConfig) -> RunCommand:
     return RunCommand(run=config)
 
@@ -81,9 +103,13 @@ def run_command(line: Line, console: Console) -> None:
         f"{name}-{config.data.name.replace('/', '-')}-{now}"
     )
     distributed.join(command.cluster)
+    console = console if distributed.is_first() else Console(quiet=True)
+    for sentence in _warnings(config, presets()[name][1].run):
+        console.print(sentence, soft_wrap=True)
+    if command.checkpoint.resume and not (folder / folders.CONFIG).exists():
+        console.print(f"{folder} holds no run yet: starting", soft_wrap=True)
     # `run` checks again; here a refusal comes before data are loaded.
     distributed.on_first(partial(_check_folder, folder, command))
-    console = console if distributed.is_first() else Console(quiet=True)
     job = prepare(config)
     console.print(
         f"{config.title} on {job.train.name}: {len(job.train.label)} training and "

@@ -1,5 +1,6 @@
 """The finished runs that a command is about, and the channel they are seen over."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -42,6 +43,30 @@ UNCHARGED = "Side information is not counted in bits, seconds and joules."
 Options = TypeVar("Options", bound=Selection)
 
 
+def _read_all(given: Sequence[Path], console: Console) -> list[Finished]:
+    """Reads runs; of a folder of runs those that can be read.
+
+    Raises:
+      ValueError: if one that was named, or every one, cannot be understood.
+    """
+    runs, wrong = [], None
+    for folder in find(given):
+        try:
+            runs.append(read(folder))
+        except ValueError as error:
+            if folder in given:
+                raise
+            wrong = error
+            console.print(f"skipped: {error}", soft_wrap=True)
+    if wrong is not None and not runs:
+        raise wrong
+    for run in runs:
+        done, rounds = run.lines[-1]["round"], run.config.rounds
+        if done < rounds:
+            console.print(f"{run.folder}: at round {done} of {rounds}", soft_wrap=True)
+    return runs
+
+
 def select(
     line: Line, kind: type[Options], console: Console
 ) -> tuple[Options, list[Finished]]:
@@ -50,7 +75,7 @@ def select(
     Args:
       line: the command line.
       kind: the command's options.
-      console: is told of sweeps that are not finished.
+      console: is told of runs and sweeps that are not finished, or cannot be read.
 
     Returns:
       The options, over the first run's channel as far as nothing else was said; the
@@ -62,7 +87,7 @@ def select(
       OSError: if something cannot be read.
     """
     options = line.parse(kind)
-    runs = [read(folder) for folder in find(options.folders)]
+    runs = _read_all(options.folders, console)
     for sentence in unfinished(options.folders):
         console.print(sentence)
     names = sorted({run.config.data.name for run in runs})

@@ -24,11 +24,11 @@ from fedjax_sl.records.finished_run import find, read
 from fedjax_sl.records.sweep_folder import SweepFolder
 from fedjax_sl.reports.groups import grouped, usual_target
 from fedjax_sl.reports.labels import titles
-from fedjax_sl.runs.learning import unlearned
 from fedjax_sl.runs.progress import bar, seconds_left
 from fedjax_sl.runs.signals import Stopped, stop_requests
 from fedjax_sl.runs.sweep import jobs_of
 from fedjax_sl.runs.sweep_loop import train_all
+from fedjax_sl.runs.unlearned import unlearned
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What crosses the cut, as bytes: the kept entries of a tensor, in order.
+"""The encoder of activations at the cut: the kept entries of a tensor, in order.
 
 Both sides know the mask (from a shared key, a bitmap or a pruning mask), so that no
 index is sent. Entries are float32, or quantised levels of b bits each.

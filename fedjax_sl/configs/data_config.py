@@ -7,7 +7,7 @@ import tyro
 
 from fedjax_sl.checks import check_choice, check_integer, check_types
 from fedjax_sl.data.partition import Partitioner
-from fedjax_sl.data.partitions import PARTITIONS, partition_names
+from fedjax_sl.data.partitions import partition_names, partitions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,11 @@ class DataConfig:
         # None is valid, and so is 0.
         check_integer("partition_seed", self.partition_seed or 0, 0, 2**31 - 1)
         # Options out of range are refused here, before data are loaded.
-        self.partitioner()
+        for name, kind in partitions().items():
+            # Those of the others, too: a typing error is one, if without effect. But
+            # another package's kind may have options that have no field here.
+            if name == self.partition or all(hasattr(self, n) for n in kind.options):
+                self._partitioner(name)
 
     def partitioner(self) -> Partitioner:
         """Returns the partition, with the options that it has here.
@@ -78,12 +82,15 @@ class DataConfig:
         Raises:
           ValueError: if an option is out of range.
         """
-        kind = PARTITIONS[self.partition]
+        return self._partitioner(self.partition)
+
+    def _partitioner(self, name: str) -> Partitioner:
+        kind = partitions()[name]
         return kind(**{name: getattr(self, name) for name in kind.options})
 
     @property
     def idle(self) -> tuple[str, ...]:
         """Options of other kinds of partition, which have no effect."""
-        own = PARTITIONS[self.partition].options
-        every = dict.fromkeys(n for kind in PARTITIONS.values() for n in kind.options)
+        own = partitions()[self.partition].options
+        every = dict.fromkeys(n for kind in partitions().values() for n in kind.options)
         return tuple(name for name in every if name not in own)

@@ -29,7 +29,7 @@ from fedjax_sl.training import batch_of, rate_factor
 
 
 class ClientInputs(NamedTuple):
-    """What a client has in a round; leaves `[K, ...]` of a cohort.
+    """The inputs of a client in a round; leaves `[K, ...]` of a cohort.
 
     Attributes:
       key: of its quantiser.

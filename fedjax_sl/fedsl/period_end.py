@@ -49,7 +49,7 @@ def number_bits(config: FedSLConfig, per_client: ClientConfigs) -> jax.Array:
 
 
 class _Client(NamedTuple):
-    """What a client has at the end of a period; leaves `[K, ...]` of a cohort.
+    """The state of a client at the end of a period; leaves `[K, ...]` of a cohort.
 
     Attributes:
       key: of its quantiser.

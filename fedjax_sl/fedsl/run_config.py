@@ -162,5 +162,7 @@ class FedSLRun(RunConfig):
                 method, learning_rate=client, server_learning_rate=apart
             )
         if method.prune_end is None:
-            method = dataclasses.replace(method, prune_end=self.rounds // 2)
+            # A ramp that begins later has no half of the run to rise in.
+            half = max(self.rounds // 2, method.prune_start)
+            method = dataclasses.replace(method, prune_end=half)
         return dataclasses.replace(self, method=method)

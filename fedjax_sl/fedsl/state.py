@@ -68,7 +68,7 @@ class MinibatchIndices(NamedTuple):
 
 
 class RoundInputs(NamedTuple):
-    """What the clients of a cohort get in one round.
+    """The inputs of a cohort in one round.
 
     Attributes:
       examples: of all clients.

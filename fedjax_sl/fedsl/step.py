@@ -76,7 +76,7 @@ class _Group(NamedTuple):
 
 
 class _Backward(NamedTuple):
-    """What the backward pass gives the clients of a group, leaves `[G, ...]`.
+    """The results of the backward pass for the clients of a group, leaves `[G, ...]`.
 
     Attributes:
       key: of the quantiser.

@@ -1,4 +1,4 @@
-"""What FedSL asks of a network, of a cohort, and of how clients are mapped."""
+"""Requirements of FedSL on a network, a cohort, and the mapping of clients."""
 
 from dataclasses import replace
 

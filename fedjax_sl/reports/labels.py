@@ -16,7 +16,7 @@ METHOD = "method"
 """The label whose value is the display name of the method."""
 
 
-def _without_effect(config: RunConfig) -> set[str]:
+def without_effect(config: RunConfig) -> set[str]:
     """Returns the fields without effect, given the values of the others."""
     found = {f"data.{name}" for name in config.data.idle}
     if config.corruption_probability == 0:
@@ -26,7 +26,7 @@ def _without_effect(config: RunConfig) -> set[str]:
 
 def with_effect(config: RunConfig) -> dict[str, Any]:
     """Returns the fields of a configuration that have an effect, by dotted name."""
-    idle = _without_effect(config)
+    idle = without_effect(config)
     return {name: v for name, v in flattened(config).items() if name not in idle}
 
 

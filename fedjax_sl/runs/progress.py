@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from fedjax_sl.runs.learning import unlearned
+from fedjax_sl.runs.unlearned import unlearned
 
 
 WHOLE = 1e9

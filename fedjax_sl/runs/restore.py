@@ -148,6 +148,11 @@ def _models_of(job: Job, programs: Programs, source: Path) -> Checkpoint:
     # `Checkpoints` would create the folder, in another run's.
     if not path.is_dir():
         raise InputError(f"init_from={source}: expected a run with checkpoints.")
+    config = source / folders.CONFIG
+    if config.exists() and (of := from_json(config).algorithm) != job.config.algorithm:
+        raise InputError(
+            f"init_from={source}: of a run of {of}, not of {job.config.algorithm}."
+        )
     names = job.method.algorithm.models
     wanted = {name: getattr(programs.shape, name) for name in names}
     checkpoints = Checkpoints(path)

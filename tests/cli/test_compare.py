@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import json
 import re
+import shutil
 
 import pytest
 
@@ -17,6 +18,7 @@ from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.traffic import Traffic
 from tests.browser import assert_readable, pages_shown
+from tests.commands import refused
 
 
 DATA = DataConfig(num_clients=2)
@@ -103,6 +105,31 @@ def test_a_name_with_brackets_is_shown_as_it_is(tmp_path, capsys, monkeypatch):
         write(tmp_path / name, FEDSL, [0.1, 0.5])
     said = compared(capsys, monkeypatch, tmp_path / "x[a]", tmp_path / "x[" / "b]")
     assert "x[a]" in said and "b]" in said
+
+
+def test_a_run_that_cannot_be_read_does_not_hide_the_others(
+    tmp_path, capsys, monkeypatch
+):
+    write(tmp_path / "good", FEDSL, [0.1, 0.5])
+    begun = write(tmp_path / "begun", FEDSL, [0.1, 0.5])
+    (begun / "metrics.jsonl").write_text("")
+    said = compared(capsys, monkeypatch, tmp_path)
+    assert re.search(r"^skipped: .*begun.* no line yet", said, re.MULTILINE)
+    assert re.search(r"^ *good\b", said, re.MULTILINE)
+    assert "begun" in refused(["compare", tmp_path / "good", begun], capsys)
+    shutil.rmtree(tmp_path / "good")
+    assert "no line yet" in refused(["compare", tmp_path], capsys)
+
+
+def test_a_run_that_goes_on_is_said_to(tmp_path, capsys, monkeypatch):
+    write(tmp_path / "half", changed(FEDSL, run={"rounds": 8}), [0.1, 0.5])
+    write(tmp_path / "whole", FEDSL, [0.1, 0.5])
+    said = compared(capsys, monkeypatch, tmp_path, columns=200)
+    assert "half: at round 4 of 8\n" in said and "whole: at" not in said
+    (head,) = (
+        line for line in said.splitlines() if "accuracy" in line and "run " in line
+    )
+    assert head.count(" rounds ") == 2 and head.count("rounds to it") == 1
 
 
 def test_only_what_differs_and_applies_is_shown(four, capsys, monkeypatch):

@@ -10,6 +10,8 @@ from fedjax_sl.cli.main import main
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.data import PARTITIONS, Partition, Partitioner
 from fedjax_sl.data.partition import check_clients, pack
+from fedjax_sl.data.partitions import ENTRY_POINTS
+from fedjax_sl.data.partitions import _installed as partitions_of
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.records.finished_run import read
 from fedjax_sl.reports.labels import labels
@@ -67,6 +69,28 @@ def test_it_is_run_from_the_command_line(tmp_path, monkeypatch, capsys):
     main([*asked, "--folder", str(folder)])
     assert read(folder).config.data.partition == "blocks"
     assert "'blocks'" in refused(["run", "--data.partition", "odd"], capsys)
+
+
+def test_another_package_registers_its_own(tmp_path, monkeypatch):
+    info = tmp_path / "blocks-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: blocks\n")
+    entry = "tests.configs.test_own_partition:Blocks"
+    (info / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\nblocks = {entry}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    partitions_of.cache_clear()
+    assert isinstance(DataConfig(partition="blocks").partitioner(), Blocks)
+    (info / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\niid = {entry}\n")
+    partitions_of.cache_clear()
+    with pytest.raises(ValueError, match="'iid': expected a name of its own"):
+        DataConfig()
+    monkeypatch.undo()
+    partitions_of.cache_clear()
+
+
+def test_options_of_other_kinds_are_checked():
+    with pytest.raises(ValueError, match="alpha=-1"):
+        DataConfig(alpha=-1.0)
 
 
 def test_each_option_is_a_field_of_both():

@@ -7,8 +7,8 @@ import re
 import pytest
 from rich.console import Console
 
-from fedjax_sl.runs.learning import unlearned
 from fedjax_sl.runs.progress import reporting, seconds_left
+from fedjax_sl.runs.unlearned import unlearned
 
 
 LN10 = math.log(10)

@@ -228,6 +228,8 @@ def test_a_run_starts_from_the_models_of_another(whole, tmp_path, capsys):
     said = refused([*warm, *other], capsys)
     assert "init_from=" in said and "expected float32" in said
     assert not (tmp_path / "other").exists()
+    split = ["run", "fedsl", *warm[-2:], "--folder", tmp_path / "other"]
+    assert "of a run of fedlpq, not of fedsl" in refused(split, capsys)
     said = refused([*warm[:-1], tmp_path, "--folder", tmp_path / "other"], capsys)
     assert "expected a run with checkpoints" in said
 

@@ -3,6 +3,8 @@
 Names and defaults follow flwr-datasets if it has them.
 """
 
+from functools import cache
+from importlib import metadata
 from typing import Any, Literal
 
 from fedjax_sl.data.partition import Partitioner
@@ -10,6 +12,7 @@ from fedjax_sl.data.partitions.dirichlet import Dirichlet
 from fedjax_sl.data.partitions.iid import IID
 from fedjax_sl.data.partitions.pathological import Pathological
 from fedjax_sl.data.partitions.shards import Mixed, Shards
+from fedjax_sl.errors import InputError
 
 
 PARTITIONS: dict[str, type[Partitioner]] = {
@@ -19,9 +22,38 @@ PARTITIONS: dict[str, type[Partitioner]] = {
     "pathological": Pathological,
     "mixed": Mixed,
 }
-"""Every kind by the name that a configuration gives it."""
+"""Every kind by the name that a configuration gives it; a program may add its own."""
+
+ENTRY_POINTS = "fedjax_sl.partitions"
+
+
+@cache
+def _installed() -> dict[str, type[Partitioner]]:
+    """Loads the kinds of other installed packages, by the names of entry points.
+
+    Raises:
+      ValueError: if one cannot be loaded, or has the name of another.
+    """
+    found: dict[str, type[Partitioner]] = {}
+    for entry in metadata.entry_points(group=ENTRY_POINTS):
+        if entry.name in found or entry.name in PARTITIONS:
+            raise InputError(f"partition {entry.name!r}: expected a name of its own.")
+        try:
+            found[entry.name] = entry.load()
+        # Importing another package's code can fail in any way.
+        except Exception as error:
+            raise InputError(
+                f"partition {entry.name!r} of {entry.value}: cannot be loaded "
+                f"({type(error).__name__}: {error})."
+            ) from error
+    return found
+
+
+def partitions() -> dict[str, type[Partitioner]]:
+    """Returns every kind by name, those of other packages last."""
+    return PARTITIONS | _installed()
 
 
 def partition_names() -> Any:
     """Returns the names in the registry now, as the `Literal` of a choice."""
-    return Literal[tuple(PARTITIONS)]
+    return Literal[tuple(partitions())]
