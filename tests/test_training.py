@@ -156,7 +156,7 @@ def test_at_a_rate_of_zero_nothing_moves(key, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_no_two_views_share_a_draw(key, method, monkeypatch):
-    """Of an example by a client, in whatever round and epoch: its key and its number."""
+    """Of an example by a client, in any round and epoch: its key and its number."""
     views, module = [], {"fedsl": fedsl_state, "fedlpq": fedlpq_client}[method]
 
     def recorded(config, key, examples, index, *, weight):
