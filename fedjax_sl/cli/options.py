@@ -3,6 +3,7 @@
 import contextlib
 import io
 import itertools
+import re
 import shutil
 import textwrap
 from collections.abc import Collection, Mapping
@@ -119,7 +120,7 @@ def _sentence(box: str, names: Names | None) -> str:
     sentence = " ".join(said).removeprefix("Error parsing ").rstrip(".")
     unknown = sentence.removeprefix(UNKNOWN)
     if unknown == sentence:
-        return sentence
+        return _of_types(sentence)
     word = unknown.split(", ")[0]
     if names is not None and not word.startswith("-"):
         return f"unknown {names.of} {word!r}: expected one of {tuple(names.known)}"
@@ -127,6 +128,29 @@ def _sentence(box: str, names: Names | None) -> str:
     options = dict.fromkeys(line.split()[0].rstrip(",") for line in similar)
     return f"{sentence}; did you mean {', '.join(options)}" if options else sentence
 
+
+def _of_types(sentence: str) -> str:
+    """Says which number was expected, where a box speaks of Python's types."""
+    for pattern in (OF_UNION, OF_INT, OF_FLOAT):
+        if found := pattern.search(sentence):
+            break
+    else:
+        return sentence
+    types = {OF_INT: "INT", OF_FLOAT: "FLOAT"}.get(pattern, found["types"])
+    kind = "a number" if "FLOAT" in types else "an integer"
+    several = ", or several with blanks between them" if "[" in types else ""
+    return f"{sentence[: found.start()]}expected {kind}{several}, not {found['text']}"
+
+
+OF_UNION = re.compile(
+    r"no type matching (?P<types>[^ ]*(?:INT|FLOAT).*) could be instantiated from "
+    r"\[(?P<text>.*)\]$"
+)
+OF_INT = re.compile(
+    r"invalid literal for int\(\) with base 10: (?P<text>.*)(?P<types>)$"
+)
+OF_FLOAT = re.compile(r"could not convert string to float: (?P<text>.*)(?P<types>)$")
+"""Ends of sentences about numbers."""
 
 UNKNOWN = "Unrecognized options: "
 """The beginning of a box about unknown words."""

@@ -176,12 +176,15 @@ def run_client(
         config, client.key, whole["params"], trained["params"], bits=client.bits
     )
     model = arrived(client.fault, whole, {**trained, "params": rebuilt.params})
-    update = jax.tree.map(jnp.subtract, model, whole)
-    # The length is of all layers, sent or not, and of their norm statistics.
-    good = valid(update, config.max_update_norm)
     flags = dict(zip(names, client.sent, strict=True))
     # Norm statistics, which are not quantised, follow the flag of their layer.
     sent = {name: per_leaf(flags, old, by=config.unit) for name, old in whole.items()}
+    # The server judges what it gets: layers that are not sent have no length.
+    update = jax.tree.map(
+        lambda new, old, flag: jnp.where(flag, new - old, 0.0), model, whole, sent
+    )
+    # The length excludes norm statistics, as in FedSL; they have to be finite.
+    good = valid(update["params"], config.max_update_norm) & valid(update)
     received = Received(model, sent, jnp.where(good, client.share, 0.0))
     if config.head == "kept":
         # If the update is rejected, the client's head is not changed either.

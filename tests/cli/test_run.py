@@ -73,6 +73,16 @@ def test_the_version_is_told(capsys):
             "cosine_rounds=5: expected more than warmup_rounds=9",
         ),
         (["run", "--data.alpha", "-1"], "alpha=-1"),
+        (["run", "--rounds", "two"], "--rounds: expected an integer, not 'two'"),
+        (["run", "--method.trim", "x"], "--method.trim: expected a number, not 'x'"),
+        (
+            ["run", "--method.bits", "8,4"],
+            "expected an integer, or several with blanks between them, not '8,4'",
+        ),
+        (
+            ["run", "--method.prune-ratio", "35%"],
+            "--method.prune-ratio: expected a number, or several",
+        ),
     ],
 )
 def test_a_refusal_names_what_is_wrong(capsys, words, said):

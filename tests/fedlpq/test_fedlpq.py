@@ -212,6 +212,29 @@ def test_flags_of_one_layer_leave_the_others_alone(key, monkeypatch):
         assert same == (unit_of(path, "module") != names[3])
 
 
+def test_the_server_judges_the_layers_that_it_gets(key, monkeypatch):
+    """An update is too long if all of it is sent, and not if one of its layers is."""
+    state, trained = alone(key)
+    names = layers_of([state.variables], "module").names
+    gap = jax.tree.map(  # leaves [N, ...]
+        lambda new, old: new - old[None], trained["params"], state.variables["params"]
+    )
+
+    def length(tree):
+        leaves = [leaf.reshape(N, -1) for leaf in jax.tree.leaves(tree)]
+        return np.linalg.norm(np.concatenate(leaves, axis=1), axis=1)
+
+    most = 1.001 * length(gap["fc"]).max()
+    assert (length(gap) > most).any()
+    limited = dataclasses.replace(EXACT, max_update_norm=most)
+    for names_sent, expected in ((["fc"], 0), (names, 1)):
+        table = np.tile([name in names_sent for name in names], (N, 1))
+        keep = with_flags(monkeypatch, table)
+        config = dataclasses.replace(limited, keep_probability=keep)
+        _, metrics = round_of(config, state, cohort_of(key), key)
+        assert metrics.rejected.any() == expected
+
+
 def test_who_comes_first_does_not_matter(key):
     config = dataclasses.replace(EXACT, keep_probability=0.5, bits=6)
     _, forward, _ = play(config, key)

@@ -67,9 +67,8 @@ class FedLPQ:
                 continue
             loss, params, statistics, head = self.train(trainee)
             losses.append(loss)
-            believed = math.isfinite(trainee.fault) and self.believes(
-                params | statistics
-            )
+            sends = self.sends(flags, k)
+            believed = math.isfinite(trainee.fault) and self.believes(params, sends)
             left_out.append(not believed)
             if believed:
                 self.heads[trainee.id] = head
@@ -78,15 +77,15 @@ class FedLPQ:
                 params = {n: self.params[n] + u for n, u in update.items()}
                 by_size = self.config.client_weight == "examples"
                 weight = trainee.examples if by_size else 1
-                sent.append((weight, params | statistics, self.sends(flags, k)))
+                sent.append((weight, params | statistics, sends))
         self.params = self.average(self.params, sent)
         self.statistics = self.average(self.statistics, sent)
         return losses, left_out
 
-    def believes(self, arrived):
-        """Whether an update, statistics included, is not too long."""
-        before, most = self.params | self.statistics, self.config.max_update_norm
-        update = {n: a - before[n] for n, a in arrived.items()}
+    def believes(self, params, sends):
+        """Whether an update, as it arrives, is not too long."""
+        most = self.config.max_update_norm
+        update = {n: p - self.params[n] for n, p in params.items() if sends(n)}
         return most is None or averages.length(update) <= most
 
     def sends(self, flags, k):
