@@ -9,7 +9,8 @@ import pytest
 
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.state import ORDER, global_model
+from fedjax_sl.fedsl.global_model import global_model
+from fedjax_sl.fedsl.state import ORDER
 from tests.worlds import (
     assert_close,
     batches_of,

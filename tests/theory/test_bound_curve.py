@@ -70,7 +70,8 @@ def test_it_is_kept_with_the_run_and_drawn(tmp_path):
 
 
 def test_a_folder_that_has_no_bound(tmp_path, capsys):
-    assert "config.json" in refused(["bound", "--folder", tmp_path], capsys)
+    said = refused(["bound", "--folder", tmp_path], capsys)
+    assert "expected the folder of a run" in said
     config = dataclasses.replace(FedLPQRun(), rounds=2)
     (tmp_path / "config.json").write_text(to_json(config))
     assert "a run of fedlpq: expected a method that has" in refused(
