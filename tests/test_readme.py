@@ -87,3 +87,15 @@ def test_every_command_is_understood(tmp_path, monkeypatch):
 def test_the_table_of_fields_is_that_of_the_code():
     written = runpy.run_path(str(ROOT / "docs/make_fields.py"))["page"]()
     assert (ROOT / "docs/fields.md").read_text() == written
+
+
+@pytest.mark.parametrize(
+    "page",
+    [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))],
+    ids=lambda path: path.name,
+)
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\(([^)#\s]+)\)", page.read_text())
+    for link in links:
+        if "://" not in link:
+            assert (page.parent / link).exists(), link
