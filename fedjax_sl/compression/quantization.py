@@ -113,8 +113,7 @@ def _quantize(
     levels = jnp.asarray(levels, jnp.float32)
     # Entries are placed by the float32 that is sent: the receiver has no other.
     scale = norm_of(x, norm).astype(jnp.float32)
-    at = rounded(draw, position(x, scale, levels), rounding)
-    level = jnp.sign(x) * jnp.minimum(at, levels)
+    level = jnp.sign(x) * rounded(draw, position(x, scale, levels), rounding)
     return Quantized(scale, level.astype(jnp.int32))
 
 

@@ -19,8 +19,7 @@ def _on_range(
     # The guard avoids 0 / 0 for a constant tensor.
     # The clip is for rounding, which may put the largest entry above s.
     at = jnp.clip((x - low) / jnp.where(step > 0, step, 1.0), 0.0, levels)
-    level = jnp.minimum(rounded(draw, at, rounding), levels)
-    return low + step * rebuilt(level, levels, rounding)
+    return low + step * rebuilt(rounded(draw, at, rounding), levels, rounding)
 
 
 def reconstruct_range_tree(

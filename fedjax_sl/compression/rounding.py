@@ -46,7 +46,8 @@ def rounded(draw: jax.Array, position: jax.Array, rounding: Rounding) -> jax.Arr
         below = jnp.floor(position)
         return below + (draw < position - below)
     # What lies on a level stays there, though dividing by the norm rounds it down.
-    return jnp.floor(position * (1 + SLACK))
+    # Half a level at most, so that no position passes s, however many levels there are.
+    return jnp.floor(jnp.minimum(position * (1 + SLACK), position + 0.5))
 
 
 def rebuilt(level: jax.Array, levels: Any, rounding: Rounding) -> jax.Array:

@@ -20,7 +20,7 @@ def test_a_level_stays_itself(rounding):
 
 
 @pytest.mark.parametrize("rounding", ["nearest", "floor"])
-@pytest.mark.parametrize("levels", [7, 127, 2**15 - 1])
+@pytest.mark.parametrize("levels", [7, 127, 2**15 - 1, 2**22])
 def test_values_on_the_grid_stay_there_in_float32(rounding, levels):
     """Dividing by the norm, a third of them falls just below its level."""
     level = np.arange(-min(levels, 2000), min(levels, 2000) + 1)
