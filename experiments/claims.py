@@ -63,7 +63,8 @@ def verdicts(claims: Iterable[Claim]) -> str:
     lines = ["| claim | measured | mean ± 95 % | holds below | verdict |", "|---" * 5]
     lines[1] += "|"
     for claim in claims:
-        figure = f"{claim.mean:.3f} ± {claim.half:.3f}"
+        one = np.isnan(claim.half)
+        figure = f"{claim.mean:.3f}" + ("" if one else f" ± {claim.half:.3f}")
         cells = (claim.text, claim.figure, figure, f"{claim.limit:g}", claim.verdict)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
