@@ -20,6 +20,7 @@ from fedjax_sl.config_base import (
     pytree,
     static,
 )
+from fedjax_sl.errors import InputError
 from fedjax_sl.federation.aggregation import ClientWeight
 from fedjax_sl.training import TrainingConfig
 
@@ -92,6 +93,13 @@ class FedLPQConfig(TrainingConfig):
         check(self, "momentum", lambda v: 0 <= v < 1, "a number in [0, 1)")
         for name in ("cohort_size", "local_epochs"):
             check(self, name, lambda v: v >= 1, "at least 1")
+        # Tensors sent one by one would let statistics go alone, which the record counts
+        # as side information: `privacy` would miss them.
+        if self.noise_multiplier is not None and self.unit == "tensor":
+            raise InputError(
+                "unit='tensor' with noise_multiplier: expected 'module' or 'block', so "
+                "that norm statistics are sent with their layer."
+            )
         check(self, "learning_rate", lambda v: 0 <= v < float("inf"), "a number >= 0")
         check(
             self,

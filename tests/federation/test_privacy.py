@@ -111,6 +111,8 @@ def test_noise_belongs_to_the_client(key, config):
 def test_noise_that_would_not_protect_is_refused():
     with pytest.raises(ValueError, match="noise_multiplier=1.0: expected clip_norm"):
         FedLPQConfig(noise_multiplier=1.0)
+    with pytest.raises(ValueError, match="unit='tensor' with noise_multiplier"):
+        FedLPQConfig(clip_norm=1.0, noise_multiplier=1.0, unit="tensor")
     with pytest.raises(ValueError, match="a number >= 0"):
         FedSLConfig(clip_norm=1.0, noise_multiplier=-1.0)
     with pytest.raises(ValueError, match="client_update='relay'"):
