@@ -1,5 +1,6 @@
 """However a run is stopped, gone on with it is the run undisturbed, bit for bit."""
 
+import dataclasses
 import json
 import os
 import random
@@ -9,12 +10,17 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
 from fedjax_sl.cli.main import main
+from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.records.run_folder import held, read_lines
+from fedjax_sl.runs.build import prepare
+from fedjax_sl.runs.loop import programs_of
+from fedjax_sl.runs.restore import begin
 from tests.commands import refused
 
 
@@ -232,6 +238,25 @@ def test_a_run_starts_from_the_models_of_another(whole, tmp_path, capsys):
     assert "of a run of fedlpq, not of fedsl" in refused(split, capsys)
     said = refused([*warm[:-1], tmp_path, "--folder", tmp_path / "other"], capsys)
     assert "expected a run with checkpoints" in said
+
+
+def test_private_heads_stay_with_their_run(tmp_path):
+    """With another seed a client is of another complexity, and a head is of one."""
+    one = tmp_path / "one"
+    main(
+        ["run", *SMALL, "--method.preference", "u", "--rounds", "1", f"--folder={one}"]
+    )
+    config = from_json(one / "config.json")
+    job = prepare(dataclasses.replace(config, seed=1, init_from=str(one)))
+    programs = programs_of(job)
+    first = jax.device_get(begin(job, programs, tmp_path, resume=False).state)
+    fresh = jax.device_get(programs.initial())
+    np.testing.assert_array_equal(first.head, fresh.head)
+    source = arrays_of(one)[1]
+    assert not np.array_equal(source["complexity"], fresh.complexity)
+    name = "variables/params/block1/conv/kernel"
+    found = first.variables["params"]["block1"]["conv"]["kernel"]
+    np.testing.assert_array_equal(found, source[name])
 
 
 def test_a_run_starts_from_models_between_two_aggregations(tmp_path):
