@@ -77,7 +77,7 @@ def _print_bound(
     needed = rounds_needed(found.constants, setting, target)
     if needed > setting.rounds:
         # What follows the run is pruned at its last ratio, and so more than its mean.
-        last = float(theory_of(options.run).ratios(options.run)[-1])
+        last = float(theory_of(options.run).ratios(options.run.resolved())[-1])
         longer = setting._replace(pruned=last, masked=last)
         needed = rounds_needed(found.constants, longer, target)
     measured = ", ".join(f"{value:.3g}" for value in found.squared_gradient)

@@ -131,26 +131,24 @@ def _sentence(box: str, names: Names | None) -> str:
 
 def _of_types(sentence: str) -> str:
     """Says which number was expected, where a box speaks of Python's types."""
-    for pattern in (OF_UNION, OF_INT, OF_FLOAT):
-        if found := pattern.search(sentence):
-            break
-    else:
-        return sentence
-    types = {OF_INT: "INT", OF_FLOAT: "FLOAT"}.get(pattern, found["types"])
-    kind = "a number" if "FLOAT" in types else "an integer"
-    several = ", or several with blanks between them" if "[" in types else ""
-    return f"{sentence[: found.start()]}expected {kind}{several}, not {found['text']}"
+    for pattern, kind in NUMBERS:
+        if found := re.search(pattern, sentence):
+            several = (
+                ", or several with blanks between them" if "{[" in found[0] else ""
+            )
+            return (
+                f"{sentence[: found.start()]}expected {kind}{several}, not {found[1]}"
+            )
+    return sentence
 
 
-OF_UNION = re.compile(
-    r"no type matching (?P<types>[^ ]*(?:INT|FLOAT).*) could be instantiated from "
-    r"\[(?P<text>.*)\]$"
+NUMBERS = (
+    (r"invalid literal for int\(\) with base 10: (.*)$", "an integer"),
+    (r"could not convert string to float: (.*)$", "a number"),
+    (r"no type matching .*FLOAT.* could be instantiated from \[(.*)\]$", "a number"),
+    (r"no type matching .*INT.* could be instantiated from \[(.*)\]$", "an integer"),
 )
-OF_INT = re.compile(
-    r"invalid literal for int\(\) with base 10: (?P<text>.*)(?P<types>)$"
-)
-OF_FLOAT = re.compile(r"could not convert string to float: (?P<text>.*)(?P<types>)$")
-"""Ends of sentences about numbers."""
+"""Ends of sentences about numbers, and what was expected."""
 
 UNKNOWN = "Unrecognized options: "
 """The beginning of a box about unknown words."""

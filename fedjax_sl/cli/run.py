@@ -69,7 +69,7 @@ def _warnings(config: RunConfig, usual: RunConfig) -> Iterator[str]:
 
     Args:
       config: of the run.
-      usual: that of the preset, whose own values are nobody's mistake.
+      usual: of the preset or file that it starts from, whose values were not given.
     """
     given, before = flattened(config), flattened(usual)
     for name in sorted(without_effect(config)):
@@ -104,7 +104,7 @@ def run_command(line: Line, console: Console) -> None:
     )
     distributed.join(command.cluster)
     console = console if distributed.is_first() else Console(quiet=True)
-    for sentence in _warnings(config, presets()[name][1].run):
+    for sentence in _warnings(config, line.start.stored or presets()[name][1].run):
         console.print(sentence, soft_wrap=True)
     if command.checkpoint.resume and not (folder / folders.CONFIG).exists():
         console.print(f"{folder} holds no run yet: starting", soft_wrap=True)

@@ -52,6 +52,17 @@ def test_a_preset_s_own_options_are_not(tmp_path, capsys):
     assert "warning" not in capsys.readouterr().out
 
 
+def test_what_a_file_says_was_not_given(tmp_path, capsys):
+    """It has every field, those that were decided, too; options beside it are given."""
+    said_of(tmp_path, capsys, "--data.alpha", "0.1")
+    stored = ["--config", str(tmp_path / "run/config.json")]
+    main(["run", *stored, "--folder", str(tmp_path / "again")])
+    assert "warning" not in capsys.readouterr().out
+    other = ["--data.alpha", "0.2", "--folder", str(tmp_path / "other")]
+    main(["run", *stored, *other])
+    assert "warning: data.alpha=0.2" in capsys.readouterr().out
+
+
 def test_a_run_to_resume_that_is_not_there_is_begun_aloud(tmp_path, capsys):
     assert "holds no run yet: starting" in said_of(tmp_path, capsys, "--resume")
     assert "starting" not in said_of(tmp_path, capsys, "--resume")

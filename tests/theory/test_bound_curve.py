@@ -1,13 +1,17 @@
 """Theory beside measurement: the bound up to each round, kept with the run."""
 
 import dataclasses
+import io
 import json
+import re
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
 from fedjax_sl.analysis.fedsl_bound import Constants, Setting, bound
+from fedjax_sl.cli import bound as bound_command
 from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.configs.serialization import to_json
@@ -125,6 +129,20 @@ def test_a_filter_takes_the_next_kernel_s_inputs_with_it():
     mask = masks(half, magnitude_scores(kernels), 0.5)
     left = [float(layer["kernel"].mean()) for layer in mask.values()]
     assert left[0] == 0.5 and left[1:] == pytest.approx([1 - found] * 3)
+
+
+def test_rounds_after_the_run_are_pruned_at_its_last_ratio():
+    """Their mean ratio is above that of the run, whose end of the ramp is yet open."""
+    run = FedSLRun(rounds=40, method=FedSLConfig(prune_ratio=0.4))
+    each = ratios(run.resolved())
+    own = SETTING._replace(pruned=float(each.mean()), masked=float(each.mean()))
+    last = own._replace(pruned=each[-1], masked=each[-1], rounds=400)
+    shown, target = io.StringIO(), bound(CONSTANTS, last).total
+    options = bound_command.Bound(run=run, target=target)
+    bound_command._print_bound(FOUND, own, options, Console(file=shown, width=200))
+    rounds = re.search(r"rounds to .*: (\S+); squared", shown.getvalue())
+    # Whole periods of five rounds.
+    assert rounds is not None and 400 <= float(rounds[1]) <= 405
 
 
 def test_dropout_that_the_constants_are_not_of_is_named():
