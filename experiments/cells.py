@@ -18,8 +18,6 @@ import fedjax_sl
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.records.finished_run import learning_curve, read
 from fedjax_sl.records.run_folder import (
-    METRICS,
-    ROUNDS,
     SUMMARY,
     append_lines,
     resume_lines,
@@ -104,9 +102,8 @@ def row_of(folder: Path) -> dict[str, Any]:
 
     Costs over a channel with a tenth of the band stand beside those over its own.
     """
-    lines, rounds = resume_lines(folder / METRICS), resume_lines(folder / ROUNDS)
     seen = read(folder)
-    own = seen.config.channel
+    lines, own = seen.lines, seen.config.channel
     slower = learning_curve(seen, replace(own, bandwidth_hz=own.bandwidth_hz / NARROW))
     summary = json.loads((folder / SUMMARY).read_text())
     return {
@@ -119,7 +116,7 @@ def row_of(folder: Path) -> dict[str, Any]:
         },
         "slow_seconds": slower.seconds.tolist(),
         "slow_joules": slower.joules.tolist(),
-        "updates_up_bits": sum(sum(each["updates_up_bits"]) for each in rounds),
+        "updates_up_bits": int(seen.record.traffic.updates_up.sum()),
     }
 
 
