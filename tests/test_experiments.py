@@ -42,6 +42,7 @@ def rows_in(cells_and_folders, path):
     return [list(rows) for rows in found]
 
 
+@pytest.mark.slow
 def test_a_cell_s_row_is_what_its_run_leaves(tiny_cells, tmp_path, monkeypatch):
     path, (_, folders) = tmp_path / "rows.jsonl", tiny_cells
     *_, rows = rows_in(tiny_cells, path)
@@ -59,6 +60,7 @@ def test_a_cell_s_row_is_what_its_run_leaves(tiny_cells, tmp_path, monkeypatch):
     assert rows_in(tiny_cells, path) == [rows]
 
 
+@pytest.mark.slow
 def test_a_cell_that_was_stopped_is_resumed_and_names_both_codes(
     tiny_cells, tmp_path, monkeypatch
 ):

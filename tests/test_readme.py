@@ -62,6 +62,7 @@ class Understood(Exception):
     """An option was parsed; what it asks for would begin now."""
 
 
+@pytest.mark.slow
 def test_every_command_is_understood(tmp_path, monkeypatch):
     def begin(*_, **__):
         raise Understood

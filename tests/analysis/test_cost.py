@@ -60,6 +60,7 @@ def test_layers_add_up_to_the_network():
     assert sum(layer.params for layer in layers) == 551466
 
 
+@pytest.mark.slow
 def test_cuts_of_a_vgg():
     rows = cut_costs(11, width=0.25)
     assert [row.cut for row in rows] == list(range(1, 9))

@@ -94,6 +94,7 @@ def test_a_rate_that_the_theorem_does_not_cover():
         bound(CONSTANTS._replace(smoothness=0.0), USUAL)
 
 
+@pytest.mark.slow
 def test_estimated_constants_are_what_the_gradients_show(key):
     """Two batches a client: mean square and variance by hand, at one of two points."""
     model = tiny_model()

@@ -102,6 +102,7 @@ WORDS = st.one_of(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(words=st.lists(WORDS, min_size=1, max_size=4))
+@pytest.mark.slow
 def test_any_command_line_is_refused_in_order(tmp_path, monkeypatch, words):
     """Nothing that is refused leaves anything behind."""
     monkeypatch.chdir(tmp_path)

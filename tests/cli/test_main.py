@@ -81,6 +81,7 @@ def test_its_report_in_a_browser(finished, tmp_path):
         assert row[head.index("final accuracy")] == f"{final:.4f}"
 
 
+@pytest.mark.slow
 def test_its_configuration_repeats_it(finished):
     folder, _ = finished
     config = folder / "config.json"
@@ -94,6 +95,7 @@ def test_its_configuration_repeats_it(finished):
     assert first == again
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten_unasked(finished):
     folder, _ = finished
     before = (folder / "metrics.jsonl").read_bytes()
@@ -103,6 +105,7 @@ def test_nothing_is_overwritten_unasked(finished):
     assert (folder / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_diverged_run_names_round_and_client(tmp_path):
     huge = ["--method.learning-rate", "1e30", "--folder", "bad"]
     result = call(*QUICK, *huge, cwd=tmp_path)
@@ -194,6 +197,7 @@ def test_an_unknown_complexity_is_refused(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.slow
 def test_a_layer_wise_run_leaves_its_record_and_another_method_refuses_it(tmp_path):
     quick = "--model.width 0.05 --rounds 2 --eval-every 1 --data.num-clients 4"
     result = call(

@@ -57,6 +57,7 @@ def test_a_point_is_the_run_alone(swept, tmp_path):
                 np.testing.assert_allclose(a[key], b[key], rtol=2e-3, err_msg=key)
 
 
+@pytest.mark.slow
 def test_the_time_left_is_told(swept):
     said = (swept.parent / "said").read_text()
     told = re.findall(

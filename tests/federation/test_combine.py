@@ -107,6 +107,7 @@ def played(key, config):
 
 
 @pytest.mark.parametrize("config", [SPLIT, LAYERS])
+@pytest.mark.slow
 def test_methods_with_nothing_trimmed_or_clipped_are_as_before(key, config):
     _, plain = played(key, config)
     _, same = played(key, dataclasses.replace(config, trim=0.0, clip_norm=1e9))

@@ -57,6 +57,7 @@ def test_devices_are_the_granted_cores_unless_told_otherwise():
     assert run(COUNT, JAX_NUM_CPU_DEVICES="3").stdout == "3\n"
 
 
+@pytest.mark.slow
 def test_devices_wait_as_long_as_they_are_told():
     two = {"JAX_NUM_CPU_DEVICES": "2"}
     # Far later than the two seconds after which it is given up, however busy all are,

@@ -29,6 +29,7 @@ def test_the_fitting_number_of_clients():
     assert device_bytes() > 2**28
 
 
+@pytest.mark.slow
 def test_the_formula_is_what_a_compiled_round_takes_for_each_client(key):
     """Four clients at a time instead of two: what that adds, within a factor of two."""
     model, batch, steps, size = cifar_cnn(), 10, 2, 4

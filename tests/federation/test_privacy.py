@@ -68,6 +68,7 @@ def test_noise_is_that_of_the_clipped_norm(key):
 
 
 @pytest.mark.parametrize("config", [SPLIT, LAYERS])
+@pytest.mark.slow
 def test_without_noise_the_round_is_bit_for_bit_as_before(key, config):
     """Clipping takes place, the quantiser too, and I = 1 sends the gradient itself."""
     plain = played(key, config, clip_norm=1e-3)

@@ -344,6 +344,7 @@ def test_clients_change_only_what_their_network_has(sub_models):
         assert down.side[0] == 32 * sizes.statistics[own].sum()
 
 
+@pytest.mark.slow
 def test_private_heads_survive_and_shared_ones_stay_where_nobody_has_them(sub_models):
     config, state, key = sub_models
     init, step = programs("u")

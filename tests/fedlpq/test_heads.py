@@ -36,6 +36,7 @@ def played():
     return found, rounds
 
 
+@pytest.mark.slow
 def test_heads_that_are_reset_take_nothing(played):
     found, _ = played
     for state in found["reset"]:

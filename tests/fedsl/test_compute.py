@@ -23,6 +23,7 @@ CONFIG = FedSLConfig(
 )
 
 
+@pytest.mark.slow
 def test_the_published_share_of_a_pruned_vgg(key):
     """VGG-19 cut after 4: 35 % of the filters leave 0.4348 of 96.14 M."""
     model = split_vgg(19, cut=4)

@@ -65,6 +65,7 @@ def test_it_is_run_resumed_compared_and_reported(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("fedavgm")
+@pytest.mark.slow
 def test_it_is_swept(tmp_path):
     # With the usual rate a last bit grows to a tenth in four rounds.
     slow = ["--method.learning-rate", "0.002"]
@@ -80,6 +81,7 @@ def test_it_is_swept(tmp_path):
 
 
 @pytest.mark.usefixtures("fedavgm")
+@pytest.mark.slow
 def test_its_clients_fail_and_send_nonsense(tmp_path):
     faults = ["--failure-probability", "0.5", "--corruption-probability", "0.5"]
     found = run(tmp_path / "faults", *faults)
@@ -96,6 +98,7 @@ def test_it_may_not_take_the_name_of_another(installed):
         methods.methods()
 
 
+@pytest.mark.slow
 def test_a_method_is_resumed_whatever_its_presets_are_called(tmp_path, monkeypatch):
     """There is no preset of the method's own name here."""
     spec = SPEC._replace(presets={"momentum": SPEC.presets["fedavgm"]})

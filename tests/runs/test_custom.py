@@ -45,6 +45,7 @@ def folders(tmp_path_factory):
     return base
 
 
+@pytest.mark.slow
 def test_it_is_compared_and_reported(folders, capsys):
     main(["compare", str(folders / "4"), str(folders / "8")])
     shown = capsys.readouterr().out

@@ -26,6 +26,7 @@ def test_it_is_read(folder, capsys):
     assert f"{read(folder).lines[-1]['test_accuracy']:.3g}" in shown
 
 
+@pytest.mark.slow
 def test_it_is_resumed(folder):
     before = read(folder)
     main(["run", "--folder", str(folder), "--resume", "--rounds", "6"])

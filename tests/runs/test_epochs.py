@@ -54,6 +54,7 @@ def ran(config):
         return tuple(read_lines(folder / file) for file in (METRICS, ROUNDS))
 
 
+@pytest.mark.slow
 def test_padding_is_no_data():
     lines, rounds = ran(SPLIT)
     assert [line["epoch"] for line in lines] == pytest.approx([2.0, 4.0])

@@ -135,6 +135,7 @@ def half(whole, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_may_be_made_longer(whole, half, capsys):
     main(["run", "--resume", "--folder", str(half), "--rounds", "4"])
     assert "resuming after round 2" in capsys.readouterr().out
@@ -144,6 +145,7 @@ def test_a_run_may_be_made_longer(whole, half, capsys):
     assert summary["final"] == read_lines(half / "metrics.jsonl")[-1]
 
 
+@pytest.mark.slow
 def test_what_is_on_record_and_not_kept_is_done_again(whole, half, capsys):
     """Lines that no checkpoint reaches are cut off, half-written ones too."""
     main(["run", "--resume", "--folder", str(half), "--rounds", "4"])
@@ -155,6 +157,7 @@ def test_what_is_on_record_and_not_kept_is_done_again(whole, half, capsys):
     assert_same_run(half, whole)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_ahead_of_the_record_is_not_used(whole, half, capsys):
     """As where the last lines were lost with the machine."""
     main(["run", "--resume", "--folder", str(half), "--rounds", "4"])
@@ -165,6 +168,7 @@ def test_a_checkpoint_ahead_of_the_record_is_not_used(whole, half, capsys):
     assert_same_run(half, whole)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_before_its_first_evaluation_is_gone_on_with(
     whole, tmp_path, monkeypatch
 ):
@@ -208,6 +212,7 @@ def test_another_run_is_not_gone_on_with(half, capsys):
 
 
 @pytest.mark.parametrize("lost", ["metrics.jsonl", "rounds.jsonl"])
+@pytest.mark.slow
 def test_a_record_that_ends_before_every_checkpoint_is_begun_anew(
     whole, half, capsys, lost
 ):
@@ -220,6 +225,7 @@ def test_a_record_that_ends_before_every_checkpoint_is_begun_anew(
     assert_same_run(half, whole)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_models_of_another(whole, tmp_path, capsys):
     """With a learning rate of 0 its parameters stay what the other's came to."""
     warm = ["run", *SMALL, "--rounds", "1", "--init-from", str(whole)]
@@ -240,6 +246,7 @@ def test_a_run_starts_from_the_models_of_another(whole, tmp_path, capsys):
     assert "expected a run with checkpoints" in said
 
 
+@pytest.mark.slow
 def test_private_heads_stay_with_their_run(tmp_path):
     """With another seed a client is of another complexity, and a head is of one."""
     one = tmp_path / "one"
@@ -259,6 +266,7 @@ def test_private_heads_stay_with_their_run(tmp_path):
     np.testing.assert_array_equal(found, source[name])
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_models_between_two_aggregations(tmp_path):
     """As they were evaluated: a step of length 0 leaves that as it is."""
     one, other = tmp_path / "one", tmp_path / "other"
@@ -272,6 +280,7 @@ def test_a_run_starts_from_models_between_two_aggregations(tmp_path):
     assert clients and all((a == a[:1]).all() for a in clients.values())
 
 
+@pytest.mark.slow
 def test_a_folder_that_another_process_writes_to_is_left_alone(half, capsys):
     """A lock ends with its process: killed, it leaves nothing in the way."""
     code = (

@@ -50,6 +50,7 @@ def late_by(finished, deadline):
 
 
 @pytest.mark.parametrize("method", [SPLIT, LAYERS], ids=["fedsl", "fedlpq"])
+@pytest.mark.slow
 def test_who_would_be_late_is_not_there(tmp_path, method):
     all_of_them = run(tmp_path / "all", method)
     candidates = np.geomspace(10, 1e-4, 60)

@@ -72,6 +72,7 @@ def assert_same(folder, whole):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.slow
 def test_it_stops_after_the_call_that_runs_and_goes_on(
     whole, tmp_path, monkeypatch, capsys, number
 ):
@@ -116,6 +117,7 @@ def test_a_kill_costs_what_came_after_the_last_checkpoints(
         assert_same(folder, whole)
 
 
+@pytest.mark.slow
 def test_a_full_disk_in_a_sweep(whole, tmp_path, monkeypatch, capsys):
     calls_of(monkeypatch, lambda first: None)
     folder = tmp_path / "sweep"
