@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from fedjax_sl.analysis.channel import Channel
+from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.fedlpq import FedLPQConfig
@@ -27,6 +28,12 @@ PARTS = (
     ("Network of FedSL", "model.", ModelConfig, ModelConfig()),
     ("Network of FedLP-Q", "model.", CNNConfig, CNNConfig()),
     ("FedSL", "method.", FedSLConfig, FedSLConfig()),
+    (
+        "Compressor of the activations of FedSL",
+        "method.activations.",
+        CompressorConfig,
+        CompressorConfig(),
+    ),
     ("FedLP-Q, FedLP, FedAvg", "method.", FedLPQConfig, FedLPQConfig()),
     ("Channel", "channel.", Channel, Channel()),
 )

@@ -17,6 +17,7 @@ from experiments.fedsl_claims import (
     until,
 )
 from experiments.fedsl_setting import (
+    COMPRESSORS,
     CUTS,
     INTERVALS,
     RATIOS,
@@ -139,6 +140,7 @@ TABLES: tuple[tuple[str, tuple[str, ...], Question], ...] = (
     ("Share of filters pruned, nothing else", ("share",), RATIOS),
     ("Rounds between two aggregations, everything on", ("I",), INTERVALS),
     ("Open choices, everything on", ("",), READINGS),
+    ("Compressors of the activations, 8 bits", ("activations",), COMPRESSORS),
 )
 """Heading, names of the columns, and settings of each table."""
 

@@ -7,6 +7,7 @@ cut at the same fractions as the 16 of the published VGG-19.
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.presets import RECIPE, ROUNDS
@@ -78,6 +79,7 @@ NOTHING = {
     "bits": 32,
     "dropout_rate": 0.0,
     "interval": 5,
+    "activations": "float32",
 }
 """Plain split learning; `cut` is an index into the cuts of the scale."""
 
@@ -113,12 +115,28 @@ READINGS = {
 }
 """Choices that the paper leaves open."""
 
+ACTIVATIONS = {
+    "float32": CompressorConfig(),
+    "uniform 3": CompressorConfig(kind="uniform", bits=3),
+    "uniform 2": CompressorConfig(kind="uniform", bits=2),
+    "eden 2": CompressorConfig(kind="eden", bits=2),
+    "top 10 %": CompressorConfig(kind="top_k", keep=0.1, values="uniform", bits=4),
+    "random top 10 %": CompressorConfig(
+        kind="rand_top_k", keep=0.1, values="uniform", bits=4
+    ),
+}
+"""Compressors of the activations at the cut, of 3.2 bits a value or fewer."""
+
+COMPRESSORS = {name: CODED | {"activations": name} for name in ACTIVATIONS}
+"""Which of them costs how much accuracy."""
+
 QUESTIONS: dict[str, dict[Any, dict[str, Any]]] = {
     "techniques": TECHNIQUES,
     "cuts": CUTS,
     "ratios": RATIOS,
     "intervals": INTERVALS,
     "readings": READINGS,
+    "compressors": COMPRESSORS,
 }
 
 
@@ -136,6 +154,7 @@ def name_of(chosen: dict[str, Any]) -> str:
 def config_of(scale: Scale, chosen: dict[str, Any], seed: int) -> FedSLRun:
     """Returns the run of a seed with these settings."""
     varied = {name: value for name, value in chosen.items() if name != "cut"}
+    varied["activations"] = ACTIVATIONS[chosen["activations"]]
     cut = scale.cuts[chosen["cut"]]
     return FedSLRun(
         data=DataConfig(name="cifar10"),

@@ -146,6 +146,8 @@ def test_what_one_seed_shows_has_no_verdict():
 def test_every_cell_has_a_folder_of_its_own(scale):
     names = [cell.folder for cell in cells(scale)]
     assert {cell.folder for cell in cells(scale, ["ratios"])} <= set(names)
-    assert set(QUESTIONS) == {"techniques", "cuts", "ratios", "intervals", "readings"}
+    assert set(QUESTIONS) == {
+        *("techniques", "cuts", "ratios", "intervals", "readings", "compressors")
+    }
     assert len(set(names)) == len(names) == len(points()) * scale.seeds
     assert "plain-0" in names and not any("/" in name for name in names)

@@ -22,6 +22,7 @@ FLOORS = {
     "errors": 0,
     "reading": 0,
     "compression": 0,
+    "compressors": 1,
     "layers": 0,
     "models": 1,
     "data": 1,

@@ -32,6 +32,8 @@ def _read(kind: type, values: Any, where: str) -> Any:
     # JSON has no tuples.
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     for name, value in given.items():
+        if dataclasses.is_dataclass(hints[name]) and isinstance(value, dict):
+            given[name] = value = _read(hints[name], value, f"{where}: {name}")  # type: ignore[arg-type]
         if not _suits(value, hints[name]):
             raise InputError(
                 f"{where}: {name}={value!r:.40}: expected {_shown(hints[name])}."

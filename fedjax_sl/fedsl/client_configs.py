@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.config_base import per_client
 from fedjax_sl.fedsl.config import FedSLConfig
 
@@ -20,6 +21,7 @@ class ClientConfigs(NamedTuple):
     upload_bits: jax.Array
     down_bits: jax.Array
     dropout_rate: jax.Array
+    activations: CompressorConfig
     fault: jax.Array | None = None
 
 
@@ -49,5 +51,6 @@ def client_configs(
         upload_bits=bits(config.upload_bits),
         down_bits=bits(config.down_bits),
         dropout_rate=number(config.dropout_rate),
+        activations=config.activations.of_clients(client_id),
         fault=fault,
     )

@@ -10,6 +10,7 @@ from fedjax_sl.compression.dropout import Per
 from fedjax_sl.compression.pruning import Granularity, Scope, Shape
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compression.rounding import Rounding
+from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.config_base import (
     Integer,
     IntegerPerClass,
@@ -125,6 +126,9 @@ class FedSLConfig(TrainingConfig):
     """epsilon, > 0: each tensor of a client takes the fewest bits, up to b, that keep
     the squared error within this share of its squared norm; all b if not given."""
 
+    activations: CompressorConfig = CompressorConfig()
+    """Compressor of the activations that are sent, after the dropout."""
+
     dropout_rate: PerClass = 0.2
     """p, share of the activations dropped at the cut, in [0, 1)."""
 
@@ -165,6 +169,11 @@ class FedSLConfig(TrainingConfig):
         return (self.server_update, self.client_update) != ("merged", "parallel")
 
     @property
+    def compressed_cut(self) -> bool:
+        """Whether a compressor is applied to the activations."""
+        return self.activations.kind != "float32"
+
+    @property
     def coded(self) -> bool:
         """Whether any values are sent with fewer than 32 bits; not for traced bits."""
         up = [b or self.bits for b in (self.grad_bits, self.upload_bits)]
@@ -179,6 +188,11 @@ class FedSLConfig(TrainingConfig):
             check(self, name, lambda v: 2 <= v <= 32, "2 to 32 bits")
         if self.client_update == "relay":
             self._check_relay()
+        if self.compressed_cut and self.scoring_pass:
+            raise InputError(
+                f"activations.kind={self.activations.kind!r}: expected 'float32' with "
+                "scoring='pass', which sends activations as they are."
+            )
         for name in ("interval", "cohort_size"):
             check(self, name, lambda v: v >= 1, "at least 1")
         for name in ("prune_start", "prune_end"):

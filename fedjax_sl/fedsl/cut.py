@@ -2,13 +2,15 @@
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.dropout import drop_activations
 from fedjax_sl.compression.pruning import Mask
+from fedjax_sl.compressors import send
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.faults import arrived
 from fedjax_sl.federation.split_grad import Cut
@@ -16,7 +18,7 @@ from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.mask_bits import thins_cut
 from fedjax_sl.fedsl.quantizer import quantized
-from fedjax_sl.fedsl.state import DOWNLINK, DROPOUT, Context
+from fedjax_sl.fedsl.state import ACTIVATIONS, DOWNLINK, DROPOUT, Context
 from fedjax_sl.fedsl.statistics import filters_kept
 
 
@@ -96,6 +98,18 @@ def channels_sent(context: Context, masks: Mask) -> jax.Array:
     return jax.vmap(lambda mask: channels_at_cut(context.config, mask, channels))(masks)
 
 
+class AtCut(NamedTuple):
+    """Which activations were sent.
+
+    Attributes:
+      mask: `[K, B, ...]` bool.
+      message: the bits of each client's message, `[K]`; None if it is not compressed.
+    """
+
+    mask: jax.Array
+    message: Link | None
+
+
 def cut_with_dropout(
     config: FedSLConfig,
     per_client: ClientConfigs,
@@ -103,8 +117,11 @@ def cut_with_dropout(
     key: jax.Array,
     *,
     channels: jax.Array,
+    real: jax.Array,
 ) -> Cut:
     """Builds a `Cut` with dropout; gradients come back only for what was sent.
+
+    A compressor is applied to what the dropout keeps of a client's whole mini-batch.
 
     Args:
       config: granularity and rescaling of the dropout.
@@ -112,17 +129,19 @@ def cut_with_dropout(
       client_id: `[K]`.
       key: of this round.
       channels: `[K, Ch]` bool, as from `channels_at_cut`.
+      real: `[K, B]` bool, False for padding.
 
     Returns:
-      The `Cut`; it reports the mask `[K, B, ...]` of what is sent.
+      The `Cut`; its auxiliary data are an `AtCut`.
     """
-    keys = client_keys(key, client_id, DROPOUT)
+    keys = [client_keys(key, client_id, use) for use in (DROPOUT, ACTIVATIONS)]
     down_keys = client_keys(key, client_id, DOWNLINK)
 
-    def drop(client_key, activations, channels, own):
+    def drop(client_keys, activations, sendable, own):
+        (drop_key, send_key), (channels, real) = client_keys, sendable
         # Pruned channels are drawn for, too: a thin cut changes no other draw.
         sent, mask = drop_activations(
-            client_key,
+            drop_key,
             activations,
             rate=own.dropout_rate,
             rescale=config.rescale,
@@ -131,12 +150,21 @@ def cut_with_dropout(
         # What is not sent is 0 to the server, whatever the network made of it.
         mask &= channels.reshape(*[1] * (mask.ndim - 1), -1)
         sent = jnp.where(mask, sent, 0.0)
+        message = None
+        if config.compressed_cut:
+            # Neither padding nor what the dropout took may enter a norm or a rank.
+            allowed = jnp.broadcast_to(mask, sent.shape)
+            allowed &= real.reshape(-1, *[1] * (sent.ndim - 1))
+            compressor = own.activations.compressor()
+            sent, mask, message, _ = send(compressor, send_key, sent, allowed)
         # A fault changes what the server receives, not the client's own gradient.
-        return arrived(own.fault, jnp.zeros_like(sent), sent), mask
+        return arrived(own.fault, jnp.zeros_like(sent), sent), AtCut(mask, message)
 
     return Cut(
-        up=lambda activations: jax.vmap(drop)(keys, activations, channels, per_client),
-        down=lambda grad, mask: send_back(
-            config, down_keys, grad, mask=mask, bits=per_client.down_bits
+        up=lambda activations: jax.vmap(drop)(
+            keys, activations, (channels, real), per_client
+        ),
+        down=lambda grad, at_cut: send_back(
+            config, down_keys, grad, mask=at_cut.mask, bits=per_client.down_bits
         ),
     )

@@ -137,6 +137,7 @@ def _counts(
             shape=context.model.cut_shape(),
         ),
         activations=report.activations,
+        returned=report.returned,
         kept=num_kept,
         # By the mask, not the ratio: a small ratio may round down to no filter.
         prunes=(num_kept < params) & present,

@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_sl.algorithm import Links, Work
+from fedjax_sl.algorithm import Link, Links, Work
 from fedjax_sl.compression.pruning import kept
 from fedjax_sl.compression.scores import magnitude_scores
+from fedjax_sl.compressors import send
 from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.fedsl.bit_allocation import BitAllocation
-from fedjax_sl.fedsl.client_configs import client_configs
+from fedjax_sl.fedsl.client_configs import ClientConfigs, client_configs
 from fedjax_sl.fedsl.compute import scored, work
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.cut import bitmap_bits, channels_at_cut
@@ -46,6 +47,30 @@ def at_rounds(kinds: Record, rounds: np.ndarray, interval: int) -> Record:
     return jax.tree.map(lambda x: x[kind], kinds)
 
 
+def _typical(
+    config: FedSLConfig,
+    per_client: ClientConfigs,
+    entries: jax.Array,
+    shape: tuple[int, ...],
+) -> tuple[Link, jax.Array]:
+    """Messages of so many activations, and how many of these are sent, `[K]`.
+
+    What a compressor makes of them depends on their values: half of a normal
+    distribution, as after a ReLU.
+    """
+    if not config.compressed_cut:
+        return Link.float32(entries), entries
+
+    def of_client(own, entries):
+        compressor, place = own.activations.compressor(), jnp.arange(math.prod(shape))
+        draws = jax.nn.relu(jax.random.normal(jax.random.key(0), shape))
+        mask = (place < entries).reshape(shape)
+        received = send(compressor, jax.random.key(1), draws, mask)
+        return received.bits, received.sent.sum(dtype=jnp.int32)
+
+    return jax.vmap(of_client)(per_client, entries)
+
+
 @partial(jax.jit, static_argnames=("model", "batch_size"))
 def _expected(
     model: SplitModel, config: FedSLConfig, batch_size: int
@@ -59,7 +84,10 @@ def _expected(
     shape = model.cut_shape()
     channels = channels_at_cut(config, mask, shape[-1])
     cut = math.prod(shape[:-1]) * channels.sum()
-    sent = batch_size * cut * (1 - per_client.dropout_rate)
+    sent = jnp.round(batch_size * cut * (1 - per_client.dropout_rate))
+    activations, returned = _typical(
+        config, per_client, sent.astype(jnp.int32), (batch_size, *shape)
+    )
     channels = jnp.broadcast_to(channels, (len(everyone), shape[-1]))
     bitmap = bitmap_bits(config, per_client.dropout_rate, channels, shape=shape)
     num_kept = jnp.broadcast_to(kept(mask, params), everyone.shape)
@@ -72,7 +100,8 @@ def _expected(
             examples=examples,
             scored=passes,
             bitmap=bitmap,
-            activations=jnp.round(sent).astype(jnp.int32),
+            activations=activations,
+            returned=returned,
             kept=num_kept,
             prunes=num_kept < sizes.params,
             update=BitAllocation(per_client.upload_bits, jnp.zeros_like(everyone)),
@@ -100,13 +129,16 @@ def expected(model: SplitModel, config: FedSLConfig, batch_size: int) -> Record:
     return recorded(ids, counted, done)
 
 
-def most(model: SplitModel, config: FedSLConfig, examples: np.ndarray) -> Record:
+def most(
+    model: SplitModel, config: FedSLConfig, examples: np.ndarray, *, batch_size: int
+) -> Record:
     """Bounds what each kind of round takes of each client: dense, without dropout.
 
     Args:
       model: the network, cut.
       config: the configuration.
       examples: `[N]`, in a mini-batch of each client.
+      batch_size: B, padding included.
 
     Returns:
       A record of four rounds, in the order of `KINDS`, of all N clients.
@@ -122,6 +154,11 @@ def most(model: SplitModel, config: FedSLConfig, examples: np.ndarray) -> Record
         bits = jnp.maximum(bits, per_client.grad_bits)
     passes = config.scoring_pass and config.charge_scoring
     shape = model.cut_shape()
+    activations = jax.vmap(
+        lambda own, entries: own.activations.compressor().wire.most(
+            entries, batch_size * sizes.cut
+        )
+    )(per_client, real * sizes.cut)
     channels = jnp.ones((len(examples), shape[-1]), bool)
     bitmap = bitmap_bits(config, per_client.dropout_rate, channels, shape=shape)
 
@@ -132,7 +169,8 @@ def most(model: SplitModel, config: FedSLConfig, examples: np.ndarray) -> Record
             examples=real,
             scored=real * (passes & starts),
             bitmap=bitmap,
-            activations=real * sizes.cut,
+            activations=activations,
+            returned=real * sizes.cut,
             # All kept, and a mask sent, as in no round: each count is its own maximum.
             kept=jnp.full_like(real, sizes.params),
             prunes=real > 0,

@@ -94,7 +94,7 @@ class FedSLRun(RunConfig):
         """Display name of the method in this configuration."""
         method = self.method
         dropped = np.any(method.prune_ratio) or np.any(method.dropout_rate)
-        whole = not (method.coded or dropped)
+        whole = not (method.coded or method.compressed_cut or dropped)
         if not method.sequential:
             return "SplitFed v1" if whole else "FedSL"
         relay = method.client_update == "relay"
@@ -133,6 +133,7 @@ class FedSLRun(RunConfig):
             *(() if np.any(method.dropout_rate) else OF_DROPOUT),
             *(() if self._sends_bitmaps else ("dropout_mask",)),
             *(() if method.coded else OF_QUANTIZATION),
+            *(f"activations.{name}" for name in method.activations.idle),
             *(("server_update",) if method.client_update == "relay" else ()),
         )
 

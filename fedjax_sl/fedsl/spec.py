@@ -63,7 +63,12 @@ def traffic_bound(
     """Bounds the traffic and work of each round: dense, without dropout."""
     # A client with fewer examples fills its batch with padding, which is not sent.
     examples = np.minimum(partition.count.astype(np.int64), config.batch_size)
-    kinds = most(network(config, train), config.method, examples)
+    kinds = most(
+        network(config, train),
+        config.method,
+        examples,
+        batch_size=config.batch_size,
+    )
     return partial(at_rounds, kinds, interval=int(config.method.interval))
 
 

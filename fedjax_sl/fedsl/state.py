@@ -17,9 +17,8 @@ from fedjax_sl.training import batch_of, rate_factor
 
 
 # A new purpose goes to the end: these numbers are part of every draw of a run.
-DROPOUT, GRADIENT, UPLOAD, DOWNLINK, SCORES, ORDER, NOISE, AUGMENTATION, SCORING = (
-    range(9)
-)
+DROPOUT, GRADIENT, UPLOAD, DOWNLINK, SCORES = range(5)
+ORDER, NOISE, AUGMENTATION, SCORING, ACTIVATIONS = range(5, 10)
 """Purposes, folded into keys so that no two draws share one."""
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.federation.clients import Each, client_keys
 from fedjax_sl.federation.split_grad import split_grad
@@ -34,14 +35,16 @@ class StepReport(NamedTuple):
 
     Attributes:
       loss: `[K]` mean loss of the mini-batch.
-      activations: `[K]` int32, values sent over the cut.
+      activations: `[K]`, the message of the activations.
+      returned: `[K]` int32, values whose gradients come back.
       gradient: `[K]`, bit allocation of the quantised gradient.
       finite: `[K]` bool, whether the activations sent were finite; True if none were
         sent.
     """
 
     loss: jax.Array
-    activations: jax.Array
+    activations: Link
+    returned: jax.Array
     gradient: BitAllocation
     finite: jax.Array
 
@@ -158,6 +161,7 @@ def _group_step(context: Context, each: Each, server, examples, rate, key, real,
             group.client_id,
             key,
             channels=channels_sent(context, group.mask),
+            real=group.minibatch.weight > 0,
         ),
         each=each,
     )
@@ -171,8 +175,15 @@ def _group_step(context: Context, each: Each, server, examples, rate, key, real,
     client, opt, running, gradient = _update_clients(
         context, each, group, backward, rate=rate
     )
-    sent = _activations_sent(context, result.at_cut, group.minibatch.weight)
-    report = StepReport(result.loss, sent, gradient, result.finite)
+    returned = _activations_sent(context, result.at_cut.mask, group.minibatch.weight)
+    sent = result.at_cut.message
+    report = StepReport(
+        loss=result.loss,
+        activations=Link.float32(returned) if sent is None else sent,
+        returned=returned,
+        gradient=gradient,
+        finite=result.finite,
+    )
     # By what is missing: if nothing is, the server's divisor is exactly 1.
     missing = jnp.where(real & ~heard, group.weights, 0.0).sum()
     received = _Received(

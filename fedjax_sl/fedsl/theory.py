@@ -42,6 +42,7 @@ def _another_method(config: FedSLRun) -> list[str]:
         "restore": pruned and not method.restore,
         "average_over": pruned and method.average_over != "all",
         "rounding": method.coded and method.rounding != "stochastic",
+        "activations": method.compressed_cut,
         "clip_norm": method.clip_norm is not None,
         "trim": method.trim is not None,
         "max_update_norm": method.max_update_norm is not None,

@@ -59,7 +59,8 @@ class Counts(NamedTuple):
       examples: in its mini-batch, without padding.
       scored: examples of the scoring pass; 0 in rounds without one.
       bitmap: bits for each example of the mask of dropped activations, if sent.
-      activations: values sent over the cut in its step.
+      activations: message of the activations of its step.
+      returned: values whose gradients come back.
       kept: parameters that its mask keeps.
       prunes: bool, whether its mask prunes any.
       update: bit allocation of its update.
@@ -69,7 +70,8 @@ class Counts(NamedTuple):
     examples: jax.Array
     scored: jax.Array
     bitmap: jax.Array
-    activations: jax.Array
+    activations: Link
+    returned: jax.Array
     kept: jax.Array
     prunes: jax.Array
     update: BitAllocation
@@ -143,7 +145,7 @@ def links(
     else:
         updates = _update(config, sizes, counts, ends)
     bitmap = counts.examples * counts.bitmap
-    at_cut = counts.activations + counts.scored * sizes.cut
+    activations, scored = counts.activations, counts.scored * sizes.cut
     # Each pass quantises a tensor of its own, with a norm of its own.
     passes = 1 + (counts.scored > 0)
     down_norms = _norms(scales(config), per_client.down_bits)
@@ -155,7 +157,11 @@ def links(
             none,
             FLOAT_BITS * sizes.statistics * loaded + sizes.mask.down * pruned,
         ),
-        activations_up=Link(at_cut, full, none, bitmap + sizes.mask.at_cut * pruned),
+        activations_up=activations._replace(
+            # There is no scoring pass where a compressor has other bits than 32.
+            entries=activations.entries + scored,
+            side=activations.side + bitmap + sizes.mask.at_cut * pruned,
+        ),
         labels_up=Link(
             counts.examples + counts.scored,
             jnp.full_like(present, sizes.label_bits),
@@ -163,7 +169,7 @@ def links(
             none,
         ),
         gradients_down=Link(
-            at_cut,
+            counts.returned + scored,
             coded_bits(config, per_client.down_bits),
             none,
             down_norms * passes * present,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.pruning import kept
 from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.fedsl import FedSLConfig
@@ -46,7 +47,8 @@ def sent(starts, ends, key, **change):
         examples=5 * jnp.asarray(PRESENT),
         scored=none,
         bitmap=none,
-        activations=none,
+        activations=Link.float32(none),
+        returned=none,
         kept=num_kept,
         prunes=(num_kept < sizes.params) & (PRESENT > 0),
         update=BitAllocation(settings.upload_bits, none),

@@ -119,7 +119,7 @@ def test_no_cohort_of_those_in_time_is_late(change):
     rounds, cohort = np.arange(24), 3
     method = FedSLConfig(cohort_size=cohort, interval=4, **change)
     split, examples = tiny_model(), np.array([5, 5, 2, 5, 4, 5, 5, 1])
-    bound = at_rounds(most(split, method, examples), rounds, 4)
+    bound = at_rounds(most(split, method, examples, batch_size=5), rounds, 4)
     config = FedSLRun(
         data=DataConfig(num_clients=8),
         method=method,
@@ -161,7 +161,7 @@ def test_no_round_takes_more_than_the_most(interval, change):
     """Bit by bit, of every kind of round, with 2 bits charged as what they take."""
     method = FedSLConfig(cohort_size=2, interval=interval, bits=12, **change)
     kinds = expected(tiny_model(), method, batch_size=5)
-    bound = most(tiny_model(), method, np.array([5, 5]))
+    bound = most(tiny_model(), method, np.array([5, 5]), batch_size=5)
     places = [3] if interval == 1 else [2, 0, 1]
     for name, link in bound.traffic._asdict().items():
         assert (getattr(kinds.traffic, name)[places] <= link[places]).all(), name

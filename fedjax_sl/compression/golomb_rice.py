@@ -1,0 +1,136 @@
+"""Golomb-Rice code of positions: which k of n entries are sent, by the gaps between.
+
+A gap g is written as g >> m ones, a zero, and the m low bits of g, with m close to the
+best for a geometric distribution of mean (n - k) / k (Golomb 1966, Rice 1979). Both
+ends know n and k, and so m.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_sl.compression.codewords import compiled
+from fedjax_sl.errors import InputError
+
+
+def low_bits(entries: Any, sent: Any) -> jax.Array:
+    """Returns m = floor(log2(0.7 (n - k) / k)), or 0, by integers alone.
+
+    Args:
+      entries: n, below 2^28; may be traced.
+      sent: k, in 0..n.
+
+    Returns:
+      [] int32.
+    """
+    n, k = jnp.asarray(entries, jnp.int32), jnp.asarray(sent, jnp.int32)
+    # Divided one by one: 10 k may not fit.
+    mean = 7 * (n - k) // 10 // jnp.maximum(k, 1)
+    return 31 - jax.lax.clz(jnp.maximum(mean, 1))
+
+
+def _gaps(sent: jax.Array, mask: jax.Array) -> jax.Array:
+    """Entries of the mask between each one that is sent and the one before, `[M]`."""
+    place = jnp.cumsum(mask.reshape(-1), dtype=jnp.int32)
+    chosen = (sent & mask).reshape(-1)
+    # The place of the last one sent before: a running maximum, shifted by one.
+    last = jax.lax.cummax(jnp.where(chosen, place, 0))
+    before = jnp.concatenate([jnp.zeros(1, jnp.int32), last[:-1]])
+    return jnp.where(chosen, place - before - 1, 0)
+
+
+def position_bits(sent: jax.Array, mask: jax.Array) -> jax.Array:
+    """Computes the exact length of what `encode_positions` emits.
+
+    Args:
+      sent: `[...]` bool.
+      mask: `[...]` bool, the entries that may be sent.
+
+    Returns:
+      [] int32.
+    """
+    entries, number = mask.sum(dtype=jnp.int32), (sent & mask).sum(dtype=jnp.int32)
+    m = low_bits(entries, number)
+    return (_gaps(sent, mask) >> m).sum() + number * (1 + m)
+
+
+def most_position_bits(entries: Any, sent: Any) -> jax.Array:
+    """The most bits that the positions of k of n entries take, `[...]` int32.
+
+    The gaps sum up to n - k at most, so that the ones are at most (n - k) >> m.
+    """
+    m = low_bits(entries, sent)
+    return jnp.asarray((entries - sent) >> m) + sent * (1 + m)
+
+
+def encode_positions(sent: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Encodes which entries of a mask are sent, as flags `[bits]` uint8."""
+    mask = np.asarray(mask, bool).reshape(-1)
+    chosen = np.flatnonzero(np.asarray(sent, bool).reshape(-1)[mask])
+    m = int(low_bits(int(mask.sum()), len(chosen)))
+    gaps = np.diff(chosen, prepend=-1) - 1
+    ones = gaps >> m
+    ends = np.cumsum(ones + 1 + m)
+    flags = np.ones(ends[-1] if len(ends) else 0, np.uint8)
+    zeros = ends - m - 1
+    flags[zeros] = 0
+    for place in range(m):
+        flags[zeros + 1 + place] = (gaps >> (m - 1 - place)) & 1
+    return flags
+
+
+@compiled
+def _read(flags, entries, number, m, chosen):
+    """Fills the places that are sent; returns the bits read, or -1."""
+    at, place = 0, -1
+    for index in range(number):
+        gap = 0
+        while at < len(flags) and flags[at] == 1:
+            gap += 1
+            at += 1
+        # The zero and the low bits have to be there, too.
+        if at + 1 + m > len(flags):
+            return -1
+        at += 1
+        for _ in range(m):
+            gap = 2 * gap + flags[at]
+            at += 1
+        place += gap + 1
+        if place >= entries:
+            return -1
+        chosen[index] = place
+    return at
+
+
+def decode_positions(
+    flags: np.ndarray, mask: np.ndarray, number: int
+) -> tuple[np.ndarray, int]:
+    """Decodes which entries of a mask are sent.
+
+    Args:
+      flags: that begin with the positions.
+      mask: `[...]` bool.
+      number: k.
+
+    Returns:
+      `[...]` bool, and the bits read.
+
+    Raises:
+      ValueError: if these are no positions.
+    """
+    mask = np.asarray(mask, bool)
+    places = np.flatnonzero(mask)
+    if not 0 <= number <= len(places):
+        raise InputError(f"{number} positions: expected 0 to {len(places)}.")
+    chosen = np.zeros(number, np.int64)
+    m = int(low_bits(len(places), number))
+    used = _read(
+        np.ascontiguousarray(flags), len(places), number=number, m=m, chosen=chosen
+    )
+    if used < 0:
+        raise InputError("the message does not hold the positions of its entries.")
+    sent = np.zeros(mask.size, bool)
+    sent[places[chosen]] = True
+    return sent.reshape(mask.shape), used

@@ -1,0 +1,99 @@
+"""Error feedback: what a message left out goes into the next one."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.compressors.compressor import Compressor, Wire
+
+
+class Feedback(NamedTuple):
+    """The state of a sender.
+
+    Attributes:
+      kept: `[...]`, the residual; of EF21, what both ends hold.
+      inner: state of the compressor.
+    """
+
+    kept: jax.Array
+    inner: Any
+
+
+def error_feedback(inner: Compressor) -> Compressor:
+    """Sends `C(x + e)` and keeps `e <- x + e - C(x + e)` (Seide et al. 2014).
+
+    Messages add up to what was to be sent, but for the last residual. Entries outside
+    the mask keep theirs.
+
+    Args:
+      inner: C, a contraction.
+
+    Returns:
+      The compressor; its state is a `Feedback`.
+    """
+
+    def compress(key, x, mask, state):
+        whole = jnp.where(mask, x + state.kept, 0.0)
+        payload, own = inner.compress(key, whole, mask, state.inner)
+        left = whole - inner.decompress(key, payload, mask)
+        return payload, Feedback(jnp.where(mask, left, state.kept), own)
+
+    return inner._replace(
+        compress=compress, init=lambda x: Feedback(jnp.zeros_like(x), inner.init(x))
+    )
+
+
+class Increment(NamedTuple):
+    """A message of EF21.
+
+    Attributes:
+      known: `[...]` g, which both ends hold, and which is not sent.
+      change: payload of what is added.
+    """
+
+    known: jax.Array
+    change: Any
+
+
+def ef21(inner: Compressor) -> Compressor:
+    """Sends `C(x - g)`; both ends then hold `g <- g + C(x - g)` (Richtarik 2021).
+
+    The receiver takes g for x: it converges to x where x does, however coarse C is.
+
+    Args:
+      inner: C, a contraction.
+
+    Returns:
+      The compressor; its state is a `Feedback`, its payload an `Increment`.
+    """
+
+    def compress(key, x, mask, state):
+        change, own = inner.compress(key, x - state.kept, mask, state.inner)
+        payload = Increment(state.kept, change)
+        held = payload.known + inner.decompress(key, change, mask)
+        return payload, Feedback(held, own)
+
+    def decompress(key, payload, mask):
+        change = inner.decompress(key, payload.change, mask)
+        return jnp.where(mask, payload.known + change, 0.0)
+
+    def encode(payload, mask):
+        return inner.wire.encode(payload.change, mask)
+
+    def decode(key, message, mask):
+        # What both ends hold is not in the message: the receiver puts in its own.
+        return Increment(jnp.zeros(mask.shape), inner.wire.decode(key, message, mask))
+
+    return Compressor(
+        compress=compress,
+        decompress=decompress,
+        gain=lambda payload, mask: inner.gain(payload.change, mask),
+        wire=Wire(
+            count=lambda payload, mask: inner.wire.count(payload.change, mask),
+            most=inner.wire.most,
+            encode=encode,
+            decode=decode,
+        ),
+        init=lambda x: Feedback(jnp.zeros_like(x), inner.init(x)),
+    )

@@ -1,0 +1,136 @@
+"""QSGD: uniform levels between 0 and a norm, with a sign."""
+
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_sl.algorithm import Link
+from fedjax_sl.checks import check_choice, check_integer
+from fedjax_sl.compression.coding import (
+    MAX_BITS,
+    NORM_BITS,
+    Code,
+    Message,
+    decode,
+    elias_lengths,
+    encode,
+)
+from fedjax_sl.compression.packing import unpacked
+from fedjax_sl.compression.quantization import (
+    Norm,
+    Quantized,
+    dequantize,
+    levels_from_bits,
+    quantize,
+)
+from fedjax_sl.compression.rounding import Rounding
+from fedjax_sl.compressors.compressor import Compressor, Wire
+from fedjax_sl.compressors.fixed import fixed_wire
+from fedjax_sl.compressors.identity import all_sent
+from fedjax_sl.errors import InputError
+
+
+MOST_BITS = 24
+"""float32 holds integers of up to so many bits exactly."""
+
+Coder = Literal["fixed", Code]
+"""Levels of b bits each, or a message of an Elias code."""
+
+
+def qsgd(
+    *,
+    bits: Any = 8,
+    norm: Norm = "max",
+    rounding: Rounding = "stochastic",
+    coder: Coder = "fixed",
+) -> Compressor:
+    """QSGD (Alistarh et al. 2017, eq. (4)): `norm sgn(x) l / s`, unbiased.
+
+    l is s |x| / norm, rounded up or down at random. With levels of fixed width,
+    s = 2^(b-1) - 1 (the max norm gives the quantiser of arXiv 2412.06414); in an Elias
+    code, which writes the sign apart, s = 2^b (the 2-norm gives that of Entropy 2023,
+    25, 1205). E|C(x) - x|^2 <= min(n / (4 s^2), sqrt(n) / s) |x|^2.
+
+    Args:
+      bits: b, 2 to 24; 1 to 16 in an Elias code. May be traced.
+      norm: the largest magnitude, or the 2-norm, which is infinite above 1e19.
+      rounding: how a position between two levels becomes one.
+      coder: of the levels.
+
+    Returns:
+      The compressor; its payload is a `Quantized`.
+
+    Raises:
+      ValueError: if an argument is out of range.
+    """
+    check_choice("norm", norm, Norm)
+    check_choice("rounding", rounding, Rounding)
+    check_choice("coder", coder, Coder)
+    fixed = coder == "fixed"
+    check_integer("bits", bits, *((2, MOST_BITS) if fixed else (1, MAX_BITS)))
+    levels = levels_from_bits(bits, signed=fixed)
+
+    def compress(key, x, mask, state):
+        # Outside the mask nothing may enter the norm.
+        kept = jnp.where(mask, x, 0.0)
+        return quantize(key, kept, levels=levels, norm=norm, rounding=rounding), state
+
+    def decompress(key, payload, mask):
+        values = dequantize(payload, levels=levels, rounding=rounding)
+        return jnp.where(mask, values, 0.0)
+
+    if not fixed:
+        return Compressor(compress, decompress, all_sent, _elias(bits, coder))
+    wire = fixed_wire(
+        bits=bits,
+        scales=1,
+        # Levels in -s..s are 2 s + 1 codes.
+        to_codes=lambda payload: ([payload.norm], payload.level + levels),
+        of_codes=lambda scales, codes: Quantized(scales[0], codes - levels),
+        num_codes=2 * levels + 1,
+    )
+    return Compressor(compress, decompress, all_sent, wire)
+
+
+def _elias(bits: Any, code: Code) -> Wire:
+    """The message of Entropy 2023, 25, 1205, of the entries in the mask."""
+
+    def count(payload, mask):
+        # A level's codeword and its sign.
+        lengths = elias_lengths(jnp.abs(payload.level) + 1, code=code) + 1
+        return _coded(jnp.where(mask, lengths, 0).sum(), mask.sum())
+
+    def most(entries, size):
+        longest = elias_lengths(jnp.left_shift(1, jnp.asarray(bits)) + 1, code=code) + 1
+        entries = jnp.asarray(entries, jnp.int32)
+        return _coded(entries * longest, entries)
+
+    def _coded(length, entries):
+        none = jnp.zeros_like(length)
+        side = NORM_BITS + elias_lengths(bits, code=code)
+        # Without an entry no header is sent either.
+        return Link(none, none, length, jnp.where(entries > 0, side, none))
+
+    def encoded(payload, mask):
+        levels = np.asarray(payload.level)[np.asarray(mask)]
+        if not levels.size:
+            return Message(b"", 0)
+        return encode(Quantized(payload.norm, levels), bits=int(bits), code=code)  # type: ignore[arg-type]
+
+    def decoded(key, message, mask):
+        kept = np.asarray(mask)
+        if not kept.any():
+            unpacked(message, [0])
+            return Quantized(np.float32(0), np.zeros(kept.shape, np.int32))  # type: ignore[arg-type]
+        found, b = decode(message, code=code)
+        if b != int(bits) or len(found.level) != kept.sum():
+            raise InputError(
+                f"the message holds {len(found.level)} levels of {b} bits: expected "
+                f"{kept.sum()} of {int(bits)}."
+            )
+        levels = np.zeros(kept.shape, np.int32)
+        levels[kept] = found.level
+        return Quantized(found.norm, levels)  # type: ignore[arg-type]
+
+    return Wire(count, most, encoded, decoded)

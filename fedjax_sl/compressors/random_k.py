@@ -1,0 +1,50 @@
+"""Random-k: entries that both ends draw from a shared key."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.compressors.compressor import Compressor
+from fedjax_sl.compressors.identity import identity
+from fedjax_sl.compressors.sparse import (
+    Selection,
+    chain,
+    check_keep,
+    largest,
+    number_kept,
+)
+
+
+def random_k(*, keep: Any = 0.1, values: Compressor | None = None) -> Compressor:
+    """Sends k = floor(keep n) entries drawn without replacement, times n / k.
+
+    Unbiased, E|C(x) - x|^2 = (n / k - 1) |x|^2 (Wangni et al. 2018, with equal
+    probabilities). No position is sent.
+
+    Args:
+      keep: share of the entries, in (0, 1]; may be traced.
+      values: how they are sent; as float32 if not given.
+
+    Returns:
+      The compressor; its payload is a `Sparse`.
+
+    Raises:
+      ValueError: if the share is out of range.
+    """
+    check_keep(keep)
+
+    def choose(key, x, mask):
+        draws = jax.random.uniform(key, x.shape)
+        return largest(draws, mask, number_kept(mask.sum(), keep))
+
+    def factor(entries):
+        return entries / jnp.maximum(number_kept(entries, keep), 1)
+
+    selection = Selection(
+        choose=choose,
+        number=lambda entries: number_kept(entries, keep),
+        factor=factor,
+        known=True,
+    )
+    return chain(selection, values or identity())

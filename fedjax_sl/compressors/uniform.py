@@ -1,0 +1,77 @@
+"""Uniform levels between the smallest and the largest entry."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.checks import check_choice, check_integer
+from fedjax_sl.compression.rounding import Rounding, rebuilt, rounded
+from fedjax_sl.compressors.compressor import Compressor
+from fedjax_sl.compressors.fixed import fixed_wire
+from fedjax_sl.compressors.identity import all_sent
+from fedjax_sl.compressors.qsgd import MOST_BITS
+
+
+class OnRange(NamedTuple):
+    """Levels between two ends.
+
+    Attributes:
+      low, high: [], the smallest and the largest entry.
+      level: `[...]` int32, in 0..s.
+    """
+
+    low: jax.Array
+    high: jax.Array
+    level: jax.Array
+
+
+def uniform(*, bits: Any = 8, rounding: Rounding = "stochastic") -> Compressor:
+    """Levels between the extreme entries, `low + (high - low) l / s`, s = 2^b - 1.
+
+    No bit is a sign, so that entries of one sign, such as activations after a ReLU, get
+    twice the levels of `qsgd`. If rounding is stochastic, unbiased, with
+    E|C(x) - x|^2 <= n (high - low)^2 / (4 s^2).
+
+    Args:
+      bits: b, 1 to 24; may be traced.
+      rounding: how a position between two levels becomes one.
+
+    Returns:
+      The compressor; its payload is an `OnRange`.
+
+    Raises:
+      ValueError: if an argument is out of range.
+    """
+    check_choice("rounding", rounding, Rounding)
+    check_integer("bits", bits, 1, MOST_BITS)
+    levels = jnp.left_shift(1, jnp.asarray(bits, jnp.int32)) - 1
+
+    def compress(key, x, mask, state):
+        some = mask.any()
+        low = jnp.where(some, jnp.where(mask, x, jnp.inf).min(), 0.0)
+        high = jnp.where(some, jnp.where(mask, x, -jnp.inf).max(), 0.0)
+        # Halved: the span of two huge ends of either sign is no float32.
+        step = (high / 2 - low / 2) / levels * 2
+        at = (x - low) / jnp.where(step > 0, step, 1.0)
+        # Rounding may put the largest entry above s.
+        at = jnp.clip(jnp.where(mask, at, 0.0), 0.0, levels.astype(jnp.float32))
+        draw = jax.random.uniform(key, x.shape)
+        return OnRange(low, high, rounded(draw, at, rounding).astype(jnp.int32)), state
+
+    def decompress(key, payload, mask):
+        share = rebuilt(payload.level, levels, rounding) / levels
+        # A mean of the ends, so that levels 0 and s are the ends, bit for bit.
+        values = payload.low * (1 - share) + payload.high * share
+        return jnp.where(mask, values, 0.0)
+
+    wire = fixed_wire(
+        bits=bits,
+        scales=2,
+        to_codes=lambda payload: ([payload.low, payload.high], payload.level),
+        of_codes=lambda scales, codes: OnRange(
+            scales[0], scales[1], jnp.asarray(codes, jnp.int32)
+        ),
+        num_codes=levels + 1,
+    )
+    return Compressor(compress, decompress, all_sent, wire)
