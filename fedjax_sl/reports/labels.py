@@ -84,7 +84,8 @@ def labels(configs: Sequence[RunConfig]) -> list[dict[str, str]]:
 
 
 def _shortened(names: Sequence[str]) -> dict[str, str]:
-    last = {name: name.rpartition(".")[2] for name in names}
+    # A kind is named by what it is a kind of.
+    last = {name: name.removesuffix(".kind").rpartition(".")[2] for name in names}
     # No field may be shortened to the label of the method.
     count = Counter([METHOD, *last.values()])
     return {name: end if count[end] == 1 else name for name, end in last.items()}
