@@ -115,15 +115,19 @@ READINGS = {
 }
 """Choices that the paper leaves open."""
 
+TOP = CompressorConfig(
+    kind="top_k", keep=0.1, values="uniform", bits=4, rounding="nearest"
+)
+
 ACTIVATIONS = {
     "float32": CompressorConfig(),
-    "uniform 3": CompressorConfig(kind="uniform", bits=3),
-    "uniform 2": CompressorConfig(kind="uniform", bits=2),
-    "eden 2": CompressorConfig(kind="eden", bits=2),
-    "top 10 %": CompressorConfig(kind="top_k", keep=0.1, values="uniform", bits=4),
-    "random top 10 %": CompressorConfig(
-        kind="rand_top_k", keep=0.1, values="uniform", bits=4
-    ),
+    "uniform, 3 bits": CompressorConfig(kind="uniform", bits=3, rounding="nearest"),
+    "uniform, 2 bits": CompressorConfig(kind="uniform", bits=2, rounding="nearest"),
+    "uniform, 2 bits, unbiased": CompressorConfig(kind="uniform", bits=2),
+    "EDEN, 2 bits": CompressorConfig(kind="eden", bits=2),
+    "top 30 %, 4 bits": replace(TOP, keep=0.3),
+    "top 10 %, 4 bits": TOP,
+    "RandTopk 10 %, 4 bits": replace(TOP, kind="rand_top_k"),
 }
 """Compressors of the activations at the cut, of 3.2 bits a value or fewer."""
 

@@ -45,7 +45,8 @@ def uniform(*, bits: Any = 8, rounding: Rounding = "stochastic") -> Compressor:
     """
     check_choice("rounding", rounding, Rounding)
     check_integer("bits", bits, 1, MOST_BITS)
-    levels = jnp.left_shift(1, jnp.asarray(bits, jnp.int32)) - 1
+    # No operation of JAX yet: a configuration is checked before devices are chosen.
+    levels = (1 << bits) - 1
 
     def compress(key, x, mask, state):
         some = mask.any()
@@ -55,7 +56,7 @@ def uniform(*, bits: Any = 8, rounding: Rounding = "stochastic") -> Compressor:
         step = (high / 2 - low / 2) / levels * 2
         at = (x - low) / jnp.where(step > 0, step, 1.0)
         # Rounding may put the largest entry above s.
-        at = jnp.clip(jnp.where(mask, at, 0.0), 0.0, levels.astype(jnp.float32))
+        at = jnp.clip(jnp.where(mask, at, 0.0), 0.0, jnp.asarray(levels, jnp.float32))
         draw = jax.random.uniform(key, x.shape)
         return OnRange(low, high, rounded(draw, at, rounding).astype(jnp.int32)), state
 

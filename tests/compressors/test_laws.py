@@ -1,5 +1,7 @@
 """Laws that every compressor has to keep; a new one is tested once it is registered."""
 
+import subprocess
+import sys
 from functools import partial
 
 import jax
@@ -13,6 +15,7 @@ from hypothesis.extra import numpy as npst
 from fedjax_sl.compression.coding import Message
 from fedjax_sl.compressors import COMPRESSORS, send
 from fedjax_sl.compressors.config import CompressorConfig
+from tests.commands import PATIENCE
 from tests.compressors.family import FAMILY, bits_of
 from tests.draws import examples
 
@@ -174,3 +177,19 @@ def test_malformed_messages_are_refused_or_read(name, data, bits, empty):
     # What is read is a message: it is written again as it was.
     again = made(name).wire.encode(payload, mask)
     assert again == message
+
+
+def test_a_configuration_is_made_before_devices_are_chosen():
+    """In a process of its own: this one has its devices."""
+    text = """if True:
+        import jax
+        from tests.compressors.family import FAMILY
+        for config in FAMILY.values():
+            config.compressor()
+        jax.config.update("jax_num_cpu_devices", 3)
+        assert len(jax.devices()) == 3
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 0, done.stderr
