@@ -52,7 +52,7 @@ def round_of(
 ) -> Plain:
     """Runs one round."""
     weights = jnp.full(len(cohort.client_id), 1 / len(cohort.client_id))
-    cut = Cut(up=lambda x: (x, None), down=lambda grad, _: grad)
+    cut = Cut(up=lambda x: (x, None), down=lambda grad, _: (grad, None))
 
     def step(grad, opt, params):
         updates, opt = optimizer.update(grad, opt, params)

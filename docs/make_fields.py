@@ -34,6 +34,12 @@ PARTS = (
         CompressorConfig,
         CompressorConfig(),
     ),
+    (
+        "Compressor of the gradients of FedSL at the cut",
+        "method.cut_gradients.",
+        CompressorConfig,
+        CompressorConfig(),
+    ),
     ("FedLP-Q, FedLP, FedAvg", "method.", FedLPQConfig, FedLPQConfig()),
     ("Channel", "channel.", Channel, Channel()),
 )

@@ -1,8 +1,7 @@
 """Golomb-Rice code of positions: which k of n entries are sent, by the gaps between.
 
-A gap g is written as g >> m ones, a zero, and the m low bits of g, with m close to the
-best for a geometric distribution of mean (n - k) / k (Golomb 1966, Rice 1979). Both
-ends know n and k, and so m.
+An integer v is written as v >> m ones, a zero, and the m low bits of v (Golomb 1966,
+Rice 1979). Both ends know n and k, and so the m of gaps.
 """
 
 from typing import Any
@@ -16,18 +15,22 @@ from fedjax_sl.errors import InputError
 
 
 def low_bits(entries: Any, sent: Any) -> jax.Array:
-    """Returns m = floor(log2(0.7 (n - k) / k)), or 0, by integers alone.
+    """Returns m, the best for gaps of a geometric distribution, by integers alone.
+
+    The smallest m with q^(2^m) <= 0.618, q = 1 - k / n: one more low bit then costs as
+    much as it saves. With -1 / ln q near (2 n - k) / 2 k, that is
+    floor(log2(0.48 (2 n - k) / k)), or 0.
 
     Args:
-      entries: n, below 2^28; may be traced.
+      entries: n, below 2^26; may be traced.
       sent: k, in 0..n.
 
     Returns:
       [] int32.
     """
     n, k = jnp.asarray(entries, jnp.int32), jnp.asarray(sent, jnp.int32)
-    # Divided one by one: 10 k may not fit.
-    mean = 7 * (n - k) // 10 // jnp.maximum(k, 1)
+    # Divided one by one: 25 k may not fit.
+    mean = 12 * (2 * n - k) // 25 // jnp.maximum(k, 1)
     return 31 - jax.lax.clz(jnp.maximum(mean, 1))
 
 
@@ -65,43 +68,78 @@ def most_position_bits(entries: Any, sent: Any) -> jax.Array:
     return jnp.asarray((entries - sent) >> m) + sent * (1 + m)
 
 
-def encode_positions(sent: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Encodes which entries of a mask are sent, as flags `[bits]` uint8."""
-    mask = np.asarray(mask, bool).reshape(-1)
-    chosen = np.flatnonzero(np.asarray(sent, bool).reshape(-1)[mask])
-    m = int(low_bits(int(mask.sum()), len(chosen)))
-    gaps = np.diff(chosen, prepend=-1) - 1
-    ones = gaps >> m
-    ends = np.cumsum(ones + 1 + m)
+def rice_flags(values: np.ndarray, m: int) -> np.ndarray:
+    """Writes integers >= 0: v >> m ones, a zero, and the m low bits of v.
+
+    Args:
+      values: `[n]`.
+      m: number of low bits.
+
+    Returns:
+      `[bits]` uint8.
+    """
+    values = np.asarray(values, np.int64)
+    ends = np.cumsum((values >> m) + 1 + m)
     flags = np.ones(ends[-1] if len(ends) else 0, np.uint8)
     zeros = ends - m - 1
     flags[zeros] = 0
     for place in range(m):
-        flags[zeros + 1 + place] = (gaps >> (m - 1 - place)) & 1
+        flags[zeros + 1 + place] = (values >> (m - 1 - place)) & 1
     return flags
 
 
 @compiled
-def _read(flags, entries, number, m, chosen):
-    """Fills the places that are sent; returns the bits read, or -1."""
-    at, place = 0, -1
-    for index in range(number):
-        gap = 0
+def _read(flags, m, most, values):
+    """Fills values of at most `most`; returns the bits read, or -1."""
+    at = 0
+    for index in range(len(values)):
+        value = 0
         while at < len(flags) and flags[at] == 1:
-            gap += 1
+            value += 1
             at += 1
         # The zero and the low bits have to be there, too.
         if at + 1 + m > len(flags):
             return -1
         at += 1
         for _ in range(m):
-            gap = 2 * gap + flags[at]
+            value = 2 * value + flags[at]
             at += 1
-        place += gap + 1
-        if place >= entries:
+        if value > most:
             return -1
-        chosen[index] = place
+        values[index] = value
     return at
+
+
+def read_rice(
+    flags: np.ndarray, number: int, m: int, *, most: int
+) -> tuple[np.ndarray, int]:
+    """Inverts `rice_flags`.
+
+    Args:
+      flags: that begin with the integers.
+      number: n.
+      m: number of low bits.
+      most: the largest that an integer may be.
+
+    Returns:
+      `[n]` int64, and the bits read.
+
+    Raises:
+      ValueError: if these are no such integers.
+    """
+    values = np.zeros(number, np.int64)
+    used = _read(np.ascontiguousarray(flags), m, most, values)
+    if used < 0:
+        raise InputError("the message does not hold the integers that it should.")
+    return values, used
+
+
+def encode_positions(sent: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Encodes which entries of a mask are sent, as flags `[bits]` uint8."""
+    mask = np.asarray(mask, bool).reshape(-1)
+    chosen = np.flatnonzero(np.asarray(sent, bool).reshape(-1)[mask])
+    gaps = np.diff(chosen, prepend=-1) - 1
+    return rice_flags(gaps, int(low_bits(int(mask.sum()), len(chosen))))
 
 
 def decode_positions(
@@ -124,13 +162,11 @@ def decode_positions(
     places = np.flatnonzero(mask)
     if not 0 <= number <= len(places):
         raise InputError(f"{number} positions: expected 0 to {len(places)}.")
-    chosen = np.zeros(number, np.int64)
     m = int(low_bits(len(places), number))
-    used = _read(
-        np.ascontiguousarray(flags), len(places), number=number, m=m, chosen=chosen
-    )
-    if used < 0:
-        raise InputError("the message does not hold the positions of its entries.")
+    gaps, used = read_rice(flags, number, m, most=len(places))
+    chosen = np.cumsum(gaps + 1) - 1
+    if number and chosen[-1] >= len(places):
+        raise InputError("the message holds positions beyond the last entry.")
     sent = np.zeros(mask.size, bool)
     sent[places[chosen]] = True
     return sent.reshape(mask.shape), used

@@ -61,7 +61,8 @@ class CompressorConfig:
     """How qsgd and uniform round a value that is between two levels."""
 
     coder: Coder = static("fixed")
-    """Code of the levels of qsgd: of fixed width, or an Elias code."""
+    """Code of the levels: of fixed width; rice, Golomb-Rice, shorter where small levels
+    are common, of up to 12 bits; or, of qsgd, an Elias code."""
 
     def __post_init__(self):
         """Checks choices and plain numbers; traced values pass."""

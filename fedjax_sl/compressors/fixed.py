@@ -21,12 +21,16 @@ from fedjax_sl.compressors.compressor import Wire
 from fedjax_sl.errors import InputError
 
 
+ToCodes = Callable[[Any], tuple[list[Any], Any]]
+OfCodes = Callable[[np.ndarray, np.ndarray], Any]
+
+
 def fixed_wire(
     *,
     bits: Any,
     scales: int,
-    to_codes: Callable[[Any], tuple[list[Any], np.ndarray]],
-    of_codes: Callable[[np.ndarray, np.ndarray], Any],
+    to_codes: ToCodes,
+    of_codes: OfCodes,
     num_codes: Any,
 ) -> Wire:
     """A wire of some float32 scales, and a code of fixed width for every entry.

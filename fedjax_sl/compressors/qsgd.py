@@ -28,14 +28,15 @@ from fedjax_sl.compression.rounding import Rounding
 from fedjax_sl.compressors.compressor import Compressor, Wire
 from fedjax_sl.compressors.fixed import fixed_wire
 from fedjax_sl.compressors.identity import all_sent
+from fedjax_sl.compressors.rice import rice_wire
 from fedjax_sl.errors import InputError
 
 
 MOST_BITS = 24
 """float32 holds integers of up to so many bits exactly."""
 
-Coder = Literal["fixed", Code]
-"""Levels of b bits each, or a message of an Elias code."""
+Coder = Literal["fixed", "rice", Code]
+"""Levels of b bits each; a Golomb-Rice code; or a message of an Elias code."""
 
 
 def qsgd(
@@ -47,13 +48,15 @@ def qsgd(
 ) -> Compressor:
     """QSGD (Alistarh et al. 2017, eq. (4)): `norm sgn(x) l / s`, unbiased.
 
-    l is s |x| / norm, rounded up or down at random. With levels of fixed width,
-    s = 2^(b-1) - 1 (the max norm gives the quantiser of arXiv 2412.06414); in an Elias
-    code, which writes the sign apart, s = 2^b (the 2-norm gives that of Entropy 2023,
-    25, 1205). E|C(x) - x|^2 <= min(n / (4 s^2), sqrt(n) / s) |x|^2.
+    l is s |x| / norm, rounded up or down at random. With levels of fixed width, or in a
+    Golomb-Rice code, s = 2^(b-1) - 1 (with the max norm the quantiser of arXiv
+    2412.06414); in an Elias code, which writes the sign apart, s = 2^b (with the 2-norm
+    that of Entropy 2023, 25, 1205).
+    E|C(x) - x|^2 <= min(n / (4 s^2), sqrt(n) / s) |x|^2.
 
     Args:
-      bits: b, 2 to 24; 1 to 16 in an Elias code. May be traced.
+      bits: b, 2 to 24; 2 to 12 in a Golomb-Rice and 1 to 16 in an Elias code. May be
+        traced.
       norm: the largest magnitude, or the 2-norm, which is infinite above 1e19.
       rounding: how a position between two levels becomes one.
       coder: of the levels.
@@ -67,9 +70,9 @@ def qsgd(
     check_choice("norm", norm, Norm)
     check_choice("rounding", rounding, Rounding)
     check_choice("coder", coder, Coder)
-    fixed = coder == "fixed"
-    check_integer("bits", bits, *((2, MOST_BITS) if fixed else (1, MAX_BITS)))
-    levels = levels_from_bits(bits, signed=fixed)
+    signed = coder in ("fixed", "rice")
+    check_integer("bits", bits, *((2, MOST_BITS) if signed else (1, MAX_BITS)))
+    levels = levels_from_bits(bits, signed=signed)
 
     def compress(key, x, mask, state):
         # Outside the mask nothing may enter the norm.
@@ -80,7 +83,17 @@ def qsgd(
         values = dequantize(payload, levels=levels, rounding=rounding)
         return jnp.where(mask, values, 0.0)
 
-    if not fixed:
+    if coder == "rice":
+        wire = rice_wire(
+            bits=bits,
+            scales=1,
+            # Small magnitudes first: 0, 1, -1, 2, -2, ...
+            to_codes=lambda payload: ([payload.norm], _folded(payload.level)),
+            of_codes=lambda scales, codes: Quantized(scales[0], _unfolded(codes)),
+            num_codes=2 * levels + 1,
+        )
+        return Compressor(compress, decompress, all_sent, wire)
+    if not signed:
         return Compressor(compress, decompress, all_sent, _elias(bits, coder))
     wire = fixed_wire(
         bits=bits,
@@ -91,6 +104,16 @@ def qsgd(
         num_codes=2 * levels + 1,
     )
     return Compressor(compress, decompress, all_sent, wire)
+
+
+def _folded(level: Any) -> Any:
+    """0, 1, -1, 2, -2, ... as 0, 1, 2, 3, 4, ..."""
+    return abs(2 * level) - (level > 0)
+
+
+def _unfolded(code: Any) -> Any:
+    """Inverts `_folded`."""
+    return (1 - 2 * (code % 2 == 0)) * ((code + 1) // 2)
 
 
 def _elias(bits: Any, code: Code) -> Wire:

@@ -1,6 +1,6 @@
 """Uniform levels between the smallest and the largest entry."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from fedjax_sl.compressors.compressor import Compressor
 from fedjax_sl.compressors.fixed import fixed_wire
 from fedjax_sl.compressors.identity import all_sent
 from fedjax_sl.compressors.qsgd import MOST_BITS
+from fedjax_sl.compressors.rice import rice_wire
 
 
 class OnRange(NamedTuple):
@@ -26,7 +27,12 @@ class OnRange(NamedTuple):
     level: jax.Array
 
 
-def uniform(*, bits: Any = 8, rounding: Rounding = "stochastic") -> Compressor:
+def uniform(
+    *,
+    bits: Any = 8,
+    rounding: Rounding = "stochastic",
+    coder: Literal["fixed", "rice"] = "fixed",
+) -> Compressor:
     """Levels between the extreme entries, `low + (high - low) l / s`, s = 2^b - 1.
 
     No bit is a sign, so that entries of one sign, such as activations after a ReLU, get
@@ -36,6 +42,8 @@ def uniform(*, bits: Any = 8, rounding: Rounding = "stochastic") -> Compressor:
     Args:
       bits: b, 1 to 24; may be traced.
       rounding: how a position between two levels becomes one.
+      coder: of the levels: of b bits each, or Golomb-Rice, which is shorter where small
+        levels are common; b is then at most 12.
 
     Returns:
       The compressor; its payload is an `OnRange`.
@@ -44,6 +52,7 @@ def uniform(*, bits: Any = 8, rounding: Rounding = "stochastic") -> Compressor:
       ValueError: if an argument is out of range.
     """
     check_choice("rounding", rounding, Rounding)
+    check_choice("coder", coder, Literal["fixed", "rice"])
     check_integer("bits", bits, 1, MOST_BITS)
     # No operation of JAX yet: a configuration is checked before devices are chosen.
     levels = (1 << bits) - 1
@@ -66,7 +75,7 @@ def uniform(*, bits: Any = 8, rounding: Rounding = "stochastic") -> Compressor:
         values = payload.low * (1 - share) + payload.high * share
         return jnp.where(mask, values, 0.0)
 
-    wire = fixed_wire(
+    wire = (fixed_wire if coder == "fixed" else rice_wire)(
         bits=bits,
         scales=2,
         to_codes=lambda payload: ([payload.low, payload.high], payload.level),

@@ -26,11 +26,11 @@ class Cut(NamedTuple):
       up: activations `[G, B, ...]` -> (received activations, auxiliary data for
         `down`); differentiated.
       down: (gradients `[G, B, ...]` at the received activations, auxiliary data) ->
-        gradients that the clients receive.
+        (gradients that the clients receive, auxiliary data).
     """
 
     up: Callable[[jax.Array], tuple[jax.Array, Any]]
-    down: Callable[[jax.Array, Any], jax.Array]
+    down: Callable[[jax.Array, Any], tuple[jax.Array, Any]]
 
 
 class SplitGrad(NamedTuple):
@@ -41,7 +41,7 @@ class SplitGrad(NamedTuple):
       client: gradients of each client's own loss in its parameters, leaves `[G, ...]`.
       server: gradient of the weighted mean loss in the server's parameters.
       client_stats, server_stats: the variables with updated norm statistics.
-      at_cut: auxiliary data of `Cut.up`.
+      at_cut, back: auxiliary data of `Cut.up` and `Cut.down`.
       finite: `[G]` bool, whether the received activations are finite; if not, the
         client is rejected. True for absent clients.
     """
@@ -52,6 +52,7 @@ class SplitGrad(NamedTuple):
     client_stats: Variables
     server_stats: Variables
     at_cut: Any
+    back: Any
     finite: jax.Array
 
 
@@ -144,7 +145,8 @@ def split_grad(
     )
     # The loss of zeroed activations would be meaningless.
     loss = jnp.where(finite, loss, jnp.nan)
-    (activation_grad,) = back_cut(cut.down(cut_grad, at_cut))
+    received_grad, returned = cut.down(cut_grad, at_cut)
+    (activation_grad,) = back_cut(received_grad)
     (client_grad,) = back(activation_grad)
     return SplitGrad(
         loss=loss,
@@ -153,5 +155,6 @@ def split_grad(
         client_stats=client_stats,
         server_stats=server_stats,
         at_cut=at_cut,
+        back=returned,
         finite=finite,
     )

@@ -22,6 +22,7 @@ class ClientConfigs(NamedTuple):
     down_bits: jax.Array
     dropout_rate: jax.Array
     activations: CompressorConfig
+    cut_gradients: CompressorConfig
     fault: jax.Array | None = None
 
 
@@ -52,5 +53,6 @@ def client_configs(
         down_bits=bits(config.down_bits),
         dropout_rate=number(config.dropout_rate),
         activations=config.activations.of_clients(client_id),
+        cut_gradients=config.cut_gradients.of_clients(client_id),
         fault=fault,
     )

@@ -110,6 +110,9 @@ class FedSLConfig(TrainingConfig):
     down_bits: IntegerPerClass = 32
     """Bits of the gradients sent back at the cut, in 2..32."""
 
+    cut_gradients: CompressorConfig = CompressorConfig()
+    """Compressor of the gradients sent back at the cut, in place of `down_bits`."""
+
     quantizer_norm: Literal["max", "l2", "range"] = static("max")
     """Scale of a quantised tensor: its largest magnitude, its 2-norm, or the range of
     its entries, which is always cut into 2^b - 1 intervals."""
@@ -170,8 +173,9 @@ class FedSLConfig(TrainingConfig):
 
     @property
     def compressed_cut(self) -> bool:
-        """Whether a compressor is applied to the activations."""
-        return self.activations.kind != "float32"
+        """Whether a compressor is applied to the activations or their gradients."""
+        links = (self.activations, self.cut_gradients)
+        return any(link.kind != "float32" for link in links)
 
     @property
     def coded(self) -> bool:
@@ -188,11 +192,8 @@ class FedSLConfig(TrainingConfig):
             check(self, name, lambda v: 2 <= v <= 32, "2 to 32 bits")
         if self.client_update == "relay":
             self._check_relay()
-        if self.compressed_cut and self.scoring_pass:
-            raise InputError(
-                f"activations.kind={self.activations.kind!r}: expected 'float32' with "
-                "scoring='pass', which sends activations as they are."
-            )
+        for link in ("activations", "cut_gradients"):
+            self._check_link(link)
         for name in ("interval", "cohort_size"):
             check(self, name, lambda v: v >= 1, "at least 1")
         for name in ("prune_start", "prune_end"):
@@ -200,6 +201,22 @@ class FedSLConfig(TrainingConfig):
         check(self, "quantizer_error", lambda v: 0 < v < float("inf"), "a number > 0")
         for name in ("learning_rate", "server_learning_rate"):
             check(self, name, lambda v: 0 <= v < float("inf"), "a number >= 0")
+
+    def _check_link(self, name: str):
+        """Rejects a compressor of a link where something else is sent over it, too."""
+        kind = getattr(self, name).kind
+        if kind != "float32" and self.scoring_pass:
+            raise InputError(
+                f"{name}.kind={kind!r}: expected 'float32' with scoring='pass', which "
+                "sends activations and gradients as they are."
+            )
+        plain = isinstance(self.down_bits, int | tuple)
+        coded = plain and np.min(self.down_bits) < FLOAT_BITS
+        if kind != "float32" and name == "cut_gradients" and coded:
+            raise InputError(
+                f"down_bits={self.down_bits}: expected {FLOAT_BITS} with "
+                f"cut_gradients.kind={kind!r}, which takes their place."
+            )
 
     def _check_relay(self):
         """Rejects options of the mean of updates, which a relay does not compute."""

@@ -98,6 +98,12 @@ def channels_sent(context: Context, masks: Mask) -> jax.Array:
     return jax.vmap(lambda mask: channels_at_cut(context.config, mask, channels))(masks)
 
 
+def _allowed(mask: jax.Array, real: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Entries of one client that a compressor may send, `[B, ...]` bool."""
+    # Neither padding nor what the dropout took may enter a norm or a rank.
+    return jnp.broadcast_to(mask, shape) & real.reshape(-1, *[1] * (len(shape) - 1))
+
+
 class AtCut(NamedTuple):
     """Which activations were sent.
 
@@ -121,7 +127,8 @@ def cut_with_dropout(
 ) -> Cut:
     """Builds a `Cut` with dropout; gradients come back only for what was sent.
 
-    A compressor is applied to what the dropout keeps of a client's whole mini-batch.
+    A compressor is applied to what the dropout keeps of a client's whole mini-batch,
+    and another to the gradients of what was sent.
 
     Args:
       config: granularity and rescaling of the dropout.
@@ -132,10 +139,17 @@ def cut_with_dropout(
       real: `[K, B]` bool, False for padding.
 
     Returns:
-      The `Cut`; its auxiliary data are an `AtCut`.
+      The `Cut`; its auxiliary data are an `AtCut`, and the bits of each client's
+      message of gradients, `[K]`, or None if it is not compressed.
     """
     keys = [client_keys(key, client_id, use) for use in (DROPOUT, ACTIVATIONS)]
     down_keys = client_keys(key, client_id, DOWNLINK)
+
+    def compress_back(client_key, grad, sendable, own):
+        mask, real = sendable
+        allowed = _allowed(mask, real, grad.shape)
+        received = send(own.cut_gradients.compressor(), client_key, grad, allowed)
+        return received.values, received.bits
 
     def drop(client_keys, activations, sendable, own):
         (drop_key, send_key), (channels, real) = client_keys, sendable
@@ -151,20 +165,31 @@ def cut_with_dropout(
         mask &= channels.reshape(*[1] * (mask.ndim - 1), -1)
         sent = jnp.where(mask, sent, 0.0)
         message = None
-        if config.compressed_cut:
-            # Neither padding nor what the dropout took may enter a norm or a rank.
-            allowed = jnp.broadcast_to(mask, sent.shape)
-            allowed &= real.reshape(-1, *[1] * (sent.ndim - 1))
+        if config.activations.kind != "float32":
+            allowed = _allowed(mask, real, sent.shape)
             compressor = own.activations.compressor()
             sent, mask, message, _ = send(compressor, send_key, sent, allowed)
         # A fault changes what the server receives, not the client's own gradient.
         return arrived(own.fault, jnp.zeros_like(sent), sent), AtCut(mask, message)
 
+    def down(grad, at_cut):
+        if config.cut_gradients.kind == "float32":
+            bits, mask = per_client.down_bits, at_cut.mask
+            return send_back(config, down_keys, grad, mask=mask, bits=bits), None
+        return jax.vmap(compress_back)(down_keys, grad, (at_cut.mask, real), per_client)
+
     return Cut(
         up=lambda activations: jax.vmap(drop)(
             keys, activations, (channels, real), per_client
         ),
-        down=lambda grad, at_cut: send_back(
-            config, down_keys, grad, mask=at_cut.mask, bits=per_client.down_bits
-        ),
+        down=down,
     )
+
+
+def number_sent(context: Context, at_cut: AtCut, weight: jax.Array) -> jax.Array:
+    """Counts the activations that each client sends, without padding, `[K]` int32."""
+    shape = (*weight.shape, *context.model.cut_shape())
+    real = (weight > 0).reshape(*weight.shape, *[1] * (len(shape) - 2))
+    # A channel mask has one entry per channel and is counted once per pixel.
+    sent = jnp.broadcast_to(at_cut.mask & real, shape)
+    return sent.sum(axis=tuple(range(1, sent.ndim)))

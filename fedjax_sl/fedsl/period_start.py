@@ -72,7 +72,7 @@ def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
             # Not DOWNLINK, whose draws round the gradients of this round's step.
             keys = client_keys(key, ids, SCORING)
             bits = own.down_bits
-            return send_back(context.config, keys, grad, mask=None, bits=bits)
+            return send_back(context.config, keys, grad, mask=None, bits=bits), None
 
         gradients = split_grad(
             context.model,

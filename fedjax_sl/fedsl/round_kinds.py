@@ -6,6 +6,7 @@ method's own code counts each kind, from expected or from maximal counts.
 
 import math
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from fedjax_sl.algorithm import Link, Links, Work
 from fedjax_sl.compression.pruning import kept
 from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.compressors import send
+from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.fedsl.bit_allocation import BitAllocation
 from fedjax_sl.fedsl.client_configs import ClientConfigs, client_configs
@@ -47,28 +49,47 @@ def at_rounds(kinds: Record, rounds: np.ndarray, interval: int) -> Record:
     return jax.tree.map(lambda x: x[kind], kinds)
 
 
+class _AtCut(NamedTuple):
+    """Messages at the cut, and how many activations are sent, `[K]`."""
+
+    activations: Link
+    returned: jax.Array
+    back: Link | None
+
+
 def _typical(
     config: FedSLConfig,
     per_client: ClientConfigs,
     entries: jax.Array,
     shape: tuple[int, ...],
-) -> tuple[Link, jax.Array]:
-    """Messages of so many activations, and how many of these are sent, `[K]`.
+) -> _AtCut:
+    """What is sent of so many activations of each client.
 
-    What a compressor makes of them depends on their values: half of a normal
-    distribution, as after a ReLU.
+    What a compressor makes of an array depends on its values: here on a normal
+    distribution, of activations only half of it, as after a ReLU.
     """
-    if not config.compressed_cut:
-        return Link.float32(entries), entries
 
     def of_client(own, entries):
-        compressor, place = own.activations.compressor(), jnp.arange(math.prod(shape))
-        draws = jax.nn.relu(jax.random.normal(jax.random.key(0), shape))
-        mask = (place < entries).reshape(shape)
-        received = send(compressor, jax.random.key(1), draws, mask)
-        return received.bits, received.sent.sum(dtype=jnp.int32)
+        mask = (jnp.arange(math.prod(shape)) < entries).reshape(shape)
+        draws = jax.random.normal(jax.random.key(0), shape)
+        keys = jax.random.split(jax.random.key(1))
+        up = send(own.activations.compressor(), keys[0], jax.nn.relu(draws), mask)
+        down = send(own.cut_gradients.compressor(), keys[1], draws, up.sent)
+        return _AtCut(up.bits, up.sent.sum(dtype=jnp.int32), down.bits)
 
-    return jax.vmap(of_client)(per_client, entries)
+    if not config.compressed_cut:
+        return _AtCut(Link.float32(entries), entries, None)
+    found = jax.vmap(of_client)(per_client, entries)
+    if config.cut_gradients.kind == "float32":
+        return found._replace(back=None)
+    return found
+
+
+def _longest(configs: CompressorConfig, entries: jax.Array, size: int) -> Link:
+    """The longest messages of so many activations, `[N]`, with settings `[N]`."""
+    return jax.vmap(lambda own, n: own.compressor().wire.most(n, size))(
+        configs, entries
+    )
 
 
 @partial(jax.jit, static_argnames=("model", "batch_size"))
@@ -85,9 +106,7 @@ def _expected(
     channels = channels_at_cut(config, mask, shape[-1])
     cut = math.prod(shape[:-1]) * channels.sum()
     sent = jnp.round(batch_size * cut * (1 - per_client.dropout_rate))
-    activations, returned = _typical(
-        config, per_client, sent.astype(jnp.int32), (batch_size, *shape)
-    )
+    at_cut = _typical(config, per_client, sent.astype(jnp.int32), (batch_size, *shape))
     channels = jnp.broadcast_to(channels, (len(everyone), shape[-1]))
     bitmap = bitmap_bits(config, per_client.dropout_rate, channels, shape=shape)
     num_kept = jnp.broadcast_to(kept(mask, params), everyone.shape)
@@ -100,8 +119,7 @@ def _expected(
             examples=examples,
             scored=passes,
             bitmap=bitmap,
-            activations=activations,
-            returned=returned,
+            **at_cut._asdict(),
             kept=num_kept,
             prunes=num_kept < sizes.params,
             update=BitAllocation(per_client.upload_bits, jnp.zeros_like(everyone)),
@@ -154,11 +172,14 @@ def most(
         bits = jnp.maximum(bits, per_client.grad_bits)
     passes = config.scoring_pass and config.charge_scoring
     shape = model.cut_shape()
-    activations = jax.vmap(
-        lambda own, entries: own.activations.compressor().wire.most(
-            entries, batch_size * sizes.cut
-        )
-    )(per_client, real * sizes.cut)
+    entries, size = real * sizes.cut, batch_size * sizes.cut
+    at_cut = _AtCut(
+        _longest(per_client.activations, entries, size),
+        entries,
+        _longest(per_client.cut_gradients, entries, size),
+    )
+    if config.cut_gradients.kind == "float32":
+        at_cut = at_cut._replace(back=None)
     channels = jnp.ones((len(examples), shape[-1]), bool)
     bitmap = bitmap_bits(config, per_client.dropout_rate, channels, shape=shape)
 
@@ -169,8 +190,7 @@ def most(
             examples=real,
             scored=real * (passes & starts),
             bitmap=bitmap,
-            activations=activations,
-            returned=real * sizes.cut,
+            **at_cut._asdict(),
             # All kept, and a mask sent, as in no round: each count is its own maximum.
             kept=jnp.full_like(real, sizes.params),
             prunes=real > 0,

@@ -134,6 +134,7 @@ class FedSLRun(RunConfig):
             *(() if self._sends_bitmaps else ("dropout_mask",)),
             *(() if method.coded else OF_QUANTIZATION),
             *(f"activations.{name}" for name in method.activations.idle),
+            *(f"cut_gradients.{name}" for name in method.cut_gradients.idle),
             *(("server_update",) if method.client_update == "relay" else ()),
         )
 

@@ -12,7 +12,7 @@ from fedjax_sl.federation.clients import Each, client_keys
 from fedjax_sl.federation.split_grad import split_grad
 from fedjax_sl.fedsl.bit_allocation import BitAllocation, allocated, tensor_bits
 from fedjax_sl.fedsl.client_configs import ClientConfigs
-from fedjax_sl.fedsl.cut import channels_sent, cut_with_dropout
+from fedjax_sl.fedsl.cut import channels_sent, cut_with_dropout, number_sent
 from fedjax_sl.fedsl.quantizer import quantized
 from fedjax_sl.fedsl.running_scores import RunningScores, add
 from fedjax_sl.fedsl.state import (
@@ -37,6 +37,7 @@ class StepReport(NamedTuple):
       loss: `[K]` mean loss of the mini-batch.
       activations: `[K]`, the message of the activations.
       returned: `[K]` int32, values whose gradients come back.
+      back: `[K]`, the message of these gradients; None if it has a plain count.
       gradient: `[K]`, bit allocation of the quantised gradient.
       finite: `[K]` bool, whether the activations sent were finite; True if none were
         sent.
@@ -45,6 +46,7 @@ class StepReport(NamedTuple):
     loss: jax.Array
     activations: Link
     returned: jax.Array
+    back: Link | None
     gradient: BitAllocation
     finite: jax.Array
 
@@ -129,17 +131,6 @@ def _update_clients(
     return each(step_client)(group, backward)
 
 
-def _activations_sent(
-    context: Context, mask: jax.Array, weight: jax.Array
-) -> jax.Array:
-    """Counts the activations that each client keeps, without padding, `[G]` int32."""
-    shape = (*weight.shape, *context.model.cut_shape())
-    real = (weight > 0).reshape(*weight.shape, *[1] * (len(shape) - 2))
-    # A channel mask has one entry per channel and is counted once per pixel.
-    sent = jnp.broadcast_to(mask & real, shape)
-    return sent.sum(axis=tuple(range(1, sent.ndim)))
-
-
 def _group_step(context: Context, each: Each, server, examples, rate, key, real, group):
     """Runs the step of one group; returns the server's sums and the new clients."""
     # `real` is False for padding that fills up the last group.
@@ -175,12 +166,13 @@ def _group_step(context: Context, each: Each, server, examples, rate, key, real,
     client, opt, running, gradient = _update_clients(
         context, each, group, backward, rate=rate
     )
-    returned = _activations_sent(context, result.at_cut.mask, group.minibatch.weight)
+    returned = number_sent(context, result.at_cut, group.minibatch.weight)
     sent = result.at_cut.message
     report = StepReport(
         loss=result.loss,
         activations=Link.float32(returned) if sent is None else sent,
         returned=returned,
+        back=result.back,
         gradient=gradient,
         finite=result.finite,
     )

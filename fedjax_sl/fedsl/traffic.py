@@ -61,6 +61,7 @@ class Counts(NamedTuple):
       bitmap: bits for each example of the mask of dropped activations, if sent.
       activations: message of the activations of its step.
       returned: values whose gradients come back.
+      back: message of these gradients; None if it is not compressed.
       kept: parameters that its mask keeps.
       prunes: bool, whether its mask prunes any.
       update: bit allocation of its update.
@@ -72,6 +73,7 @@ class Counts(NamedTuple):
     bitmap: jax.Array
     activations: Link
     returned: jax.Array
+    back: Link | None
     kept: jax.Array
     prunes: jax.Array
     update: BitAllocation
@@ -146,9 +148,17 @@ def links(
         updates = _update(config, sizes, counts, ends)
     bitmap = counts.examples * counts.bitmap
     activations, scored = counts.activations, counts.scored * sizes.cut
-    # Each pass quantises a tensor of its own, with a norm of its own.
-    passes = 1 + (counts.scored > 0)
-    down_norms = _norms(scales(config), per_client.down_bits)
+    gradients = counts.back
+    if gradients is None:
+        # Each pass quantises a tensor of its own, with a norm of its own.
+        passes = 1 + (counts.scored > 0)
+        down_norms = _norms(scales(config), per_client.down_bits)
+        gradients = Link(
+            counts.returned + scored,
+            coded_bits(config, per_client.down_bits),
+            none,
+            down_norms * passes * present,
+        )
     loaded = present * (starts | relay)
     return Links(
         model_down=Link(
@@ -168,11 +178,6 @@ def links(
             none,
             none,
         ),
-        gradients_down=Link(
-            counts.returned + scored,
-            coded_bits(config, per_client.down_bits),
-            none,
-            down_norms * passes * present,
-        ),
+        gradients_down=gradients,
         updates_up=updates._replace(side=updates.side + scores),
     )

@@ -12,6 +12,8 @@ FAMILY = {
     "qsgd-delta": CompressorConfig(kind="qsgd", bits=8, coder="delta"),
     "uniform": CompressorConfig(kind="uniform", bits=3),
     "uniform-floor": CompressorConfig(kind="uniform", bits=3, rounding="floor"),
+    "uniform-rice": CompressorConfig(kind="uniform", bits=3, coder="rice"),
+    "qsgd-rice": CompressorConfig(kind="qsgd", bits=6, coder="rice"),
     "terngrad": CompressorConfig(kind="terngrad"),
     "sign": CompressorConfig(kind="sign"),
     "natural": CompressorConfig(kind="natural"),

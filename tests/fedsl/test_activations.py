@@ -210,7 +210,7 @@ def test_a_pass_of_its_own_is_refused():
 
 
 def test_a_file_holds_it_and_its_mistakes_are_named(tmp_path):
-    config = FedSLRun(method=with_activations(dataclasses.replace(TOP, keep=(0.1, 1))))
+    config = FedSLRun(method=with_activations(dataclasses.replace(TOP, keep=(0.15, 1))))
     path = tmp_path / CONFIG
     path.write_text(to_json(config))
     assert from_json(path) == config
@@ -218,7 +218,7 @@ def test_a_file_holds_it_and_its_mistakes_are_named(tmp_path):
     for old, new, said in (
         ('"kind": "top_k"', '"kind": "top"', "method: activations: kind='top'"),
         ('"kind": "top_k"', '"sort": "top_k"', "activations: unknown field 'sort'"),
-        ("0.1,", '"a",', "method: activations: keep="),
+        ("0.15,", '"a",', "method: activations: keep="),
     ):
         assert old in text
         path.write_text(text.replace(old, new))
@@ -257,3 +257,49 @@ def test_a_program_adds_one(monkeypatch, capsys, key):
     assert metrics.links.activations_up.bits.tolist() == [3] * 4
     out_of_range = [*asked, "--method.activations.bits", "30"]
     assert "expected 1 to 24" in refused(out_of_range, capsys)
+
+
+BACK = CompressorConfig(kind="top_k", keep=0.1, values="qsgd", bits=4)
+
+
+def test_gradients_come_back_compressed_as_well(key):
+    """Of what was sent alone: a tenth of a fifth."""
+    config = with_activations(TOP, cut_gradients=BACK)
+    _, after, metrics = first_round(key, config, tiny_cohort(key))
+    sent = int(0.2 * BATCH * np.prod(CUT))
+    down = metrics.links.gradients_down
+    assert metrics.links.activations_up.entries.tolist() == [sent] * 4
+    assert down.entries.tolist() == [int(0.1 * sent)] * 4
+    assert down.bits.tolist() == [4] * 4 and (down.side > 32).all()
+    _, dense, _ = first_round(key, with_activations(TOP), tiny_cohort(key))
+    # The server has its own gradients; only clients step by what comes back.
+    assert_equal(after.server, dense.server)
+    with pytest.raises(AssertionError):
+        assert_close(after.client, dense.client, 1e-6)
+
+
+def test_gradients_sent_back_whole_are_those_of_the_plain_scheme(key):
+    """All of them as float32 by a compressor's path: to the bit, and counted alike."""
+    everything = CompressorConfig(kind="top_k", keep=1.0)
+    _, plain, counted = first_round(key, PLAIN, tiny_cohort(key))
+    config = with_activations(CompressorConfig(), cut_gradients=everything)
+    _, found, metrics = first_round(key, config, tiny_cohort(key))
+    assert_close(plain.client, found.client, 1e-7)
+    assert_equal(
+        counted.links.gradients_down.entries, metrics.links.gradients_down.entries
+    )
+
+
+def test_two_compressors_of_one_link_are_refused():
+    with pytest.raises(ValueError, match=r"down_bits=8: expected 32 with cut_gradient"):
+        with_activations(TOP, cut_gradients=BACK, down_bits=8)
+    with pytest.raises(ValueError, match=r"cut_gradients.kind='top_k': expected 'floa"):
+        dataclasses.replace(PLAIN, cut_gradients=BACK, scoring="pass")
+
+
+def test_no_round_takes_more_than_the_most_on_the_way_back():
+    config = with_activations(TOP, cohort_size=2, cut_gradients=BACK)
+    kinds = expected(tiny_model(), config, batch_size=BATCH).traffic.gradients_down
+    examples = np.array([BATCH] * 2)
+    bound = most(tiny_model(), config, examples, batch_size=BATCH)
+    assert (kinds > 0).all() and (kinds <= bound.traffic.gradients_down).all()

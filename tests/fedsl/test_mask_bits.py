@@ -49,6 +49,7 @@ def sent(starts, ends, key, **change):
         bitmap=none,
         activations=Link.float32(none),
         returned=none,
+        back=None,
         kept=num_kept,
         prunes=(num_kept < sizes.params) & (PRESENT > 0),
         update=BitAllocation(settings.upload_bits, none),
