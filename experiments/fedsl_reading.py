@@ -140,7 +140,11 @@ TABLES: tuple[tuple[str, tuple[str, ...], Question], ...] = (
     ("Share of filters pruned, nothing else", ("share",), RATIOS),
     ("Rounds between two aggregations, everything on", ("I",), INTERVALS),
     ("Open choices, everything on", ("",), READINGS),
-    ("Compressors of the activations, 8 bits", ("activations",), COMPRESSORS),
+    (
+        "Compressors of the activations, updates in 8 bits",
+        ("activations",),
+        COMPRESSORS,
+    ),
 )
 """Heading, names of the columns, and settings of each table."""
 

@@ -80,6 +80,7 @@ NOTHING = {
     "dropout_rate": 0.0,
     "interval": 5,
     "activations": "float32",
+    "upload_bits": None,
 }
 """Plain split learning; `cut` is an index into the cuts of the scale."""
 
@@ -115,24 +116,24 @@ READINGS = {
 }
 """Choices that the paper leaves open."""
 
-TOP = CompressorConfig(
-    kind="top_k", keep=0.1, values="uniform", bits=4, rounding="nearest"
-)
+UNIFORM = CompressorConfig(kind="uniform", rounding="nearest", coder="rice")
+TOP = replace(UNIFORM, kind="top_k", values="uniform", bits=4)
 
 ACTIVATIONS = {
     "float32": CompressorConfig(),
-    "uniform, 3 bits": CompressorConfig(kind="uniform", bits=3, rounding="nearest"),
-    "uniform, 2 bits": CompressorConfig(kind="uniform", bits=2, rounding="nearest"),
-    "uniform, 2 bits, unbiased": CompressorConfig(kind="uniform", bits=2),
+    "uniform, 4 bits": replace(UNIFORM, bits=4),
+    "uniform, 3 bits": replace(UNIFORM, bits=3),
+    "uniform, 2 bits": replace(UNIFORM, bits=2),
     "EDEN, 2 bits": CompressorConfig(kind="eden", bits=2),
     "top 30 %, 4 bits": replace(TOP, keep=0.3),
-    "top 10 %, 4 bits": TOP,
-    "RandTopk 10 %, 4 bits": replace(TOP, kind="rand_top_k"),
+    "top 10 %, 4 bits": replace(TOP, keep=0.1),
+    "RandTopk 10 %, 4 bits": replace(TOP, kind="rand_top_k", keep=0.1),
 }
-"""Compressors of the activations at the cut, of 3.2 bits a value or fewer."""
+"""Compressors of the activations at the cut, of 3 bits a value or fewer as coded."""
 
-COMPRESSORS = {name: CODED | {"activations": name} for name in ACTIVATIONS}
-"""Which of them costs how much accuracy."""
+COMPRESSORS = {name: {"upload_bits": 8, "activations": name} for name in ACTIVATIONS}
+"""Which of them costs how much accuracy; updates, the rest of the uplink, take 8
+bits."""
 
 QUESTIONS: dict[str, dict[Any, dict[str, Any]]] = {
     "techniques": TECHNIQUES,
