@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from benchmarks.codec import seconds
@@ -50,6 +51,10 @@ def family() -> dict[str, list[CompressorConfig]]:
         "uniform": [of("uniform", bits=b) for b in (1, 2, 3, 4, 6, 8)],
         "uniform, nearest": [
             of("uniform", bits=b, rounding="nearest") for b in (1, 2, 3, 4, 6, 8)
+        ],
+        "uniform, nearest, Rice code": [
+            of("uniform", bits=b, rounding="nearest", coder="rice")
+            for b in (2, 3, 4, 5, 6, 8)
         ],
         "EDEN (DRIVE at 1 bit)": [of("eden", bits=b) for b in (1, 2, 3, 4, 6, 8)],
         "top-k": [of("top_k", keep=k) for k in shares],
@@ -162,11 +167,13 @@ def draw(found: Found, path: Path) -> None:
     """Draws the squared error against the bits of every compressor."""
     figure = Figure(figsize=(11, 8), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True, sharey=True)
-    markers = "osv^D<>pPX*hd"
+    # Thirteen curves and more: colours alone would come again after ten.
+    markers, colors = "osv^D<>pPX*hd8", colormaps["tab20"].colors  # type: ignore[attr-defined]
     for axis, (title, curves) in zip(axes.flat, found.items(), strict=False):
-        for marker, (name, points) in zip(markers, curves.items(), strict=True):
+        for number, (name, points) in enumerate(curves.items()):
             bits, errors = zip(*points, strict=True)
-            axis.plot(bits, errors, label=name, marker=marker, markersize=4)
+            look = {"marker": markers[number], "color": colors[number]}
+            axis.plot(bits, errors, label=name, markersize=4, **look)
         axis.set(xscale="log", yscale="log", title=title)
         axis.set(ylim=(1e-5, 200))
         axis.grid(alpha=0.3)

@@ -1,5 +1,6 @@
 """EDEN and DRIVE: levels of a normal distribution after a random rotation."""
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -39,15 +40,46 @@ class Rotated(NamedTuple):
     code: jax.Array
 
 
-def _tables() -> jax.Array:
-    """Levels for every number of bits, `[8, 256]`, the last one repeated."""
-    # An index may then be traced, and a sweep of bits is one program.
-    return jnp.stack(
-        [
-            jnp.asarray(np.pad(levels, (0, 2**MOST_BITS - len(levels)), mode="edge"))
-            for levels in map(normal_levels, range(1, MOST_BITS + 1))
-        ]
-    )
+class _Tables(NamedTuple):
+    """Levels for every number of bits, so that bits may be traced.
+
+    Attributes:
+      levels: `[8, 256]`, the last one of a row repeated.
+      edges: `[8, 256]`, between a level and the next; infinite after the last one.
+      first: `[8, CELLS]`, level at the lower end of a cell.
+    """
+
+    levels: np.ndarray
+    edges: np.ndarray
+    first: np.ndarray
+
+
+REACH, CELLS = 6.0, 3072
+"""Cells between -6 and 6, each narrower than the interval of a level."""
+
+
+@cache
+def _tables() -> _Tables:
+    rows = [normal_levels(bits) for bits in range(1, MOST_BITS + 1)]
+    levels = [np.pad(row, (0, 2**MOST_BITS - len(row)), mode="edge") for row in rows]
+    middles = [(row[1:] + row[:-1]) / 2 for row in rows]
+    edges = [
+        np.pad(row, (0, 2**MOST_BITS - len(row)), constant_values=np.inf)
+        for row in middles
+    ]
+    lower = np.linspace(-REACH, REACH, CELLS, endpoint=False)
+    first = [np.searchsorted(row, lower) for row in middles]
+    return _Tables(*map(np.stack, (levels, edges, first)))
+
+
+def _nearest(x: jax.Array, row: jax.Array) -> jax.Array:
+    """Index of the nearest level of a row of the tables, `[...]` int32."""
+    tables = _tables()
+    # A look-up in a fine grid, and one comparison: a binary search takes ten times as
+    # long.
+    cell = jnp.clip((x + REACH) * (CELLS / (2 * REACH)), 0, CELLS - 1).astype(jnp.int32)
+    below = jnp.asarray(tables.first, jnp.int32)[row][cell]
+    return below + (x > jnp.asarray(tables.edges)[row][below])
 
 
 def eden(*, bits: Any = 2) -> Compressor:
@@ -74,8 +106,11 @@ def eden(*, bits: Any = 2) -> Compressor:
     """
     check_integer("bits", bits, 1, MOST_BITS)
 
+    def row():
+        return jnp.asarray(bits, jnp.int32) - 1
+
     def levels_now():
-        return _tables()[jnp.asarray(bits, jnp.int32) - 1]
+        return jnp.asarray(_tables().levels)[row()]
 
     def compress(key, x, mask, state):
         blocks = rotated(key, jnp.where(mask, x, 0.0))
@@ -85,11 +120,8 @@ def eden(*, bits: Any = 2) -> Compressor:
         square = (unit**2).sum(axis=1, keepdims=True)
         length = blocks.shape[1]
         normal = unit * jnp.sqrt(length / jnp.where(square > 0, square, 1.0))
-        levels = levels_now()
-        code = jnp.searchsorted((levels[1:] + levels[:-1]) / 2, normal)
-        # Repeated levels are never reached: the last one has the least index.
-        code = jnp.minimum(code, jnp.left_shift(1, jnp.asarray(bits)) - 1)
-        along = (unit * levels[code]).sum(axis=1)
+        code = _nearest(normal, row())
+        along = (unit * levels_now()[code]).sum(axis=1)
         scale = top[:, 0] * square[:, 0] / jnp.where(along > 0, along, 1.0)
         # A zero block has scale 0 already; what is no number must stay none.
         return Rotated(scale, code), state
