@@ -62,10 +62,13 @@ def position_bits(sent: jax.Array, mask: jax.Array) -> jax.Array:
 def most_position_bits(entries: Any, sent: Any) -> jax.Array:
     """The most bits that the positions of k of n entries take, `[...]` int32.
 
-    The gaps sum up to n - k at most, so that the ones are at most (n - k) >> m.
+    The gaps sum up to n - k at most, so that the ones are at most (n - k) >> m. Also of
+    fewer entries in the same proportion, whose m may be another.
     """
     m = low_bits(entries, sent)
-    return jnp.asarray((entries - sent) >> m) + sent * (1 + m)
+    near = [jnp.maximum(m + step, 0) for step in (-1, 0, 1)]
+    bits = [((entries - sent) >> m) + sent * (1 + m) for m in near]
+    return jnp.stack([jnp.asarray(each) for each in bits]).max(axis=0)
 
 
 def rice_flags(values: np.ndarray, m: int) -> np.ndarray:

@@ -132,7 +132,8 @@ def dequantize(
     """
     check_choice("rounding", rounding, Rounding)
     at = rebuilt(quantized.level, levels, rounding)
-    # Divided first: level s is then the norm itself, bit for bit.
+    # Divided first: level s is then the norm itself, or an ulp from it where a compiled
+    # program multiplies by 1 / s.
     return quantized.norm * (at / jnp.asarray(levels, jnp.float32))
 
 

@@ -40,6 +40,14 @@ class Wire(NamedTuple):
     decode: Callable[[jax.Array, Message, Any], Payload]
 
 
+def _everything(payload: Payload, mask: jax.Array) -> jax.Array:
+    return mask
+
+
+def _unchanged(payload: Payload, mask: jax.Array, x: jax.Array) -> jax.Array:
+    return jnp.where(mask, x, 0.0)
+
+
 class Compressor(NamedTuple):
     """Pure functions of one array, as of an optax transformation.
 
@@ -47,17 +55,22 @@ class Compressor(NamedTuple):
       compress: `compress(key, x, mask, state) -> (payload, state)`, `x` and `mask`
         `[...]`; entries outside the mask have no effect.
       decompress: `decompress(key, payload, mask) -> [...]`, 0 outside the mask.
-      gain: `gain(payload, mask) -> [...]`, the derivative of a received entry by the
-        one that was sent, rounding ignored: 0 where nothing is sent.
       wire: how payloads are coded.
+      sent: `sent(payload, mask) -> [...]` bool, which entries are sent.
+      linear: `linear(payload, mask, x) -> [...]`, what would be rebuilt of `x` if
+        nothing were rounded, linear in `x`; gradients pass through it.
       init: `init(x) -> State` for arrays like `x`.
+      single: whether entries are coded one by one, so that those outside the mask cost
+        nothing.
     """
 
     compress: Callable[[jax.Array, jax.Array, jax.Array, State], tuple[Payload, State]]
     decompress: Callable[[jax.Array, Payload, jax.Array], jax.Array]
-    gain: Callable[[Payload, jax.Array], jax.Array]
     wire: Wire
+    sent: Callable[[Payload, jax.Array], jax.Array] = _everything
+    linear: Callable[[Payload, jax.Array, jax.Array], jax.Array] = _unchanged
     init: Callable[[jax.Array], State] = lambda x: ()
+    single: bool = True
 
 
 class Received(NamedTuple):
@@ -76,21 +89,9 @@ class Received(NamedTuple):
     state: State
 
 
-@jax.custom_vjp
-def _as_received(x: jax.Array, values: jax.Array, gain: jax.Array) -> jax.Array:
-    return values
-
-
-def _forward(x, values, gain):
-    return values, gain
-
-
-def _backward(gain, cotangent):
-    # Rounding has no useful derivative: it is passed over (straight through).
-    return cotangent * gain, jnp.zeros_like(gain), jnp.zeros_like(gain)
-
-
-_as_received.defvjp(_forward, _backward)
+LARGEST = 2.0**125
+"""Larger entries count as no numbers: the reciprocal of a scale above 2^126, by which a
+compiled program multiplies, is 0."""
 
 
 def send(
@@ -103,13 +104,12 @@ def send(
 ) -> Received:
     """Sends an array: compresses and rebuilds it, and counts its bits.
 
-    Differentiable in `x`: the gradient of an entry is that of the received one times
-    the compressor's gain.
+    Differentiable in `x`, rounding passed over (straight through).
 
     Args:
       compressor: how.
       key: a key used here only, which both ends know.
-      x: `[...]` float32.
+      x: `[...]` float32; entries above 2^125 are rebuilt as no numbers.
       mask: `[...]` bool, which entries may be sent; both ends know it.
       state: of the sender.
 
@@ -117,12 +117,14 @@ def send(
       A `Received`.
     """
     fixed = jax.lax.stop_gradient(x)
+    fixed = jnp.where(jnp.abs(fixed) > LARGEST, jnp.nan, fixed)
     payload, state = compressor.compress(key, fixed, mask, state)
     values = compressor.decompress(key, payload, mask)
-    gain = compressor.gain(payload, mask)
+    through = compressor.linear(payload, mask, x)
     return Received(
-        values=_as_received(x, values, gain),
-        sent=gain != 0,
+        # The difference is 0, and has the gradient.
+        values=values + (through - jax.lax.stop_gradient(through)),
+        sent=compressor.sent(payload, mask),
         bits=compressor.wire.count(payload, mask),
         state=state,
     )

@@ -72,9 +72,9 @@ class CompressorConfig:
         check(self, "keep", lambda v: 0 < v <= 1, "a number in (0, 1]")
         check(self, "explore", lambda v: 0 <= v <= 1, "a number in [0, 1]")
         check(self, "bits", lambda v: 1 <= v <= 24, "1 to 24 bits")
-        if self.values != "float32" and "values" in _options(self.values):
+        if "values" in _options(self.values):
             raise InputError(
-                f"values={self.values!r}: expected a compressor that sends every value."
+                f"values={self.values!r}: expected a compressor of every value."
             )
         # Each kind knows its own ranges, of every class of devices.
         for bits in self.bits if isinstance(self.bits, tuple) else (self.bits,):

@@ -85,15 +85,18 @@ def ef21(inner: Compressor) -> Compressor:
         # What both ends hold is not in the message: the receiver puts in its own.
         return Increment(jnp.zeros(mask.shape), inner.wire.decode(key, message, mask))
 
+    wire = Wire(
+        count=lambda payload, mask: inner.wire.count(payload.change, mask),
+        most=inner.wire.most,
+        encode=encode,
+        decode=decode,
+    )
     return Compressor(
         compress=compress,
         decompress=decompress,
-        gain=lambda payload, mask: inner.gain(payload.change, mask),
-        wire=Wire(
-            count=lambda payload, mask: inner.wire.count(payload.change, mask),
-            most=inner.wire.most,
-            encode=encode,
-            decode=decode,
-        ),
+        wire=wire,
+        sent=lambda payload, mask: inner.sent(payload.change, mask),
+        linear=lambda payload, mask, x: inner.linear(payload.change, mask, x),
         init=lambda x: Feedback(jnp.zeros_like(x), inner.init(x)),
+        single=inner.single,
     )

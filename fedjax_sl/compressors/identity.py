@@ -1,7 +1,5 @@
 """Values as they are, in float32."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +9,6 @@ from fedjax_sl.compression.coding import Message
 from fedjax_sl.compression.packing import of_floats, packed, to_floats, unpacked
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compressors.compressor import Compressor, Wire
-
-
-def all_sent(payload: Any, mask: jax.Array) -> jax.Array:
-    """The gain of a compressor that sends every entry of the mask."""
-    return mask.astype(jnp.float32)
 
 
 def _encode(values: np.ndarray, mask: np.ndarray) -> Message:
@@ -34,7 +27,6 @@ def identity() -> Compressor:
     return Compressor(
         compress=lambda key, x, mask, state: (jnp.where(mask, x, 0.0), state),
         decompress=lambda key, payload, mask: jnp.where(mask, payload, 0.0),
-        gain=all_sent,
         wire=Wire(
             count=lambda payload, mask: Link.float32(mask.sum(dtype=jnp.int32)),
             most=lambda entries, size: Link.float32(jnp.asarray(entries, jnp.int32)),

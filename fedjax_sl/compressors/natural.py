@@ -8,7 +8,6 @@ import numpy as np
 
 from fedjax_sl.compressors.compressor import Compressor
 from fedjax_sl.compressors.fixed import fixed_wire
-from fedjax_sl.compressors.identity import all_sent
 from fedjax_sl.errors import InputError
 
 
@@ -69,4 +68,4 @@ def natural() -> Compressor:
         of_codes=lambda scales, codes: Powers(jnp.asarray(_checked(codes), jnp.int32)),
         num_codes=2 * SIGN,
     )
-    return Compressor(_compress, _decompress, all_sent, wire)
+    return Compressor(_compress, _decompress, wire)

@@ -11,7 +11,7 @@ from fedjax_sl.checks import check_integer
 from fedjax_sl.compression.packing import of_floats, packed, to_floats, unpacked
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compressors.compressor import Compressor, Wire
-from fedjax_sl.compressors.identity import all_sent, identity
+from fedjax_sl.compressors.identity import identity
 
 
 class Factors(NamedTuple):
@@ -29,6 +29,11 @@ class Factors(NamedTuple):
 def _matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     """An array as a matrix: its last axis, and all others."""
     return int(np.prod(shape[:-1], dtype=int)), shape[-1] if shape else 1
+
+
+def _product(left: jax.Array, right: jax.Array) -> jax.Array:
+    # An accelerator's fast products would not be exact for a matrix of rank r.
+    return jnp.matmul(left, right, precision="highest")
 
 
 def power_sgd(*, rank: int = 4) -> Compressor:
@@ -63,48 +68,68 @@ def power_sgd(*, rank: int = 4) -> Compressor:
         top = jnp.abs(matrix).max()
         unit = matrix / jnp.where(top > 0, top, 1.0)
         start = jax.random.normal(key, (matrix.shape[1], rank))
-        left = jnp.linalg.qr(unit @ start)[0]
-        return Factors(left, top * (unit.T @ left)), state
+        left = jnp.linalg.qr(_product(unit, start))[0]
+        return Factors(left, top * _product(unit.T, left)), state
 
     def decompress(key, payload, mask):
         if not thin(mask.shape):
             return whole.decompress(key, payload, mask)
-        product = (payload.left @ payload.right.T).reshape(mask.shape)
+        product = _product(payload.left, payload.right.T).reshape(mask.shape)
         return jnp.where(mask, product, 0.0)
 
-    return Compressor(compress, decompress, all_sent, _wire(rank, thin, whole.wire))
+    def linear(payload, mask, x):
+        kept = jnp.where(mask, x, 0.0)
+        if not thin(mask.shape):
+            return kept
+        # The projection that was sent, though the left matrix depends on `x`, too.
+        matrix = kept.reshape(_matrix_shape(mask.shape))
+        seen = _product(payload.left, _product(payload.left.T, matrix))
+        return jnp.where(mask, seen.reshape(mask.shape), 0.0)
+
+    return Compressor(
+        compress=compress,
+        decompress=decompress,
+        wire=_wire(rank, thin, whole.wire),
+        linear=linear,
+        single=False,
+    )
 
 
 def _wire(rank: int, thin, whole: Wire) -> Wire:
-    """Both matrices in float32, or the entries."""
+    """The left matrix, of rows that hold an entry of the mask, and the right one."""
 
-    def sizes(shape):
-        return [rank * side for side in _matrix_shape(shape)]
+    def rows_sent(mask):
+        return mask.reshape(_matrix_shape(mask.shape)).any(axis=1)
 
     def count(payload, mask):
         if not thin(mask.shape):
             return whole.count(payload, mask)
-        entries = jnp.int32(sum(sizes(mask.shape)))
-        return Link.float32(entries * mask.any())
+        rows = rows_sent(mask).sum(dtype=jnp.int32)
+        columns = _matrix_shape(mask.shape)[1]
+        return Link.float32(jnp.where(rows > 0, rank * (rows + columns), 0))
 
     def most(entries, size):
-        # The shape is not known here: never more than the entries themselves.
+        # The shape is not known here: never more than all entries of the array.
         return Link.float32(jnp.where(jnp.asarray(entries) > 0, size, 0))
 
     def encode(payload, mask):
         if not thin(np.shape(mask)):
             return whole.encode(payload, mask)
-        parts = [of_floats(side) for side in payload]
-        return packed(parts if np.any(mask) else [])
+        rows = rows_sent(np.asarray(mask))
+        parts = [of_floats(np.asarray(payload.left)[rows]), of_floats(payload.right)]  # type: ignore[arg-type]
+        return packed(parts if rows.any() else [])
 
     def decode(key, message, mask):
-        shape = np.shape(mask)
-        if not thin(shape):
+        if not thin(np.shape(mask)):
             return whole.decode(key, message, mask)
-        if not np.any(mask):
-            unpacked(message, [0])
-            return Factors(*(np.zeros((n // rank, rank)) for n in sizes(shape)))  # type: ignore[arg-type]
-        parts = unpacked(message, [FLOAT_BITS * size for size in sizes(shape)])
-        return Factors(*(to_floats(part).reshape(-1, rank) for part in parts))  # type: ignore[arg-type]
+        rows, columns = rows_sent(np.asarray(mask)), _matrix_shape(np.shape(mask))[1]
+        left = np.zeros((rows.size, rank), np.float32)
+        right = np.zeros((columns, rank), np.float32)
+        some = bool(rows.any())
+        sizes = [rank * int(rows.sum()), rank * columns * some]
+        parts = unpacked(message, [FLOAT_BITS * size for size in sizes])
+        left[rows] = to_floats(parts[0]).reshape(-1, rank)
+        right[:] = to_floats(parts[1]).reshape(-1, rank) if some else 0.0
+        return Factors(left, right)  # type: ignore[arg-type]
 
     return Wire(count, most, encode, decode)

@@ -27,7 +27,6 @@ from fedjax_sl.compression.quantization import (
 from fedjax_sl.compression.rounding import Rounding
 from fedjax_sl.compressors.compressor import Compressor, Wire
 from fedjax_sl.compressors.fixed import fixed_wire
-from fedjax_sl.compressors.identity import all_sent
 from fedjax_sl.compressors.rice import rice_wire
 from fedjax_sl.errors import InputError
 
@@ -57,7 +56,8 @@ def qsgd(
     Args:
       bits: b, 2 to 24; 2 to 12 in a Golomb-Rice and 1 to 16 in an Elias code. May be
         traced.
-      norm: the largest magnitude, or the 2-norm, which is infinite above 1e19.
+      norm: the largest magnitude, or the 2-norm, whose squares are float32: infinite
+        above 1e19, and 0 below 1e-19.
       rounding: how a position between two levels becomes one.
       coder: of the levels.
 
@@ -92,9 +92,9 @@ def qsgd(
             of_codes=lambda scales, codes: Quantized(scales[0], _unfolded(codes)),
             num_codes=2 * levels + 1,
         )
-        return Compressor(compress, decompress, all_sent, wire)
+        return Compressor(compress, decompress, wire)
     if not signed:
-        return Compressor(compress, decompress, all_sent, _elias(bits, coder))
+        return Compressor(compress, decompress, _elias(bits, coder))
     wire = fixed_wire(
         bits=bits,
         scales=1,
@@ -103,7 +103,7 @@ def qsgd(
         of_codes=lambda scales, codes: Quantized(scales[0], codes - levels),
         num_codes=2 * levels + 1,
     )
-    return Compressor(compress, decompress, all_sent, wire)
+    return Compressor(compress, decompress, wire)
 
 
 def _folded(level: Any) -> Any:

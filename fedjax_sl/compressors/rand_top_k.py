@@ -17,6 +17,10 @@ from fedjax_sl.compressors.sparse import (
 )
 
 
+NEVER = -1000.0
+"""Below the logarithm of any time that a clock with a weight takes."""
+
+
 def rand_top_k(
     *, keep: Any = 0.1, explore: Any = 0.1, values: Compressor | None = None
 ) -> Compressor:
@@ -51,9 +55,11 @@ def rand_top_k(
         )
         # The first k of a race of exponential clocks are draws without replacement;
         # -log(time) = log(weight) + Gumbel noise.
-        race = jnp.log(weight) + jax.random.gumbel(key, x.shape)
-        # Clocks of weight 0 never ring, but k entries are sent all the same.
-        race = jnp.where(weight > 0, race, -jnp.finfo(jnp.float32).max)
+        noise = jax.random.gumbel(key, x.shape)
+        race = jnp.log(weight) + noise
+        # Clocks of weight 0 never ring, but k entries are sent all the same: they come
+        # last, among themselves at random.
+        race = jnp.where(weight > 0, race, NEVER + noise)
         # What is no number has to be sent, to be refused.
         return largest(jnp.where(jnp.isnan(x), jnp.nan, race), mask, number)
 

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from fedjax_sl.compressors.compressor import Compressor
 from fedjax_sl.compressors.fixed import fixed_wire
-from fedjax_sl.compressors.identity import all_sent
 
 
 class Signs(NamedTuple):
@@ -50,4 +49,4 @@ def sign() -> Compressor:
         of_codes=lambda scales, codes: Signs(scales[0], codes == 1),
         num_codes=2,
     )
-    return Compressor(_compress, _decompress, all_sent, wire)
+    return Compressor(_compress, _decompress, wire)

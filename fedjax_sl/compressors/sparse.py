@@ -18,6 +18,7 @@ from fedjax_sl.compression.golomb_rice import (
 from fedjax_sl.compression.packing import packed, unpacked
 from fedjax_sl.compression.pruning import lowest
 from fedjax_sl.compressors.compressor import Compressor, Payload, Wire
+from fedjax_sl.errors import InputError
 
 
 class Selection(NamedTuple):
@@ -48,12 +49,14 @@ class Sparse(NamedTuple):
 
 
 def number_kept(entries: Any, keep: Any) -> jax.Array:
-    """Returns k = floor(keep n), but 1 if there is any; without loss to rounding."""
-    entries = jnp.asarray(entries, jnp.int32)
-    exact = jnp.asarray(keep, jnp.float32) * entries
-    # The float32 nearest 0.29 is less than 0.29, but 0.29 of 100 must be 29.
-    number = jnp.floor(exact * (1 + jnp.finfo(jnp.float32).eps)).astype(jnp.int32)
-    return jnp.clip(number, jnp.minimum(entries, 1), entries)
+    """Returns k = floor(keep n), but 1 if n > 0; keep in millionths, n < 2^28."""
+    n = jnp.asarray(entries, jnp.int32)
+    share = jnp.round(jnp.asarray(keep, jnp.float32) * 1e6).astype(jnp.int32)
+    # By integers: a receiver whose product rounds otherwise would read another k.
+    millions, rest = n // 10**6, n % 10**6
+    thousands, ones = rest // 1000, rest % 1000
+    number = millions * share + (thousands * share + ones * share // 1000) // 1000
+    return jnp.clip(number, jnp.minimum(n, 1), n)
 
 
 def check_keep(keep: Any) -> None:
@@ -89,7 +92,15 @@ def chain(selection: Selection, values: Compressor) -> Compressor:
 
     Returns:
       The compressor; its payload is a `Sparse`.
+
+    Raises:
+      ValueError: if it sends other entries, too.
     """
+    if not values.single:
+        raise InputError(
+            "values: expected a compressor that codes entries one by one, not one that "
+            "mixes them."
+        )
 
     def compress(key, x, mask, state):
         first, second = jax.random.split(key)
@@ -101,12 +112,17 @@ def chain(selection: Selection, values: Compressor) -> Compressor:
     def decompress(key, payload, mask):
         return values.decompress(jax.random.split(key)[1], payload.values, payload.sent)
 
-    def gain(payload, mask):
-        of_values = values.gain(payload.values, payload.sent)
-        return of_values * selection.factor(mask.sum())
+    def linear(payload, mask, x):
+        kept = jnp.where(payload.sent, x * selection.factor(mask.sum()), 0.0)
+        return values.linear(payload.values, payload.sent, kept)
 
-    wire = _wire(selection, values.wire)
-    return Compressor(compress, decompress, gain, wire)
+    return Compressor(
+        compress=compress,
+        decompress=decompress,
+        wire=_wire(selection, values.wire),
+        sent=lambda payload, mask: payload.sent,
+        linear=linear,
+    )
 
 
 def _wire(selection: Selection, values: Wire) -> Wire:

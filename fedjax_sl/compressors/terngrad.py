@@ -23,7 +23,6 @@ from fedjax_sl.compression.quantization import (
     quantize,
 )
 from fedjax_sl.compressors.compressor import Compressor, Wire
-from fedjax_sl.compressors.identity import all_sent
 from fedjax_sl.errors import InputError
 
 
@@ -86,4 +85,4 @@ def terngrad() -> Compressor:
         encode=_encode,
         decode=_decode,
     )
-    return Compressor(_compress, _decompress, all_sent, wire)
+    return Compressor(_compress, _decompress, wire)

@@ -9,7 +9,6 @@ from fedjax_sl.checks import check_choice, check_integer
 from fedjax_sl.compression.rounding import Rounding, rebuilt, rounded
 from fedjax_sl.compressors.compressor import Compressor
 from fedjax_sl.compressors.fixed import fixed_wire
-from fedjax_sl.compressors.identity import all_sent
 from fedjax_sl.compressors.qsgd import MOST_BITS
 from fedjax_sl.compressors.rice import rice_wire
 
@@ -41,7 +40,8 @@ def uniform(
 
     Args:
       bits: b, 1 to 24; may be traced.
-      rounding: how a position between two levels becomes one.
+      rounding: how a position between two levels becomes one; of "floor", what lies on
+        a level may become the one below, as levels between two ends are rounded.
       coder: of the levels: of b bits each, or Golomb-Rice, which is shorter where small
         levels are common; b is then at most 12.
 
@@ -62,8 +62,8 @@ def uniform(
         low = jnp.where(some, jnp.where(mask, x, jnp.inf).min(), 0.0)
         high = jnp.where(some, jnp.where(mask, x, -jnp.inf).max(), 0.0)
         # Halved: the span of two huge ends of either sign is no float32.
-        step = (high / 2 - low / 2) / levels * 2
-        at = (x - low) / jnp.where(step > 0, step, 1.0)
+        half = high / 2 - low / 2
+        at = (x / 2 - low / 2) / jnp.where(half > 0, half, 1.0) * levels
         # Rounding may put the largest entry above s.
         at = jnp.clip(jnp.where(mask, at, 0.0), 0.0, jnp.asarray(levels, jnp.float32))
         draw = jax.random.uniform(key, x.shape)
@@ -71,7 +71,7 @@ def uniform(
 
     def decompress(key, payload, mask):
         share = rebuilt(payload.level, levels, rounding) / levels
-        # A mean of the ends, so that levels 0 and s are the ends, bit for bit.
+        # A mean of the ends: their difference need not be a float32.
         values = payload.low * (1 - share) + payload.high * share
         return jnp.where(mask, values, 0.0)
 
@@ -84,4 +84,4 @@ def uniform(
         ),
         num_codes=levels + 1,
     )
-    return Compressor(compress, decompress, all_sent, wire)
+    return Compressor(compress, decompress, wire)

@@ -79,7 +79,8 @@ def _typical(
 
     if not config.compressed_cut:
         return _AtCut(Link.float32(entries), entries, None)
-    found = jax.vmap(of_client)(per_client, entries)
+    # One after another: all batches at once could take more than a machine has.
+    found = jax.lax.map(lambda client: of_client(*client), (per_client, entries))
     if config.cut_gradients.kind == "float32":
         return found._replace(back=None)
     return found

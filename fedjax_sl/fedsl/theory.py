@@ -1,6 +1,7 @@
 """Maps a FedSL configuration to the quantities of its convergence theorem."""
 
 import dataclasses
+from operator import attrgetter
 from typing import Any
 
 import jax
@@ -22,7 +23,7 @@ from fedjax_sl.models.split import SplitModel
 def _named(config: Any, found: dict[str, bool]) -> list[str]:
     """Formats the fields that were found, with their values."""
     return [
-        f"{name}={getattr(config, name)!r}" for name, there in found.items() if there
+        f"{name}={attrgetter(name)(config)!r}" for name, there in found.items() if there
     ]
 
 
@@ -42,8 +43,8 @@ def _another_method(config: FedSLRun) -> list[str]:
         "restore": pruned and not method.restore,
         "average_over": pruned and method.average_over != "all",
         "rounding": method.coded and method.rounding != "stochastic",
-        "activations": method.activations.kind != "float32",
-        "cut_gradients": method.cut_gradients.kind != "float32",
+        "activations.kind": method.activations.kind != "float32",
+        "cut_gradients.kind": method.cut_gradients.kind != "float32",
         "clip_norm": method.clip_norm is not None,
         "trim": method.trim is not None,
         "max_update_norm": method.max_update_norm is not None,

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as npst
 from fedjax_sl.compression.golomb_rice import (
     decode_positions,
     encode_positions,
+    low_bits,
     most_position_bits,
     position_bits,
     read_rice,
@@ -93,3 +94,15 @@ def test_no_message_is_much_longer_than_at_fixed_width(codes):
     assert message.num_bits <= 8 * len(codes) + 4
     assert bits_of(wire.count(jnp.asarray(codes), mask)) == message.num_bits
     np.testing.assert_array_equal(wire.decode(None, message, mask), codes)
+
+
+def test_fewer_entries_take_no_more_than_the_most_of_many():
+    """Of as large a share: dropout takes entries, and m may become another."""
+    for keep in (0.04, 0.08, 0.149, 0.26, 0.41):
+        n = np.arange(1, 2000, dtype=np.int32)
+        k = np.maximum((keep * n).astype(np.int32), 1)
+        # All gaps at their longest sum: the ones of any message of these are fewer.
+        m = np.asarray(low_bits(n, k))
+        found = ((n - k) >> m) + k * (1 + m)
+        bound = np.asarray(most_position_bits(n, k))
+        assert (np.maximum.accumulate(found) <= bound + 1).all()

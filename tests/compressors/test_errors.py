@@ -1,5 +1,7 @@
 """The published errors of compressors: means, variances and contractions."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +25,9 @@ from fedjax_sl.compressors import (
     top_k,
     uniform,
 )
+from fedjax_sl.compressors.config import CompressorConfig
+from fedjax_sl.compressors.sparse import number_kept
+from tests.compressors.family import bits_of
 
 
 DRAWS = 3000
@@ -224,3 +229,41 @@ def test_the_residual_of_what_may_not_be_sent_is_kept(key):
     received = send(compressor, key, x, mask, state=state)
     np.testing.assert_array_equal(received.state.kept[100:], 1.0)
     assert not received.values[100:].any()
+
+
+@pytest.mark.parametrize("keep", [0.01, 0.1, 0.29, 0.5, 0.7, 0.9, 1.0])
+def test_the_number_kept_is_exact_wherever_it_is_computed(keep):
+    sizes = [1, 2, 7, 100, 284_031, 720_901, 1_123_477, 8_000_000, 20_000_000]
+    exact = [max(round(keep * 100) * size // 100, 1) for size in sizes]
+    number = partial(number_kept, keep=keep)
+    assert [int(number(size)) for size in sizes] == exact
+    assert jax.jit(number)(jnp.asarray(sizes)).tolist() == exact
+    traced = jax.jit(number_kept)(jnp.asarray(sizes), jnp.float32(keep))
+    assert traced.tolist() == exact
+
+
+def test_what_mixes_entries_is_no_compressor_of_single_values():
+    with pytest.raises(ValueError, match="codes entries one by one"):
+        top_k(values=eden())
+    with pytest.raises(ValueError, match="values: expected a compressor that codes"):
+        CompressorConfig(kind="top_k", values="power_sgd")
+
+
+@pytest.mark.parametrize("compressor", [eden(bits=8), power_sgd(rank=2)])
+def test_padding_at_the_end_of_a_batch_costs_next_to_nothing(compressor, key):
+    x = jax.random.normal(key, (5, 32, 32, 8))
+    link = [
+        send(compressor, key, x, jnp.arange(5)[:, None, None, None] + 0 * x < real).bits
+        for real in (5, 1, 0)
+    ]
+    whole, one, none = map(bits_of, link)
+    assert none == 0 and one < 0.26 * whole
+
+
+def test_huge_spans_are_cut_into_levels_and_larger_entries_are_no_numbers(key):
+    x, everything = jnp.asarray([-4e37, 1e37, 0.0, 4e37]), jnp.ones(4, bool)
+    values = send(uniform(bits=8, rounding="nearest"), key, x, everything).values
+    np.testing.assert_allclose(values, x, atol=2e35)
+    for compressor in (qsgd(), uniform(), terngrad(), sign(), eden(), power_sgd()):
+        found = send(compressor, key, x.at[0].set(-9e37), everything).values
+        assert not jnp.isfinite(found).all()
