@@ -58,7 +58,7 @@ def rice_wire(
     """A wire as `fixed_wire`, whose codes are shorter where small ones are common.
 
     m follows from the codes and is sent, so that a message is never longer than that of
-    `fixed_wire` by more than 4 bits.
+    `fixed_wire` by more than 4 bits. For arrays of fewer than 2^25 entries.
 
     Args:
       bits: b, at most 12; may be traced where nothing is encoded.

@@ -39,9 +39,11 @@ class Selection(NamedTuple):
 
 
 class Sparse(NamedTuple):
-    """Attributes:
-    sent: `[...]` bool.
-    values: payload of the entries that are sent.
+    """A selection, and what is sent of it.
+
+    Attributes:
+      sent: `[...]` bool.
+      values: payload of the entries that are sent.
     """
 
     sent: jax.Array
