@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from fedjax_sl.compressors import COMPRESSORS
+
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -22,7 +24,9 @@ def numbers(pattern, text):
 
 def test_there_is_a_test_of_each():
     programs = {path.name for path in EXAMPLES.glob("*.py")}
-    assert programs == {"own_model.py", "layer_wise.py", "sweep_bits.py"}
+    assert programs == {
+        *("own_model.py", "own_compressor.py", "layer_wise.py", "sweep_bits.py")
+    }
 
 
 @pytest.mark.slow
@@ -31,6 +35,19 @@ def test_a_model_of_one_s_own(monkeypatch, capsys):
     accuracies = numbers(r"test accuracy ([\d.]+)", shown)
     assert len(accuracies) == 3 and accuracies[-1] > 0.5
     assert 0.5 < numbers(r"half: ([\d.]+)", shown)[0] < 0.8
+
+
+@pytest.mark.slow
+def test_a_compressor_of_one_s_own(monkeypatch, capsys):
+    # Taken back afterwards: other tests know nothing of it.
+    monkeypatch.setitem(COMPRESSORS, "float16", COMPRESSORS["float32"])
+    shown = shown_by("own_compressor.py", 40, monkeypatch, capsys)
+    accuracies = numbers(r"accuracy ([\d.]+)", shown)
+    whole, half, tenth = numbers(r"([\d.]+) Mbit", shown)
+    assert half == pytest.approx(whole / 2, rel=1e-3)
+    assert whole / 10 < tenth < whole / 8
+    # Half precision is next to no loss, so that the two runs go alike.
+    assert abs(accuracies[0] - accuracies[1]) < 0.1 and accuracies[0] > 0.4
 
 
 @pytest.mark.slow
