@@ -48,7 +48,7 @@ def compressed_gradients(
             none, init_layers(compressor, params), Link(none, none, none, none)
         )
 
-    def update(updates, state: CompressedState, params=None):
+    def update(updates, state: Any, params=None):
         mask = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), updates)
         received = send_layers(
             compressor,
