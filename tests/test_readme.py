@@ -34,6 +34,15 @@ def test_the_examples_run(tmp_path, monkeypatch):
     assert names["back"].level.tolist() == names["layer"].level.tolist()
 
 
+def test_the_code_about_compressors_runs():
+    text = (ROOT / "docs/compressors.md").read_text()
+    blocks, names = re.findall(r"```python\n(.*?)```", text, re.DOTALL), {}
+    assert len(blocks) == 2
+    exec(compile("\n".join(blocks), "compressors.md", "exec"), names)
+    assert names["message"].num_bits < 32 * names["x"].size / 30
+    assert (names["back"].sent == names["payload"].sent).all()
+
+
 def commands():
     """What the README has typed, from top to bottom, as lists of words."""
     blocks = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
