@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from experiments.claims import Rows, spread, verdicts
 from experiments.fedsl_claims import (
+    CHANGES,
     VIEWS,
     claims,
     common,
@@ -76,7 +77,7 @@ def curves(rows: Rows) -> Figure:
     """Draws accuracy of each technique against rounds, uplink bits and time."""
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     axes = figure.subplots(1, 3, sharey=True)
-    for name, change in TECHNIQUES.items():
+    for name, change in (TECHNIQUES | CHANGES).items():
         if not (found := runs_of(rows, change)):
             continue
         accuracy = np.array([row["accuracy"] for row in found])
