@@ -7,6 +7,7 @@ index is sent. Entries are float32, or quantised levels of b bits each.
 import numpy as np
 
 from fedjax_sl.checks import check_integer
+from fedjax_sl.compression.packing import from_flags, to_flags
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.errors import InputError
 
@@ -40,9 +41,7 @@ def encode_entries(values: np.ndarray, mask: np.ndarray, *, bits: int) -> bytes:
             f"entries from {kept.min()} to {kept.max()}: expected 0 to {2**bits - 1}, "
             f"which take {bits} bits."
         )
-    places = np.arange(bits - 1, -1, -1)
-    flags = (kept.astype(np.int64)[:, None] >> places) & 1
-    return np.packbits(flags.astype(np.uint8).reshape(-1)).tobytes()
+    return np.packbits(to_flags(kept, bits)).tobytes()
 
 
 def decode_entries(message: bytes, mask: np.ndarray, *, bits: int) -> np.ndarray:
@@ -70,8 +69,7 @@ def decode_entries(message: bytes, mask: np.ndarray, *, bits: int) -> np.ndarray
         values = np.frombuffer(message, "<f4")
     else:
         flags = np.unpackbits(np.frombuffer(message, np.uint8), count=kept * bits)
-        places = 1 << np.arange(bits - 1, -1, -1, dtype=np.int64)
-        values = flags.reshape(kept, bits).astype(np.int64) @ places
+        values = from_flags(flags, bits)
     whole = np.zeros(np.shape(mask), values.dtype)
     whole[np.asarray(mask, bool)] = values
     return whole

@@ -8,13 +8,7 @@ import jax.numpy as jnp
 from fedjax_sl.checks import check_number
 from fedjax_sl.compressors.compressor import Compressor
 from fedjax_sl.compressors.identity import identity
-from fedjax_sl.compressors.sparse import (
-    Selection,
-    chain,
-    check_keep,
-    largest,
-    number_kept,
-)
+from fedjax_sl.compressors.sparse import Selection, chain, largest
 
 
 NEVER = -1000.0
@@ -41,17 +35,14 @@ def rand_top_k(
     Raises:
       ValueError: if an argument is out of range.
     """
-    check_keep(keep)
     check_number("explore", explore, lambda v: 0 <= v <= 1, "in [0, 1]")
 
-    def choose(key, x, mask):
-        entries = mask.sum()
-        number = number_kept(entries, keep)
+    def choose(key, x, mask, number):
         top = largest(jnp.abs(x), mask, number)
         weight = jnp.where(
             top,
             (1 - explore) / jnp.maximum(number, 1),
-            explore / jnp.maximum(entries - number, 1),
+            explore / jnp.maximum(mask.sum() - number, 1),
         )
         # The first k of a race of exponential clocks are draws without replacement;
         # -log(time) = log(weight) + Gumbel noise.
@@ -63,10 +54,4 @@ def rand_top_k(
         # What is no number has to be sent, to be refused.
         return largest(jnp.where(jnp.isnan(x), jnp.nan, race), mask, number)
 
-    selection = Selection(
-        choose=choose,
-        number=lambda entries: number_kept(entries, keep),
-        factor=lambda entries: 1.0,
-        known=False,
-    )
-    return chain(selection, values or identity())
+    return chain(Selection(choose, keep), values or identity())

@@ -7,13 +7,7 @@ import jax.numpy as jnp
 
 from fedjax_sl.compressors.compressor import Compressor
 from fedjax_sl.compressors.identity import identity
-from fedjax_sl.compressors.sparse import (
-    Selection,
-    chain,
-    check_keep,
-    largest,
-    number_kept,
-)
+from fedjax_sl.compressors.sparse import Selection, chain, largest
 
 
 def random_k(*, keep: Any = 0.1, values: Compressor | None = None) -> Compressor:
@@ -32,19 +26,12 @@ def random_k(*, keep: Any = 0.1, values: Compressor | None = None) -> Compressor
     Raises:
       ValueError: if the share is out of range.
     """
-    check_keep(keep)
 
-    def choose(key, x, mask):
-        draws = jax.random.uniform(key, x.shape)
-        return largest(draws, mask, number_kept(mask.sum(), keep))
+    def choose(key, x, mask, number):
+        return largest(jax.random.uniform(key, x.shape), mask, number)
 
-    def factor(entries):
-        return entries / jnp.maximum(number_kept(entries, keep), 1)
+    def factor(entries, number):
+        return entries / jnp.maximum(number, 1)
 
-    selection = Selection(
-        choose=choose,
-        number=lambda entries: number_kept(entries, keep),
-        factor=factor,
-        known=True,
-    )
+    selection = Selection(choose, keep, known=True, factor=factor)
     return chain(selection, values or identity())

@@ -25,17 +25,17 @@ class Selection(NamedTuple):
     """Which entries of an array are sent.
 
     Attributes:
-      choose: `choose(key, x, mask) -> [...]` bool, k entries of the mask.
-      number: `number(n) -> k`, of n entries in the mask, an integer or an array.
-      factor: `factor(n) -> []`, on the entries that are sent.
+      choose: `choose(key, x, mask, k) -> [...]` bool, k entries of the mask.
+      keep: share of the entries; k follows from it.
       known: whether the receiver draws the same from the key; if not, the positions are
         sent.
+      factor: `factor(n, k) -> []`, on the k of n entries that are sent.
     """
 
-    choose: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-    number: Callable[[Any], jax.Array]
-    factor: Callable[[Any], Any]
-    known: bool
+    choose: Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
+    keep: Any
+    known: bool = False
+    factor: Callable[[jax.Array, jax.Array], Any] = lambda n, k: 1.0
 
 
 class Sparse(NamedTuple):
@@ -59,11 +59,6 @@ def number_kept(entries: Any, keep: Any) -> jax.Array:
     thousands, ones = rest // 1000, rest % 1000
     number = millions * share + (thousands * share + ones * share // 1000) // 1000
     return jnp.clip(number, jnp.minimum(n, 1), n)
-
-
-def check_keep(keep: Any) -> None:
-    """Rejects a share of entries that is not in (0, 1]."""
-    check_number("keep", keep, lambda v: 0 < v <= 1, "in (0, 1]")
 
 
 def largest(scores: jax.Array, mask: jax.Array, count: jax.Array) -> jax.Array:
@@ -96,18 +91,25 @@ def chain(selection: Selection, values: Compressor) -> Compressor:
       The compressor; its payload is a `Sparse`.
 
     Raises:
-      ValueError: if it sends other entries, too.
+      ValueError: if the share is not in (0, 1], or `values` sends other entries, too.
     """
+    check_number("keep", selection.keep, lambda v: 0 < v <= 1, "in (0, 1]")
     if not values.single:
         raise InputError(
             "values: expected a compressor that codes entries one by one, not one that "
             "mixes them."
         )
 
+    def scaled(x, mask, sent):
+        entries = mask.sum()
+        factor = selection.factor(entries, number_kept(entries, selection.keep))
+        return jnp.where(sent, x * factor, 0.0)
+
     def compress(key, x, mask, state):
         first, second = jax.random.split(key)
-        sent = selection.choose(first, x, mask)
-        kept = jnp.where(sent, x * selection.factor(mask.sum()), 0.0)
+        number = number_kept(mask.sum(), selection.keep)
+        sent = selection.choose(first, x, mask, number)
+        kept = scaled(x, mask, sent)
         payload, state = values.compress(second, kept, sent, state)
         return Sparse(sent, payload), state
 
@@ -115,7 +117,7 @@ def chain(selection: Selection, values: Compressor) -> Compressor:
         return values.decompress(jax.random.split(key)[1], payload.values, payload.sent)
 
     def linear(payload, mask, x):
-        kept = jnp.where(payload.sent, x * selection.factor(mask.sum()), 0.0)
+        kept = scaled(x, mask, payload.sent)
         return values.linear(payload.values, payload.sent, kept)
 
     return Compressor(
@@ -137,7 +139,7 @@ def _wire(selection: Selection, values: Wire) -> Wire:
         return link._replace(side=link.side + position_bits(payload.sent, mask))
 
     def most(entries, size):
-        number = selection.number(entries)
+        number = number_kept(entries, selection.keep)
         link = values.most(number, size)
         if selection.known:
             return link
@@ -154,13 +156,14 @@ def _wire(selection: Selection, values: Wire) -> Wire:
     def decode(key, message: Message, mask):
         first, second = jax.random.split(key)
         mask = np.asarray(mask)
+        number = int(number_kept(int(mask.sum()), selection.keep))
         if selection.known:
-            sent = np.asarray(
-                selection.choose(first, jnp.zeros(mask.shape), jnp.asarray(mask))
-            )
+            # Drawn without a look at the entries, which the receiver does not have.
+            nothing = jnp.zeros(mask.shape)
+            drawn = selection.choose(first, nothing, jnp.asarray(mask), number)  # type: ignore[arg-type]
+            sent = np.asarray(drawn)
             return Sparse(sent, values.decode(second, message, sent))  # type: ignore[arg-type]
         (flags,) = unpacked(message, [-1])
-        number = int(selection.number(int(mask.sum())))
         sent, used = decode_positions(flags, mask, number)
         rest = packed([flags[used:]])
         return Sparse(sent, values.decode(second, rest, sent))  # type: ignore[arg-type]

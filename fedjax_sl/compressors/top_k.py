@@ -6,13 +6,7 @@ import jax.numpy as jnp
 
 from fedjax_sl.compressors.compressor import Compressor
 from fedjax_sl.compressors.identity import identity
-from fedjax_sl.compressors.sparse import (
-    Selection,
-    chain,
-    check_keep,
-    largest,
-    number_kept,
-)
+from fedjax_sl.compressors.sparse import Selection, chain, largest
 
 
 def top_k(*, keep: Any = 0.1, values: Compressor | None = None) -> Compressor:
@@ -30,15 +24,8 @@ def top_k(*, keep: Any = 0.1, values: Compressor | None = None) -> Compressor:
     Raises:
       ValueError: if the share is out of range.
     """
-    check_keep(keep)
 
-    def choose(key, x, mask):
-        return largest(jnp.abs(x), mask, number_kept(mask.sum(), keep))
+    def choose(key, x, mask, number):
+        return largest(jnp.abs(x), mask, number)
 
-    selection = Selection(
-        choose=choose,
-        number=lambda entries: number_kept(entries, keep),
-        factor=lambda entries: 1.0,
-        known=False,
-    )
-    return chain(selection, values or identity())
+    return chain(Selection(choose, keep), values or identity())

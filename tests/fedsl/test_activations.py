@@ -52,7 +52,7 @@ def first_round(key, config, cohort):
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_the_bits_are_those_of_an_encoder(name, key):
+def test_only_what_the_dropout_keeps_is_sent_and_counted(name, key):
     config = with_activations(FAMILY[name], dropout_rate=0.3)
     ids = jnp.arange(2)
     real = jnp.asarray([[True] * BATCH, [True, True, False, False, False]])
