@@ -28,19 +28,8 @@ PARTS = (
     ("Network of FedSL", "model.", ModelConfig, ModelConfig()),
     ("Network of FedLP-Q", "model.", CNNConfig, CNNConfig()),
     ("FedSL", "method.", FedSLConfig, FedSLConfig()),
-    (
-        "Compressor of the activations of FedSL",
-        "method.activations.",
-        CompressorConfig,
-        CompressorConfig(),
-    ),
-    (
-        "Compressor of the gradients of FedSL at the cut",
-        "method.cut_gradients.",
-        CompressorConfig,
-        CompressorConfig(),
-    ),
     ("FedLP-Q, FedLP, FedAvg", "method.", FedLPQConfig, FedLPQConfig()),
+    ("Compressors", "method.LINK.", CompressorConfig, CompressorConfig()),
     ("Channel", "channel.", Channel, Channel()),
 )
 OWN = {"rounds", "batch_size", "eval_every"}
@@ -90,7 +79,9 @@ def page() -> str:
             if name not in fields:
                 continue
             default = getattr(usual, name)
-            if dataclasses.is_dataclass(default):
+            if isinstance(default, CompressorConfig):
+                default = "[float32](#compressors)"
+            elif dataclasses.is_dataclass(default):
                 continue
             if known := choices(kind, name):
                 meaning += f" One of {', '.join(map(str, known))}."

@@ -2,7 +2,7 @@
 
 import inspect
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from fedjax_sl.checks import check, check_choice, check_types
 from fedjax_sl.compression.quantization import Norm
 from fedjax_sl.compression.rounding import Rounding
 from fedjax_sl.compressors import COMPRESSORS, Compressor, compressor_names
+from fedjax_sl.compressors.error_feedback import ef21, error_feedback
 from fedjax_sl.compressors.qsgd import Coder
 from fedjax_sl.config_base import (
     IntegerPerClass,
@@ -25,6 +26,12 @@ from fedjax_sl.errors import InputError
 
 # Looked up when asked for: a program may add kinds of its own.
 Kind = Annotated[str, tyro.conf.arg(constructor_factory=compressor_names)]
+
+
+Feedback = Literal["none", "error", "ef21"]
+
+SENDERS = {"none": lambda inner: inner, "error": error_feedback, "ef21": ef21}
+"""What a sender does with what its messages leave out."""
 
 
 @pytree
@@ -64,9 +71,18 @@ class CompressorConfig:
     """Code of the levels: of fixed width; rice, Golomb-Rice, shorter where small levels
     are common, of up to 12 bits; or, of qsgd, an Elias code."""
 
+    feedback: Feedback = static("none")
+    """What a message leaves out: lost; error, added to the next one (error feedback);
+    or ef21, messages are differences to what both ends hold."""
+
     def __post_init__(self):
         """Checks choices and plain numbers; traced values pass."""
         check_types(self)
+        if self.feedback != "none" and self.kind == "terngrad":
+            raise InputError(
+                f"feedback={self.feedback!r} with kind='terngrad': expected 'none', as "
+                "its errors may be larger than what is sent, and would add up."
+            )
         for name in ("kind", "values"):
             check_choice(name, getattr(self, name), compressor_names())
         check(self, "keep", lambda v: 0 < v <= 1, "a number in (0, 1]")
@@ -86,11 +102,18 @@ class CompressorConfig:
             self._made(self.kind, numbers)
 
     @property
+    def active(self) -> bool:
+        """Whether values are sent otherwise than as they are."""
+        return self.kind != "float32"
+
+    @property
     def idle(self) -> tuple[str, ...]:
         """Options of other kinds, which have no effect."""
         own = _options(self.kind)
         inner = _options(self.values) if "values" in own else ()
         used = {"kind", *own, *inner}
+        if self.active:
+            used.add("feedback")
         return tuple(name for name in self.__dataclass_fields__ if name not in used)
 
     def compressor(self) -> Compressor:
@@ -99,7 +122,7 @@ class CompressorConfig:
         Raises:
           ValueError: if a number is out of its range.
         """
-        return self._made(self.kind, {})
+        return SENDERS[self.feedback](self._made(self.kind, {}))
 
     def of_clients(self, client_id: jax.Array) -> "CompressorConfig":
         """Looks up the numbers of each client of a cohort, `[K]` each."""
@@ -117,6 +140,9 @@ class CompressorConfig:
         }
         if "values" in options:
             options["values"] = self._made(self.values, numbers)
+        if kind == "random_k":
+            # Feedback wants a contraction, which is not unbiased.
+            options["unbiased"] = self.feedback == "none"
         try:
             return COMPRESSORS[kind](**options)
         except InputError as error:

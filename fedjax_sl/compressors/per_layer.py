@@ -1,5 +1,6 @@
 """A tree of arrays, each of which is a message of its own."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,6 +13,12 @@ from fedjax_sl.compressors.compressor import Compressor, Received, State, send
 def init_layers(compressor: Compressor, tree: Any) -> list[State]:
     """Returns the sender's state of every leaf of a tree."""
     return [compressor.init(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def total(links: Sequence[Link]) -> Link:
+    """Adds up the messages of one compressor, whose values take equally many bits."""
+    summed = jax.tree.map(lambda *counts: jnp.stack(counts).sum(), *links)
+    return summed._replace(bits=links[0].bits)
 
 
 def send_layers(
@@ -42,12 +49,9 @@ def send_layers(
             zip(leaves, masks, states, strict=True)
         )
     ]
-    links = [each.bits for each in sent]
-    # Entries of all leaves take equally many bits: they have one compressor.
-    total = jax.tree.map(lambda *counts: jnp.stack(counts).sum(), *links)
     return Received(
         values=structure.unflatten([each.values for each in sent]),
         sent=structure.unflatten([each.sent for each in sent]),
-        bits=Link(total.entries, links[0].bits, total.more, total.side),
+        bits=total([each.bits for each in sent]),
         state=[each.state for each in sent],
     )

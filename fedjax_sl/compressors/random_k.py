@@ -10,15 +10,19 @@ from fedjax_sl.compressors.identity import identity
 from fedjax_sl.compressors.sparse import Selection, chain, largest
 
 
-def random_k(*, keep: Any = 0.1, values: Compressor | None = None) -> Compressor:
+def random_k(
+    *, keep: Any = 0.1, values: Compressor | None = None, unbiased: bool = True
+) -> Compressor:
     """Sends k = floor(keep n) entries drawn without replacement, times n / k.
 
     Unbiased, E|C(x) - x|^2 = (n / k - 1) |x|^2 (Wangni et al. 2018, with equal
-    probabilities). No position is sent.
+    probabilities). Without the factor a contraction, by 1 - k / n on average. No
+    position is sent.
 
     Args:
       keep: share of the entries, in (0, 1]; may be traced.
       values: how they are sent; as float32 if not given.
+      unbiased: whether entries are sent times n / k.
 
     Returns:
       The compressor; its payload is a `Sparse`.
@@ -31,7 +35,7 @@ def random_k(*, keep: Any = 0.1, values: Compressor | None = None) -> Compressor
         return largest(jax.random.uniform(key, x.shape), mask, number)
 
     def factor(entries, number):
-        return entries / jnp.maximum(number, 1)
+        return entries / jnp.maximum(number, 1) if unbiased else 1.0
 
     selection = Selection(choose, keep, known=True, factor=factor)
     return chain(selection, values or identity())

@@ -62,6 +62,26 @@ def device_bytes() -> int:
     return machine // jax.local_device_count()
 
 
+def check_fits(takes: int, *, clients: int, what: str, instead: str) -> None:
+    """Rejects what is kept of every client if it does not fit in a device's memory.
+
+    Args:
+      takes: bytes.
+      clients: N.
+      what: is kept.
+      instead: what to do about it.
+
+    Raises:
+      ValueError: naming the number of clients.
+    """
+    has = device_bytes()
+    if takes > has:
+        raise InputError(
+            f"num_clients={clients}: their {what} take {takes} bytes of each device's "
+            f"{has}: expected fewer clients, a narrower network, or {instead}."
+        )
+
+
 def fitting(client_bytes: int, limit: int) -> int:
     """Returns how many clients of M_residual + copies x M_model bytes fit, >= 1."""
     return max(1, limit // RESERVE // max(client_bytes, 1))

@@ -1,17 +1,19 @@
 """One client's round of FedLP-Q: it trains, and uploads its displacement."""
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fedjax_sl.algorithm import Cohort
+from fedjax_sl.algorithm import Cohort, Link
 from fedjax_sl.compression.layers import draw_layers, per_leaf
 from fedjax_sl.federation.aggregation import client_weights
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.combine import Received
 from fedjax_sl.federation.faults import arrived, valid
 from fedjax_sl.federation.local_epochs import local_epochs
+from fedjax_sl.federation.residuals import of_cohort
 from fedjax_sl.fedlpq import heads, submodel
 from fedjax_sl.fedlpq.config import client_configs
 from fedjax_sl.fedlpq.init import templates
@@ -24,7 +26,13 @@ from fedjax_sl.fedlpq.state import (
     FedLPQState,
 )
 from fedjax_sl.fedlpq.traffic import Layers
-from fedjax_sl.fedlpq.upload import displacement, privatized, quantized_layers, upload
+from fedjax_sl.fedlpq.upload import (
+    Sender,
+    displacement,
+    privatized,
+    quantized_layers,
+    upload,
+)
 from fedjax_sl.training import batch_of, rate_factor
 
 
@@ -32,32 +40,46 @@ class ClientInputs(NamedTuple):
     """The inputs of a client in a round; leaves `[K, ...]` of a cohort.
 
     Attributes:
-      key: of its quantiser.
+      sender: what its messages depend on.
       noise_key: of the Gaussian mechanism.
       view_key: of the augmentation of its images.
       rate: [] eta, learning rate of its steps in this round.
-      bits: [] b.
       complexity: [] int32, index of its network.
       head: `[H]`, its private layers; or the key from which they are drawn.
       index: `[S, B]` int32, examples of its mini-batches.
       weight: `[S, B]` float32, 0 for padding.
-      sent: `[U]` bool, the layers that it sends.
       share: [] omega_k, its weight in the average.
       fault: [] factor of its message; None if none is corrupted.
     """
 
-    key: jax.Array
+    sender: Sender
     noise_key: jax.Array
     view_key: jax.Array
     rate: jax.Array
-    bits: jax.Array
     complexity: jax.Array
     head: jax.Array
     index: jax.Array
     weight: jax.Array
-    sent: jax.Array
     share: jax.Array
     fault: jax.Array | None
+
+
+class Outcome(NamedTuple):
+    """What a client's round leaves with it; leaves `[K, ...]` of a cohort.
+
+    Attributes:
+      messages: that it sent, [] each.
+      head: `[H]`, its private layers.
+      residual: what its messages left out; None without feedback.
+      loss: [] of its local steps.
+      good: [] bool, whether its update is valid.
+    """
+
+    messages: Link
+    head: jax.Array
+    residual: Any
+    loss: jax.Array
+    good: jax.Array
 
 
 def gather_inputs(
@@ -90,16 +112,20 @@ def gather_inputs(
         per_client.keep_probability,
     )
     return ClientInputs(
-        key=client_keys(key, cohort.client_id, LEVELS),
+        sender=Sender(
+            key=client_keys(key, cohort.client_id, LEVELS),
+            bits=per_client.bits,
+            updates=per_client.updates,
+            residual=of_cohort(state.residual, cohort.client_id),
+            sent=jnp.asarray(layers.owned)[complexity] & drawn,
+        ),
         noise_key=client_keys(key, cohort.client_id, NOISE),
         view_key=client_keys(key, cohort.client_id, AUGMENTATION),
         rate=jnp.broadcast_to(rate, complexity.shape),
-        bits=per_client.bits,
         complexity=complexity,
         head=heads.of_clients(context, state, cohort.client_id, key),
         index=cohort.index,
         weight=cohort.weight,
-        sent=jnp.asarray(layers.owned)[complexity] & drawn,
         share=client_weights(cohort.num_examples, by=context.config.client_weight),
         fault=cohort.fault,
     )
@@ -152,7 +178,7 @@ def _train(context: Context, whole, examples, client: ClientInputs):
 
 
 def run_client(
-    context: Context, whole, examples, client: ClientInputs, *, names: list[str]
+    context: Context, whole, examples, client: ClientInputs, *, layers: Layers
 ):
     """Runs steps 2, 4 and 5 for one client.
 
@@ -161,22 +187,21 @@ def run_client(
       whole: variables of the whole network, as the client receives them.
       examples: all training examples.
       client: its inputs.
-      names: of the layers of the whole network.
+      layers: those of the whole network.
 
     Returns:
-      The `Received` of the server, with weight 0 if the update is invalid; and `{layer:
-      []}` bits of the messages, as if all were sent, the private head, the loss, and
-      whether the update is valid.
+      The `Received` of the server, with weight 0 if the update is invalid; and the
+      client's `Outcome`.
     """
     config = context.config
     trained, head, loss = _train(context, whole, examples, client)
     # Noise comes before the quantiser, so that the message itself is privatized.
     trained = privatized(config, client.noise_key, whole, trained)
     rebuilt = upload(
-        config, client.key, whole["params"], trained["params"], bits=client.bits
+        config, client.sender, whole["params"], trained["params"], layers=layers
     )
     model = arrived(client.fault, whole, {**trained, "params": rebuilt.params})
-    flags = dict(zip(names, client.sent, strict=True))
+    flags = dict(zip(layers.names, client.sender.sent, strict=True))
     # Norm statistics, which are not quantised, follow the flag of their layer.
     sent = {name: per_leaf(flags, old, by=config.unit) for name, old in whole.items()}
     # The server judges what it gets: layers that are not sent have no length.
@@ -189,7 +214,12 @@ def run_client(
     if config.head == "kept":
         # If the update is rejected, the client's head is not changed either.
         head = jnp.where(good, head, client.head)
-    return received, (rebuilt.message_bits, head, loss, good)
+    used, before = received.weight > 0, client.sender.residual
+    # Both ends know which messages were used: of others no residual is kept.
+    residual = jax.tree.map(partial(jnp.where, used), rebuilt.residual, before)
+    return received, Outcome(
+        messages=rebuilt.messages, head=head, residual=residual, loss=loss, good=good
+    )
 
 
 def quantize_client(context: Context, whole, examples, client: ClientInputs):
@@ -197,4 +227,5 @@ def quantize_client(context: Context, whole, examples, client: ClientInputs):
     trained, _, _ = _train(context, whole, examples, client)
     trained = privatized(context.config, client.noise_key, whole, trained)
     gap = displacement(context.config, whole["params"], trained["params"])
-    return quantized_layers(context.config, client.key, gap, client.bits)
+    sender = client.sender
+    return quantized_layers(context.config, sender.key, gap, sender.bits)

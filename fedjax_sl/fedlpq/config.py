@@ -5,12 +5,14 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fedjax_sl.checks import check
 from fedjax_sl.compression.coding import MAX_BITS, Code
 from fedjax_sl.compression.layers import Unit
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compression.rounding import Rounding
+from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.config_base import (
     IntegerPerClass,
     Number,
@@ -77,6 +79,9 @@ class FedLPQConfig(TrainingConfig):
     code: Code = static("omega")
     """Elias code of the messages."""
 
+    updates: CompressorConfig = CompressorConfig()
+    """Compressor of each layer that is sent, in place of bits, rounding and code."""
+
     unit: Unit = static("module")
     """Unit that counts as a layer: a module, a block of the network, or a tensor."""
 
@@ -85,6 +90,11 @@ class FedLPQConfig(TrainingConfig):
 
     charge_statistics: bool = static(True)
     """Count the norm statistics that are sent, in float32, with their layer."""
+
+    @property
+    def coded(self) -> bool:
+        """Whether values are sent otherwise than as float32; not for traced bits."""
+        return self.updates.active or bool(np.min(self.bits) < FLOAT_BITS)
 
     def __post_init__(self):
         """Checks choices and plain numbers; traced values pass."""
@@ -99,6 +109,11 @@ class FedLPQConfig(TrainingConfig):
             raise InputError(
                 "unit='tensor' with noise_multiplier: expected 'module' or 'block', so "
                 "that norm statistics are sent with their layer."
+            )
+        if self.updates.kind == "power_sgd":
+            raise InputError(
+                "updates.kind='power_sgd': expected a compressor of vectors, as a "
+                "layer here is one vector."
             )
         check(self, "learning_rate", lambda v: 0 <= v < float("inf"), "a number >= 0")
         check(
@@ -123,6 +138,7 @@ class ClientConfigs(NamedTuple):
 
     keep_probability: jax.Array
     bits: jax.Array
+    updates: CompressorConfig
 
 
 def usual_keep_probability(config: FedLPQConfig):
@@ -139,4 +155,5 @@ def client_configs(config: FedLPQConfig, client_id: jax.Array) -> ClientConfigs:
     return ClientConfigs(
         keep_probability=per_client(keep, client_id, jnp.float32),
         bits=per_client(config.bits, client_id, jnp.int32),
+        updates=config.updates.of_clients(client_id),
     )

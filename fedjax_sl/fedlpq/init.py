@@ -5,7 +5,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from fedjax_sl.compression.layers import to_units
 from fedjax_sl.federation.clients import client_keys
+from fedjax_sl.federation.residuals import none_sent
 from fedjax_sl.fedlpq import submodel
 from fedjax_sl.fedlpq.config import PREFERENCES
 from fedjax_sl.fedlpq.heads import first
@@ -33,6 +35,8 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
     image = jnp.zeros((1, *context.input_shape))
     whole = dict(context.models[-1].init(key, image, False))
     complexity = _complexities(context, key)
+    sent = to_units(whole["params"], by=context.config.unit)
+    residual = none_sent(context.config.updates, sent, context.num_clients)
     if context.config.head == "reset":
         nothing = jnp.zeros((context.num_clients, 0))
         own = jax.random.key_data(key)
@@ -42,6 +46,7 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
             complexity=complexity,
             head=nothing,
             head_key=own,
+            residual=residual,
         )
     branches = [partial(first, context, model, whole) for model in context.models]
 
@@ -52,4 +57,4 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
     keys = client_keys(key, jnp.arange(context.num_clients), HEAD)
     # A map, not a vmap, under which the switch would compute every branch.
     heads = jax.lax.map(head, (complexity, keys))
-    return FedLPQState(jnp.int32(0), whole, complexity, heads)
+    return FedLPQState(jnp.int32(0), whole, complexity, heads, residual=residual)

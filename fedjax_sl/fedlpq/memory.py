@@ -1,4 +1,4 @@
-"""Memory of FedLP-Q: of one client on a device, and of all heads that are kept."""
+"""Memory of FedLP-Q: of one client on a device, and of what is kept of all."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from fedjax_sl.compression.layers import to_units
 from fedjax_sl.federation.memory import bytes_of, residual_bytes
-from fedjax_sl.fedlpq.config import Head
+from fedjax_sl.federation.residuals import none_sent
+from fedjax_sl.fedlpq.config import FedLPQConfig, Head
 from fedjax_sl.fedlpq.heads import kept_size
+from fedjax_sl.fedlpq.submodel import template
 
 
 COPIES = 8
@@ -61,3 +64,31 @@ def head_bytes(
       M_heads; 0 if heads are reset, or if all train the whole network.
     """
     return 4 * num_clients * kept_size(models, input_shape, head)
+
+
+def feedback_bytes(
+    model: nn.Module,
+    input_shape: tuple[int, int, int],
+    config: FedLPQConfig,
+    *,
+    num_clients: int,
+) -> int:
+    """Counts the bytes of all residuals, on each device and in a checkpoint.
+
+        M_feedback = N M_model,  M_model the bytes of the network's parameters
+
+    Args:
+      model: the whole network.
+      input_shape: `(H, W, Ch)` of one example.
+      config: whether updates have feedback.
+      num_clients: N.
+
+    Returns:
+      M_feedback; 0 without feedback.
+    """
+
+    def of_one(params):
+        return none_sent(config.updates, to_units(params, by=config.unit), 1)
+
+    one = jax.eval_shape(of_one, template(model, input_shape)["params"])
+    return num_clients * bytes_of(one)

@@ -11,10 +11,12 @@ from flax import linen as nn
 from fedjax_sl.algorithm import Algorithm, Cohort, RoundMetrics
 from fedjax_sl.checks import check_integer
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.config_base import Optimizer, optimizer_named
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.combine import combine
+from fedjax_sl.federation.residuals import put_back
 from fedjax_sl.fedlpq.client import gather_inputs, quantize_client, run_client
 from fedjax_sl.fedlpq.cohort import check_cohort, draw
 from fedjax_sl.fedlpq.compute import work
@@ -36,38 +38,36 @@ def _round(
     each = gather_inputs(context, state, cohort, key, layers=layers)
     owned = jnp.asarray(layers.owned)[each.complexity]
     # Steps 2 and 4 to 6. Step 7, the download, is the state that a round starts from.
-    averaged, (lengths, new_heads, loss, good) = combine(
+    averaged, own = combine(
         context.over_clients,
-        partial(run_client, context, names=layers.names),
+        partial(run_client, context, layers=layers),
         (state.variables, cohort.examples),
         (each,),
         fallback=state.variables,
         trim=config.trim,
     )
-    # A layer with statistics but without parameters has no message.
-    none = jnp.zeros_like(each.bits)
-    message_bits = jnp.stack([lengths.get(n, none) for n in layers.names], axis=1)
+    sent, ids = each.sender.sent, cohort.client_id
     present = (cohort.num_examples > 0).astype(jnp.int32)
     counts = Counts(
         present=present,
-        bits=each.bits,
         owned=owned,
-        sent=each.sent,
-        message_bits=message_bits,
+        sent=sent,
+        messages=own.messages,
     )
-    kept_ratio = each.sent @ layers.params / layers.params.sum()
+    kept_ratio = sent @ layers.params / layers.params.sum()
     new = state._replace(
         round=state.round + 1,
         variables=averaged,
         # A cohort is drawn without replacement: no head is written twice.
-        head=state.head.at[cohort.client_id].set(new_heads),
+        head=state.head.at[ids].set(own.head),
+        residual=put_back(state.residual, ids, own.residual),
     )
     examples = (cohort.weight > 0).sum(axis=(1, 2))
     return new, RoundMetrics(
-        client_id=cohort.client_id,
-        loss=loss,
+        client_id=ids,
+        loss=own.loss,
         kept_ratio=kept_ratio,
-        rejected=(present > 0) & ~good,
+        rejected=(present > 0) & ~own.good,
         work=work(context.models, context.input_shape, each.complexity, examples),
         links=links(config, layers, counts),
     )
@@ -84,7 +84,8 @@ def _messages(
     mapped = clients.scan.map(one_client, state.variables, cohort.examples)
     quantized = mapped(each)
     owned = jnp.asarray(layers.owned)[each.complexity]
-    return Messages(quantized, dict(zip(layers.names, owned.T, strict=True)), each.bits)
+    by_name = dict(zip(layers.names, owned.T, strict=True))
+    return Messages(quantized, by_name, each.sender.bits)
 
 
 def fedlpq(
@@ -142,13 +143,15 @@ def fedlpq(
         period=lambda state: state.round,
         # Not the heads: a client's complexity is drawn anew, and a head is of one.
         models=("variables",),
-        messages=lambda state, cohort, key: _messages(context, state, cohort, key),
+        messages=None if config.updates.active else partial(_messages, context),
     )
 
 
 def fedlp(model, config: FedLPQConfig, **rest) -> Algorithm:
     """FedLP: FedLP-Q without quantisation; arguments as for `fedlpq`."""
-    return fedlpq(model, dataclasses.replace(config, bits=FLOAT_BITS), **rest)
+    as_they_are = CompressorConfig()
+    config = dataclasses.replace(config, bits=FLOAT_BITS, updates=as_they_are)
+    return fedlpq(model, config, **rest)
 
 
 def fedavg(model, config: FedLPQConfig, **rest) -> Algorithm:

@@ -108,7 +108,8 @@ def sent_next(seen: LastCheckpoint) -> Sent | None:
       ValueError: if the run's data is not available, or the checkpoint is damaged.
     """
     config = seen.config
-    if not seen.arrays or np.min(config.method.bits) >= FLOAT_BITS:
+    method = config.method
+    if not seen.arrays or method.updates.active or not method.coded:
         return None
     restored = seen.restored()
     client, examples, messages = _next(restored, config)

@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from fedjax_sl.checks import check_types
-from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.fedlpq.config import FedLPQConfig, usual_keep_probability
 from fedjax_sl.layers.conv import Lowering, Precision
@@ -16,6 +15,9 @@ from fedjax_sl.models.vgg import Norm
 
 
 Network = Literal["fedlp-cnn", "simple-cnn", "vgg11", "vgg13", "vgg16", "vgg19"]
+
+
+CODED = ("code", "rounding")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,7 @@ class FedLPQRun(RunConfig):
     def title(self) -> str:
         """Display name of the method in this configuration."""
         # Of several classes of devices, one that quantises or prunes is enough.
-        if np.min(self.method.bits) != FLOAT_BITS:
+        if self.method.coded:
             return "FedLP-Q"
         whole = self.method.preference is None
         keep = usual_keep_probability(self.method)
@@ -87,7 +89,9 @@ class FedLPQRun(RunConfig):
         method = self.method
         return (
             *(("momentum",) if method.optimizer == "adam" else ()),
-            *(("code", "rounding") if np.min(method.bits) == FLOAT_BITS else ()),
+            *(("bits",) if method.updates.active else ()),
+            *(() if method.coded and not method.updates.active else CODED),
+            *(f"updates.{name}" for name in method.updates.idle),
         )
 
     def resolved(self) -> "FedLPQRun":

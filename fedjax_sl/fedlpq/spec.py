@@ -10,9 +10,9 @@ from flax import linen as nn
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
 from fedjax_sl.errors import InputError
-from fedjax_sl.federation.memory import device_bytes
+from fedjax_sl.federation.memory import check_fits
 from fedjax_sl.fedlpq.cost_table import COSTS
-from fedjax_sl.fedlpq.memory import client_bytes, head_bytes
+from fedjax_sl.fedlpq.memory import client_bytes, feedback_bytes, head_bytes
 from fedjax_sl.fedlpq.method import fedlpq
 from fedjax_sl.fedlpq.panels import messages
 from fedjax_sl.fedlpq.presets import PRESETS
@@ -70,16 +70,22 @@ def _another(model: CNNConfig, train: Dataset) -> nn.Module:
     return split_vgg(depth, norm=model.norm, **options).whole  # type: ignore[arg-type]
 
 
-def _check_heads(config: FedLPQRun, models: list[nn.Module], shape) -> None:
-    """Rejects private heads that do not fit in a device's memory."""
-    method, clients = config.method, config.data.num_clients
-    takes, has = head_bytes(models, shape, clients, method.head), device_bytes()
-    if takes > has:
-        raise InputError(
-            f"num_clients={clients} with preference={method.preference!r}: their "
-            f"private heads take {takes} bytes of each device's {has}: expected fewer "
-            "clients, a narrower network, or head='reset', which keeps none."
-        )
+def _check_kept(config: FedLPQRun, models: list[nn.Module], shape) -> None:
+    """Rejects heads or residuals that do not fit in a device's memory."""
+    method = config.method
+    clients = config.data.num_clients
+    check_fits(
+        head_bytes(models, shape, clients, method.head),
+        clients=clients,
+        what="private heads",
+        instead="method.head='reset', which keeps none",
+    )
+    check_fits(
+        feedback_bytes(models[-1], shape, method, num_clients=clients),
+        clients=clients,
+        what="residuals",
+        instead="method.updates.feedback='none', which keeps none",
+    )
 
 
 def build(
@@ -91,7 +97,7 @@ def build(
     over = choose_map(client_bytes(models[-1], shape, config.batch_size))
     if method.preference is None:
         models = models[-1:]
-    _check_heads(config, models, shape)
+    _check_kept(config, models, shape)
     algorithm = fedlpq(
         models,
         method,

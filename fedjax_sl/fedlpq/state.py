@@ -25,6 +25,8 @@ class FedLPQState(NamedTuple):
       head: `[N, H]`, the private layers of each client, as one padded vector; H is 0 if
         they are reset, or if there are none.
       head_key: `[2]` uint32, key data from which heads are redrawn; None if kept.
+      residual: what the messages of each client left out, leaves `[N, M_l]`; None
+        without feedback.
     """
 
     round: jax.Array
@@ -32,6 +34,7 @@ class FedLPQState(NamedTuple):
     complexity: jax.Array
     head: jax.Array
     head_key: jax.Array | None = None
+    residual: Any = None
 
 
 class Context(NamedTuple):

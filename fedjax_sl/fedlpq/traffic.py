@@ -61,28 +61,57 @@ class Counts(NamedTuple):
 
     Attributes:
       present: `[K]` int32, 0 for a padded client.
-      bits: `[K]` b.
       owned: `[K, U]` bool, the layers of its network.
       sent: `[K, U]` bool, the layers that it sends.
-      message_bits: `[K, U]` int32, of every layer's message, sent or not.
+      messages: of these layers.
     """
 
     present: jax.Array
-    bits: jax.Array
     owned: jax.Array
     sent: jax.Array
-    message_bits: jax.Array
+    messages: Link
+
+
+def coded_link(
+    config: FedLPQConfig,
+    layers: Layers,
+    bits: jax.Array,
+    *,
+    sent: jax.Array,
+    message_bits: jax.Array,
+) -> Link:
+    """Counts the messages of the layers that are sent, or float32 values at 32 bits.
+
+    Args:
+      config: the code.
+      layers: the U layers.
+      bits: `[...]` b.
+      sent: `[..., U]` bool, the layers that are sent.
+      message_bits: `[..., U]` int32, of every layer's message, sent or not.
+
+    Returns:
+      The link, `[...]`; norms and headers are side information.
+    """
+    exact = bits >= FLOAT_BITS
+    values = jnp.where(exact, sent @ layers.params, 0)
+    coded = jnp.where(exact, 0, (sent * message_bits).sum(axis=-1))
+    header = NORM_BITS + elias_lengths(bits, code=config.code)
+    # A layer of statistics alone has no message, and so no header.
+    number = sent @ (layers.params > 0).astype(np.int32)
+    headers = jnp.where(exact, 0, header * number)
+    # `message_bits` includes the headers.
+    return Link.float32(values, headers)._replace(more=coded - headers)
 
 
 def links(config: FedLPQConfig, layers: Layers, counts: Counts) -> Links:
     """Links of one round, per client of the cohort.
 
     Every layer of a client's network goes down as float32. The messages of the layers
-    sent go up, or float32 values at 32 bits.
+    sent go up.
 
-    Side information is the norm and the header of each message; one flag for each layer
-    of the network; and the statistics of the layers' norms in float32, which the
-    published count of parameters excludes.
+    Side information is, besides that of the messages, one flag for each layer of the
+    network, and the statistics of the layers' norms in float32, which the published
+    count of parameters excludes.
 
     Args:
       config: whether statistics count.
@@ -92,19 +121,16 @@ def links(config: FedLPQConfig, layers: Layers, counts: Counts) -> Links:
     Returns:
       The five links, of which three carry nothing.
     """
-    present, bits, owned, sent, message_bits = counts
-    exact = bits >= FLOAT_BITS
-    values = jnp.where(exact, sent @ layers.params, 0)
-    coded = jnp.where(exact, 0, (sent * message_bits).sum(axis=1))
-    header = NORM_BITS + elias_lengths(bits, code=config.code)
-    # A layer of statistics alone has no message, and so no header.
-    messages = sent @ (layers.params > 0).astype(np.int32)
-    headers = jnp.where(exact, 0, header * messages)
-    side = headers + sent.shape[1]
+    present, owned, sent, messages = counts
+    side = messages.side + sent.shape[1]
     if config.charge_statistics:
         side += FLOAT_BITS * (sent @ layers.statistics)
     statistics = FLOAT_BITS * (owned @ layers.statistics)
-    # `message_bits` includes the headers, which count as side information.
     down = Link.float32(owned @ layers.params * present, statistics * present)
-    up = Link.float32(values * present, side * present)
-    return Links.uncut(down, up._replace(more=(coded - headers) * present))
+    up = Link(
+        messages.entries * present,
+        messages.bits,
+        messages.more * present,
+        side * present,
+    )
+    return Links.uncut(down, up)

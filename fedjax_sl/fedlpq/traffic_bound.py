@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.code_length import code_length_bound
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.compressors.per_layer import total
 from fedjax_sl.fedlpq.compute import work
 from fedjax_sl.fedlpq.config import FedLPQConfig, client_configs
 from fedjax_sl.fedlpq.submodel import template
-from fedjax_sl.fedlpq.traffic import Counts, Layers, layers_of, links
+from fedjax_sl.fedlpq.traffic import Counts, Layers, coded_link, layers_of, links
 from fedjax_sl.traffic import Record, recorded
 
 
@@ -30,6 +32,28 @@ def _message_bits(config: FedLPQConfig, layers: Layers, bits: int) -> list[int]:
         for size in layers.params
     ]
     return [math.ceil(length) for length in lengths]
+
+
+def _longest(config: FedLPQConfig, layers: Layers, everyone: jax.Array) -> Link:
+    """The longest messages of every layer, of each client `[N]`."""
+    per_client = client_configs(config, everyone)
+    if config.updates.active:
+        sizes = [int(size) for size in layers.params if size]
+
+        def of_client(own):
+            wire = own.compressor().wire
+            return total([wire.most(size, size) for size in sizes])
+
+        return jax.vmap(of_client)(per_client.updates)
+    bits = np.asarray(per_client.bits)
+    known = {b: _message_bits(config, layers, b) for b in set(bits.tolist())}
+    return coded_link(
+        config,
+        layers,
+        per_client.bits,
+        sent=jnp.ones((len(everyone), len(layers.names)), bool),
+        message_bits=jnp.array([known[b] for b in bits.tolist()], jnp.int32),
+    )
 
 
 def most(
@@ -51,19 +75,12 @@ def most(
     """
     layers = layers_of([template(model, input_shape)], config.unit)
     everyone = jnp.arange(len(num_examples))
-    bits = client_configs(config, everyone).bits
-    known = {
-        b: _message_bits(config, layers, b) for b in set(np.asarray(bits).tolist())
-    }
     every_layer = jnp.ones((len(everyone), len(layers.names)), bool)
     counts = Counts(
         present=jnp.ones_like(everyone),
-        bits=bits,
         owned=every_layer,
         sent=every_layer,
-        message_bits=jnp.array(
-            [known[b] for b in np.asarray(bits).tolist()], jnp.int32
-        ),
+        messages=_longest(config, layers, everyone),
     )
     examples = jnp.asarray(num_examples * config.local_epochs)
     done = work([model], input_shape, jnp.zeros_like(everyone), examples)

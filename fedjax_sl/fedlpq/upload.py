@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.coding import MAX_BITS, message_bits
 from fedjax_sl.compression.layers import from_units, to_units
 from fedjax_sl.compression.quantization import (
@@ -14,9 +15,12 @@ from fedjax_sl.compression.quantization import (
     levels_from_bits,
     quantize_tree,
 )
+from fedjax_sl.compressors.config import CompressorConfig
+from fedjax_sl.compressors.per_layer import init_layers, send_layers
 from fedjax_sl.federation.combine import clipped
 from fedjax_sl.federation.privacy import gaussian_mechanism
 from fedjax_sl.fedlpq.config import FedLPQConfig
+from fedjax_sl.fedlpq.traffic import Layers, coded_link
 
 
 class Upload(NamedTuple):
@@ -24,11 +28,13 @@ class Upload(NamedTuple):
 
     Attributes:
       params: theta_k, parameters of the whole network.
-      message_bits: bits of each layer's message, by name.
+      messages: of the layers that are sent, [] each.
+      residual: what they left out; None without feedback.
     """
 
     params: Any
-    message_bits: dict[str, jax.Array]
+    messages: Link
+    residual: Any
 
 
 class Messages(NamedTuple):
@@ -115,8 +121,26 @@ def quantized_layers(
     return quantize_tree(key, gap, levels=levels, norm="l2", rounding=config.rounding)
 
 
+class Sender(NamedTuple):
+    """What a client's messages depend on, besides its displacement.
+
+    Attributes:
+      key: of this client and round.
+      bits: [] b.
+      updates: compressor, in place of b.
+      residual: state of the compressor, of each layer; None if it keeps none.
+      sent: `[U]` bool, the layers that it sends.
+    """
+
+    key: jax.Array
+    bits: jax.Array
+    updates: CompressorConfig
+    residual: Any
+    sent: jax.Array
+
+
 def upload(
-    config: FedLPQConfig, key: jax.Array, start: Any, trained: Any, bits: jax.Array
+    config: FedLPQConfig, sender: Sender, start: Any, trained: Any, *, layers: Layers
 ) -> Upload:
     """Uploads theta_k^l = start^l - Q(g_k^l) with g_k = start - trained, by layer.
 
@@ -124,17 +148,25 @@ def upload(
 
     Args:
       config: unit of a layer, and code.
-      key: of this client and round.
+      sender: the client.
       start: parameters that the client received.
       trained: its parameters after its local epochs.
-      bits: [] b; at 32 the trained parameters arrive unchanged, bit for bit, unless the
-        displacement is clipped.
+      layers: those of the whole network.
 
     Returns:
-      An `Upload`, as if every layer were sent.
+      An `Upload`. Without a compressor, parameters are as if every layer were sent, and
+      at 32 bits as trained, bit for bit, unless the displacement is clipped.
     """
-    exact = bits >= FLOAT_BITS
-    b = _coded_bits(bits)
+    if sender.updates.active:
+        return _compressed(config, sender, start, trained, layers=layers)
+    return _quantized(config, sender, start, trained, layers=layers)
+
+
+def _quantized(
+    config: FedLPQConfig, sender: Sender, start: Any, trained: Any, *, layers: Layers
+) -> Upload:
+    """Uploads by the quantiser and the Elias code, every layer as if it were sent."""
+    exact, b = sender.bits >= FLOAT_BITS, _coded_bits(sender.bits)
     levels = levels_from_bits(b, signed=False)
     before = to_units(start, by=config.unit)
     after = to_units(trained, by=config.unit)
@@ -143,7 +175,7 @@ def upload(
     # the trained parameters only where the displacement was clipped.
     if config.clip_norm is not None:
         after = jax.tree.map(jnp.subtract, before, gap)
-    quantized = quantized_layers(config, key, gap, bits)
+    quantized = quantized_layers(config, sender.key, gap, sender.bits)
 
     def arriving(name, layer):
         gap = dequantize(layer, levels=levels, rounding=config.rounding)
@@ -154,4 +186,31 @@ def upload(
         name: message_bits(layer, bits=b, code=config.code)
         for name, layer in quantized.items()
     }
-    return Upload(from_units(rebuilt, trained, by=config.unit), lengths)
+    # A layer with statistics but without parameters has no message.
+    none = jnp.zeros_like(b)
+    messages = coded_link(
+        config,
+        layers,
+        sender.bits,
+        sent=sender.sent,
+        message_bits=jnp.stack([lengths.get(name, none) for name in layers.names]),
+    )
+    params = from_units(rebuilt, trained, by=config.unit)
+    return Upload(params, messages, sender.residual)
+
+
+def _compressed(
+    config: FedLPQConfig, sender: Sender, start: Any, trained: Any, *, layers: Layers
+) -> Upload:
+    """Uploads by a compressor: layers that are not sent stay as received."""
+    before, gap = to_units(start, by=config.unit), displacement(config, start, trained)
+    how = sender.updates.compressor()
+    flags = dict(zip(layers.names, sender.sent, strict=True))
+    # The residual of a layer that is not sent stays as it is, too.
+    sent = {name: jnp.full(x.shape, flags[name]) for name, x in gap.items()}
+    states = sender.residual or init_layers(how, gap)
+    received = send_layers(how, sender.key, gap, sent, states=states)
+    rebuilt = jax.tree.map(jnp.subtract, before, received.values)
+    params = from_units(rebuilt, trained, by=config.unit)
+    residual = None if sender.residual is None else received.state
+    return Upload(params, received.bits, residual)

@@ -23,6 +23,8 @@ class ClientConfigs(NamedTuple):
     dropout_rate: jax.Array
     activations: CompressorConfig
     cut_gradients: CompressorConfig
+    gradients: CompressorConfig
+    updates: CompressorConfig
     fault: jax.Array | None = None
 
 
@@ -54,5 +56,7 @@ def client_configs(
         dropout_rate=number(config.dropout_rate),
         activations=config.activations.of_clients(client_id),
         cut_gradients=config.cut_gradients.of_clients(client_id),
+        gradients=config.gradients.of_clients(client_id),
+        updates=config.updates.of_clients(client_id),
         fault=fault,
     )

@@ -20,8 +20,8 @@ from fedjax_sl.config_base import (
     pytree,
     static,
 )
-from fedjax_sl.errors import InputError
 from fedjax_sl.federation.aggregation import ClientWeight
+from fedjax_sl.fedsl.config_checks import check_links, check_relay
 from fedjax_sl.training import TrainingConfig
 
 
@@ -104,8 +104,14 @@ class FedSLConfig(TrainingConfig):
     grad_bits: IntegerPerClass | None = None
     """Bits of the client's gradient in its local step; `bits` if not given."""
 
+    gradients: CompressorConfig = CompressorConfig()
+    """Compressor of the client's gradient in its local step, in place of the bits."""
+
     upload_bits: IntegerPerClass | None = None
     """Bits of the client's uploaded update; `bits` if not given."""
+
+    updates: CompressorConfig = CompressorConfig()
+    """Compressor of the client's uploaded update, in place of the bits."""
 
     down_bits: IntegerPerClass = 32
     """Bits of the gradients sent back at the cut, in 2..32."""
@@ -174,13 +180,24 @@ class FedSLConfig(TrainingConfig):
     @property
     def compressed_cut(self) -> bool:
         """Whether a compressor is applied to the activations or their gradients."""
-        links = (self.activations, self.cut_gradients)
-        return any(link.kind != "float32" for link in links)
+        return self.activations.active or self.cut_gradients.active
+
+    @property
+    def compressed(self) -> bool:
+        """Whether a compressor is applied to anything that is sent."""
+        return self.compressed_cut or self.gradients.active or self.updates.active
 
     @property
     def coded(self) -> bool:
         """Whether any values are sent with fewer than 32 bits; not for traced bits."""
-        up = [b or self.bits for b in (self.grad_bits, self.upload_bits)]
+        up = [
+            b or self.bits
+            for b, instead in (
+                (self.grad_bits, self.gradients),
+                (self.upload_bits, self.updates),
+            )
+            if not instead.active
+        ]
         return any(np.min(bits) < FLOAT_BITS for bits in (*up, self.down_bits))
 
     def __post_init__(self):
@@ -190,10 +207,9 @@ class FedSLConfig(TrainingConfig):
             check(self, name, lambda v: 0 <= v < 1, "a number in [0, 1)")
         for name in ("bits", "grad_bits", "upload_bits", "down_bits"):
             check(self, name, lambda v: 2 <= v <= 32, "2 to 32 bits")
+        check_links(self)
         if self.client_update == "relay":
-            self._check_relay()
-        for link in ("activations", "cut_gradients"):
-            self._check_link(link)
+            check_relay(self)
         for name in ("interval", "cohort_size"):
             check(self, name, lambda v: v >= 1, "at least 1")
         for name in ("prune_start", "prune_end"):
@@ -201,36 +217,6 @@ class FedSLConfig(TrainingConfig):
         check(self, "quantizer_error", lambda v: 0 < v < float("inf"), "a number > 0")
         for name in ("learning_rate", "server_learning_rate"):
             check(self, name, lambda v: 0 <= v < float("inf"), "a number >= 0")
-
-    def _check_link(self, name: str):
-        """Rejects a compressor of a link where something else is sent over it, too."""
-        kind = getattr(self, name).kind
-        if kind != "float32" and self.scoring_pass:
-            raise InputError(
-                f"{name}.kind={kind!r}: expected 'float32' with scoring='pass', which "
-                "sends activations and gradients as they are."
-            )
-        plain = isinstance(self.down_bits, int | tuple)
-        coded = plain and np.min(self.down_bits) < FLOAT_BITS
-        if kind != "float32" and name == "cut_gradients" and coded:
-            raise InputError(
-                f"down_bits={self.down_bits}: expected {FLOAT_BITS} with "
-                f"cut_gradients.kind={kind!r}, which takes their place."
-            )
-
-    def _check_relay(self):
-        """Rejects options of the mean of updates, which a relay does not compute."""
-        for name in ("noise_multiplier", "clip_norm", "trim"):
-            if getattr(self, name) is not None:
-                raise InputError(
-                    f"{name}={getattr(self, name)}: expected none with "
-                    "client_update='relay', which hands on whole models."
-                )
-        if self.average_over == "keepers":
-            raise InputError(
-                "average_over='keepers': expected 'all' with client_update='relay', "
-                "which hands on whole models and averages none."
-            )
 
 
 USUAL_RATE = 0.02

@@ -165,7 +165,7 @@ def cut_with_dropout(
         mask &= channels.reshape(*[1] * (mask.ndim - 1), -1)
         sent = jnp.where(mask, sent, 0.0)
         message = None
-        if config.activations.kind != "float32":
+        if config.activations.active:
             allowed = _allowed(mask, real, sent.shape)
             compressor = own.activations.compressor()
             sent, mask, message, _ = send(compressor, send_key, sent, allowed)
@@ -173,7 +173,7 @@ def cut_with_dropout(
         return arrived(own.fault, jnp.zeros_like(sent), sent), AtCut(mask, message)
 
     def down(grad, at_cut):
-        if config.cut_gradients.kind == "float32":
+        if not config.cut_gradients.active:
             bits, mask = per_client.down_bits, at_cut.mask
             return send_back(config, down_keys, grad, mask=mask, bits=bits), None
         return jax.vmap(compress_back)(down_keys, grad, (at_cut.mask, real), per_client)

@@ -1,9 +1,11 @@
-"""Memory of one FedSL client on a device."""
+"""Memory of FedSL: of one client on a device, and of all residuals that are kept."""
 
 import jax
 import jax.numpy as jnp
 
 from fedjax_sl.federation.memory import bytes_of, residual_bytes
+from fedjax_sl.federation.residuals import none_sent
+from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.models.split import SplitModel, apply
 
 
@@ -36,3 +38,21 @@ def client_bytes(model: SplitModel, batch_size: int) -> int:
     # The difference leaves out the server's weights, which clients share.
     server = of_server(2 * batch_size) - of_server(batch_size)
     return client + server + COPIES * bytes_of(params.client)
+
+
+def feedback_bytes(model: SplitModel, config: FedSLConfig, num_clients: int) -> int:
+    """Counts the bytes of all residuals, on each device and in a checkpoint.
+
+        M_feedback = N M_client,  M_client the bytes of a client's parameters
+
+    Args:
+      model: the split model.
+      config: whether updates have feedback.
+      num_clients: N.
+
+    Returns:
+      M_feedback; 0 without feedback.
+    """
+    params = jax.eval_shape(model.init, jax.random.key(0)).client["params"]
+    one = jax.eval_shape(lambda tree: none_sent(config.updates, tree, 1), params)
+    return num_clients * bytes_of(one)

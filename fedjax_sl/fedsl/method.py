@@ -12,6 +12,7 @@ from fedjax_sl.config_base import Optimizer, optimizer_named
 from fedjax_sl.data.cohort import draw_minibatches
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import broadcast, client_weights
+from fedjax_sl.federation.residuals import none_sent
 from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.compute import scored, work
 from fedjax_sl.fedsl.config import FedSLConfig
@@ -34,11 +35,12 @@ from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
 from fedjax_sl.models.split import SplitModel
 
 
-def _init(context: Context, key: jax.Array) -> FedSLState:
+def _init(context: Context, num_clients: int | None, key: jax.Array) -> FedSLState:
     """Initialises the state: equal client models, nothing pruned, no cohort yet."""
     cohort = context.config.cohort_size
     params = context.model.init(key)
-    scores = magnitude_scores(params.client["params"])
+    own = params.client["params"]
+    scores = magnitude_scores(own)
     client = broadcast(params.client, cohort)
     # The rate must be no part of the state: each round builds the optimiser anew.
     opt = jax.vmap(context.client_optimizer(0.0).init)(client["params"])
@@ -48,7 +50,7 @@ def _init(context: Context, key: jax.Array) -> FedSLState:
         client_opt=opt,
         server=params.server,
         server_opt=context.server_optimizer(0.0).init(params.server["params"]),
-        anchor=params.client["params"],
+        anchor=own,
         # Nothing is pruned yet, but a scan carries masks of one structure throughout.
         mask=broadcast(masks(context.config, scores, 0.0), cohort),
         importance=jax.tree.map(jnp.zeros_like, scores),
@@ -57,6 +59,7 @@ def _init(context: Context, key: jax.Array) -> FedSLState:
         weights=jnp.full((cohort,), 1 / cohort, jnp.float32),
         statistics=statistics_of(params.client),
         running=none_yet(client["params"]) if context.config.running_scores else None,
+        residual=none_sent(context.config.updates, own, num_clients),
     )
 
 
@@ -150,6 +153,7 @@ def fedsl(
     model: SplitModel,
     config: FedSLConfig,
     *,
+    num_clients: int | None = None,
     over_clients: clients.ClientMap = clients.in_groups,
     client_optimizer: Optimizer | None = None,
     server_optimizer: Optimizer | None = None,
@@ -159,6 +163,7 @@ def fedsl(
     Args:
       model: a network cut in two.
       config: the configuration; its numbers may be traced.
+      num_clients: N, which feedback of updates needs: each client has a residual.
       over_clients: how a function of one client is mapped over the cohort. A server
         whose batch norms keep statistics sees all clients at once, on one device,
         or one at a time if they are sequential.
@@ -185,7 +190,7 @@ def fedsl(
         over_clients=suited_map(over_clients, model, config),
     )
     return Algorithm(
-        init=lambda key: _init(context, key),
+        init=partial(_init, context, num_clients),
         draw=partial(draw_minibatches, cohort_size=config.cohort_size),
         round=lambda state, cohort, key: _round(context, state, cohort, key),
         predict=lambda state, images: predict(context, state, images),

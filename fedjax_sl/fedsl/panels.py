@@ -9,7 +9,7 @@ import numpy as np
 
 from fedjax_sl.compression.pruning import kept_in_each
 from fedjax_sl.fedsl.client_configs import client_configs
-from fedjax_sl.fedsl.period_end import number_bits
+from fedjax_sl.fedsl.message import number_bits
 from fedjax_sl.fedsl.quantizer import coded_bits
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.method_spec import LastCheckpoint, LayerBars
@@ -49,12 +49,14 @@ def update_bits(arrays: dict[str, np.ndarray], config: FedSLRun) -> UpdateBits |
 
     Returns:
       The bits; None if no updates are sent, if none was sent yet, or if each tensor has
-      its own bit allocation, which a checkpoint does not hold.
+      its own bit allocation or message, which a checkpoint does not hold.
     """
     if not arrays or arrays["round"] < 1:
         return None
     method = config.method
     if method.client_update == "relay" or method.quantizer_error is not None:
+        return None
+    if method.updates.active or (method.gradients.active and method.interval == 1):
         return None
     present = arrays["weights"] > 0
     per_client = client_configs(method, jnp.asarray(arrays["client_id"][present]))

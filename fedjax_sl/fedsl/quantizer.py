@@ -68,6 +68,11 @@ def scales(config: FedSLConfig) -> int:
     return 2 if config.quantizer_norm == "range" else 1
 
 
+def norm_bits(config: FedSLConfig, tensors: int, bits: jax.Array) -> jax.Array:
+    """Returns the side bits of the float32 scales of quantised tensors."""
+    return jnp.where(bits < FLOAT_BITS, FLOAT_BITS * scales(config) * tensors, 0)
+
+
 def quantized(config: FedSLConfig, key: jax.Array, tree: Any, bits: Any) -> Any:
     """Applies Q_b to one client's tensors, each with its own norm.
 

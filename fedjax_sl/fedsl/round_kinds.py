@@ -6,23 +6,25 @@ method's own code counts each kind, from expected or from maximal counts.
 
 import math
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_sl.algorithm import Link, Links, Work
+from fedjax_sl.algorithm import Links, Work
 from fedjax_sl.compression.pruning import kept
 from fedjax_sl.compression.scores import magnitude_scores
-from fedjax_sl.compressors import send
-from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.federation.aggregation import broadcast
-from fedjax_sl.fedsl.bit_allocation import BitAllocation
-from fedjax_sl.fedsl.client_configs import ClientConfigs, client_configs
+from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.compute import scored, work
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.cut import bitmap_bits, channels_at_cut
+from fedjax_sl.fedsl.message_length import (
+    longest_at_cut,
+    longest_update,
+    typical_at_cut,
+    typical_update,
+)
 from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
 from fedjax_sl.models.split import SplitModel
@@ -49,50 +51,6 @@ def at_rounds(kinds: Record, rounds: np.ndarray, interval: int) -> Record:
     return jax.tree.map(lambda x: x[kind], kinds)
 
 
-class _AtCut(NamedTuple):
-    """Messages at the cut, and how many activations are sent, `[K]`."""
-
-    activations: Link
-    returned: jax.Array
-    back: Link | None
-
-
-def _typical(
-    config: FedSLConfig,
-    per_client: ClientConfigs,
-    entries: jax.Array,
-    shape: tuple[int, ...],
-) -> _AtCut:
-    """What is sent of so many activations of each client.
-
-    What a compressor makes of an array depends on its values: here on a normal
-    distribution, of activations only half of it, as after a ReLU.
-    """
-
-    def of_client(own, entries):
-        mask = (jnp.arange(math.prod(shape)) < entries).reshape(shape)
-        draws = jax.random.normal(jax.random.key(0), shape)
-        keys = jax.random.split(jax.random.key(1))
-        up = send(own.activations.compressor(), keys[0], jax.nn.relu(draws), mask)
-        down = send(own.cut_gradients.compressor(), keys[1], draws, up.sent)
-        return _AtCut(up.bits, up.sent.sum(dtype=jnp.int32), down.bits)
-
-    if not config.compressed_cut:
-        return _AtCut(Link.float32(entries), entries, None)
-    # One after another: all batches at once could take more than a machine has.
-    found = jax.lax.map(lambda client: of_client(*client), (per_client, entries))
-    if config.cut_gradients.kind == "float32":
-        return found._replace(back=None)
-    return found
-
-
-def _longest(configs: CompressorConfig, entries: jax.Array, size: int) -> Link:
-    """The longest messages of so many activations, `[N]`, with settings `[N]`."""
-    return jax.vmap(lambda own, n: own.compressor().wire.most(n, size))(
-        configs, entries
-    )
-
-
 @partial(jax.jit, static_argnames=("model", "batch_size"))
 def _expected(
     model: SplitModel, config: FedSLConfig, batch_size: int
@@ -107,10 +65,12 @@ def _expected(
     channels = channels_at_cut(config, mask, shape[-1])
     cut = math.prod(shape[:-1]) * channels.sum()
     sent = jnp.round(batch_size * cut * (1 - per_client.dropout_rate))
-    at_cut = _typical(config, per_client, sent.astype(jnp.int32), (batch_size, *shape))
+    sent = sent.astype(jnp.int32)
+    at_cut = typical_at_cut(config, per_client, sent, (batch_size, *shape))
     channels = jnp.broadcast_to(channels, (len(everyone), shape[-1]))
     bitmap = bitmap_bits(config, per_client.dropout_rate, channels, shape=shape)
     num_kept = jnp.broadcast_to(kept(mask, params), everyone.shape)
+    update = typical_update(config, per_client, params, mask)
 
     def count_kind(kind):
         starts, ends = kind
@@ -123,7 +83,7 @@ def _expected(
             **at_cut._asdict(),
             kept=num_kept,
             prunes=num_kept < sizes.params,
-            update=BitAllocation(per_client.upload_bits, jnp.zeros_like(everyone)),
+            update=update,
         )
         done = work(model, examples, passes, broadcast(mask, len(everyone)))
         return links(config, sizes, per_client, counts, starts=starts, ends=ends), done
@@ -167,20 +127,12 @@ def most(
         client_configs(config, everyone),
         jnp.asarray(examples, jnp.int32),
     )
-    bits = per_client.upload_bits
-    # The message may then be the gradient, with bits of its own.
-    if config.interval == 1:
-        bits = jnp.maximum(bits, per_client.grad_bits)
     passes = config.scoring_pass and config.charge_scoring
     shape = model.cut_shape()
     entries, size = real * sizes.cut, batch_size * sizes.cut
-    at_cut = _AtCut(
-        _longest(per_client.activations, entries, size),
-        entries,
-        _longest(per_client.cut_gradients, entries, size),
-    )
-    if config.cut_gradients.kind == "float32":
-        at_cut = at_cut._replace(back=None)
+    at_cut = longest_at_cut(config, per_client, entries, size=size)
+    params = jax.eval_shape(model.init, jax.random.key(0)).client["params"]
+    update = longest_update(config, per_client, params)
     channels = jnp.ones((len(examples), shape[-1]), bool)
     bitmap = bitmap_bits(config, per_client.dropout_rate, channels, shape=shape)
 
@@ -195,7 +147,7 @@ def most(
             # All kept, and a mask sent, as in no round: each count is its own maximum.
             kept=jnp.full_like(real, sizes.params),
             prunes=real > 0,
-            update=BitAllocation(bits, jnp.zeros_like(real)),
+            update=update,
         )
         done = work(model, real, counts.scored)
         return links(config, sizes, per_client, counts, starts=starts, ends=ends), done

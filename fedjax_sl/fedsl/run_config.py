@@ -11,6 +11,7 @@ from fedjax_sl.checks import check_types
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.fedsl.config import FedSLConfig, usual_rates
+from fedjax_sl.fedsl.config_checks import LINKS
 from fedjax_sl.layers.conv import Lowering, Precision
 from fedjax_sl.layers.initializers import Init
 from fedjax_sl.models.vgg import Depth, Norm
@@ -94,7 +95,7 @@ class FedSLRun(RunConfig):
         """Display name of the method in this configuration."""
         method = self.method
         dropped = np.any(method.prune_ratio) or np.any(method.dropout_rate)
-        whole = not (method.coded or method.compressed_cut or dropped)
+        whole = not (method.coded or method.compressed or dropped)
         if not method.sequential:
             return "SplitFed v1" if whole else "FedSL"
         relay = method.client_update == "relay"
@@ -133,8 +134,11 @@ class FedSLRun(RunConfig):
             *(() if np.any(method.dropout_rate) else OF_DROPOUT),
             *(() if self._sends_bitmaps else ("dropout_mask",)),
             *(() if method.coded else OF_QUANTIZATION),
-            *(f"activations.{name}" for name in method.activations.idle),
-            *(f"cut_gradients.{name}" for name in method.cut_gradients.idle),
+            *(
+                f"{link}.{name}"
+                for link in LINKS
+                for name in getattr(method, link).idle
+            ),
             *(("server_update",) if method.client_update == "relay" else ()),
         )
 

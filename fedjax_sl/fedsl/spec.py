@@ -8,9 +8,10 @@ import numpy as np
 
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
+from fedjax_sl.federation.memory import check_fits
 from fedjax_sl.fedsl.cost_table import COSTS
 from fedjax_sl.fedsl.global_model import global_model
-from fedjax_sl.fedsl.memory import client_bytes
+from fedjax_sl.fedsl.memory import client_bytes, feedback_bytes
 from fedjax_sl.fedsl.method import fedsl
 from fedjax_sl.fedsl.panels import kept, update
 from fedjax_sl.fedsl.presets import PRESETS
@@ -54,7 +55,15 @@ def build(
     """Builds the method of a configuration; a client takes one step in a round."""
     model = network(config, train)
     over = choose_map(client_bytes(model, config.batch_size))
-    return Built(fedsl(model, config.method, over_clients=over), 1, over.devices)
+    clients = config.data.num_clients
+    check_fits(
+        feedback_bytes(model, config.method, clients),
+        clients=clients,
+        what="residuals",
+        instead="method.updates.feedback='none', which keeps none",
+    )
+    method = fedsl(model, config.method, num_clients=clients, over_clients=over)
+    return Built(method, 1, over.devices)
 
 
 def traffic_bound(

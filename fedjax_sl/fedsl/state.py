@@ -38,6 +38,8 @@ class FedSLState(NamedTuple):
       weights: `[K]`, omega_k.
       statistics: norm statistics of a client at the last synchronisation.
       running: `RunningScores` of the clients; None if nothing is scored in steps.
+      residual: what the messages of each client left out, leaves `[N, ...]`; None
+        without feedback.
     """
 
     round: jax.Array
@@ -52,6 +54,7 @@ class FedSLState(NamedTuple):
     weights: jax.Array
     statistics: Any
     running: RunningScores | None = None
+    residual: Any = None
 
 
 class MinibatchIndices(NamedTuple):

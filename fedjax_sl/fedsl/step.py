@@ -10,10 +10,9 @@ from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.federation.clients import Each, client_keys
 from fedjax_sl.federation.split_grad import split_grad
-from fedjax_sl.fedsl.bit_allocation import BitAllocation, allocated, tensor_bits
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.cut import channels_sent, cut_with_dropout, number_sent
-from fedjax_sl.fedsl.quantizer import quantized
+from fedjax_sl.fedsl.message import sent
 from fedjax_sl.fedsl.running_scores import RunningScores, add
 from fedjax_sl.fedsl.state import (
     GRADIENT,
@@ -38,7 +37,7 @@ class StepReport(NamedTuple):
       activations: `[K]`, the message of the activations.
       returned: `[K]` int32, values whose gradients come back.
       back: `[K]`, the message of these gradients; None if it has a plain count.
-      gradient: `[K]`, bit allocation of the quantised gradient.
+      gradient: `[K]`, message of the client's gradient.
       finite: `[K]` bool, whether the activations sent were finite; True if none were
         sent.
     """
@@ -47,7 +46,7 @@ class StepReport(NamedTuple):
     activations: Link
     returned: jax.Array
     back: Link | None
-    gradient: BitAllocation
+    gradient: Link
     finite: jax.Array
 
 
@@ -98,7 +97,7 @@ class _Backward(NamedTuple):
 
 def _update_clients(
     context: Context, each: Each, group: _Group, backward: _Backward, *, rate: jax.Array
-) -> tuple[Variables, Any, RunningScores | None, BitAllocation]:
+) -> tuple[Variables, Any, RunningScores | None, Link]:
     """w_k <- w_k - gamma Q_b(m_k * g_k), by the optimiser; pruned entries stay.
 
     A client that the server did not hear receives no gradient and does not step.
@@ -116,17 +115,18 @@ def _update_clients(
         grad = apply_mask(backward.gradient, mask)
         # Step 8: quantised before the optimiser, so that with I = 1 the server could
         # repeat the step from the message.
-        bits = tensor_bits(config, grad, group.per_client.grad_bits)
-        # Mask again: on a range, the quantiser does not map 0 to 0.
-        coded = apply_mask(quantized(config, backward.key, grad, bits), mask)
-        updates, new_opt = optimizer.update(coded, group.client_opt, start)
+        own = group.per_client
+        message = sent(
+            config, own.gradients, backward.key, grad, mask=mask, bits=own.grad_bits
+        )
+        updates, new_opt = optimizer.update(message.values, group.client_opt, start)
         # Momentum from before the pruning would still move pruned weights.
         params = optax.apply_updates(start, apply_mask(updates, mask))
         kept = channels_kept(config, mask, client)
         new = learnt(kept, backward.statistics, statistics_of(client))
         after = ({**new, "params": params}, new_opt, scored)
         before = (client, group.client_opt, running)
-        return *choose(backward.heard, after, before), allocated(bits, mask, grad)
+        return *choose(backward.heard, after, before), message.link
 
     return each(step_client)(group, backward)
 
@@ -167,10 +167,10 @@ def _group_step(context: Context, each: Each, server, examples, rate, key, real,
         context, each, group, backward, rate=rate
     )
     returned = number_sent(context, result.at_cut, group.minibatch.weight)
-    sent = result.at_cut.message
+    message = result.at_cut.message
     report = StepReport(
         loss=result.loss,
-        activations=Link.float32(returned) if sent is None else sent,
+        activations=Link.float32(returned) if message is None else message,
         returned=returned,
         back=result.back,
         gradient=gradient,

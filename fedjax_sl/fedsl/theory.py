@@ -14,7 +14,8 @@ from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.errors import InputError
 from fedjax_sl.fedsl.client_configs import ClientConfigs, client_configs
 from fedjax_sl.fedsl.config import usual_rates
-from fedjax_sl.fedsl.period_end import number_bits
+from fedjax_sl.fedsl.config_checks import LINKS
+from fedjax_sl.fedsl.message import number_bits
 from fedjax_sl.fedsl.quantizer import variance_factor
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.models.split import SplitModel
@@ -43,8 +44,7 @@ def _another_method(config: FedSLRun) -> list[str]:
         "restore": pruned and not method.restore,
         "average_over": pruned and method.average_over != "all",
         "rounding": method.coded and method.rounding != "stochastic",
-        "activations.kind": method.activations.kind != "float32",
-        "cut_gradients.kind": method.cut_gradients.kind != "float32",
+        **{f"{name}.kind": getattr(method, name).active for name in LINKS},
         "clip_norm": method.clip_norm is not None,
         "trim": method.trim is not None,
         "max_update_norm": method.max_update_norm is not None,

@@ -8,11 +8,10 @@ import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Link, Links
 from fedjax_sl.compression.quantization import FLOAT_BITS
-from fedjax_sl.fedsl.bit_allocation import ALLOCATION_BITS, BitAllocation
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.mask_bits import MaskBits, mask_bits
-from fedjax_sl.fedsl.quantizer import coded_bits, scales
+from fedjax_sl.fedsl.quantizer import coded_bits, norm_bits
 from fedjax_sl.models.split import SplitModel
 
 
@@ -64,7 +63,7 @@ class Counts(NamedTuple):
       back: message of these gradients; None if it is not compressed.
       kept: parameters that its mask keeps.
       prunes: bool, whether its mask prunes any.
-      update: bit allocation of its update.
+      update: message of its update, without mask and statistics.
     """
 
     present: jax.Array
@@ -76,29 +75,16 @@ class Counts(NamedTuple):
     back: Link | None
     kept: jax.Array
     prunes: jax.Array
-    update: BitAllocation
+    update: Link
 
 
-def _norms(count: int, bits: jax.Array) -> jax.Array:
-    """Side bits of the float32 norms of `count` quantised tensors."""
-    return jnp.where(bits < FLOAT_BITS, FLOAT_BITS * count, 0)
-
-
-def _update(config: FedSLConfig, sizes: Sizes, counts: Counts, ends: jax.Array) -> Link:
-    """Link of the update: kept entries; norms, bit allocation, mask and statistics."""
-    bits = counts.update.least
-    side = _norms(sizes.tensors * scales(config), bits)
-    if config.quantizer_error is not None:
-        side += jnp.where(bits < FLOAT_BITS, ALLOCATION_BITS * sizes.tensors, 0)
+def _update(sizes: Sizes, counts: Counts, ends: jax.Array) -> Link:
+    """Link of the update: its message, the mask and statistics."""
+    entries, bits, more, side = counts.update
     side += sizes.mask.up * counts.prunes + FLOAT_BITS * sizes.statistics
     sent = ends * counts.present
     # Entries times bits may exceed int32: the host multiplies them in 64 bits.
-    return Link(
-        counts.kept * sent,
-        coded_bits(config, bits),
-        counts.update.more * sent,
-        side * sent,
-    )
+    return Link(entries * sent, bits, more * sent, side * sent)
 
 
 def links(
@@ -145,14 +131,14 @@ def links(
         # A whole model, not an update: nothing of it is pruned or quantised.
         updates = Link(sizes.params * present, full, none, statistics)
     else:
-        updates = _update(config, sizes, counts, ends)
+        updates = _update(sizes, counts, ends)
     bitmap = counts.examples * counts.bitmap
     activations, scored = counts.activations, counts.scored * sizes.cut
     gradients = counts.back
     if gradients is None:
         # Each pass quantises a tensor of its own, with a norm of its own.
         passes = 1 + (counts.scored > 0)
-        down_norms = _norms(scales(config), per_client.down_bits)
+        down_norms = norm_bits(config, 1, per_client.down_bits)
         gradients = Link(
             counts.returned + scored,
             coded_bits(config, per_client.down_bits),

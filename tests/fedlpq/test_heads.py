@@ -6,8 +6,10 @@ import jax
 import numpy as np
 import pytest
 
+from fedjax_sl.compressors.config import CompressorConfig
+from fedjax_sl.federation import memory
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq, spec
-from fedjax_sl.fedlpq.memory import head_bytes
+from fedjax_sl.fedlpq.memory import feedback_bytes, head_bytes
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, cifar_cnn
 from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints
@@ -86,10 +88,22 @@ def test_heads_that_do_not_fit_are_refused(monkeypatch):
     models = [cifar_cnn(complexity=one) for one in COMPLEXITIES]
     kept = FedLPQRun(method=FedLPQConfig(preference="5"))
     needed = head_bytes(models, SHAPE_OF_CIFAR, 10, "kept")
-    monkeypatch.setattr(spec, "device_bytes", lambda: needed)
-    spec._check_heads(kept, models, SHAPE_OF_CIFAR)
-    monkeypatch.setattr(spec, "device_bytes", lambda: needed - 1)
+    monkeypatch.setattr(memory, "device_bytes", lambda: needed)
+    spec._check_kept(kept, models, SHAPE_OF_CIFAR)
+    monkeypatch.setattr(memory, "device_bytes", lambda: needed - 1)
     with pytest.raises(ValueError, match=f"num_clients=10 .*{needed} bytes.*head='res"):
-        spec._check_heads(kept, models, SHAPE_OF_CIFAR)
+        spec._check_kept(kept, models, SHAPE_OF_CIFAR)
     reset = FedLPQRun(method=FedLPQConfig(preference="5", head="reset"))
-    spec._check_heads(reset, models, SHAPE_OF_CIFAR)
+    spec._check_kept(reset, models, SHAPE_OF_CIFAR)
+
+
+def test_residuals_that_do_not_fit_are_refused(monkeypatch):
+    models = [cifar_cnn(complexity=5)]
+    updates = CompressorConfig(kind="top_k", feedback="error")
+    kept = FedLPQRun(method=FedLPQConfig(updates=updates))
+    needed = feedback_bytes(models[0], SHAPE_OF_CIFAR, kept.method, num_clients=10)
+    monkeypatch.setattr(memory, "device_bytes", lambda: needed)
+    spec._check_kept(kept, models, SHAPE_OF_CIFAR)
+    monkeypatch.setattr(memory, "device_bytes", lambda: needed - 1)
+    with pytest.raises(ValueError, match=f"residuals take {needed} bytes.*feedback='n"):
+        spec._check_kept(kept, models, SHAPE_OF_CIFAR)

@@ -15,6 +15,7 @@ from fedjax_sl.fedsl.bit_allocation import BitAllocation
 from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.compute import scored
 from fedjax_sl.fedsl.mask_bits import mask_bits
+from fedjax_sl.fedsl.message import quantized_link
 from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
 from fedjax_sl.traffic import bits as bits_of
@@ -52,7 +53,9 @@ def sent(starts, ends, key, **change):
         back=None,
         kept=num_kept,
         prunes=(num_kept < sizes.params) & (PRESENT > 0),
-        update=BitAllocation(settings.upload_bits, none),
+        update=quantized_link(
+            config, BitAllocation(settings.upload_bits, none), num_kept, sizes.tensors
+        ),
     )
     flags = {"starts": jnp.bool_(starts), "ends": jnp.bool_(ends)}
     found = links(config, sizes, settings, counts, **flags)

@@ -16,8 +16,8 @@ from fedjax_sl.fedlpq import panels
 from fedjax_sl.fedlpq.panels import Sent, code_lengths
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.client_configs import client_configs
+from fedjax_sl.fedsl.message import number_bits
 from fedjax_sl.fedsl.panels import kept, update, update_bits
-from fedjax_sl.fedsl.period_end import number_bits
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.method_spec import LastCheckpoint
 from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints

@@ -146,6 +146,19 @@ def test_a_run_may_be_made_longer(whole, half, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("run", "rounds"), [(TINY, 8), (SMALL, 4)])
+def test_residuals_go_on_with_their_clients(run, rounds, tmp_path):
+    updates = ["--method.updates.kind", "top_k", "--method.updates.feedback", "error"]
+    asked, whole, parts = ["run", *run, *updates], tmp_path / "whole", tmp_path / "two"
+    main([*asked, "--folder", str(whole), "--rounds", str(rounds)])
+    main([*asked, "--folder", str(parts), "--rounds", str(rounds // 2)])
+    kept = [v for k, v in arrays_of(parts)[1].items() if k.startswith("residual/")]
+    assert kept and all(array.any() for array in kept)
+    main(["run", "--resume", "--folder", str(parts), "--rounds", str(rounds)])
+    assert_same_run(parts, whole)
+
+
+@pytest.mark.slow
 def test_what_is_on_record_and_not_kept_is_done_again(whole, half, capsys):
     """Lines that no checkpoint reaches are cut off, half-written ones too."""
     main(["run", "--resume", "--folder", str(half), "--rounds", "4"])

@@ -1,0 +1,50 @@
+"""Residuals: what the messages of each client left out, kept by its identity."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.compressors.config import CompressorConfig
+from fedjax_sl.compressors.per_layer import init_layers
+from fedjax_sl.errors import InputError
+from fedjax_sl.federation.aggregation import broadcast
+
+
+def none_sent(updates: CompressorConfig, tree: Any, num_clients: int | None) -> Any:
+    """Returns the residuals before the first message, one of each leaf and client.
+
+    Args:
+      updates: of the messages; whether they have feedback.
+      tree: what a client sends, leaves `[...]`.
+      num_clients: N; None where no client has a residual.
+
+    Returns:
+      Leaves `[N, ...]`; None without feedback.
+
+    Raises:
+      ValueError: if there is feedback and N is not given.
+    """
+    if updates.feedback == "none":
+        return None
+    if num_clients is None:
+        raise InputError(
+            "num_clients=None: expected the number of clients, as updates.feedback="
+            f"{updates.feedback!r} keeps a residual of each."
+        )
+    # Of any client: their numbers may differ, what they keep does not.
+    one = jax.tree.map(lambda x: x[0], updates.of_clients(jnp.zeros(1, int)))
+    return broadcast(init_layers(one.compressor(), tree), num_clients)
+
+
+def of_cohort(residual: Any, client_id: jax.Array) -> Any:
+    """Looks up the residuals of these clients, leaves `[K, ...]`."""
+    return jax.tree.map(lambda of_all: of_all[client_id], residual)
+
+
+def put_back(residual: Any, client_id: jax.Array, new: Any) -> Any:
+    """Returns all residuals, those of these clients, `[K, ...]`, in their places."""
+    # A cohort is drawn without replacement: none is written twice.
+    return jax.tree.map(
+        lambda of_all, own: of_all.at[client_id].set(own), residual, new
+    )

@@ -1,0 +1,85 @@
+"""Checks of options of FedSL that exclude each other."""
+
+from typing import Any
+
+import numpy as np
+
+from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.compressors.config import CompressorConfig
+from fedjax_sl.errors import InputError
+
+
+LINKS = {
+    "activations": None,
+    "cut_gradients": "down_bits",
+    "gradients": "grad_bits",
+    "updates": "upload_bits",
+}
+"""What may have a compressor, and the bits of the quantiser whose place it takes."""
+
+
+def check_links(config: Any) -> None:
+    """Rejects a compressor where something else codes the same values.
+
+    Args:
+      config: a `FedSLConfig`.
+
+    Raises:
+      ValueError: naming the option.
+    """
+    for name, bits in LINKS.items():
+        compressor = getattr(config, name)
+        if compressor.active:
+            _check_pass(config, name, compressor)
+            if bits is not None:
+                _check_bits(name, compressor, bits, getattr(config, bits))
+        if name != "updates" and compressor.feedback != "none":
+            raise InputError(
+                f"{name}.feedback={compressor.feedback!r}: expected 'none', as they "
+                "are of another mini-batch each time: only updates have feedback."
+            )
+
+
+def _check_pass(config: Any, name: str, compressor: CompressorConfig) -> None:
+    """Rejects a compressor at the cut with a scoring pass, which sends float32."""
+    if name in ("activations", "cut_gradients") and config.scoring_pass:
+        raise InputError(
+            f"{name}.kind={compressor.kind!r}: expected 'float32' with scoring='pass', "
+            "which sends activations and gradients as they are."
+        )
+
+
+def _check_bits(name: str, compressor: CompressorConfig, bits: str, given: Any) -> None:
+    """Rejects bits of the quantiser that a compressor takes the place of."""
+    if isinstance(given, int | tuple) and np.min(given) < FLOAT_BITS:
+        raise InputError(
+            f"{bits}={given}: expected {FLOAT_BITS} with {name}.kind="
+            f"{compressor.kind!r}, which takes their place."
+        )
+
+
+def check_relay(config: Any) -> None:
+    """Rejects options of the mean of updates, which a relay does not compute.
+
+    Args:
+      config: a `FedSLConfig` with client_update='relay'.
+
+    Raises:
+      ValueError: naming the option.
+    """
+    for name in ("noise_multiplier", "clip_norm", "trim"):
+        if getattr(config, name) is not None:
+            raise InputError(
+                f"{name}={getattr(config, name)}: expected none with "
+                "client_update='relay', which hands on whole models."
+            )
+    if config.updates.active:
+        raise InputError(
+            f"updates.kind={config.updates.kind!r}: expected 'float32' with "
+            "client_update='relay', which hands on whole models."
+        )
+    if config.average_over == "keepers":
+        raise InputError(
+            "average_over='keepers': expected 'all' with client_update='relay', "
+            "which hands on whole models and averages none."
+        )

@@ -1,0 +1,149 @@
+"""How long messages are before a run: typically, and at most."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.algorithm import Link
+from fedjax_sl.compression.pruning import Mask, kept
+from fedjax_sl.compressors import send
+from fedjax_sl.compressors.config import CompressorConfig
+from fedjax_sl.compressors.per_layer import init_layers, send_layers, total
+from fedjax_sl.fedsl.bit_allocation import BitAllocation
+from fedjax_sl.fedsl.client_configs import ClientConfigs
+from fedjax_sl.fedsl.config import FedSLConfig
+from fedjax_sl.fedsl.message import (
+    entries_of,
+    gradient_is_message,
+    number_bits,
+    quantized_link,
+)
+from fedjax_sl.fedsl.state import choose
+
+
+class AtCut(NamedTuple):
+    """Messages at the cut, `[K]`, as in `traffic.Counts`."""
+
+    activations: Link
+    returned: jax.Array
+    back: Link | None
+
+
+def typical_at_cut(
+    config: FedSLConfig,
+    per_client: ClientConfigs,
+    entries: jax.Array,
+    shape: tuple[int, ...],
+) -> AtCut:
+    """Counts what is sent at the cut of so many activations of each client.
+
+    What a compressor makes of an array depends on its values: here on a normal
+    distribution, of activations only half of it, as after a ReLU.
+
+    Args:
+      config: the configuration.
+      per_client: `[K]` each.
+      entries: `[K]` int32.
+      shape: of the activations of a mini-batch.
+
+    Returns:
+      An `AtCut`.
+    """
+
+    def of_client(own, entries):
+        mask = (jnp.arange(math.prod(shape)) < entries).reshape(shape)
+        draws = jax.random.normal(jax.random.key(0), shape)
+        keys = jax.random.split(jax.random.key(1))
+        up = send(own.activations.compressor(), keys[0], jax.nn.relu(draws), mask)
+        down = send(own.cut_gradients.compressor(), keys[1], draws, up.sent)
+        return AtCut(up.bits, up.sent.sum(dtype=jnp.int32), down.bits)
+
+    if not config.compressed_cut:
+        return AtCut(Link.float32(entries), entries, None)
+    # One after another: all batches at once could take more than a machine has.
+    found = jax.lax.map(lambda client: of_client(*client), (per_client, entries))
+    return found if config.cut_gradients.active else found._replace(back=None)
+
+
+def longest_at_cut(
+    config: FedSLConfig, per_client: ClientConfigs, entries: jax.Array, *, size: int
+) -> AtCut:
+    """Bounds the messages of so many activations, `[N]`, of mini-batches of a size."""
+
+    def longest(configs):
+        return jax.vmap(lambda own, n: own.compressor().wire.most(n, size))(
+            configs, entries
+        )
+
+    back = longest(per_client.cut_gradients) if config.cut_gradients.active else None
+    return AtCut(longest(per_client.activations), entries, back)
+
+
+def _update(
+    config: FedSLConfig,
+    per_client: ClientConfigs,
+    entries: Any,
+    tensors: int,
+    *,
+    compressed: Callable[[CompressorConfig], Link],
+) -> Link:
+    """The link of updates, `[K]`, or of the gradients that are sent in their place."""
+    if config.updates.active:
+        return compressed(per_client.updates)
+    bits = number_bits(config, per_client)
+    update = quantized_link(
+        config,
+        BitAllocation(bits, jnp.zeros_like(bits)),
+        jnp.broadcast_to(entries, bits.shape),
+        tensors,
+    )
+    if not config.gradients.active:
+        return update
+    sent = gradient_is_message(config, per_client)
+    return choose(sent, compressed(per_client.gradients), update)
+
+
+def typical_update(
+    config: FedSLConfig, per_client: ClientConfigs, params: Any, mask: Mask
+) -> Link:
+    """Counts the message of an update, `[K]`, of normal entries under a common mask."""
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(2), len(leaves))
+    draws = [
+        jax.random.normal(key, leaf.shape)
+        for key, leaf in zip(keys, leaves, strict=True)
+    ]
+    update = structure.unflatten(draws)
+
+    def of_client(own):
+        how, key = own.compressor(), jax.random.key(3)
+        states, sent = init_layers(how, update), entries_of(mask, update)
+        return send_layers(how, key, update, sent, states=states).bits
+
+    return _update(
+        config,
+        per_client,
+        kept(mask, params),
+        len(leaves),
+        compressed=lambda configs: jax.lax.map(of_client, configs),
+    )
+
+
+def longest_update(config: FedSLConfig, per_client: ClientConfigs, params: Any) -> Link:
+    """Bounds the message of an update, `[N]`: nothing pruned, all the bits allowed."""
+    sizes = [leaf.size for leaf in jax.tree.leaves(params)]
+
+    def of_client(own):
+        most = own.compressor().wire.most
+        return total([most(size, size) for size in sizes])
+
+    return _update(
+        config,
+        per_client,
+        sum(sizes),
+        len(sizes),
+        compressed=jax.vmap(of_client),
+    )

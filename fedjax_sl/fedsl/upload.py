@@ -1,0 +1,116 @@
+"""Upload of one client: its update, coded, and what the server makes of it."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.compression.pruning import apply_mask
+from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.compressors.config import CompressorConfig
+from fedjax_sl.federation.combine import Received, clipped
+from fedjax_sl.federation.faults import arrived, valid
+from fedjax_sl.federation.privacy import gaussian_mechanism
+from fedjax_sl.fedsl.message import sent
+from fedjax_sl.fedsl.state import Context, choose, start_of
+from fedjax_sl.fedsl.statistics import channels_kept
+from fedjax_sl.models.split import Variables
+
+
+class Client(NamedTuple):
+    """The state of a client at the end of a period; leaves `[K, ...]` of a cohort.
+
+    Attributes:
+      key: of its quantiser.
+      noise_key: of the Gaussian mechanism.
+      variables: w_k and its norm statistics.
+      mask: m_k.
+      bits: [] b of its message.
+      updates: compressor of its message.
+      residual: state of that compressor; None if it keeps none.
+      weight: [] omega_k, 0 if it sends no update.
+      fault: [] factor of its message; None if none is corrupted.
+    """
+
+    key: jax.Array
+    noise_key: jax.Array
+    variables: Variables
+    mask: Any
+    bits: jax.Array
+    updates: CompressorConfig
+    residual: Any
+    weight: jax.Array
+    fault: jax.Array | None
+
+
+def _privatized(context: Context, key, update, mask):
+    """Clips a client's update and adds noise, before it is coded."""
+    config = context.config
+    if config.noise_multiplier is None:
+        return clipped(update, config.clip_norm)
+    noisy = gaussian_mechanism(
+        key,
+        update,
+        clip_norm=config.clip_norm,
+        noise_multiplier=config.noise_multiplier,
+    )
+    # Noise on pruned entries is not sent.
+    return apply_mask(noisy, mask)
+
+
+def _received(context: Context, client: Client, start):
+    """Rebuilds one client's parameters, w_0 + Q_b(w_k - w_0), from its message.
+
+    Returns:
+      The parameters, and the `Message`.
+    """
+    config = context.config
+    params, mask = client.variables["params"], client.mask
+    update = apply_mask(jax.tree.map(jnp.subtract, params, start), mask)
+    # Noise comes before the quantiser, so that the message itself is privatized.
+    update = _privatized(context, client.noise_key, update, mask)
+    message = sent(
+        config,
+        client.updates,
+        client.key,
+        update,
+        mask=mask,
+        bits=client.bits,
+        state=client.residual,
+    )
+    rebuilt = jax.tree.map(jnp.add, start, message.values)
+    # start + (params - start) may differ from params in the last bit.
+    if config.clip_norm is None and not config.updates.active:
+        exact = partial(jnp.where, client.bits >= FLOAT_BITS)
+        rebuilt = jax.tree.map(exact, params, rebuilt)
+    return rebuilt, message
+
+
+def upload(context: Context, anchor, client: Client):
+    """Uploads one client's update.
+
+    Returns:
+      The `Received` of the server; the link of the message, the client's residual
+      after it, and [] whether it is valid.
+    """
+    config = context.config
+    start = start_of(config, anchor, client.mask)
+    params, message = _received(context, client, start)
+    # From here on it is the message as received: the server judges no other.
+    params = arrived(client.fault, start, params)
+    update = jax.tree.map(jnp.subtract, params, start)
+    received = {**client.variables, "params": params}
+    # The update excludes norm statistics; `received` includes them.
+    good = valid(update, config.max_update_norm) & valid(received)
+    # None sends all: a pruned entry counts, with the value that it started from.
+    everywhere = jax.tree.map(lambda _: None, params)
+    keepers = config.average_over == "keepers"
+    kept = {
+        **channels_kept(config, client.mask, client.variables),
+        "params": client.mask if keepers else everywhere,
+    }
+    weight = jnp.where(good, client.weight, 0.0)
+    # Both ends know which messages were used: of others no residual is kept.
+    residual = choose(weight > 0, message.state, client.residual)
+    return Received(received, kept, weight), (message.link, residual, good)
