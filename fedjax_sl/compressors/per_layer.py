@@ -21,6 +21,23 @@ def total(links: Sequence[Link]) -> Link:
     return summed._replace(bits=links[0].bits)
 
 
+def send_each(
+    compressor: Compressor,
+    key: jax.Array,
+    tree: Any,
+    mask: Any,
+    *,
+    states: list[State],
+) -> list[Received]:
+    """Sends every leaf of a tree; arguments as for `send_layers`, a result for each."""
+    leaves, structure = jax.tree.flatten(tree)
+    pairs = zip(leaves, structure.flatten_up_to(mask), states, strict=True)
+    return [
+        send(compressor, jax.random.fold_in(key, index), leaf, keep, state=state)
+        for index, (leaf, keep, state) in enumerate(pairs)
+    ]
+
+
 def send_layers(
     compressor: Compressor,
     key: jax.Array,
@@ -41,14 +58,8 @@ def send_layers(
     Returns:
       A `Received` of trees; the bits of all messages, [] each, and a list of states.
     """
-    leaves, structure = jax.tree.flatten(tree)
-    masks = structure.flatten_up_to(mask)
-    sent = [
-        send(compressor, jax.random.fold_in(key, index), leaf, keep, state=state)
-        for index, (leaf, keep, state) in enumerate(
-            zip(leaves, masks, states, strict=True)
-        )
-    ]
+    structure = jax.tree.structure(tree)
+    sent = send_each(compressor, key, tree, mask, states=states)
     return Received(
         values=structure.unflatten([each.values for each in sent]),
         sent=structure.unflatten([each.sent for each in sent]),

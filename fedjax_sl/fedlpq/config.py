@@ -24,6 +24,7 @@ from fedjax_sl.config_base import (
 )
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.aggregation import ClientWeight
+from fedjax_sl.federation.model_down import check_models
 from fedjax_sl.training import TrainingConfig
 
 
@@ -82,6 +83,9 @@ class FedLPQConfig(TrainingConfig):
     updates: CompressorConfig = CompressorConfig()
     """Compressor of each layer that is sent, in place of bits, rounding and code."""
 
+    models: CompressorConfig = CompressorConfig()
+    """Compressor of each layer that the server sends."""
+
     unit: Unit = static("module")
     """Unit that counts as a layer: a module, a block of the network, or a tensor."""
 
@@ -110,11 +114,13 @@ class FedLPQConfig(TrainingConfig):
                 "unit='tensor' with noise_multiplier: expected 'module' or 'block', so "
                 "that norm statistics are sent with their layer."
             )
-        if self.updates.kind == "power_sgd":
-            raise InputError(
-                "updates.kind='power_sgd': expected a compressor of vectors, as a "
-                "layer here is one vector."
-            )
+        for name in ("updates", "models"):
+            if getattr(self, name).kind == "power_sgd":
+                raise InputError(
+                    f"{name}.kind='power_sgd': expected a compressor of vectors, as a "
+                    "layer here is one vector."
+                )
+        check_models(self.models)
         check(self, "learning_rate", lambda v: 0 <= v < float("inf"), "a number >= 0")
         check(
             self,

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.compression.layers import to_units
+from fedjax_sl.federation import model_down
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.residuals import none_sent
 from fedjax_sl.fedlpq import submodel
@@ -37,6 +38,7 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
     complexity = _complexities(context, key)
     sent = to_units(whole["params"], by=context.config.unit)
     residual = none_sent(context.config.updates, sent, context.num_clients)
+    of_server = model_down.none_sent(context.config.models, sent)
     if context.config.head == "reset":
         nothing = jnp.zeros((context.num_clients, 0))
         own = jax.random.key_data(key)
@@ -47,6 +49,7 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
             head=nothing,
             head_key=own,
             residual=residual,
+            model_residual=of_server,
         )
     branches = [partial(first, context, model, whole) for model in context.models]
 
@@ -57,4 +60,11 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
     keys = client_keys(key, jnp.arange(context.num_clients), HEAD)
     # A map, not a vmap, under which the switch would compute every branch.
     heads = jax.lax.map(head, (complexity, keys))
-    return FedLPQState(jnp.int32(0), whole, complexity, heads, residual=residual)
+    return FedLPQState(
+        jnp.int32(0),
+        whole,
+        complexity,
+        heads,
+        residual=residual,
+        model_residual=of_server,
+    )

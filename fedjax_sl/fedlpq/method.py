@@ -21,6 +21,7 @@ from fedjax_sl.fedlpq.client import gather_inputs, quantize_client, run_client
 from fedjax_sl.fedlpq.cohort import check_cohort, draw
 from fedjax_sl.fedlpq.compute import work
 from fedjax_sl.fedlpq.config import FedLPQConfig
+from fedjax_sl.fedlpq.download import received_model
 from fedjax_sl.fedlpq.init import initial, templates
 from fedjax_sl.fedlpq.state import Context, FedLPQState
 from fedjax_sl.fedlpq.traffic import Counts, layers_of, links
@@ -37,13 +38,16 @@ def _round(
     # Step 3, which layers are kept, depends on no training: it is drawn here for all.
     each = gather_inputs(context, state, cohort, key, layers=layers)
     owned = jnp.asarray(layers.owned)[each.complexity]
-    # Steps 2 and 4 to 6. Step 7, the download, is the state that a round starts from.
+    # Step 7, the download: what a round starts from.
+    received, down = received_model(context, state, key)
+    # Steps 2 and 4 to 6. A layer that nobody sends stays as it was received: what that
+    # left out is in the residual, if at all.
     averaged, own = combine(
         context.over_clients,
         partial(run_client, context, layers=layers),
-        (state.variables, cohort.examples),
+        (received, cohort.examples),
         (each,),
-        fallback=state.variables,
+        fallback=received,
         trim=config.trim,
     )
     sent, ids = each.sender.sent, cohort.client_id
@@ -53,6 +57,7 @@ def _round(
         owned=owned,
         sent=sent,
         messages=own.messages,
+        down=None if down is None else down.messages,
     )
     kept_ratio = sent @ layers.params / layers.params.sum()
     new = state._replace(
@@ -61,6 +66,7 @@ def _round(
         # A cohort is drawn without replacement: no head is written twice.
         head=state.head.at[ids].set(own.head),
         residual=put_back(state.residual, ids, own.residual),
+        model_residual=None if down is None else down.residual,
     )
     examples = (cohort.weight > 0).sum(axis=(1, 2))
     return new, RoundMetrics(
@@ -81,7 +87,8 @@ def _messages(
     layers = layers_of(templates(context), context.config.unit)
     each = gather_inputs(context, state, cohort, key, layers=layers)
     one_client = partial(quantize_client, context)
-    mapped = clients.scan.map(one_client, state.variables, cohort.examples)
+    received, _ = received_model(context, state, key)
+    mapped = clients.scan.map(one_client, received, cohort.examples)
     quantized = mapped(each)
     owned = jnp.asarray(layers.owned)[each.complexity]
     by_name = dict(zip(layers.names, owned.T, strict=True))
@@ -149,8 +156,8 @@ def fedlpq(
 
 def fedlp(model, config: FedLPQConfig, **rest) -> Algorithm:
     """FedLP: FedLP-Q without quantisation; arguments as for `fedlpq`."""
-    as_they_are = CompressorConfig()
-    config = dataclasses.replace(config, bits=FLOAT_BITS, updates=as_they_are)
+    as_it_is = CompressorConfig()
+    config = dataclasses.replace(config, bits=FLOAT_BITS, updates=as_it_is)
     return fedlpq(model, config, **rest)
 
 

@@ -92,6 +92,7 @@ class FedLPQRun(RunConfig):
             *(("bits",) if method.updates.active else ()),
             *(() if method.coded and not method.updates.active else CODED),
             *(f"updates.{name}" for name in method.updates.idle),
+            *(f"models.{name}" for name in method.models.idle),
         )
 
     def resolved(self) -> "FedLPQRun":

@@ -11,7 +11,7 @@ from fedjax_sl.fedlpq.config import FedLPQConfig
 
 
 # A new purpose goes to the end: these numbers are part of every draw of a run.
-COMPLEXITY, HEAD, LAYERS, LEVELS, NOISE, AUGMENTATION = range(6)
+COMPLEXITY, HEAD, LAYERS, LEVELS, NOISE, AUGMENTATION, MODEL = range(7)
 """Purposes, folded into keys so that no two draws share one."""
 
 
@@ -27,6 +27,8 @@ class FedLPQState(NamedTuple):
       head_key: `[2]` uint32, key data from which heads are redrawn; None if kept.
       residual: what the messages of each client left out, leaves `[N, M_l]`; None
         without feedback.
+      model_residual: what the server's messages left out, `[M_l]` of each layer; None
+        without feedback.
     """
 
     round: jax.Array
@@ -35,6 +37,7 @@ class FedLPQState(NamedTuple):
     head: jax.Array
     head_key: jax.Array | None = None
     residual: Any = None
+    model_residual: Any = None
 
 
 class Context(NamedTuple):

@@ -64,12 +64,15 @@ class Counts(NamedTuple):
       owned: `[K, U]` bool, the layers of its network.
       sent: `[K, U]` bool, the layers that it sends.
       messages: of these layers.
+      down: messages of the layers with parameters, `[L]` by name, which the server
+        sends; None if they go as they are.
     """
 
     present: jax.Array
     owned: jax.Array
     sent: jax.Array
     messages: Link
+    down: Link | None = None
 
 
 def coded_link(
@@ -106,8 +109,8 @@ def coded_link(
 def links(config: FedLPQConfig, layers: Layers, counts: Counts) -> Links:
     """Links of one round, per client of the cohort.
 
-    Every layer of a client's network goes down as float32. The messages of the layers
-    sent go up.
+    Every layer of a client's network goes down, as it is or in a message. The messages
+    of the layers sent go up.
 
     Side information is, besides that of the messages, one flag for each layer of the
     network, and the statistics of the layers' norms in float32, which the published
@@ -121,16 +124,30 @@ def links(config: FedLPQConfig, layers: Layers, counts: Counts) -> Links:
     Returns:
       The five links, of which three carry nothing.
     """
-    present, owned, sent, messages = counts
+    present, owned, sent, messages, _ = counts
     side = messages.side + sent.shape[1]
     if config.charge_statistics:
         side += FLOAT_BITS * (sent @ layers.statistics)
-    statistics = FLOAT_BITS * (owned @ layers.statistics)
-    down = Link.float32(owned @ layers.params * present, statistics * present)
     up = Link(
         messages.entries * present,
         messages.bits,
         messages.more * present,
         side * present,
     )
-    return Links.uncut(down, up)
+    return Links.uncut(_down(layers, counts), up)
+
+
+def _down(layers: Layers, counts: Counts) -> Link:
+    """Link of the layers that each client's network has, and of their statistics."""
+    present, owned, down = counts.present, counts.owned, counts.down
+    statistics = FLOAT_BITS * (owned @ layers.statistics)
+    if down is None:
+        return Link.float32(owned @ layers.params * present, statistics * present)
+    # A layer of statistics alone has no message.
+    mine = owned[:, layers.params > 0].astype(jnp.int32)
+    return Link(
+        mine @ down.entries * present,
+        jnp.full_like(present, down.bits[0]),
+        mine @ down.more * present,
+        (mine @ down.side + statistics) * present,
+    )

@@ -56,6 +56,15 @@ def _longest(config: FedLPQConfig, layers: Layers, everyone: jax.Array) -> Link:
     )
 
 
+def _longest_down(config: FedLPQConfig, layers: Layers) -> Link | None:
+    """The longest message of each layer with parameters, `[L]`."""
+    if not config.models.active:
+        return None
+    most = config.models.compressor().wire.most
+    links = [most(int(size), int(size)) for size in layers.params if size]
+    return jax.tree.map(lambda *counts: jnp.stack(counts), *links)
+
+
 def most(
     model: nn.Module,
     input_shape: tuple[int, ...],
@@ -81,6 +90,7 @@ def most(
         owned=every_layer,
         sent=every_layer,
         messages=_longest(config, layers, everyone),
+        down=_longest_down(config, layers),
     )
     examples = jnp.asarray(num_examples * config.local_epochs)
     done = work([model], input_shape, jnp.zeros_like(everyone), examples)

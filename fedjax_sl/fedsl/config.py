@@ -21,7 +21,7 @@ from fedjax_sl.config_base import (
     static,
 )
 from fedjax_sl.federation.aggregation import ClientWeight
-from fedjax_sl.fedsl.config_checks import check_links, check_relay
+from fedjax_sl.fedsl.config_checks import LINKS, check_links, check_relay
 from fedjax_sl.training import TrainingConfig
 
 
@@ -116,6 +116,9 @@ class FedSLConfig(TrainingConfig):
     down_bits: IntegerPerClass = 32
     """Bits of the gradients sent back at the cut, in 2..32."""
 
+    models: CompressorConfig = CompressorConfig()
+    """Compressor of the client's half that the server sends when a period starts."""
+
     cut_gradients: CompressorConfig = CompressorConfig()
     """Compressor of the gradients sent back at the cut, in place of `down_bits`."""
 
@@ -185,7 +188,7 @@ class FedSLConfig(TrainingConfig):
     @property
     def compressed(self) -> bool:
         """Whether a compressor is applied to anything that is sent."""
-        return self.compressed_cut or self.gradients.active or self.updates.active
+        return any(getattr(self, link).active for link in LINKS)
 
     @property
     def coded(self) -> bool:

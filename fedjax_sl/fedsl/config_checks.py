@@ -7,6 +7,7 @@ import numpy as np
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.errors import InputError
+from fedjax_sl.federation.model_down import check_models
 
 
 LINKS = {
@@ -14,6 +15,7 @@ LINKS = {
     "cut_gradients": "down_bits",
     "gradients": "grad_bits",
     "updates": "upload_bits",
+    "models": None,
 }
 """What may have a compressor, and the bits of the quantiser whose place it takes."""
 
@@ -33,11 +35,17 @@ def check_links(config: Any) -> None:
             _check_pass(config, name, compressor)
             if bits is not None:
                 _check_bits(name, compressor, bits, getattr(config, bits))
-        if name != "updates" and compressor.feedback != "none":
+        if name not in ("updates", "models") and compressor.feedback != "none":
             raise InputError(
                 f"{name}.feedback={compressor.feedback!r}: expected 'none', as they "
-                "are of another mini-batch each time: only updates have feedback."
+                "are of another mini-batch each time; updates and models may have it."
             )
+    check_models(config.models)
+    if config.models.active and not config.restore:
+        raise InputError(
+            f"models.kind={config.models.kind!r}: expected 'float32' with "
+            "restore=False, where what arrives as 0 would be pruned."
+        )
 
 
 def _check_pass(config: Any, name: str, compressor: CompressorConfig) -> None:
@@ -73,11 +81,12 @@ def check_relay(config: Any) -> None:
                 f"{name}={getattr(config, name)}: expected none with "
                 "client_update='relay', which hands on whole models."
             )
-    if config.updates.active:
-        raise InputError(
-            f"updates.kind={config.updates.kind!r}: expected 'float32' with "
-            "client_update='relay', which hands on whole models."
-        )
+    for name in ("updates", "models"):
+        if getattr(config, name).active:
+            raise InputError(
+                f"{name}.kind={getattr(config, name).kind!r}: expected 'float32' with "
+                "client_update='relay', which hands on whole models."
+            )
     if config.average_over == "keepers":
         raise InputError(
             "average_over='keepers': expected 'all' with client_update='relay', "

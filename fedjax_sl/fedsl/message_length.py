@@ -12,6 +12,7 @@ from fedjax_sl.compression.pruning import Mask, kept
 from fedjax_sl.compressors import send
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.compressors.per_layer import init_layers, send_layers, total
+from fedjax_sl.federation.model_down import send_down, summed
 from fedjax_sl.fedsl.bit_allocation import BitAllocation
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig
@@ -106,17 +107,19 @@ def _update(
     return choose(sent, compressed(per_client.gradients), update)
 
 
+def _normal(key: jax.Array, tree: Any) -> Any:
+    """Draws normal entries in the place of those of a tree."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(key, len(leaves))
+    pairs = zip(keys, leaves, strict=True)
+    return structure.unflatten([jax.random.normal(own, x.shape) for own, x in pairs])
+
+
 def typical_update(
     config: FedSLConfig, per_client: ClientConfigs, params: Any, mask: Mask
 ) -> Link:
     """Counts the message of an update, `[K]`, of normal entries under a common mask."""
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(2), len(leaves))
-    draws = [
-        jax.random.normal(key, leaf.shape)
-        for key, leaf in zip(keys, leaves, strict=True)
-    ]
-    update = structure.unflatten(draws)
+    update = _normal(jax.random.key(2), params)
 
     def of_client(own):
         how, key = own.compressor(), jax.random.key(3)
@@ -127,9 +130,26 @@ def typical_update(
         config,
         per_client,
         kept(mask, params),
-        len(leaves),
+        len(jax.tree.leaves(params)),
         compressed=lambda configs: jax.lax.map(of_client, configs),
     )
+
+
+def typical_model(config: FedSLConfig, params: Any) -> Link | None:
+    """Counts the message of a model of normal entries; None if it goes as it is."""
+    if not config.models.active:
+        return None
+    key = jax.random.key(4)
+    draws = _normal(key, params)
+    return summed(send_down(config.models, key, draws, residual=None).messages)
+
+
+def longest_model(config: FedSLConfig, params: Any) -> Link | None:
+    """Bounds the message of a model; None if it goes as it is."""
+    if not config.models.active:
+        return None
+    most = config.models.compressor().wire.most
+    return total([most(leaf.size, leaf.size) for leaf in jax.tree.leaves(params)])
 
 
 def longest_update(config: FedSLConfig, per_client: ClientConfigs, params: Any) -> Link:

@@ -10,7 +10,7 @@ from fedjax_sl.compression.pruning import kept
 from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.config_base import Optimizer, optimizer_named
 from fedjax_sl.data.cohort import draw_minibatches
-from fedjax_sl.federation import clients
+from fedjax_sl.federation import clients, model_down
 from fedjax_sl.federation.aggregation import broadcast, client_weights
 from fedjax_sl.federation.residuals import none_sent
 from fedjax_sl.fedsl.client_configs import client_configs
@@ -60,6 +60,7 @@ def _init(context: Context, num_clients: int | None, key: jax.Array) -> FedSLSta
         statistics=statistics_of(params.client),
         running=none_yet(client["params"]) if context.config.running_scores else None,
         residual=none_sent(context.config.updates, own, num_clients),
+        model_residual=model_down.none_sent(context.config.models, own),
     )
 
 
@@ -86,7 +87,8 @@ def _round(
         return begin_period(context, state, inputs, cohort.client_id)
 
     # A cond, not a select: the scoring pass is only paid when a period starts.
-    state = jax.lax.cond(starts, begin, lambda same: same, state)
+    nothing = model_down.none_down(config.models)
+    state, down = jax.lax.cond(starts, begin, lambda same: (same, nothing), state)
     # Steps 2 to 8: a round is one mini-batch step of every client.
     take_step = sequential_step if config.sequential else step
     state, report = take_step(context, state, inputs)
@@ -102,7 +104,7 @@ def _round(
     sizes = sizes_of(config, context.model)
     # The message is the gradient, unless a period ends and sends an update.
     sent = report._replace(gradient=message)
-    counts = _counts(context, state, inputs, sent, starts=starts)
+    counts = _counts(context, state, inputs, sent, starts=starts)._replace(down=down)
     metrics = RoundMetrics(
         client_id=cohort.client_id,
         loss=report.loss,

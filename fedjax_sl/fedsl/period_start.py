@@ -6,23 +6,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.hard_pruning import without_zeros, zeros_first
 from fedjax_sl.compression.pruning import couple_inputs, keep_mask, ratio_at
 from fedjax_sl.compression.scores import magnitude_scores, random_scores, taylor_scores
 from fedjax_sl.federation.aggregation import broadcast, weighted_mean
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.faults import arrived, valid
+from fedjax_sl.federation.model_down import send_down, summed
 from fedjax_sl.federation.split_grad import Cut, split_grad
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.cut import send_back
 from fedjax_sl.fedsl.running_scores import none_yet, of_period, ranked_by
 from fedjax_sl.fedsl.state import (
+    MODEL,
     SCORES,
     SCORING,
     Context,
     FedSLState,
     RoundInputs,
     batches,
+    choose,
 )
 from fedjax_sl.fedsl.statistics import statistics_of
 
@@ -159,12 +163,31 @@ def _follow_clients(context: Context, state: FedSLState, client_id: jax.Array) -
     return jax.tree.map(choose, held, fresh)
 
 
+def _model_received(
+    context: Context, state: FedSLState, key: jax.Array
+) -> tuple[FedSLState, Link | None]:
+    """Sends the averaged model to the clients; None if it goes as it is."""
+    models = context.config.models
+    if not models.active:
+        return state, None
+    # All client models are equal here.
+    params = jax.tree.map(lambda leaf: leaf[0], state.client["params"])
+    own = jax.random.fold_in(key, MODEL)
+    down = send_down(models, own, params, residual=state.model_residual)
+    everyone = broadcast(down.tree, len(state.client_id))
+    client = {**state.client, "params": everyone}
+    # From here on it is the model: what it left out is in the residual, if at all.
+    after = state._replace(client=client, model_residual=down.residual)
+    # To a cohort of nobody nothing is sent.
+    return choose((state.weights > 0).any(), after, state), summed(down.messages)
+
+
 def begin_period(
     context: Context,
     state: FedSLState,
     inputs: RoundInputs,
     client_id: jax.Array,
-) -> FedSLState:
+) -> tuple[FedSLState, Link | None]:
     """The new cohort starts from the averaged model, scores its weights and prunes.
 
     A client without valid scores, such as an absent one, prunes nothing.
@@ -176,9 +199,11 @@ def begin_period(
       client_id: `[K]`, the new cohort.
 
     Returns:
-      The state with new masks, kept until the next period.
+      The state with new masks, kept until the next period; the message of the model, []
+      each, None if it goes as it is.
     """
     config = context.config
+    state, down = _model_received(context, state, inputs.key)
     opt, running = _follow_clients(context, state, client_id)
     state = state._replace(client_opt=opt, running=running, client_id=client_id)
     scores, good, mean = _scores(context, state, inputs)
@@ -200,6 +225,7 @@ def begin_period(
 
     ratio = jnp.where(good, ratio, 0.0)
     mask = context.over_clients.map(mask_client, anchor)(scores, ratio)
-    return state._replace(
+    state = state._replace(
         anchor=anchor, statistics=statistics, mask=mask, importance=mean
     )
+    return state, down

@@ -21,8 +21,10 @@ from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.cut import bitmap_bits, channels_at_cut
 from fedjax_sl.fedsl.message_length import (
     longest_at_cut,
+    longest_model,
     longest_update,
     typical_at_cut,
+    typical_model,
     typical_update,
 )
 from fedjax_sl.fedsl.period_start import masks
@@ -84,6 +86,7 @@ def _expected(
             kept=num_kept,
             prunes=num_kept < sizes.params,
             update=update,
+            down=typical_model(config, params),
         )
         done = work(model, examples, passes, broadcast(mask, len(everyone)))
         return links(config, sizes, per_client, counts, starts=starts, ends=ends), done
@@ -148,6 +151,7 @@ def most(
             kept=jnp.full_like(real, sizes.params),
             prunes=real > 0,
             update=update,
+            down=longest_model(config, params),
         )
         done = work(model, real, counts.scored)
         return links(config, sizes, per_client, counts, starts=starts, ends=ends), done

@@ -18,7 +18,7 @@ from fedjax_sl.training import batch_of, rate_factor
 
 # A new purpose goes to the end: these numbers are part of every draw of a run.
 DROPOUT, GRADIENT, UPLOAD, DOWNLINK, SCORES = range(5)
-ORDER, NOISE, AUGMENTATION, SCORING, ACTIVATIONS = range(5, 10)
+ORDER, NOISE, AUGMENTATION, SCORING, ACTIVATIONS, MODEL = range(5, 11)
 """Purposes, folded into keys so that no two draws share one."""
 
 
@@ -40,6 +40,8 @@ class FedSLState(NamedTuple):
       running: `RunningScores` of the clients; None if nothing is scored in steps.
       residual: what the messages of each client left out, leaves `[N, ...]`; None
         without feedback.
+      model_residual: what the server's messages left out, leaves `[...]`; None without
+        feedback.
     """
 
     round: jax.Array
@@ -55,6 +57,7 @@ class FedSLState(NamedTuple):
     statistics: Any
     running: RunningScores | None = None
     residual: Any = None
+    model_residual: Any = None
 
 
 class MinibatchIndices(NamedTuple):

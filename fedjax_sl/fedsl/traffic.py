@@ -64,6 +64,7 @@ class Counts(NamedTuple):
       kept: parameters that its mask keeps.
       prunes: bool, whether its mask prunes any.
       update: message of its update, without mask and statistics.
+      down: [] each, message of the model; None if it goes as it is.
     """
 
     present: jax.Array
@@ -76,6 +77,7 @@ class Counts(NamedTuple):
     kept: jax.Array
     prunes: jax.Array
     update: Link
+    down: Link | None = None
 
 
 def _update(sizes: Sizes, counts: Counts, ends: jax.Array) -> Link:
@@ -85,6 +87,22 @@ def _update(sizes: Sizes, counts: Counts, ends: jax.Array) -> Link:
     sent = ends * counts.present
     # Entries times bits may exceed int32: the host multiplies them in 64 bits.
     return Link(entries * sent, bits, more * sent, side * sent)
+
+
+def _model(
+    sizes: Sizes, counts: Counts, loaded: jax.Array, *, masks: jax.Array
+) -> Link:
+    """Link of the model, to those who load it: its message, statistics and masks."""
+    none = jnp.zeros_like(loaded)
+    whole = Link.float32(jnp.full_like(loaded, sizes.params))
+    message = whole if counts.down is None else counts.down
+    side = message.side + FLOAT_BITS * sizes.statistics
+    return Link(
+        message.entries * loaded,
+        message.bits + none,
+        message.more * loaded,
+        side * loaded + masks,
+    )
 
 
 def links(
@@ -98,10 +116,11 @@ def links(
 ) -> Links:
     """Links of one round, per client of the cohort.
 
-    The dense model goes down when a period starts. Activations go up with their labels
-    and gradients come down, of the channels that are not pruned; the scoring pass sends
-    all three again, of every channel and without dropout. Updates go up when a period
-    ends, kept entries only. A relay instead passes the whole model on in every round.
+    The dense model goes down when a period starts, as it is or in a message.
+    Activations go up with their labels and gradients come down, of the channels that
+    are not pruned; the scoring pass sends all three again, of every channel and without
+    dropout. Updates go up when a period ends, kept entries only. A relay instead passes
+    the whole model on in every round.
 
     Side information is the bitmap of dropped activations, if one is sent; the mask of
     the channels at the cut, before the first of them is left out; the norms of
@@ -147,12 +166,7 @@ def links(
         )
     loaded = present * (starts | relay)
     return Links(
-        model_down=Link(
-            sizes.params * loaded,
-            full,
-            none,
-            FLOAT_BITS * sizes.statistics * loaded + sizes.mask.down * pruned,
-        ),
+        model_down=_model(sizes, counts, loaded, masks=sizes.mask.down * pruned),
         activations_up=activations._replace(
             # There is no scoring pass where a compressor has other bits than 32.
             entries=activations.entries + scored,

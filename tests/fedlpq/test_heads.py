@@ -91,7 +91,9 @@ def test_heads_that_do_not_fit_are_refused(monkeypatch):
     monkeypatch.setattr(memory, "device_bytes", lambda: needed)
     spec._check_kept(kept, models, SHAPE_OF_CIFAR)
     monkeypatch.setattr(memory, "device_bytes", lambda: needed - 1)
-    with pytest.raises(ValueError, match=f"num_clients=10 .*{needed} bytes.*head='res"):
+    with pytest.raises(
+        ValueError, match=f"num_clients=10: .*{needed} bytes.*head='reset"
+    ):
         spec._check_kept(kept, models, SHAPE_OF_CIFAR)
     reset = FedLPQRun(method=FedLPQConfig(preference="5", head="reset"))
     spec._check_kept(reset, models, SHAPE_OF_CIFAR)

@@ -149,11 +149,15 @@ def test_a_run_may_be_made_longer(whole, half, capsys):
 @pytest.mark.parametrize(("run", "rounds"), [(TINY, 8), (SMALL, 4)])
 def test_residuals_go_on_with_their_clients(run, rounds, tmp_path):
     updates = ["--method.updates.kind", "top_k", "--method.updates.feedback", "error"]
-    asked, whole, parts = ["run", *run, *updates], tmp_path / "whole", tmp_path / "two"
+    models = ["--method.models.kind", "qsgd", "--method.models.feedback", "error"]
+    asked = ["run", *run, *updates, *models]
+    whole, parts = tmp_path / "whole", tmp_path / "two"
     main([*asked, "--folder", str(whole), "--rounds", str(rounds)])
     main([*asked, "--folder", str(parts), "--rounds", str(rounds // 2)])
-    kept = [v for k, v in arrays_of(parts)[1].items() if k.startswith("residual/")]
-    assert kept and all(array.any() for array in kept)
+    arrays = arrays_of(parts)[1]
+    for start in ("residual/", "model_residual/"):
+        kept = [array for name, array in arrays.items() if name.startswith(start)]
+        assert any(array.any() for array in kept)
     main(["run", "--resume", "--folder", str(parts), "--rounds", str(rounds)])
     assert_same_run(parts, whole)
 

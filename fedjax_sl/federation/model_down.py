@@ -1,0 +1,91 @@
+"""The model that the server sends: compressed once, for all clients alike."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.algorithm import Link
+from fedjax_sl.compressors.config import CompressorConfig
+from fedjax_sl.compressors.per_layer import init_layers, send_each
+from fedjax_sl.errors import InputError
+
+
+class ModelDown(NamedTuple):
+    """A model after it was sent.
+
+    Attributes:
+      tree: leaves `[...]`, as every client rebuilds it.
+      messages: of each leaf, `[L]` in the order of the leaves.
+      residual: of the server; None without feedback.
+    """
+
+    tree: Any
+    messages: Link
+    residual: Any
+
+
+def check_models(models: CompressorConfig) -> None:
+    """Rejects options that need to know what each client received before.
+
+    Args:
+      models: compressor of the model.
+
+    Raises:
+      ValueError: naming the option.
+    """
+    if models.feedback == "ef21":
+        raise InputError(
+            "models.feedback='ef21': expected 'none' or 'error', as clients that were "
+            "not drawn lack the messages that a difference is to."
+        )
+    for name in ("bits", "keep", "explore"):
+        if models.active and isinstance(getattr(models, name), tuple):
+            raise InputError(
+                f"models.{name}={getattr(models, name)}: expected one number, as all "
+                "classes of devices receive the same message."
+            )
+
+
+def none_sent(models: CompressorConfig, tree: Any) -> Any:
+    """Returns the server's residual before the first message; None without feedback."""
+    if not models.active or models.feedback == "none":
+        return None
+    return init_layers(models.compressor(), tree)
+
+
+def send_down(
+    models: CompressorConfig, key: jax.Array, tree: Any, *, residual: Any
+) -> ModelDown:
+    """Sends the model by a compressor: w + e becomes C(w + e), and e the rest.
+
+    Args:
+      models: the compressor.
+      key: of this round, used here only.
+      tree: w, leaves `[...]`.
+      residual: e, as from `none_sent`.
+
+    Returns:
+      The `ModelDown`.
+    """
+    how = models.compressor()
+    everything = jax.tree.map(lambda x: jnp.ones(x.shape, bool), tree)
+    states = residual or init_layers(how, tree)
+    sent = send_each(how, key, tree, everything, states=states)
+    return ModelDown(
+        tree=jax.tree.unflatten(jax.tree.structure(tree), [x.values for x in sent]),
+        messages=jax.tree.map(lambda *x: jnp.stack(x), *[each.bits for each in sent]),
+        residual=None if residual is None else [each.state for each in sent],
+    )
+
+
+def summed(messages: Link) -> Link:
+    """Adds up the messages of all leaves, `[L]`, to one, [] each."""
+    total = jax.tree.map(jnp.sum, messages)
+    # Values of all leaves take equally many bits: they have one compressor.
+    return total._replace(bits=messages.bits[0])
+
+
+def none_down(models: CompressorConfig) -> Link | None:
+    """The message of a round in which no model is sent; None if it goes as it is."""
+    return Link.float32(jnp.int32(0)) if models.active else None
