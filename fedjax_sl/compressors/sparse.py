@@ -148,8 +148,7 @@ def _wire(selection: Selection, values: Wire) -> Wire:
             return link
         return link._replace(side=link.side + most_position_bits(entries, number))
 
-    # Both ends draw on the host, too: operation by operation it takes a hundred times
-    # as long.
+    # Operation by operation a draw takes a hundred times as long.
     choose = jax.jit(selection.choose)
 
     def encode(payload, mask):

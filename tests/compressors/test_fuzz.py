@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fedjax_sl.compression.coding import Message
+from fedjax_sl.compression.packing import of_floats, packed, to_flags
 from fedjax_sl.compressors import ef21, error_feedback, qsgd, top_k, uniform
 from fedjax_sl.errors import InputError
 from tests.compressors.family import FAMILY
@@ -167,3 +168,21 @@ def test_memory_is_bounded_by_the_message(name, kind, key):
     tracemalloc.stop()
     # A bit of a message is a byte, or half of a level of 32 bits, and a few copies.
     assert peak < 8 * 4 * LONG
+
+
+@pytest.mark.parametrize(
+    "name, scales, code, bits, named",
+    [
+        ("qsgd", [1.0], 15, 4, "code 15: expected codes below 15"),
+        ("qsgd-24", [1.0], 2**24 - 1, 24, "expected codes below 16777215"),
+        ("natural", [], 255, 9, "powers: expected finite numbers"),
+        ("natural", [], 511, 9, "powers: expected finite numbers"),
+    ],
+)
+def test_codes_that_no_sender_writes_are_refused(name, scales, code, bits, named, key):
+    """They would be written again as they are."""
+    wire, mask = COMPRESSORS[name].wire, np.ones(3, bool)
+    head = of_floats(np.asarray(scales))
+    wire.decode(key, packed([head, to_flags([1, 2, 3], bits)]), mask)
+    with pytest.raises(InputError, match=named):
+        wire.decode(key, packed([head, to_flags([1, 2, code], bits)]), mask)
