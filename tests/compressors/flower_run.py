@@ -41,12 +41,12 @@ def grid_of(app, contexts, *, tamper=lambda reply: reply):
     return InProcess()
 
 
-def app_of(compressor, *, train=None):
-    """Clients of a linear regression each, and what is done to their arrays."""
+def app_of(compressor, *, train=None, app=None):
+    """Clients of a linear regression each, or of what `train` does to their arrays."""
     from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
     from flwr.clientapp import ClientApp
 
-    app = ClientApp(mods=[compression_mod(compressor)] if compressor else [])
+    app = app or ClientApp(mods=[compression_mod(compressor)] if compressor else [])
 
     def fitted(arrays, node):
         rng = np.random.default_rng(node % 2**32)

@@ -1,6 +1,8 @@
 """Compressed updates through Flower's messages, mods and strategies."""
 
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,6 +61,15 @@ def test_a_run_learns_as_well_with_a_fraction_of_the_bytes(flower, compressor, v
         assert metrics[BYTES] == pytest.approx(
             4 + 3 * 8 + -(-counter // 8) + (bits - counter) / 8
         )
+
+
+def test_the_code_of_the_page_runs(flower):
+    text = (Path(__file__).parents[2] / "docs/compressors.md").read_text()
+    blocks, names = re.findall(r"```python\n(.*?)```", text, re.DOTALL), {}
+    (block,) = [block for block in blocks if "flwr" in block]
+    exec(compile(block, "compressors.md", "exec"), names)
+    result = started(app_of(None, app=names["app"]), names["strategy"], rounds=2)
+    assert result.train_metrics_clientapp[1][BYTES] < 1230
 
 
 def test_error_feedback_keeps_its_residual_in_the_context(flower):
