@@ -26,7 +26,7 @@ COUNT, LENGTH = 4, 8
 def init_states(compressor: Compressor, arrays: Sequence[Any]) -> list[State]:
     """Returns the sender's state of every array, unused of what is sent as it is."""
     # Of integers, too: once a server has averaged them, they are floats.
-    return [compressor.init(jnp.zeros(_shape(np.asarray(x)))) for x in arrays]
+    return [compressor.init(jnp.zeros(np.shape(x))) for x in arrays]
 
 
 def pack(
@@ -176,11 +176,6 @@ def _real(x: np.ndarray) -> bool:
     return x.dtype.kind in "biu" or bool(jnp.issubdtype(x.dtype, jnp.floating))
 
 
-def _shape(held: np.ndarray) -> tuple[int, ...]:
-    """Compressors are of arrays: a number is one of a single entry."""
-    return held.shape or (1,)
-
-
 def _change(x: np.ndarray, held: np.ndarray) -> np.ndarray | None:
     """The change of a float array, in float32; None of another array."""
     # A server's average of integers is one of floats; clients may round it again.
@@ -199,7 +194,7 @@ def _change(x: np.ndarray, held: np.ndarray) -> np.ndarray | None:
     # Some compressors do not send every entry: none of them may hide this one.
     if not (np.abs(change) <= LARGEST).all():
         raise InputError("expected finite changes of at most 2^125.")
-    return change.reshape(_shape(held))
+    return change
 
 
 def _compressed(compressor, key, change, state) -> tuple[Message, State]:
@@ -214,12 +209,11 @@ def _compressed(compressor, key, change, state) -> tuple[Message, State]:
 
 
 def _rebuilt(compressor, key, message, held) -> np.ndarray:
-    mask = np.ones(_shape(held), bool)
+    mask = np.ones(held.shape, bool)
     payload = compressor.wire.decode(key, message, mask)
-    change = np.asarray(jax.jit(compressor.decompress)(key, payload, mask), np.float64)
+    change = np.asarray(jax.jit(compressor.decompress)(key, payload, mask))
     with np.errstate(over="ignore", invalid="ignore"):
-        whole = held.astype(np.float64) + change.reshape(held.shape)
-        whole = np.asarray(whole, held.dtype)
+        whole = np.asarray(held.astype(np.float64) + change, held.dtype)
     if not np.isfinite(whole).all():
         raise InputError("expected finite entries, found nan or infinity.")
     return whole
