@@ -189,6 +189,23 @@ def test_an_error_of_the_client_passes(flower):
     assert mod(message, None, lambda message, context: reply) is reply
 
 
+def test_a_reply_without_metrics_gets_some(flower):
+    from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+
+    arrays = ArrayRecord({"x": Array(np.ones(3, np.float32))})
+    config = ConfigRecord({"compression-seed": [0, 1]})
+    message = Message(RecordDict({"arrays": arrays, "config": config}), 3, "train")
+
+    def client(message, context):
+        return Message(RecordDict({"arrays": arrays}), reply_to=message)
+
+    context = contexts_of()[3]
+    (metrics,) = compression_mod(identity())(
+        message, context, client
+    ).content.metric_records.values()
+    assert metrics == {BITS: 96, BYTES: 4 + 8 + 12}
+
+
 def test_a_state_of_other_arrays_is_refused(flower, caplog):
     contexts, compressor = contexts_with_feedback(), error_feedback(top_k())
     for context in contexts.values():

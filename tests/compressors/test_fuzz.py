@@ -1,5 +1,8 @@
 """Malformed messages, many of them: each is refused in a sentence, or is a message."""
 
+import os
+import subprocess
+import sys
 import tracemalloc
 
 import jax
@@ -8,9 +11,12 @@ import numpy as np
 import pytest
 
 from fedjax_sl.compression.coding import Message
+from fedjax_sl.compression.golomb_rice import rice_flags
 from fedjax_sl.compression.packing import of_floats, packed, to_flags
 from fedjax_sl.compressors import ef21, error_feedback, qsgd, top_k, uniform
+from fedjax_sl.compressors.rice import HEADER
 from fedjax_sl.errors import InputError
+from tests.commands import PATIENCE
 from tests.compressors.family import FAMILY
 
 
@@ -151,6 +157,24 @@ def test_mutated_messages_are_refused_or_read(name, key):
     assert min(accepted, refused) > 300
 
 
+@pytest.mark.slow
+def test_compiled_decoders_read_nothing_beyond_a_message(tmp_path):
+    """Again where Numba checks every index, which takes code of its own."""
+    compiled = "rice or omega or gamma or delta or top_k"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", __file__, "-k", f"mutated and ({compiled})"],
+        env={
+            **os.environ,
+            "NUMBA_BOUNDSCHECK": "1",
+            "NUMBA_CACHE_DIR": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stdout
+
+
 @each
 @pytest.mark.parametrize("kind", ["random", "zeros", "ones"])
 def test_memory_is_bounded_by_the_message(name, kind, key):
@@ -186,3 +210,17 @@ def test_codes_that_no_sender_writes_are_refused(name, scales, code, bits, named
     wire.decode(key, packed([head, to_flags([1, 2, 3], bits)]), mask)
     with pytest.raises(InputError, match=named):
         wire.decode(key, packed([head, to_flags([1, 2, code], bits)]), mask)
+
+
+def test_a_rice_code_beyond_the_last_level_is_refused(key):
+    wire, mask = COMPRESSORS["uniform-rice"].wire, np.ones(60, bool)
+    head, m = of_floats(np.asarray([0.0, 1.0])), to_flags([0], HEADER)
+    for last in (7, 8):
+        codes = np.zeros(60, int)
+        codes[17] = last
+        message = packed([head, m, rice_flags(codes, 0)])
+        if last == 7:
+            assert wire.encode(wire.decode(key, message, mask), mask) == message
+        else:
+            with pytest.raises(InputError, match="does not hold the integers"):
+                wire.decode(key, message, mask)
