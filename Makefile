@@ -20,7 +20,7 @@ test-all: $(VENV)/.dev
 	$(PYTEST)
 
 test-flower: $(FLOWER)/.installed
-	$(FLOWER)/bin/python -m pytest tests/compressors/test_flower.py
+	$(FLOWER)/bin/pytest tests/compressors/test_flower.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -206,6 +206,16 @@ def test_a_reply_without_metrics_gets_some(flower):
     assert metrics == {BITS: 96, BYTES: 4 + 8 + 12}
 
 
+def test_one_record_of_arrays_is_expected(flower):
+    from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+
+    config = ConfigRecord({"compression-seed": [0, 1]})
+    content = RecordDict({"a": ArrayRecord(), "b": ArrayRecord(), "config": config})
+    message = Message(content, 3, "train")
+    reply = compression_mod(identity())(message, None, lambda *given: message)
+    assert reply.error.reason == "2 records of arrays: expected one."
+
+
 def test_a_state_of_other_arrays_is_refused(flower, caplog):
     contexts, compressor = contexts_with_feedback(), error_feedback(top_k())
     for context in contexts.values():
