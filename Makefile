@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FLOWER := $(VENV)-flower
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-all check bench clean
+.PHONY: demo test test-all test-flower check bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/fedjax-sl run --folder runs/demo --overwrite
@@ -17,6 +18,9 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	$(PYTEST)
+
+test-flower: $(FLOWER)/.installed
+	$(FLOWER)/bin/pytest tests/compressors/test_flower.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -42,10 +46,18 @@ $(VENV)/.dev: $(VENV)/.installed
 	$(PIP) install --no-compile --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# Flower wants older releases of three packages, and a newer one of another.
+$(FLOWER)/.installed: pyproject.toml constraints.txt
+	test -x $(FLOWER)/bin/python || $(PYTHON) -m venv $(FLOWER)
+	grep -vE '^(certifi|packaging|protobuf|rich)==' constraints.txt > $(FLOWER)/constraints.txt
+	$(FLOWER)/bin/python -m pip --disable-pip-version-check --quiet install --no-compile \
+	  --constraint $(FLOWER)/constraints.txt --editable '.[dev,flower]'
+	touch $@
+
 # A CPU build of PyTorch suffices.
 $(VENV)/.bench: $(VENV)/.dev
 	$(PIP) install --no-compile --constraint constraints.txt --editable '.[bench]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(FLOWER) runs

@@ -56,7 +56,7 @@ def decode_entries(message: bytes, mask: np.ndarray, *, bits: int) -> np.ndarray
       `[...]`, float32 if b is 32, else int64.
 
     Raises:
-      ValueError: if the message is not of this length.
+      ValueError: if the message is not of this length, or not padded with zeros.
     """
     check_integer("bits", bits, 1, FLOAT_BITS)
     kept = int(np.count_nonzero(mask))
@@ -68,8 +68,10 @@ def decode_entries(message: bytes, mask: np.ndarray, *, bits: int) -> np.ndarray
     if bits == FLOAT_BITS:
         values = np.frombuffer(message, "<f4")
     else:
-        flags = np.unpackbits(np.frombuffer(message, np.uint8), count=kept * bits)
-        values = from_flags(flags, bits)
+        flags = np.unpackbits(np.frombuffer(message, np.uint8))
+        if flags[kept * bits :].any():
+            raise InputError("the bits past the end of the message are not 0.")
+        values = from_flags(flags[: kept * bits], bits)
     whole = np.zeros(np.shape(mask), values.dtype)
     whole[np.asarray(mask, bool)] = values
     return whole

@@ -34,6 +34,12 @@ def low_bits(entries: Any, sent: Any) -> jax.Array:
     return 31 - jax.lax.clz(jnp.maximum(mean, 1))
 
 
+def _low_bits(entries: int, sent: int) -> int:
+    """`low_bits` on the host, which takes a hundredth of the time."""
+    mean = 12 * (2 * entries - sent) // 25 // max(sent, 1)
+    return max(mean, 1).bit_length() - 1
+
+
 def _gaps(sent: jax.Array, mask: jax.Array) -> jax.Array:
     """Entries of the mask between each one that is sent and the one before, `[M]`."""
     place = jnp.cumsum(mask.reshape(-1), dtype=jnp.int32)
@@ -142,7 +148,7 @@ def encode_positions(sent: np.ndarray, mask: np.ndarray) -> np.ndarray:
     mask = np.asarray(mask, bool).reshape(-1)
     chosen = np.flatnonzero(np.asarray(sent, bool).reshape(-1)[mask])
     gaps = np.diff(chosen, prepend=-1) - 1
-    return rice_flags(gaps, int(low_bits(int(mask.sum()), len(chosen))))
+    return rice_flags(gaps, _low_bits(int(mask.sum()), len(chosen)))
 
 
 def decode_positions(
@@ -165,7 +171,7 @@ def decode_positions(
     places = np.flatnonzero(mask)
     if not 0 <= number <= len(places):
         raise InputError(f"{number} positions: expected 0 to {len(places)}.")
-    m = int(low_bits(len(places), number))
+    m = _low_bits(len(places), number)
     gaps, used = read_rice(flags, number, m, most=len(places))
     chosen = np.cumsum(gaps + 1) - 1
     if number and chosen[-1] >= len(places):

@@ -3,7 +3,7 @@
 import functools
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 
 @functools.cache
@@ -18,12 +18,14 @@ def normal_levels(bits: int) -> np.ndarray:
     Returns:
       `[2^b]` float32, ascending.
     """
-    levels = norm.ppf((np.arange(2**bits) + 0.5) / 2**bits)
+    levels = ndtri((np.arange(2**bits) + 0.5) / 2**bits)
     # Lloyd's iteration converges linearly, the slower the more levels there are.
     for _ in range(200 * 2**bits):
         edges = np.concatenate([[-np.inf], (levels[1:] + levels[:-1]) / 2, [np.inf]])
-        mass = np.diff(norm.cdf(edges))
-        means = -np.diff(norm.pdf(edges)) / mass
+        # `scipy.stats.norm` has the same values, but checks its arguments for longer
+        # than it computes: 10 s for all bits instead of 1 s.
+        mass = np.diff(ndtr(edges))
+        means = -np.diff(np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)) / mass
         if np.abs(means - levels).max() < 1e-9:
             break
         levels = means

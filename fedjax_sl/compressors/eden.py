@@ -133,11 +133,11 @@ def eden(*, bits: Any = 2) -> Compressor:
     return Compressor(compress, decompress, _wire(bits), single=False)
 
 
-def _blocks_sent(mask: Any) -> Any:
-    """Which blocks hold an entry of the mask, `[blocks]` bool."""
+def _blocks_sent(mask: Any, numpy: Any = jnp) -> Any:
+    """Which blocks hold an entry of the mask, `[blocks]` bool, by `jnp` or by `np`."""
     count, length = blocks_of(mask.size)
     return (
-        jnp.pad(mask.reshape(-1), (0, count * length - mask.size))
+        numpy.pad(mask.reshape(-1), (0, count * length - mask.size))
         .reshape(count, length)
         .any(axis=1)
     )
@@ -163,12 +163,12 @@ def _wire(bits: Any) -> Wire:
         return of_blocks(blocks, blocks_of(mask.size)[1])
 
     def encode(payload, mask):
-        sent = np.asarray(_blocks_sent(jnp.asarray(mask)))
+        sent = _blocks_sent(np.asarray(mask), np)
         codes = to_flags(np.asarray(payload.code)[sent], int(bits))
         return packed([of_floats(np.asarray(payload.scale)[sent]), codes])
 
     def decode(key, message: Message, mask):
-        sent = np.asarray(_blocks_sent(jnp.asarray(mask)))
+        sent = _blocks_sent(np.asarray(mask), np)
         number, length = int(sent.sum()), blocks_of(np.size(mask))[1]
         lengths = [FLOAT_BITS * number, int(bits) * number * length]
         scales, codes = unpacked(message, lengths)

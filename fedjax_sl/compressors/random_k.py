@@ -10,6 +10,10 @@ from fedjax_sl.compressors.identity import identity
 from fedjax_sl.compressors.sparse import Selection, chain, largest
 
 
+def _choose(key, x, mask, number):
+    return largest(jax.random.uniform(key, x.shape), mask, number)
+
+
 def random_k(
     *, keep: Any = 0.1, values: Compressor | None = None, unbiased: bool = True
 ) -> Compressor:
@@ -31,11 +35,8 @@ def random_k(
       ValueError: if the share is out of range.
     """
 
-    def choose(key, x, mask, number):
-        return largest(jax.random.uniform(key, x.shape), mask, number)
-
     def factor(entries, number):
         return entries / jnp.maximum(number, 1) if unbiased else 1.0
 
-    selection = Selection(choose, keep, known=True, factor=factor)
+    selection = Selection(_choose, keep, known=True, factor=factor)
     return chain(selection, values or identity())

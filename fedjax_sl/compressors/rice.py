@@ -35,21 +35,21 @@ HEADER = 4
 FIXED = 2**HEADER - 1
 
 
-def _choice(codes: jax.Array, mask: jax.Array, bits: Any) -> tuple[jax.Array, ...]:
-    """Chooses m, and counts the bits of all codes.
+def _choice(codes: Any, mask: Any, bits: Any, numpy: Any = jnp) -> tuple[Any, Any]:
+    """Chooses m, and counts the bits of all codes, by `jnp` or by `np`.
 
     Codes of a geometric distribution are shortest with the smallest m for which a share
     of at most 0.618 is 2^m or more.
     """
-    entries = mask.sum(dtype=jnp.int32)
+    entries = mask.sum(dtype=np.int32)
     powers = 1 << np.arange(MOST_BITS)
     # All counts are integers, so that the encoder on the host chooses the same.
-    above = jnp.stack([((codes >= p) & mask).sum(dtype=jnp.int32) for p in powers])
-    m = (13 * above > 8 * entries).sum(dtype=jnp.int32)
-    ones = jnp.where(mask, codes >> m, 0)
-    length = jnp.minimum(ones, LONGEST).sum(dtype=jnp.int32) + entries * (1 + m)
+    above = numpy.stack([((codes >= p) & mask).sum(dtype=np.int32) for p in powers])
+    m = (13 * above > 8 * entries).sum(dtype=np.int32)
+    ones = numpy.where(mask, codes >> m, 0)
+    length = numpy.minimum(ones, LONGEST).sum(dtype=np.int32) + entries * (1 + m)
     shorter = (ones.max(initial=0) <= LONGEST) & (length < entries * bits)
-    return jnp.where(shorter, m, FIXED), jnp.where(shorter, length, entries * bits)
+    return numpy.where(shorter, m, FIXED), numpy.where(shorter, length, entries * bits)
 
 
 def rice_wire(
@@ -93,7 +93,7 @@ def rice_wire(
         kept = np.asarray(codes)[np.asarray(mask)]
         if not kept.size:
             return packed([])
-        m = int(_choice(jnp.asarray(kept), jnp.ones(kept.shape, bool), int(bits))[0])
+        m = int(_choice(kept, np.ones(kept.shape, bool), int(bits), np)[0])
         written = to_flags(kept, int(bits)) if m == FIXED else rice_flags(kept, m)
         head = of_floats(np.asarray(heads))
         return packed([head, to_flags(np.asarray([m]), HEADER), written])

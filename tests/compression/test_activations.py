@@ -86,3 +86,6 @@ def test_what_does_not_fit_is_refused():
         encode_entries(np.arange(9), np.ones(9, bool), bits=3)
     with pytest.raises(ValueError, match="message of 3 bytes: expected 4"):
         decode_entries(b"abc", np.ones(9, bool), bits=3)
+    message = encode_entries(np.arange(7), np.ones(7, bool), bits=3)
+    with pytest.raises(ValueError, match="bits past the end of the message are not 0"):
+        decode_entries(message[:-1] + b"\x01", np.ones(7, bool), bits=3)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from fedjax_sl.compression.golomb_rice import (
+    _low_bits,
     decode_positions,
     encode_positions,
     low_bits,
@@ -16,7 +17,7 @@ from fedjax_sl.compression.golomb_rice import (
     read_rice,
     rice_flags,
 )
-from fedjax_sl.compressors.rice import rice_wire
+from fedjax_sl.compressors.rice import MOST_BITS, _choice, rice_wire
 from tests.compressors.family import bits_of
 
 
@@ -44,6 +45,23 @@ def test_positions_are_as_long_as_counted_and_read_back(data):
     found, used = decode_positions(flags, mask, int(sent.sum()))
     np.testing.assert_array_equal(found, sent)
     assert used == len(flags)
+
+
+@given(st.integers(0, 2**26 - 1), st.data())
+def test_the_host_and_a_program_choose_the_same_low_bits(entries, data):
+    sent = data.draw(st.integers(0, entries))
+    assert _low_bits(entries, sent) == low_bits(entries, sent)
+
+
+@given(
+    npst.arrays(np.int32, 12, elements=st.integers(0, 2**MOST_BITS - 1)),
+    npst.arrays(bool, 12),
+    st.integers(1, MOST_BITS),
+)
+def test_the_host_and_a_program_choose_the_same_code(codes, mask, bits):
+    assert [int(n) for n in _choice(codes, mask, bits, np)] == [
+        int(n) for n in _choice(jnp.asarray(codes), jnp.asarray(mask), bits)
+    ]
 
 
 @pytest.mark.parametrize("share", [0.001, 0.01, 0.05, 0.1, 0.3, 0.5])

@@ -237,6 +237,7 @@ def test_the_number_kept_is_exact_wherever_it_is_computed(keep):
     exact = [max(round(keep * 100) * size // 100, 1) for size in sizes]
     number = partial(number_kept, keep=keep)
     assert [int(number(size)) for size in sizes] == exact
+    assert [int(number(size, numpy=np)) for size in sizes] == exact
     assert jax.jit(number)(jnp.asarray(sizes)).tolist() == exact
     traced = jax.jit(number_kept)(jnp.asarray(sizes), jnp.float32(keep))
     assert traced.tolist() == exact
