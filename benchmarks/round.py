@@ -50,25 +50,15 @@ def cohort_of():
     )
 
 
-def compiled(
-    width: float,
-    importance: Literal["taylor", "magnitude"] = "taylor",
-    scoring: Literal["running", "pass"] = "running",
-):
-    """Builds our block of rounds."""
+def compiled(width: float, **change):
+    """Builds our block of rounds, with these options changed."""
     import jax
 
     from fedjax_sl.fedsl import FedSLConfig, fedsl
 
     model, over = mapped(width)
-    config = FedSLConfig(
-        cohort_size=CLIENTS,
-        interval=INTERVAL,
-        learning_rate=0.01,
-        prune_end=50,
-        importance=importance,
-        scoring=scoring,
-    )
+    usual = {"prune_end": 50, "learning_rate": 0.01}
+    config = FedSLConfig(cohort_size=CLIENTS, interval=INTERVAL, **usual | change)
     algorithm = fedsl(model, config, over_clients=over)
     key, cohort = jax.random.key(0), cohort_of()
 

@@ -59,11 +59,11 @@ def main() -> None:
     chosen = parser.parse_args()
     contenders = {
         "no technique": partial(plain, chosen.width),
-        "all, importance by magnitude": partial(compiled, chosen.width, "magnitude"),
-        "all, Taylor scores of the steps": partial(compiled, chosen.width),
-        "all, Taylor scores of a pass": partial(
-            compiled, chosen.width, "taylor", "pass"
+        "all, importance by magnitude": partial(
+            compiled, chosen.width, importance="magnitude"
         ),
+        "all, Taylor scores of the steps": partial(compiled, chosen.width),
+        "all, Taylor scores of a pass": partial(compiled, chosen.width, scoring="pass"),
     }
     taken = seconds(contenders, turns=chosen.turns)
     print(f"VGG-{DEPTH}, width {chosen.width:g}, cut {CUT}, {CLIENTS} x {BATCH}\n")
