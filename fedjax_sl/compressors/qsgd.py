@@ -85,8 +85,34 @@ def qsgd(
         values = dequantize(payload, levels=levels, rounding=rounding)
         return jnp.where(mask, values, 0.0)
 
+    wire = levels_wire(coder=coder, bits=bits, levels=levels)
+    return Compressor(compress, decompress, wire)
+
+
+def levels_wire(*, coder: Coder, bits: Any, levels: Any) -> Wire:
+    """Returns the wire of levels in -s..s and their norm, a `Quantized`.
+
+    Args:
+      coder: of the levels.
+      bits: b, in which 2 s + 1 levels have room; in an Elias code s = 2^b. May be
+        traced where nothing is encoded.
+      levels: s.
+
+    Raises:
+      ValueError: if an argument is out of range.
+    """
+    check_choice("coder", coder, Coder)
+    if coder == "fixed":
+        return fixed_wire(
+            bits=bits,
+            scales=1,
+            # Levels in -s..s are 2 s + 1 codes.
+            to_codes=lambda payload: ([payload.norm], payload.level + levels),
+            of_codes=lambda scales, codes: Quantized(scales[0], codes - levels),
+            num_codes=2 * levels + 1,
+        )
     if coder in ("rice", "range"):
-        wire = (rice_wire if coder == "rice" else range_wire)(
+        return (rice_wire if coder == "rice" else range_wire)(
             bits=bits,
             scales=1,
             # Small magnitudes first: 0, 1, -1, 2, -2, ...
@@ -94,18 +120,7 @@ def qsgd(
             of_codes=lambda scales, codes: Quantized(scales[0], _unfolded(codes)),
             num_codes=2 * levels + 1,
         )
-        return Compressor(compress, decompress, wire)
-    if not signed:
-        return Compressor(compress, decompress, _elias(bits, coder))
-    wire = fixed_wire(
-        bits=bits,
-        scales=1,
-        # Levels in -s..s are 2 s + 1 codes.
-        to_codes=lambda payload: ([payload.norm], payload.level + levels),
-        of_codes=lambda scales, codes: Quantized(scales[0], codes - levels),
-        num_codes=2 * levels + 1,
-    )
-    return Compressor(compress, decompress, wire)
+    return _elias(bits, coder)
 
 
 def _folded(level: Any) -> Any:
