@@ -109,6 +109,13 @@ def _read_low(flags, low, codes):
             at += low
 
 
+@compiled
+def _count(codes, low, count):
+    """Adds the codes of each group."""
+    for index in range(len(codes)):
+        count[((np.int64(codes[index]) - 1) >> low) + 1] += 1
+
+
 def _table(frequency: np.ndarray) -> np.ndarray:
     """The part of each group: its start and its length, 16 bits each."""
     starts = np.cumsum(frequency) - frequency
@@ -118,6 +125,22 @@ def _table(frequency: np.ndarray) -> np.ndarray:
 def _bits_of(words: np.ndarray, num_bits: int) -> np.ndarray:
     """The first bits of words, `[num_bits]` uint8."""
     return np.unpackbits(words.astype(">u4").view(np.uint8), count=num_bits)
+
+
+def group_counts(codes: np.ndarray, low: int, size: int) -> np.ndarray:
+    """Counts the codes of each group.
+
+    Args:
+      codes: `[n]` int32, of groups below `size`.
+      low: j.
+      size: number of groups.
+
+    Returns:
+      `[size]` int32.
+    """
+    count = np.zeros(size, np.int32)
+    _count(codes, low, count)
+    return count
 
 
 def write_groups(

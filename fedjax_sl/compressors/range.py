@@ -18,6 +18,7 @@ from fedjax_sl.compression.packing import (
 )
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compression.range_coder import (
+    group_counts,
     read_groups,
     read_low,
     write_groups,
@@ -145,11 +146,11 @@ def _written(codes: np.ndarray, bits: int) -> list[np.ndarray]:
         raise InputError(
             f"codes {codes.min()} to {codes.max()}: expected {bits} bits each."
         )
-    count = np.bincount(group_of(codes, int(finest(bits))), minlength=1 + GROUPS)
-    found = jax.device_get(_plan(jnp.asarray(count, jnp.int32), bits))
+    finest_low = int(finest(bits))
+    found = jax.device_get(_plan(group_counts(codes, finest_low, 1 + GROUPS), bits))
     if found.length >= len(codes) * bits:
         return [to_flags(np.asarray([FIXED]), HEADER), to_flags(codes, bits)]
-    low = int(finest(bits)) + int(found.choice)
+    low = finest_low + int(found.choice)
     frequency = np.asarray(_frequencies(found.roots))
     return [
         to_flags(found.choice, HEADER),
