@@ -32,6 +32,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.techniques
 	$(BIN)/python -m benchmarks.fedlpq
 	$(BIN)/python -m benchmarks.codec
+	$(BIN)/python -m benchmarks.coders
 	$(BIN)/python -m benchmarks.conv
 	$(BIN)/python -m benchmarks.sweep
 	$(BIN)/python -m benchmarks.structures

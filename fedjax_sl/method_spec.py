@@ -7,6 +7,8 @@ import numpy as np
 
 from fedjax_sl.algorithm import Algorithm, State
 from fedjax_sl.analysis.fedsl_bound import Choice, Setting
+from fedjax_sl.compression.coding import Code
+from fedjax_sl.compression.quantization import Quantized
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.data.sources import Dataset
@@ -102,6 +104,29 @@ class LayerBars(NamedTuple):
     caption: str = ""
 
 
+class SentLayers(NamedTuple):
+    """The layers of one client's update, as if all of them were sent.
+
+    Attributes:
+      rounds: completed before it.
+      client: its id.
+      bits: b.
+      code: the coder of the run.
+      layers: by name, norm [] and levels `[M_l]` in -2^b..2^b, on the host.
+    """
+
+    rounds: int
+    client: int
+    bits: int
+    code: Code
+    layers: dict[str, Quantized]
+
+    @property
+    def levels(self) -> dict[str, np.ndarray]:
+        """The levels alone, `{layer: [M_l]}`."""
+        return {name: np.asarray(layer.level) for name, layer in self.layers.items()}
+
+
 class Theory(NamedTuple):
     """How a method's configuration enters the bound of `analysis.fedsl_bound`.
 
@@ -162,6 +187,9 @@ class MethodSpec(NamedTuple):
       traffic_bound: bounds the traffic of clients; None if `drop_stragglers` is not
         supported.
       panels: functions that draw a report's charts from the last checkpoint of a run.
+      sent_layers: computes from the last checkpoint of a run what a client would send
+        in the next round, or None if nothing would be coded; None if the method codes
+        no layers.
       theory: convergence bound, if there is one.
       costs: the subcommand of `fedjax-sl cost`, if there is one.
     """
@@ -171,5 +199,6 @@ class MethodSpec(NamedTuple):
     build: Build | None
     traffic_bound: TrafficBound | None = None
     panels: Sequence[Callable[[LastCheckpoint], LayerBars | None]] = ()
+    sent_layers: Callable[[LastCheckpoint], SentLayers | None] | None = None
     theory: Theory | None = None
     costs: Costs | None = None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fedjax_sl.cli import bound, cost, plan, privacy, run, run_selection, sweep
+from fedjax_sl.cli import bound, codec, cost, plan, privacy, run, run_selection, sweep
 from fedjax_sl.cli.main import COMMANDS, execute
 from fedjax_sl.cli.presets import start_of
 from fedjax_sl.configs.serialization import to_json
@@ -89,6 +89,7 @@ def test_every_command_is_understood(tmp_path, monkeypatch):
     for module, name in (
         *((m, "prepare") for m in (run, bound, plan)),
         *((m, "find") for m in (run_selection, privacy)),
+        (codec, "read"),
         (cost, "_show"),
         (sweep, "jobs_of"),
     ):

@@ -21,6 +21,7 @@ SUMMARIES = {
     "plan": "Choose settings by the convergence bound, before any run.",
     "report": "Write a page about finished runs, with pictures.",
     "privacy": "Count the differential privacy that finished runs had.",
+    "codec": "Code a client's update by every coder, against its entropy.",
     "cost": "Show what clients compute and send; nothing is trained.",
     "bound": "Bound the squared gradient, constants estimated in a short run.",
 }

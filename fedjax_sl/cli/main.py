@@ -10,6 +10,7 @@ import jax
 from rich.console import Console
 
 from fedjax_sl.cli.bound import bound_command
+from fedjax_sl.cli.codec import codec_command
 from fedjax_sl.cli.compare import compare_command
 from fedjax_sl.cli.cost import cost_command
 from fedjax_sl.cli.exit_codes import INTERRUPTED, PIPE_CLOSED, report
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[[Line, Console], None]] = {
     "plan": plan_command,
     "report": report_command,
     "privacy": privacy_command,
+    "codec": codec_command,
     "cost": cost_command,
     "bound": bound_command,
 }

@@ -69,7 +69,8 @@ class CompressorConfig:
 
     coder: Coder = static("fixed")
     """Code of the levels: of fixed width; rice, Golomb-Rice, shorter where small levels
-    are common, of up to 12 bits; or, of qsgd, an Elias code."""
+    are common, of up to 12 bits; range, as short as their entropy; or, of qsgd, an
+    Elias code."""
 
     feedback: Feedback = static("none")
     """What a message leaves out: lost; error, added to the next one (error feedback);

@@ -27,6 +27,7 @@ from fedjax_sl.compression.quantization import (
 from fedjax_sl.compression.rounding import Rounding
 from fedjax_sl.compressors.compressor import Compressor, Wire
 from fedjax_sl.compressors.fixed import fixed_wire
+from fedjax_sl.compressors.range import range_wire
 from fedjax_sl.compressors.rice import rice_wire
 from fedjax_sl.errors import InputError
 
@@ -34,8 +35,9 @@ from fedjax_sl.errors import InputError
 MOST_BITS = 24
 """float32 holds integers of up to so many bits exactly."""
 
-Coder = Literal["fixed", "rice", Code]
-"""Levels of b bits each; a Golomb-Rice code; or a message of an Elias code."""
+Coder = Literal["fixed", "rice", "range", Code]
+"""Levels of b bits each; a Golomb-Rice or a range code; or a message of an Elias
+code."""
 
 
 def qsgd(
@@ -48,7 +50,7 @@ def qsgd(
     """QSGD (Alistarh et al. 2017, eq. (4)): `norm sgn(x) l / s`, unbiased.
 
     l is s |x| / norm, rounded up or down at random. With levels of fixed width, or in a
-    Golomb-Rice code, s = 2^(b-1) - 1 (with the max norm the quantiser of arXiv
+    Golomb-Rice or range code, s = 2^(b-1) - 1 (with the max norm the quantiser of arXiv
     2412.06414); in an Elias code, which writes the sign apart, s = 2^b (with the 2-norm
     that of Entropy 2023, 25, 1205).
     E|C(x) - x|^2 <= min(n / (4 s^2), sqrt(n) / s) |x|^2.
@@ -70,7 +72,7 @@ def qsgd(
     check_choice("norm", norm, Norm)
     check_choice("rounding", rounding, Rounding)
     check_choice("coder", coder, Coder)
-    signed = coder in ("fixed", "rice")
+    signed = coder in ("fixed", "rice", "range")
     check_integer("bits", bits, *((2, MOST_BITS) if signed else (1, MAX_BITS)))
     levels = levels_from_bits(bits, signed=signed)
 
@@ -83,8 +85,34 @@ def qsgd(
         values = dequantize(payload, levels=levels, rounding=rounding)
         return jnp.where(mask, values, 0.0)
 
-    if coder == "rice":
-        wire = rice_wire(
+    wire = levels_wire(coder=coder, bits=bits, levels=levels)
+    return Compressor(compress, decompress, wire)
+
+
+def levels_wire(*, coder: Coder, bits: Any, levels: Any) -> Wire:
+    """Returns the wire of levels in -s..s and their norm, a `Quantized`.
+
+    Args:
+      coder: of the levels.
+      bits: b, in which 2 s + 1 levels have room; in an Elias code s = 2^b. May be
+        traced where nothing is encoded.
+      levels: s.
+
+    Raises:
+      ValueError: if an argument is out of range.
+    """
+    check_choice("coder", coder, Coder)
+    if coder == "fixed":
+        return fixed_wire(
+            bits=bits,
+            scales=1,
+            # Levels in -s..s are 2 s + 1 codes.
+            to_codes=lambda payload: ([payload.norm], payload.level + levels),
+            of_codes=lambda scales, codes: Quantized(scales[0], codes - levels),
+            num_codes=2 * levels + 1,
+        )
+    if coder in ("rice", "range"):
+        return (rice_wire if coder == "rice" else range_wire)(
             bits=bits,
             scales=1,
             # Small magnitudes first: 0, 1, -1, 2, -2, ...
@@ -92,18 +120,7 @@ def qsgd(
             of_codes=lambda scales, codes: Quantized(scales[0], _unfolded(codes)),
             num_codes=2 * levels + 1,
         )
-        return Compressor(compress, decompress, wire)
-    if not signed:
-        return Compressor(compress, decompress, _elias(bits, coder))
-    wire = fixed_wire(
-        bits=bits,
-        scales=1,
-        # Levels in -s..s are 2 s + 1 codes.
-        to_codes=lambda payload: ([payload.norm], payload.level + levels),
-        of_codes=lambda scales, codes: Quantized(scales[0], codes - levels),
-        num_codes=2 * levels + 1,
-    )
-    return Compressor(compress, decompress, wire)
+    return _elias(bits, coder)
 
 
 def _folded(level: Any) -> Any:

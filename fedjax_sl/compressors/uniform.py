@@ -10,7 +10,13 @@ from fedjax_sl.compression.rounding import Rounding, rebuilt, rounded
 from fedjax_sl.compressors.compressor import Compressor
 from fedjax_sl.compressors.fixed import fixed_wire
 from fedjax_sl.compressors.qsgd import MOST_BITS
+from fedjax_sl.compressors.range import range_wire
 from fedjax_sl.compressors.rice import rice_wire
+
+
+Coder = Literal["fixed", "rice", "range"]
+
+_WIRES = {"fixed": fixed_wire, "rice": rice_wire, "range": range_wire}
 
 
 class OnRange(NamedTuple):
@@ -30,7 +36,7 @@ def uniform(
     *,
     bits: Any = 8,
     rounding: Rounding = "stochastic",
-    coder: Literal["fixed", "rice"] = "fixed",
+    coder: Coder = "fixed",
 ) -> Compressor:
     """Levels between the extreme entries, `low + (high - low) l / s`, s = 2^b - 1.
 
@@ -42,8 +48,9 @@ def uniform(
       bits: b, 1 to 24; may be traced.
       rounding: how a position between two levels becomes one; of "floor", what lies on
         a level may become the one below, as levels between two ends are rounded.
-      coder: of the levels: of b bits each, or Golomb-Rice, which is shorter where small
-        levels are common; b is then at most 12.
+      coder: of the levels: of b bits each; Golomb-Rice, which is shorter where small
+        levels are common, b at most 12; or a range code, about as short as the entropy
+        of the levels.
 
     Returns:
       The compressor; its payload is an `OnRange`.
@@ -52,7 +59,7 @@ def uniform(
       ValueError: if an argument is out of range.
     """
     check_choice("rounding", rounding, Rounding)
-    check_choice("coder", coder, Literal["fixed", "rice"])
+    check_choice("coder", coder, Coder)
     check_integer("bits", bits, 1, MOST_BITS)
     # No operation of JAX yet: a configuration is checked before devices are chosen.
     levels = (1 << bits) - 1
@@ -75,7 +82,7 @@ def uniform(
         values = payload.low * (1 - share) + payload.high * share
         return jnp.where(mask, values, 0.0)
 
-    wire = (fixed_wire if coder == "fixed" else rice_wire)(
+    wire = _WIRES[coder](
         bits=bits,
         scales=2,
         to_codes=lambda payload: ([payload.low, payload.high], payload.level),

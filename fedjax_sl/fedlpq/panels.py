@@ -12,30 +12,11 @@ import numpy as np
 
 from fedjax_sl.algorithm import Cohort
 from fedjax_sl.compression.code_length import code_length, entropy
-from fedjax_sl.compression.coding import Code
-from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.compression.quantization import FLOAT_BITS, Quantized
 from fedjax_sl.fedlpq.config import client_configs
 from fedjax_sl.fedlpq.run_config import FedLPQRun
-from fedjax_sl.method_spec import LastCheckpoint, LayerBars, Restored
+from fedjax_sl.method_spec import LastCheckpoint, LayerBars, Restored, SentLayers
 from fedjax_sl.simulation import drawn
-
-
-class Sent(NamedTuple):
-    """The layers of one client's update, as if all of them were sent.
-
-    Attributes:
-      rounds: completed before it.
-      client: its id.
-      bits: b.
-      code: which Elias code.
-      levels: `{layer: [M_l]}` quantised indices.
-    """
-
-    rounds: int
-    client: int
-    bits: int
-    code: Code
-    levels: dict[str, np.ndarray]
 
 
 class CodeLengths(NamedTuple):
@@ -94,7 +75,7 @@ def _next(restored: Restored, config: FedLPQRun) -> tuple[Any, Any, Any]:
     return jax.device_get(found(state, train, partition, key))
 
 
-def sent_next(seen: LastCheckpoint) -> Sent | None:
+def sent_next(seen: LastCheckpoint) -> SentLayers | None:
     """Computes what a client would send in the round after the last checkpoint.
 
     Args:
@@ -115,21 +96,21 @@ def sent_next(seen: LastCheckpoint) -> Sent | None:
     client, examples, messages = _next(restored, config)
     if not examples:
         return None
-    levels = {
-        name: layer.level[0]
+    layers = {
+        name: Quantized(layer.norm[0], layer.level[0])
         for name, layer in messages.layers.items()
         if messages.owned[name][0]
     }
-    return Sent(
+    return SentLayers(
         rounds=int(restored.state.round),
         client=int(client),
         bits=int(messages.bits[0]),
         code=config.method.code,
-        levels=levels,
+        layers=layers,
     )
 
 
-def code_lengths(sent: Sent) -> CodeLengths:
+def code_lengths(sent: SentLayers) -> CodeLengths:
     """Computes bits per element of each message, `|message| / M`, and entropy."""
     header = code_length(np.zeros(0, np.int64), bits=sent.bits, code=sent.code)
     whole = {

@@ -13,13 +13,13 @@ from fedjax_sl.cli.main import main
 from fedjax_sl.compression import encode, quantize
 from fedjax_sl.compression.coding import CODES, NORM_BITS, elias_lengths
 from fedjax_sl.fedlpq import panels
-from fedjax_sl.fedlpq.panels import Sent, code_lengths
+from fedjax_sl.fedlpq.panels import code_lengths
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.message import number_bits
 from fedjax_sl.fedsl.panels import kept, update, update_bits
 from fedjax_sl.fedsl.run_config import FedSLRun
-from fedjax_sl.method_spec import LastCheckpoint
+from fedjax_sl.method_spec import LastCheckpoint, SentLayers
 from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints
 from fedjax_sl.records.finished_run import read
 from fedjax_sl.records.run_folder import read_lines
@@ -54,8 +54,8 @@ def test_the_bars_are_the_encoder_s_messages(key, code, monkeypatch):
         )
         for size, spread in ((1, 1.0), (10, 1.0), (300, 0.0), (4000, 1e-3))
     }
-    levels = {name: np.asarray(one.level) for name, one in layers.items()}
-    monkeypatch.setattr(panels, "sent_next", lambda _: Sent(1, 0, 7, code, levels))
+    sent = SentLayers(rounds=1, client=0, bits=7, code=code, layers=layers)
+    monkeypatch.setattr(panels, "sent_next", lambda _: sent)
     bars = panels.messages(NOTHING)
     assert bars is not None
     axis = layer_bars(bars).axes[0]
