@@ -56,6 +56,13 @@ def family() -> dict[str, list[CompressorConfig]]:
             of("uniform", bits=b, rounding="nearest", coder="rice")
             for b in (2, 3, 4, 5, 6, 8)
         ],
+        "uniform, nearest, range code": [
+            of("uniform", bits=b, rounding="nearest", coder="range")
+            for b in (2, 3, 4, 5, 6, 8)
+        ],
+        "QSGD, 2-norm, range code": [
+            of("qsgd", bits=b, norm="l2", coder="range") for b in (4, 6, 8, 10)
+        ],
         "EDEN (DRIVE at 1 bit)": [of("eden", bits=b) for b in (1, 2, 3, 4, 6, 8)],
         "top-k": [of("top_k", keep=k) for k in shares],
         "top-k, 4 bits": [of("top_k", keep=k, values="qsgd", bits=4) for k in shares],
@@ -167,8 +174,8 @@ def draw(found: Found, path: Path) -> None:
     """Draws the squared error against the bits of every compressor."""
     figure = Figure(figsize=(11, 8), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True, sharey=True)
-    # Thirteen curves and more: colours alone would come again after ten.
-    markers, colors = "osv^D<>pPX*hd8", colormaps["tab20"].colors  # type: ignore[attr-defined]
+    # Sixteen curves: colours alone would come again after ten.
+    markers, colors = "osv^D<>pPX*hd8H1", colormaps["tab20"].colors  # type: ignore[attr-defined]
     for axis, (title, curves) in zip(axes.flat, found.items(), strict=False):
         for number, (name, points) in enumerate(curves.items()):
             bits, errors = zip(*points, strict=True)
