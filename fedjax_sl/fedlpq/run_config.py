@@ -68,12 +68,14 @@ class FedLPQRun(RunConfig):
     @property
     def title(self) -> str:
         """Display name of the method in this configuration."""
+        method = self.method
+        compressed = method.updates.active or method.models.active
         # Of several classes of devices, one that quantises or prunes is enough.
-        if self.method.coded:
+        if method.coded and not compressed:
             return "FedLP-Q"
-        whole = self.method.preference is None
-        keep = usual_keep_probability(self.method)
-        return "FedAvg" if whole and np.min(keep) == 1 else "FedLP"
+        whole, keep = method.preference is None, usual_keep_probability(method)
+        name = "FedAvg" if whole and np.min(keep) == 1 else "FedLP"
+        return f"compressed {name}" if compressed else name
 
     def epochs_per_round(self, examples: int) -> float:
         """Average passes over the training examples, whatever their number."""

@@ -171,6 +171,15 @@ def test_settings_that_it_replaces_have_no_effect():
     assert "bits" not in FedLPQRun().idle
 
 
+def test_a_title_says_that_something_is_compressed():
+    def title(**change):
+        return FedLPQRun(method=FedLPQConfig(keep_probability=1.0, **change)).title
+
+    assert title() == "FedLP-Q" and title(bits=32) == "FedAvg"
+    assert title(updates=TOP) == title(models=TOP, bits=32) == "compressed FedAvg"
+    assert title(updates=TOP, preference="u") == "compressed FedLP"
+
+
 def test_a_compressor_of_matrices_is_refused():
     with pytest.raises(ValueError, match="updates.kind='power_sgd': expected a compre"):
         FedLPQConfig(updates=CompressorConfig(kind="power_sgd"))
