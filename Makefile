@@ -30,6 +30,7 @@ check: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.round
 	$(BIN)/python -m benchmarks.techniques
+	$(BIN)/python -m benchmarks.compressed_round
 	$(BIN)/python -m benchmarks.fedlpq
 	$(BIN)/python -m benchmarks.codec
 	$(BIN)/python -m benchmarks.coders
