@@ -50,7 +50,8 @@ def _sent(run: Finished) -> SentLayers:
     sent = compute(seen)
     if sent is None:
         raise InputError(
-            f"{run.folder}: its clients send float32 values: expected quantised ones."
+            f"{run.folder}: none of its next clients quantises its update by `bits`: "
+            "they send float32 values, or have a compressor of their own."
         )
     return sent
 

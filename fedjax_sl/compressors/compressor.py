@@ -109,7 +109,8 @@ def send(
     Args:
       compressor: how.
       key: a key used here only, which both ends know.
-      x: `[...]` float32; entries above 2^125 are rebuilt as no numbers.
+      x: `[...]` float32; with an entry above 2^125, or that is no number, in the mask,
+        none is rebuilt as a number.
       mask: `[...]` bool, which entries may be sent; both ends know it.
       state: of the sender.
 
@@ -117,7 +118,9 @@ def send(
       A `Received`.
     """
     fixed = jax.lax.stop_gradient(x)
-    fixed = jnp.where(jnp.abs(fixed) > LARGEST, jnp.nan, fixed)
+    # An entry that is not drawn would go unseen: then none is a number.
+    broken = (mask & ~(jnp.abs(fixed) <= LARGEST)).any()
+    fixed = jnp.where(broken, jnp.nan, fixed)
     payload, state = compressor.compress(key, fixed, mask, state)
     values = compressor.decompress(key, payload, mask)
     through = compressor.linear(payload, mask, x)

@@ -79,16 +79,12 @@ class CompressorConfig:
     def __post_init__(self):
         """Checks choices and plain numbers; traced values pass."""
         check_types(self)
-        if self.feedback != "none" and self.kind == "terngrad":
-            raise InputError(
-                f"feedback={self.feedback!r} with kind='terngrad': expected 'none', as "
-                "its errors may be larger than what is sent, and would add up."
-            )
         for name in ("kind", "values"):
             check_choice(name, getattr(self, name), compressor_names())
         check(self, "keep", lambda v: 0 < v <= 1, "a number in (0, 1]")
         check(self, "explore", lambda v: 0 <= v <= 1, "a number in [0, 1]")
         check(self, "bits", lambda v: 1 <= v <= 24, "1 to 24 bits")
+        self._check_feedback()
         if "values" in _options(self.values):
             raise InputError(
                 f"values={self.values!r}: expected a compressor of every value."
@@ -101,6 +97,17 @@ class CompressorConfig:
             )
             numbers = {"bits": bits, "keep": keep, "explore": explore}
             self._made(self.kind, numbers)
+
+    def _check_feedback(self) -> None:
+        """Rejects feedback of a compressor whose errors would add up."""
+        for name in ("kind", "values"):
+            used = name not in self.idle and getattr(self, name) == "terngrad"
+            if self.feedback != "none" and used:
+                raise InputError(
+                    f"feedback={self.feedback!r} with {name}='terngrad': expected "
+                    "'none', as its errors may be larger than what is sent, and would "
+                    "add up."
+                )
 
     @property
     def active(self) -> bool:

@@ -40,7 +40,7 @@ def check_models(models: CompressorConfig) -> None:
             "not drawn lack the messages that a difference is to."
         )
     for name in ("bits", "keep", "explore"):
-        if models.active and isinstance(getattr(models, name), tuple):
+        if name not in models.idle and isinstance(getattr(models, name), tuple):
             raise InputError(
                 f"models.{name}={getattr(models, name)}: expected one number, as all "
                 "classes of devices receive the same message."

@@ -11,6 +11,24 @@ from fedjax_sl.errors import InputError
 from fedjax_sl.federation.aggregation import broadcast
 
 
+def check_feedback(updates: CompressorConfig, noise_multiplier: Any) -> None:
+    """Rejects noise with feedback: privacy is accounted for without memory of clients.
+
+    Args:
+      updates: compressor of the messages.
+      noise_multiplier: z; None without noise.
+
+    Raises:
+      ValueError: naming both options.
+    """
+    if noise_multiplier is not None and updates.feedback != "none":
+        raise InputError(
+            f"updates.feedback={updates.feedback!r} with noise_multiplier: expected "
+            "'none', as a residual carries rounds in which a client was drawn into "
+            "later ones, for which `privacy` does not account."
+        )
+
+
 def none_sent(updates: CompressorConfig, tree: Any, num_clients: int | None) -> Any:
     """Returns the residuals before the first message, one of each leaf and client.
 
@@ -25,7 +43,7 @@ def none_sent(updates: CompressorConfig, tree: Any, num_clients: int | None) -> 
     Raises:
       ValueError: if there is feedback and N is not given.
     """
-    if updates.feedback == "none":
+    if not updates.active or updates.feedback == "none":
         return None
     if num_clients is None:
         raise InputError(

@@ -25,6 +25,7 @@ from fedjax_sl.config_base import (
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.aggregation import ClientWeight
 from fedjax_sl.federation.model_down import check_models
+from fedjax_sl.federation.residuals import check_feedback
 from fedjax_sl.training import TrainingConfig
 
 
@@ -120,6 +121,7 @@ class FedLPQConfig(TrainingConfig):
                     f"{name}.kind='power_sgd': expected a compressor of vectors, as a "
                     "layer here is one vector."
                 )
+        check_feedback(self.updates, self.noise_multiplier)
         check_models(self.models)
         check(self, "learning_rate", lambda v: 0 <= v < float("inf"), "a number >= 0")
         check(

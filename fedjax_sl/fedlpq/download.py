@@ -1,8 +1,10 @@
 """Download of a round: the whole network as the clients receive it."""
 
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from fedjax_sl.compression.layers import from_units, to_units
 from fedjax_sl.federation.model_down import ModelDown, send_down
@@ -10,7 +12,11 @@ from fedjax_sl.fedlpq.state import MODEL, Context, FedLPQState
 
 
 def received_model(
-    context: Context, state: FedLPQState, key: jax.Array
+    context: Context,
+    state: FedLPQState,
+    key: jax.Array,
+    *,
+    loaded: dict[str, jax.Array],
 ) -> tuple[dict[str, Any], ModelDown | None]:
     """Sends the whole network, layer by layer, to every client alike.
 
@@ -18,6 +24,7 @@ def received_model(
       context: the compressor, and what a layer is.
       state: of the run.
       key: of the round.
+      loaded: [] bool by name of a layer, whether any client receives it.
 
     Returns:
       Its variables as received, norm statistics as they are; the `ModelDown`, None if
@@ -26,11 +33,21 @@ def received_model(
     config, params = context.config, state.variables["params"]
     if not config.models.active:
         return state.variables, None
-    down = send_down(
-        config.models,
-        jax.random.fold_in(key, MODEL),
-        to_units(params, by=config.unit),
-        residual=state.model_residual,
-    )
-    rebuilt = from_units(down.tree, params, by=config.unit)
-    return {**state.variables, "params": rebuilt}, down
+    whole, own = to_units(params, by=config.unit), jax.random.fold_in(key, MODEL)
+    down = send_down(config.models, own, whole, residual=state.model_residual)
+    # A layer that nobody receives stays as the server has it.
+    tree = {
+        name: jnp.where(loaded[name], down.tree[name], whole[name]) for name in whole
+    }
+    residual = down.residual
+    if residual is not None:
+        flags = [loaded[name] for name in sorted(whole)]
+        pairs = zip(flags, residual, state.model_residual, strict=True)
+        residual = [choose(flag, new, old) for flag, new, old in pairs]
+    rebuilt = from_units(tree, params, by=config.unit)
+    return {**state.variables, "params": rebuilt}, down._replace(residual=residual)
+
+
+def choose(flag: jax.Array, new: Any, old: Any) -> Any:
+    """Selects one of two trees by a condition, []."""
+    return jax.tree.map(partial(jnp.where, flag), new, old)

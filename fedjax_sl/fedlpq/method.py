@@ -39,7 +39,9 @@ def _round(
     each = gather_inputs(context, state, cohort, key, layers=layers)
     owned = jnp.asarray(layers.owned)[each.complexity]
     # Step 7, the download: what a round starts from.
-    received, down = received_model(context, state, key)
+    present = (cohort.num_examples > 0).astype(jnp.int32)
+    loaded = dict(zip(layers.names, present @ owned > 0, strict=True))
+    received, down = received_model(context, state, key, loaded=loaded)
     # Steps 2 and 4 to 6. A layer that nobody sends stays as it was received: what that
     # left out is in the residual, if at all.
     averaged, own = combine(
@@ -51,7 +53,6 @@ def _round(
         trim=config.trim,
     )
     sent, ids = each.sender.sent, cohort.client_id
-    present = (cohort.num_examples > 0).astype(jnp.int32)
     counts = Counts(
         present=present,
         owned=owned,
@@ -87,11 +88,12 @@ def _messages(
     layers = layers_of(templates(context), context.config.unit)
     each = gather_inputs(context, state, cohort, key, layers=layers)
     one_client = partial(quantize_client, context)
-    received, _ = received_model(context, state, key)
-    mapped = clients.scan.map(one_client, received, cohort.examples)
-    quantized = mapped(each)
     owned = jnp.asarray(layers.owned)[each.complexity]
     by_name = dict(zip(layers.names, owned.T, strict=True))
+    loaded = {name: flags.any() for name, flags in by_name.items()}
+    received, _ = received_model(context, state, key, loaded=loaded)
+    mapped = clients.scan.map(one_client, received, cohort.examples)
+    quantized = mapped(each)
     return Messages(quantized, by_name, each.sender.bits)
 
 

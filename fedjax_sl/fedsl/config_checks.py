@@ -8,6 +8,7 @@ from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.model_down import check_models
+from fedjax_sl.federation.residuals import check_feedback
 
 
 LINKS = {
@@ -40,8 +41,11 @@ def check_links(config: Any) -> None:
                 f"{name}.feedback={compressor.feedback!r}: expected 'none', as they "
                 "are of another mini-batch each time; updates and models may have it."
             )
+    check_feedback(config.updates, config.noise_multiplier)
     check_models(config.models)
-    if config.models.active and not config.restore:
+    ratio = config.prune_ratio
+    prunes = not isinstance(ratio, int | float | tuple) or bool(np.any(ratio))
+    if config.models.active and prunes and not config.restore:
         raise InputError(
             f"models.kind={config.models.kind!r}: expected 'float32' with "
             "restore=False, where what arrives as 0 would be pruned."

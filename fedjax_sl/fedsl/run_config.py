@@ -134,12 +134,28 @@ class FedSLRun(RunConfig):
             *(() if np.any(method.dropout_rate) else OF_DROPOUT),
             *(() if self._sends_bitmaps else ("dropout_mask",)),
             *(() if method.coded else OF_QUANTIZATION),
+            *self._idle_bits,
             *(
                 f"{link}.{name}"
                 for link in LINKS
                 for name in getattr(method, link).idle
             ),
             *(("server_update",) if method.client_update == "relay" else ()),
+        )
+
+    @property
+    def _idle_bits(self) -> tuple[str, ...]:
+        """Numbers of bits that a compressor takes the place of."""
+        method = self.method
+        updates, gradients = method.updates.active, method.gradients.active
+        # With I = 1 the compressed gradient is the message, unless noise is added.
+        noisy = bool(method.noise_multiplier)
+        instead = gradients and method.interval == 1 and not noisy
+        return (
+            *(("grad_bits",) if gradients else ()),
+            *(("upload_bits",) if updates or instead else ()),
+            *(("bits",) if gradients and (updates or instead) else ()),
+            *(("down_bits",) if method.cut_gradients.active else ()),
         )
 
     def _check_noise(self) -> None:

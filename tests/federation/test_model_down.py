@@ -16,7 +16,16 @@ from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.fedsl.round_kinds import expected, most
 from fedjax_sl.traffic import traffic
 from tests.compressors.family import FAMILY, bits_of
-from tests.fedlpq.test_fedlpq import BATCH, EXACT, SHAPE, STEPS, N, Tiny, cohort_of
+from tests.fedlpq.test_fedlpq import (
+    BATCH,
+    EXACT,
+    SHAPE,
+    STEPS,
+    N,
+    Tiny,
+    cohort_of,
+    networks,
+)
 from tests.worlds import assert_close, assert_equal, played, tiny_cohort, tiny_model
 
 
@@ -154,6 +163,38 @@ def test_fedlpq_goes_on_from_what_clients_receive(models, key):
     assert (traffic(metrics.links).model_down <= bound).all()
 
 
+@pytest.mark.parametrize("models", [COARSE, FEEDBACK])
+def test_a_layer_of_fedlpq_that_nobody_loads_stays(models, key):
+    config = dataclasses.replace(EXACT, learning_rate=0.0, models=models)
+    made = fedlpq(Tiny(), config, num_clients=N, input_shape=SHAPE)
+    state = jax.jit(made.init)(key)
+    nobody = cohort_of(key, counts=[0] * N)
+    after, metrics = jax.jit(made.round)(state, nobody, key)
+    assert_equal(after.variables["params"], state.variables["params"])
+    assert_equal(after.model_residual, state.model_residual)
+    assert not traffic(metrics.links).model_down.any()
+
+
+def test_layers_of_larger_networks_than_any_in_the_cohort_stay(key):
+    """They are not sent, so that they are not compressed."""
+    config = dataclasses.replace(
+        EXACT, cohort_size=1, learning_rate=0.0, models=COARSE, preference="u"
+    )
+    made = fedlpq(networks("u"), config, num_clients=N)
+    state = jax.jit(made.init)(key)
+    smallest = int(np.argmin(np.asarray(state.complexity)))
+    cohort = cohort_of(key, ids=(smallest,))
+    image = jnp.zeros((STEPS * BATCH, 32, 32, 3))
+    cohort = cohort._replace(examples=cohort.examples._replace(image=image))
+    after, _ = jax.jit(made.round)(state, cohort, key)
+    before = to_units(state.variables["params"], by="module")
+    found = to_units(after.variables["params"], by="module")
+    same = {name: bool((before[name] == found[name]).all()) for name in before}
+    weights = [name for name in same if not name.endswith("bn")]
+    assert any(same[name] for name in weights)
+    assert not all(same[name] for name in weights)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -167,7 +208,14 @@ def test_what_needs_to_know_the_receiver_is_refused(method, change, said):
         method(models=dataclasses.replace(COARSE, **change))
 
 
-@pytest.mark.parametrize("change", [{"restore": False}, {"client_update": "relay"}])
+def test_numbers_of_other_kinds_do_not_matter():
+    FedSLConfig(models=dataclasses.replace(COARSE, keep=(0.1, 0.2)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"restore": False, "prune_ratio": 0.2}, {"client_update": "relay"}],
+)
 def test_what_excludes_it_is_refused(change):
     with pytest.raises(ValueError, match="models.kind='qsgd': expected 'float32' with"):
         dataclasses.replace(PLAIN, models=COARSE, **change)

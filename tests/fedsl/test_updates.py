@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from fedjax_sl.compression.pruning import apply_mask
@@ -38,6 +39,7 @@ PLAIN = FedSLConfig(
     cohort_size=4, interval=2, prune_ratio=0.0, bits=32, dropout_rate=0.0, momentum=0.0
 )
 TOP = CompressorConfig(kind="top_k", keep=0.05)
+RANDOM = CompressorConfig(kind="random_k", keep=0.02)
 FEEDBACK = dataclasses.replace(TOP, feedback="error")
 
 
@@ -284,6 +286,10 @@ def test_random_k_is_sent_without_its_factor_under_feedback(key):
         ({"updates": TOP, "upload_bits": 8}, "upload_bits=8: expected 32 with updates"),
         ({"gradients": TOP, "grad_bits": 8}, "grad_bits=8: expected 32 with gradients"),
         ({"updates": TOP, "client_update": "relay"}, "updates.kind='top_k': expected"),
+        (
+            {"updates": FEEDBACK, "noise_multiplier": 1.0, "clip_norm": 1.0},
+            "updates.feedback='error' with noise_multiplier: expected 'none'",
+        ),
     ],
 )
 def test_what_excludes_each_other_is_refused(change, said):
@@ -296,3 +302,53 @@ def test_feedback_needs_clients_and_a_contraction(key):
         fedsl(tiny_model(), with_updates(FEEDBACK)).init(key)
     with pytest.raises(ValueError, match="feedback='error' with kind='terngrad'"):
         CompressorConfig(kind="terngrad", feedback="error")
+    with pytest.raises(ValueError, match="feedback='ef21' with values='terngrad'"):
+        CompressorConfig(kind="top_k", values="terngrad", feedback="ef21")
+    CompressorConfig(kind="sign", values="terngrad", feedback="error")
+    # Without a compressor there is nothing to keep.
+    idle = with_updates(CompressorConfig(feedback="error"))
+    assert fedsl(tiny_model(), idle).init(key).residual is None
+
+
+@pytest.mark.parametrize(
+    "updates", [RANDOM, dataclasses.replace(RANDOM, feedback="error")]
+)
+def test_an_update_that_is_no_number_is_rejected_whatever_is_drawn(updates, key):
+    """Of one entry, which random-k hardly ever draws."""
+
+    def spoilt(rate):
+        def update(grads, state, params=None):
+            leaves, structure = jax.tree.flatten(jax.tree.map(jnp.zeros_like, grads))
+            leaves[1] = leaves[1].at[0].set(jnp.nan)
+            return structure.unflatten(leaves), state
+
+        return optax.GradientTransformation(lambda params: (), update)
+
+    config = with_updates(updates, interval=1)
+    made = algorithm(config, client_optimizer=spoilt)
+    state, cohort = jax.jit(made.init)(key), tiny_cohort(key)
+    after, metrics = jax.jit(made.round)(state, cohort, key)
+    assert metrics.rejected.all()
+    assert_equal(after.anchor, state.anchor)
+    for leaf in jax.tree.leaves(after.residual):
+        assert not leaf.any()
+
+
+def test_bits_that_a_compressor_replaces_have_no_effect():
+    def idle(**change):
+        return set(FedSLRun(method=FedSLConfig(**change)).idle)
+
+    bits = {"bits", "grad_bits", "upload_bits", "down_bits"}
+    assert idle() & bits == set()
+    assert idle(updates=TOP) & bits == {"upload_bits"}
+    assert idle(updates=TOP, gradients=TOP) & bits == {
+        "bits",
+        "grad_bits",
+        "upload_bits",
+    }
+    assert idle(gradients=TOP, interval=5) & bits == {"grad_bits"}
+    one = idle(gradients=TOP, interval=1) & bits
+    assert one == {"bits", "grad_bits", "upload_bits"}
+    noisy = {"noise_multiplier": 1.0, "clip_norm": 1.0}
+    assert idle(gradients=TOP, interval=1, **noisy) & bits == {"grad_bits"}
+    assert idle(cut_gradients=TOP) & bits == {"down_bits"}
