@@ -14,7 +14,7 @@ from fedjax_sl.compression.coding import Message
 from fedjax_sl.compression.golomb_rice import rice_flags
 from fedjax_sl.compression.packing import of_floats, packed, to_flags
 from fedjax_sl.compressors import ef21, error_feedback, qsgd, top_k, uniform
-from fedjax_sl.compressors.rice import HEADER
+from fedjax_sl.compressors.variable import HEADER
 from fedjax_sl.errors import InputError
 from tests.commands import PATIENCE
 from tests.compressors.family import FAMILY
