@@ -8,6 +8,7 @@ smaller ones.
 from typing import Any
 
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
@@ -30,6 +31,9 @@ NOTHING: dict[str, Any] = dict(prune_ratio=0.0, bits=FLOAT_BITS, dropout_rate=0.
 """Neither pruned, nor quantised, nor dropped."""
 
 
+CODED = CompressorConfig(kind="uniform", bits=4, rounding="nearest", coder="range")
+
+
 def _on_cifar10(**method: Any) -> FedSLRun:
     return FedSLRun(
         data=DataConfig(name="cifar10"),
@@ -43,13 +47,17 @@ def _on_cifar10(**method: Any) -> FedSLRun:
 PRESETS = {
     "fedsl": Preset(FedSLRun(), "lightweight federated split learning"),
     "cifar10-fedsl": Preset(_on_cifar10(), "the same on CIFAR-10 until it converges"),
-    "splitfed-v1": Preset(_on_cifar10(**NOTHING), "that recipe for SplitFed version 1"),
+    "splitfed-v1": Preset(_on_cifar10(**NOTHING), "the recipe for SplitFed version 1"),
+    "splitfed-v1-coded": Preset(
+        _on_cifar10(**NOTHING, activations=CODED, upload_bits=8),
+        "the same with activations of 4 bits, range-coded",
+    ),
     "splitfed-v2": Preset(
         _on_cifar10(**NOTHING, server_update="sequential", server_learning_rate=0.005),
-        "that recipe for SplitFed version 2",
+        "the recipe for SplitFed version 2",
     ),
     "split-learning": Preset(
         _on_cifar10(**NOTHING, client_update="relay", learning_rate=0.005),
-        "that recipe for split learning by relay",
+        "the recipe for split learning by relay",
     ),
 }
