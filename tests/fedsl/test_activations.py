@@ -272,8 +272,9 @@ def test_gradients_come_back_compressed_as_well(key):
     assert down.entries.tolist() == [int(0.1 * sent)] * 4
     assert down.bits.tolist() == [4] * 4 and (down.side > 32).all()
     _, dense, _ = first_round(key, with_activations(TOP), tiny_cohort(key))
-    # The server has its own gradients; only clients step by what comes back.
-    assert_equal(after.server, dense.server)
+    # The server has its own gradients; only clients step by what comes back. Two
+    # programs may differ in a last bit.
+    assert_close(after.server, dense.server, 1e-6)
     with pytest.raises(AssertionError):
         assert_close(after.client, dense.client, 1e-6)
 
