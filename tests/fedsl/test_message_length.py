@@ -18,7 +18,7 @@ from tests.fedsl.test_updates import PLAIN, TOP
 from tests.worlds import played, tiny_model
 
 
-SOME = ("qsgd-rice", "top_k-qsgd", "random_k", "eden", "power_sgd")
+SOME = ("qsgd-rice", "top_k-qsgd", "random_k")
 
 
 @pytest.mark.parametrize("name", SOME)
