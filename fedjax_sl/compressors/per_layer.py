@@ -15,10 +15,14 @@ def init_layers(compressor: Compressor, tree: Any) -> list[State]:
     return [compressor.init(leaf) for leaf in jax.tree.leaves(tree)]
 
 
+def stacked(links: Sequence[Link]) -> Link:
+    """Stacks messages, [] each, to `[L]`."""
+    return jax.tree.map(lambda *counts: jnp.stack(counts), *links)
+
+
 def total(links: Sequence[Link]) -> Link:
     """Adds up the messages of one compressor, whose values take equally many bits."""
-    summed = jax.tree.map(lambda *counts: jnp.stack(counts).sum(), *links)
-    return summed._replace(bits=links[0].bits)
+    return jax.tree.map(jnp.sum, stacked(links))._replace(bits=links[0].bits)
 
 
 def send_each(

@@ -125,3 +125,9 @@ def broadcast(tree: Any, num_clients: int) -> Any:
     return jax.tree.map(
         lambda leaf: jnp.broadcast_to(leaf, (num_clients, *leaf.shape)), tree
     )
+
+
+def choose(condition: jax.Array, new: Any, old: Any) -> Any:
+    """Selects one of two trees, leaves `[...]`, by a condition `[]`."""
+    # Both trees are already computed: a cond would save nothing.
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)

@@ -16,12 +16,12 @@ class ModelDown(NamedTuple):
 
     Attributes:
       tree: leaves `[...]`, as every client rebuilds it.
-      messages: of each leaf, `[L]` in the order of the leaves.
+      messages: of each leaf, [] each, in the order of the leaves.
       residual: of the server; None without feedback.
     """
 
     tree: Any
-    messages: Link
+    messages: list[Link]
     residual: Any
 
 
@@ -47,7 +47,7 @@ def check_models(models: CompressorConfig) -> None:
             )
 
 
-def none_sent(models: CompressorConfig, tree: Any) -> Any:
+def first_residual(models: CompressorConfig, tree: Any) -> Any:
     """Returns the server's residual before the first message; None without feedback."""
     if not models.active or models.feedback == "none":
         return None
@@ -63,7 +63,7 @@ def send_down(
       models: the compressor.
       key: of this round, used here only.
       tree: w, leaves `[...]`.
-      residual: e, as from `none_sent`.
+      residual: e, as from `first_residual`.
 
     Returns:
       The `ModelDown`.
@@ -74,16 +74,9 @@ def send_down(
     sent = send_each(how, key, tree, everything, states=states)
     return ModelDown(
         tree=jax.tree.unflatten(jax.tree.structure(tree), [x.values for x in sent]),
-        messages=jax.tree.map(lambda *x: jnp.stack(x), *[each.bits for each in sent]),
+        messages=[each.bits for each in sent],
         residual=None if residual is None else [each.state for each in sent],
     )
-
-
-def summed(messages: Link) -> Link:
-    """Adds up the messages of all leaves, `[L]`, to one, [] each."""
-    total = jax.tree.map(jnp.sum, messages)
-    # Values of all leaves take equally many bits: they have one compressor.
-    return total._replace(bits=messages.bits[0])
 
 
 def none_down(models: CompressorConfig) -> Link | None:

@@ -29,7 +29,9 @@ def check_feedback(updates: CompressorConfig, noise_multiplier: Any) -> None:
         )
 
 
-def none_sent(updates: CompressorConfig, tree: Any, num_clients: int | None) -> Any:
+def first_residuals(
+    updates: CompressorConfig, tree: Any, num_clients: int | None
+) -> Any:
     """Returns the residuals before the first message, one of each leaf and client.
 
     Args:

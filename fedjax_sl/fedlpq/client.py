@@ -1,6 +1,5 @@
 """One client's round of FedLP-Q: it trains, and uploads its displacement."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Cohort, Link
 from fedjax_sl.compression.layers import draw_layers, per_leaf
-from fedjax_sl.federation.aggregation import client_weights
+from fedjax_sl.federation.aggregation import choose, client_weights
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.combine import Received
 from fedjax_sl.federation.faults import arrived, valid
@@ -216,7 +215,7 @@ def run_client(
         head = jnp.where(good, head, client.head)
     used, before = received.weight > 0, client.sender.residual
     # Both ends know which messages were used: of others no residual is kept.
-    residual = jax.tree.map(partial(jnp.where, used), rebuilt.residual, before)
+    residual = choose(used, rebuilt.residual, before)
     return received, Outcome(
         messages=rebuilt.messages, head=head, residual=residual, loss=loss, good=good
     )

@@ -1,12 +1,12 @@
 """Download of a round: the whole network as the clients receive it."""
 
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from fedjax_sl.compression.layers import from_units, to_units
+from fedjax_sl.federation.aggregation import choose
 from fedjax_sl.federation.model_down import ModelDown, send_down
 from fedjax_sl.fedlpq.state import MODEL, Context, FedLPQState
 
@@ -46,8 +46,3 @@ def received_model(
         residual = [choose(flag, new, old) for flag, new, old in pairs]
     rebuilt = from_units(tree, params, by=config.unit)
     return {**state.variables, "params": rebuilt}, down._replace(residual=residual)
-
-
-def choose(flag: jax.Array, new: Any, old: Any) -> Any:
-    """Selects one of two trees by a condition, []."""
-    return jax.tree.map(partial(jnp.where, flag), new, old)

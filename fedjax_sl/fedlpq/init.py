@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from fedjax_sl.compression.layers import to_units
 from fedjax_sl.federation import model_down
 from fedjax_sl.federation.clients import client_keys
-from fedjax_sl.federation.residuals import none_sent
+from fedjax_sl.federation.residuals import first_residuals
 from fedjax_sl.fedlpq import submodel
 from fedjax_sl.fedlpq.config import PREFERENCES
 from fedjax_sl.fedlpq.heads import first
@@ -37,8 +37,8 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
     whole = dict(context.models[-1].init(key, image, False))
     complexity = _complexities(context, key)
     sent = to_units(whole["params"], by=context.config.unit)
-    residual = none_sent(context.config.updates, sent, context.num_clients)
-    of_server = model_down.none_sent(context.config.models, sent)
+    residual = first_residuals(context.config.updates, sent, context.num_clients)
+    of_server = model_down.first_residual(context.config.models, sent)
     if context.config.head == "reset":
         nothing = jnp.zeros((context.num_clients, 0))
         own = jax.random.key_data(key)

@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from fedjax_sl.compression.layers import to_units
 from fedjax_sl.federation.memory import bytes_of, residual_bytes
-from fedjax_sl.federation.residuals import none_sent
+from fedjax_sl.federation.residuals import first_residuals
 from fedjax_sl.fedlpq.config import FedLPQConfig, Head
 from fedjax_sl.fedlpq.heads import kept_size
 from fedjax_sl.fedlpq.submodel import template
@@ -88,7 +88,7 @@ def feedback_bytes(
     """
 
     def of_one(params):
-        return none_sent(config.updates, to_units(params, by=config.unit), 1)
+        return first_residuals(config.updates, to_units(params, by=config.unit), 1)
 
     one = jax.eval_shape(of_one, template(model, input_shape)["params"])
     return num_clients * bytes_of(one)

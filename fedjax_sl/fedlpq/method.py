@@ -12,6 +12,7 @@ from fedjax_sl.algorithm import Algorithm, Cohort, RoundMetrics
 from fedjax_sl.checks import check_integer
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compressors.config import CompressorConfig
+from fedjax_sl.compressors.per_layer import stacked
 from fedjax_sl.config_base import Optimizer, optimizer_named
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
@@ -58,7 +59,7 @@ def _round(
         owned=owned,
         sent=sent,
         messages=own.messages,
-        down=None if down is None else down.messages,
+        down=None if down is None else stacked(down.messages),
     )
     kept_ratio = sent @ layers.params / layers.params.sum()
     new = state._replace(

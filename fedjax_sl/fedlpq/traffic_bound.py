@@ -10,7 +10,7 @@ from flax import linen as nn
 from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.code_length import code_length_bound
 from fedjax_sl.compression.quantization import FLOAT_BITS
-from fedjax_sl.compressors.per_layer import total
+from fedjax_sl.compressors.per_layer import stacked, total
 from fedjax_sl.fedlpq.compute import work
 from fedjax_sl.fedlpq.config import FedLPQConfig, client_configs
 from fedjax_sl.fedlpq.submodel import template
@@ -61,8 +61,7 @@ def _longest_down(config: FedLPQConfig, layers: Layers) -> Link | None:
     if not config.models.active:
         return None
     most = config.models.compressor().wire.most
-    links = [most(int(size), int(size)) for size in layers.params if size]
-    return jax.tree.map(lambda *counts: jnp.stack(counts), *links)
+    return stacked([most(int(size), int(size)) for size in layers.params if size])
 
 
 def most(

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.federation.memory import bytes_of, residual_bytes
-from fedjax_sl.federation.residuals import none_sent
+from fedjax_sl.federation.residuals import first_residuals
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.models.split import SplitModel, apply
 
@@ -54,5 +54,5 @@ def feedback_bytes(model: SplitModel, config: FedSLConfig, num_clients: int) -> 
       M_feedback; 0 without feedback.
     """
     params = jax.eval_shape(model.init, jax.random.key(0)).client["params"]
-    one = jax.eval_shape(lambda tree: none_sent(config.updates, tree, 1), params)
+    one = jax.eval_shape(lambda tree: first_residuals(config.updates, tree, 1), params)
     return num_clients * bytes_of(one)

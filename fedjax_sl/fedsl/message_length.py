@@ -12,7 +12,8 @@ from fedjax_sl.compression.pruning import Mask, kept
 from fedjax_sl.compressors import send
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.compressors.per_layer import init_layers, send_layers, total
-from fedjax_sl.federation.model_down import send_down, summed
+from fedjax_sl.federation.aggregation import choose
+from fedjax_sl.federation.model_down import send_down
 from fedjax_sl.fedsl.bit_allocation import BitAllocation
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig
@@ -22,7 +23,6 @@ from fedjax_sl.fedsl.message import (
     number_bits,
     quantized_link,
 )
-from fedjax_sl.fedsl.state import choose
 
 
 class AtCut(NamedTuple):
@@ -141,7 +141,7 @@ def typical_model(config: FedSLConfig, params: Any) -> Link | None:
         return None
     key = jax.random.key(4)
     draws = _normal(key, params)
-    return summed(send_down(config.models, key, draws, residual=None).messages)
+    return total(send_down(config.models, key, draws, residual=None).messages)
 
 
 def longest_model(config: FedSLConfig, params: Any) -> Link | None:

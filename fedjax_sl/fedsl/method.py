@@ -12,7 +12,7 @@ from fedjax_sl.config_base import Optimizer, optimizer_named
 from fedjax_sl.data.cohort import draw_minibatches
 from fedjax_sl.federation import clients, model_down
 from fedjax_sl.federation.aggregation import broadcast, client_weights
-from fedjax_sl.federation.residuals import none_sent
+from fedjax_sl.federation.residuals import first_residuals
 from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.compute import scored, work
 from fedjax_sl.fedsl.config import FedSLConfig
@@ -59,8 +59,8 @@ def _init(context: Context, num_clients: int | None, key: jax.Array) -> FedSLSta
         weights=jnp.full((cohort,), 1 / cohort, jnp.float32),
         statistics=statistics_of(params.client),
         running=none_yet(client["params"]) if context.config.running_scores else None,
-        residual=none_sent(context.config.updates, own, num_clients),
-        model_residual=model_down.none_sent(context.config.models, own),
+        residual=first_residuals(context.config.updates, own, num_clients),
+        model_residual=model_down.first_residual(context.config.models, own),
     )
 
 

@@ -10,10 +10,11 @@ from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.hard_pruning import without_zeros, zeros_first
 from fedjax_sl.compression.pruning import couple_inputs, keep_mask, ratio_at
 from fedjax_sl.compression.scores import magnitude_scores, random_scores, taylor_scores
-from fedjax_sl.federation.aggregation import broadcast, weighted_mean
+from fedjax_sl.compressors.per_layer import total
+from fedjax_sl.federation.aggregation import broadcast, choose, weighted_mean
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.faults import arrived, valid
-from fedjax_sl.federation.model_down import send_down, summed
+from fedjax_sl.federation.model_down import send_down
 from fedjax_sl.federation.split_grad import Cut, split_grad
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.cut import send_back
@@ -26,7 +27,6 @@ from fedjax_sl.fedsl.state import (
     FedSLState,
     RoundInputs,
     batches,
-    choose,
 )
 from fedjax_sl.fedsl.statistics import statistics_of
 
@@ -179,7 +179,7 @@ def _model_received(
     # From here on it is the model: what it left out is in the residual, if at all.
     after = state._replace(client=client, model_residual=down.residual)
     # To a cohort of nobody nothing is sent.
-    return choose((state.weights > 0).any(), after, state), summed(down.messages)
+    return choose((state.weights > 0).any(), after, state), total(down.messages)
 
 
 def begin_period(

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.federation import clients
-from fedjax_sl.federation.aggregation import broadcast
+from fedjax_sl.federation.aggregation import broadcast, choose
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.faults import arrived, valid
 from fedjax_sl.fedsl.state import (
@@ -19,7 +19,6 @@ from fedjax_sl.fedsl.state import (
     Context,
     FedSLState,
     RoundInputs,
-    choose,
     start_of,
 )
 from fedjax_sl.fedsl.step import StepReport, step

@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Batch, Examples
 from fedjax_sl.compression.pruning import Mask, apply_mask
@@ -96,12 +95,6 @@ class Context(NamedTuple):
     client_optimizer: Optimizer
     server_optimizer: Optimizer
     over_clients: ClientMap
-
-
-def choose(condition: jax.Array, new: Any, old: Any) -> Any:
-    """Selects one of two trees, leaves `[...]`, by a condition `[]`."""
-    # Both trees are already computed: a cond would save nothing.
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
 def start_of(config: FedSLConfig, params: Any, mask: Mask) -> Any:

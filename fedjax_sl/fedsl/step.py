@@ -8,6 +8,7 @@ import optax
 
 from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.pruning import apply_mask
+from fedjax_sl.federation.aggregation import choose
 from fedjax_sl.federation.clients import Each, client_keys
 from fedjax_sl.federation.split_grad import split_grad
 from fedjax_sl.fedsl.client_configs import ClientConfigs
@@ -21,7 +22,6 @@ from fedjax_sl.fedsl.state import (
     MinibatchIndices,
     RoundInputs,
     batches,
-    choose,
     rates,
     start_of,
 )

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compressors.config import CompressorConfig
+from fedjax_sl.federation.aggregation import choose
 from fedjax_sl.federation.combine import Received, clipped
 from fedjax_sl.federation.faults import arrived, valid
 from fedjax_sl.federation.privacy import gaussian_mechanism
 from fedjax_sl.fedsl.message import sent
-from fedjax_sl.fedsl.state import Context, choose, start_of
+from fedjax_sl.fedsl.state import Context, start_of
 from fedjax_sl.fedsl.statistics import channels_kept
 from fedjax_sl.models.split import Variables
 

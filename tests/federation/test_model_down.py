@@ -9,7 +9,8 @@ import pytest
 
 from fedjax_sl.compression.layers import to_units
 from fedjax_sl.compressors.config import CompressorConfig
-from fedjax_sl.federation.model_down import none_sent, send_down, summed
+from fedjax_sl.compressors.per_layer import total
+from fedjax_sl.federation.model_down import first_residual, send_down
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedlpq.traffic_bound import most as most_of_fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
@@ -52,12 +53,12 @@ def test_every_leaf_is_a_message(name, key):
         length += how.wire.encode(payload, mask).num_bits
         rebuilt = how.decompress(own, payload, mask)
         np.testing.assert_array_equal(jax.tree.leaves(down.tree)[number], rebuilt)
-    assert bits_of(summed(down.messages)) == length and down.residual is None
+    assert bits_of(total(down.messages)) == length and down.residual is None
 
 
 def test_what_is_left_out_goes_into_the_next_message(key):
     tree = tree_of(key)
-    residual, whole = none_sent(FEEDBACK, tree), jax.tree.map(jnp.zeros_like, tree)
+    residual, whole = first_residual(FEEDBACK, tree), jax.tree.map(jnp.zeros_like, tree)
     for number in range(4):
         own = jax.random.fold_in(key, number)
         down = send_down(FEEDBACK, own, tree, residual=residual)
