@@ -14,13 +14,11 @@ from fedjax_sl.federation import clients
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.cut import cut_with_dropout
-from fedjax_sl.fedsl.round_kinds import expected, most
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.models.split import apply
 from fedjax_sl.records.run_folder import CONFIG
 from fedjax_sl.reports.labels import labels
 from fedjax_sl.sweep import groups
-from fedjax_sl.traffic import traffic
 from tests.commands import refused
 from tests.compressors.family import FAMILY, bits_of
 from tests.worlds import (
@@ -183,27 +181,6 @@ def test_numbers_are_traced_and_kinds_are_not():
     assert groups(kinds) == [[0, 1], [2, 3], [4]]
 
 
-@pytest.mark.parametrize("name", FAMILY)
-def test_no_round_takes_more_than_the_most(name):
-    config = with_activations(FAMILY[name], cohort_size=2)
-    kinds = traffic_up(expected(tiny_model(), config, batch_size=BATCH))
-    bound = most(tiny_model(), config, np.array([BATCH] * 2), batch_size=BATCH)
-    assert (kinds <= traffic_up(bound)).all() and (kinds > 0).all()
-
-
-def traffic_up(record):
-    return record.traffic.activations_up
-
-
-@pytest.mark.parametrize("kind", ["uniform", "top_k", "eden"])
-def test_a_round_is_near_what_was_expected(kind, key):
-    config = with_activations(CompressorConfig(kind=kind, bits=3))
-    _, _, metrics = first_round(key, config, tiny_cohort(key))
-    found = traffic(metrics.links).activations_up
-    kinds = traffic_up(expected(tiny_model(), config, batch_size=BATCH))
-    np.testing.assert_allclose(found, kinds[2], rtol=0.05)
-
-
 def test_a_pass_of_its_own_is_refused():
     with pytest.raises(ValueError, match=r"activations.kind='top_k': expected 'float3"):
         with_activations(TOP, scoring="pass")
@@ -296,11 +273,3 @@ def test_two_compressors_of_one_link_are_refused():
         with_activations(TOP, cut_gradients=BACK, down_bits=8)
     with pytest.raises(ValueError, match=r"cut_gradients.kind='top_k': expected 'floa"):
         dataclasses.replace(PLAIN, cut_gradients=BACK, scoring="pass")
-
-
-def test_no_round_takes_more_than_the_most_on_the_way_back():
-    config = with_activations(TOP, cohort_size=2, cut_gradients=BACK)
-    kinds = expected(tiny_model(), config, batch_size=BATCH).traffic.gradients_down
-    examples = np.array([BATCH] * 2)
-    bound = most(tiny_model(), config, examples, batch_size=BATCH)
-    assert (kinds > 0).all() and (kinds <= bound.traffic.gradients_down).all()
