@@ -31,7 +31,11 @@ NOTHING: dict[str, Any] = dict(prune_ratio=0.0, bits=FLOAT_BITS, dropout_rate=0.
 """Neither pruned, nor quantised, nor dropped."""
 
 
-CODED = CompressorConfig(kind="uniform", bits=4, rounding="nearest", coder="range")
+CODED_ACTIVATIONS = CompressorConfig(
+    kind="uniform", bits=4, rounding="nearest", coder="range"
+)
+
+CODED_UPDATES = CompressorConfig(kind="qsgd", bits=5, coder="range")
 
 
 def _on_cifar10(**method: Any) -> FedSLRun:
@@ -49,8 +53,8 @@ PRESETS = {
     "cifar10-fedsl": Preset(_on_cifar10(), "the same on CIFAR-10 until it converges"),
     "splitfed-v1": Preset(_on_cifar10(**NOTHING), "the recipe for SplitFed version 1"),
     "splitfed-v1-coded": Preset(
-        _on_cifar10(**NOTHING, activations=CODED, upload_bits=8),
-        "the same with activations of 4 bits, range-coded",
+        _on_cifar10(**NOTHING, activations=CODED_ACTIVATIONS, updates=CODED_UPDATES),
+        "the same, range-coded: activations of 4 bits, updates of 5",
     ),
     "splitfed-v2": Preset(
         _on_cifar10(**NOTHING, server_update="sequential", server_learning_rate=0.005),

@@ -324,7 +324,7 @@ def test_methods_on_cifar10_differ_in_nothing_else():
                 *("method.prune_ratio", "method.bits", "method.dropout_rate"),
                 *("method.server_update", "method.client_update"),
                 *("method.learning_rate", "method.server_learning_rate"),
-                *("method.activations", "method.upload_bits"),
+                *("method.activations", "method.updates"),
             }, name
 
 
