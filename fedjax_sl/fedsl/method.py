@@ -32,6 +32,7 @@ from fedjax_sl.fedsl.statistics import statistics_of
 from fedjax_sl.fedsl.step import StepReport, step
 from fedjax_sl.fedsl.suited import check_cohort, check_noise, suited_map
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
+from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import SplitModel
 
 
@@ -44,6 +45,7 @@ def _init(context: Context, num_clients: int | None, key: jax.Array) -> FedSLSta
     client = broadcast(params.client, cohort)
     # The rate must be no part of the state: each round builds the optimiser anew.
     opt = jax.vmap(context.client_optimizer(0.0).init)(client["params"])
+    nothing_pruned = masks(context.config, prunable(context.model), scores, 0.0)
     return FedSLState(
         round=jnp.int32(0),
         client=client,
@@ -52,7 +54,7 @@ def _init(context: Context, num_clients: int | None, key: jax.Array) -> FedSLSta
         server_opt=context.server_optimizer(0.0).init(params.server["params"]),
         anchor=own,
         # Nothing is pruned yet, but a scan carries masks of one structure throughout.
-        mask=broadcast(masks(context.config, scores, 0.0), cohort),
+        mask=broadcast(nothing_pruned, cohort),
         importance=jax.tree.map(jnp.zeros_like, scores),
         # No client has this id: nobody seems to stay when the first period starts.
         client_id=jnp.full((cohort,), -1, jnp.int32),
@@ -110,7 +112,13 @@ def _round(
         loss=report.loss,
         kept_ratio=counts.kept / sizes.params,
         rejected=present & ~(good & report.finite),
-        work=work(context.model, counts.examples, counts.scored, state.mask),
+        work=work(
+            config,
+            context.model,
+            counts.examples,
+            scored=counts.scored,
+            masks=state.mask,
+        ),
         links=links(config, sizes, per_client, counts, starts=starts, ends=ends),
     )
     # `predict` averages by these weights; all 0 would make the global model 0.

@@ -12,6 +12,7 @@ from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.mask_bits import MaskBits, mask_bits
 from fedjax_sl.fedsl.quantizer import coded_bits, norm_bits
+from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import SplitModel
 
 
@@ -46,7 +47,7 @@ def sizes_of(config: FedSLConfig, model: SplitModel) -> Sizes:
         statistics=sum(leaf.size for leaf in jax.tree.leaves(client)) - size,
         cut=math.prod(model.cut_shape()),
         label_bits=math.ceil(math.log2(model.num_classes)),
-        mask=mask_bits(config, client["params"], model.cut_shape()[-1]),
+        mask=mask_bits(config, prunable(model), client["params"]),
     )
 
 
