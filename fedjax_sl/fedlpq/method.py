@@ -17,6 +17,7 @@ from fedjax_sl.config_base import Optimizer, optimizer_named
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.combine import combine
+from fedjax_sl.federation.levels import after_round
 from fedjax_sl.federation.residuals import put_back
 from fedjax_sl.fedlpq.client import gather_inputs, quantize_client, run_client
 from fedjax_sl.fedlpq.cohort import check_cohort, draw
@@ -62,6 +63,7 @@ def _round(
         down=None if down is None else stacked(down.messages),
     )
     kept_ratio = sent @ layers.params / layers.params.sum()
+    heard = each.share * own.good
     new = state._replace(
         round=state.round + 1,
         variables=averaged,
@@ -69,6 +71,7 @@ def _round(
         head=state.head.at[ids].set(own.head),
         residual=put_back(state.residual, ids, own.residual),
         model_residual=None if down is None else down.residual,
+        levels=after_round(config.levels, state.levels, own.loss, heard),
     )
     examples = (cohort.weight > 0).sum(axis=(1, 2))
     return new, RoundMetrics(

@@ -7,6 +7,7 @@ from flax import linen as nn
 
 from fedjax_sl.config_base import Optimizer
 from fedjax_sl.federation.clients import ClientMap
+from fedjax_sl.federation.levels import LevelState
 from fedjax_sl.fedlpq.config import FedLPQConfig
 
 
@@ -29,6 +30,7 @@ class FedLPQState(NamedTuple):
         without feedback.
       model_residual: what the server's messages left out, `[M_l]` of each layer; None
         without feedback.
+      levels: of the next updates; None if they ignore the loss.
     """
 
     round: jax.Array
@@ -38,6 +40,7 @@ class FedLPQState(NamedTuple):
     head_key: jax.Array | None = None
     residual: Any = None
     model_residual: Any = None
+    levels: LevelState | None = None
 
 
 class Context(NamedTuple):

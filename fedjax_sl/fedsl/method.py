@@ -12,6 +12,7 @@ from fedjax_sl.config_base import Optimizer, optimizer_named
 from fedjax_sl.data.cohort import draw_minibatches
 from fedjax_sl.federation import clients, model_down
 from fedjax_sl.federation.aggregation import broadcast, client_weights
+from fedjax_sl.federation.levels import after_round, first_levels
 from fedjax_sl.federation.residuals import first_residuals
 from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.compute import scored, work
@@ -61,6 +62,7 @@ def _init(context: Context, num_clients: int | None, key: jax.Array) -> FedSLSta
         running=none_yet(client["params"]) if context.config.running_scores else None,
         residual=first_residuals(context.config.updates, own, num_clients),
         model_residual=model_down.first_residual(context.config.models, own),
+        levels=first_levels(context.config.levels),
     )
 
 
@@ -101,6 +103,10 @@ def _round(
             lambda same: (same, message, good),
             state,
         )
+    heard = jnp.where(good & report.finite, weights, 0.0)
+    state = state._replace(
+        levels=after_round(config.levels, state.levels, report.loss, heard)
+    )
     sizes = sizes_of(config, context.model)
     # The message is the gradient, unless a period ends and sends an update.
     sent = report._replace(gradient=message)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.federation import levels
 from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.combine import combine
@@ -92,6 +93,9 @@ def aggregate(
         mask=state.mask,
         bits=bits,
         updates=per_client.updates,
+        levels=levels.of_cohort(
+            context.config.levels, per_client.updates, state.levels, weights
+        ),
         residual=of_cohort(state.residual, state.client_id),
         weight=weights,
         fault=fault,

@@ -8,6 +8,7 @@ from fedjax_sl.algorithm import Batch, Examples
 from fedjax_sl.compression.pruning import Mask, apply_mask
 from fedjax_sl.config_base import Optimizer
 from fedjax_sl.federation.clients import ClientMap, client_keys
+from fedjax_sl.federation.levels import LevelState
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig, usual_rates
 from fedjax_sl.fedsl.running_scores import RunningScores
@@ -41,6 +42,7 @@ class FedSLState(NamedTuple):
         without feedback.
       model_residual: what the server's messages left out, leaves `[...]`; None without
         feedback.
+      levels: of the next updates; None if they ignore the loss.
     """
 
     round: jax.Array
@@ -57,6 +59,7 @@ class FedSLState(NamedTuple):
     running: RunningScores | None = None
     residual: Any = None
     model_residual: Any = None
+    levels: LevelState | None = None
 
 
 class MinibatchIndices(NamedTuple):
