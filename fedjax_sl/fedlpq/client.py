@@ -13,7 +13,6 @@ from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.combine import Received
 from fedjax_sl.federation.faults import arrived, valid
 from fedjax_sl.federation.local_epochs import local_epochs
-from fedjax_sl.federation.residuals import of_cohort
 from fedjax_sl.fedlpq import heads, submodel
 from fedjax_sl.fedlpq.config import client_configs
 from fedjax_sl.fedlpq.init import templates
@@ -120,7 +119,7 @@ def gather_inputs(
             levels=levels.of_cohort(
                 context.config.levels, per_client.updates, state.levels, share
             ),
-            residual=of_cohort(state.residual, cohort.client_id),
+            residual=context.residuals.take(state.residual, cohort.client_id),
             sent=jnp.asarray(layers.owned)[complexity] & drawn,
         ),
         noise_key=client_keys(key, cohort.client_id, NOISE),

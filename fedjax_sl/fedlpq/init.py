@@ -38,7 +38,9 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
     whole = dict(context.models[-1].init(key, image, False))
     complexity = _complexities(context, key)
     sent = to_units(whole["params"], by=context.config.unit)
-    residual = first_residuals(context.config.updates, sent, context.num_clients)
+    residual = context.residuals.place(
+        first_residuals(context.config.updates, sent, context.num_clients)
+    )
     of_server = model_down.first_residual(context.config.models, sent)
     if context.config.head == "reset":
         nothing = jnp.zeros((context.num_clients, 0))

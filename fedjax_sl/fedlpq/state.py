@@ -8,6 +8,7 @@ from flax import linen as nn
 from fedjax_sl.config_base import Optimizer
 from fedjax_sl.federation.clients import ClientMap
 from fedjax_sl.federation.levels import LevelState
+from fedjax_sl.federation.stores import Store, on_device
 from fedjax_sl.fedlpq.config import FedLPQConfig
 
 
@@ -44,7 +45,7 @@ class FedLPQState(NamedTuple):
 
 
 class Context(NamedTuple):
-    """Constants of a run: models, configuration, optimiser and client mapping.
+    """Constants of a run: models, configuration, optimiser, mapping, residuals.
 
     The models are of rising complexity, the whole network last.
     """
@@ -55,3 +56,4 @@ class Context(NamedTuple):
     config: FedLPQConfig
     optimizer: Optimizer
     over_clients: ClientMap
+    residuals: Store = on_device
