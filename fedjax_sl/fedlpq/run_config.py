@@ -76,6 +76,8 @@ class FedLPQRun(RunConfig):
             *(("bits",) if method.updates.active else ()),
             *(() if method.coded and not method.updates.active else CODED),
             *(f"updates.{name}" for name in method.updates.idle),
+            *(f"levels.{name}" for name in method.levels.idle),
+            *(("updates.bits",) if method.levels.of_time else ()),
             *(f"models.{name}" for name in method.models.idle),
         )
 

@@ -65,7 +65,8 @@ def _check_kept(config: FedLPQRun, models: list[nn.Module], shape) -> None:
         feedback_bytes(models[-1], shape, method, num_clients=clients),
         clients=clients,
         what="residuals",
-        instead="method.updates.feedback='none', which keeps none",
+        instead="residuals='host', or method.updates.feedback='none', which keeps none",
+        store=config.residuals,
     )
 
 
@@ -84,6 +85,7 @@ def build(
         method,
         num_clients=config.data.num_clients,
         input_shape=shape,
+        residuals=config.residuals,
         over_clients=over,
     )
     steps = method.local_epochs * -(-partition.index.shape[1] // config.batch_size)

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 from fedjax_sl.algorithm import Algorithm, Cohort, RoundMetrics
 from fedjax_sl.compression.pruning import kept
 from fedjax_sl.compression.scores import magnitude_scores
-from fedjax_sl.config_base import Optimizer, optimizer_named
+from fedjax_sl.config_base import Optimizer, StoreName, optimizer_named
 from fedjax_sl.data.cohort import draw_minibatches
 from fedjax_sl.federation import clients, model_down
 from fedjax_sl.federation.aggregation import broadcast, client_weights
+from fedjax_sl.federation.levels import after_round, first_levels
 from fedjax_sl.federation.residuals import first_residuals
+from fedjax_sl.federation.stores import store_named
 from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.compute import scored, work
 from fedjax_sl.fedsl.config import FedSLConfig
@@ -61,8 +63,11 @@ def _init(context: Context, num_clients: int | None, key: jax.Array) -> FedSLSta
         weights=jnp.full((cohort,), 1 / cohort, jnp.float32),
         statistics=statistics_of(params.client),
         running=none_yet(client["params"]) if context.config.running_scores else None,
-        residual=first_residuals(context.config.updates, own, num_clients),
+        residual=context.residuals.place(
+            first_residuals(context.config.updates, own, num_clients)
+        ),
         model_residual=model_down.first_residual(context.config.models, own),
+        levels=first_levels(context.config.levels),
     )
 
 
@@ -103,6 +108,10 @@ def _round(
             lambda same: (same, message, good),
             state,
         )
+    heard = jnp.where(good & report.finite, weights, 0.0)
+    state = state._replace(
+        levels=after_round(config.levels, state.levels, report.loss, heard)
+    )
     sizes = sizes_of(config, context.model)
     # The message is the gradient, unless a period ends and sends an update.
     sent = report._replace(gradient=message)
@@ -164,6 +173,7 @@ def fedsl(
     config: FedSLConfig,
     *,
     num_clients: int | None = None,
+    residuals: StoreName = "device",
     over_clients: clients.ClientMap = clients.in_groups,
     client_optimizer: Optimizer | None = None,
     server_optimizer: Optimizer | None = None,
@@ -174,6 +184,7 @@ def fedsl(
       model: a network cut in two.
       config: the configuration; its numbers may be traced.
       num_clients: N, which feedback of updates needs: each client has a residual.
+      residuals: in whose memory they are kept; the host's may be larger.
       over_clients: how a function of one client is mapped over the cohort. A server
         whose batch norms keep statistics sees all clients at once, on one device,
         or one at a time if they are sequential.
@@ -198,6 +209,7 @@ def fedsl(
         client_optimizer=client_optimizer or usual,
         server_optimizer=server_optimizer or usual,
         over_clients=suited_map(over_clients, model, config),
+        residuals=store_named(residuals),
     )
     return Algorithm(
         init=partial(_init, context, num_clients),
@@ -209,4 +221,5 @@ def fedsl(
         views={"pruned": lambda state, images: predict_pruned(context, state, images)},
         models=("client", "server", "anchor", "weights"),
         joined=joined,
+        on_host=("residual",) if residuals == "host" else (),
     )

@@ -143,6 +143,8 @@ class FedSLRun(RunConfig):
                 for link in LINKS
                 for name in getattr(method, link).idle
             ),
+            *(f"levels.{name}" for name in method.levels.idle),
+            *(("updates.bits",) if method.levels.of_time else ()),
             *(("server_update",) if method.client_update == "relay" else ()),
         )
 

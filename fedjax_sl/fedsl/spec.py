@@ -56,9 +56,16 @@ def build(
         feedback_bytes(model, config.method, clients),
         clients=clients,
         what="residuals",
-        instead="method.updates.feedback='none', which keeps none",
+        instead="residuals='host', or method.updates.feedback='none', which keeps none",
+        store=config.residuals,
     )
-    method = fedsl(model, config.method, num_clients=clients, over_clients=over)
+    method = fedsl(
+        model,
+        config.method,
+        num_clients=clients,
+        residuals=config.residuals,
+        over_clients=over,
+    )
     return Built(method, 1, over.devices)
 
 

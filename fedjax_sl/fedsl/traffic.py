@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Link, Links
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.federation.levels import LEVEL_BITS
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.mask_bits import MaskBits, mask_bits
@@ -128,7 +129,8 @@ def links(
     quantised tensors, their bit allocation if it varies, and the mask; scores and masks
     at the start of a period, if they must be sent (with updates and models, for clients
     that prune; scores of all clients if any of them prunes); and norm statistics, as
-    float32, which go with every model and update.
+    float32, which go with every model and update. Levels that adapt go down with the
+    gradients of a period's last round.
 
     Args:
       config: the configuration.
@@ -165,6 +167,10 @@ def links(
             none,
             down_norms * passes * present,
         )
+    # The server has the loss and the weights, and so it says what the levels are.
+    if config.levels.active:
+        told = LEVEL_BITS * present * ends
+        gradients = gradients._replace(side=gradients.side + told)
     loaded = present * (starts | relay)
     return Links(
         model_down=_model(sizes, counts, loaded, masks=sizes.mask.down * pruned),

@@ -30,6 +30,7 @@ class Client(NamedTuple):
       mask: m_k.
       bits: [] b of its message.
       updates: compressor of its message.
+      levels: [] q_k of that compressor; None as its bits say.
       residual: state of that compressor; None if it keeps none.
       weight: [] omega_k, 0 if it sends no update.
       fault: [] factor of its message; None if none is corrupted.
@@ -41,6 +42,7 @@ class Client(NamedTuple):
     mask: Any
     bits: jax.Array
     updates: CompressorConfig
+    levels: jax.Array | None
     residual: Any
     weight: jax.Array
     fault: jax.Array | None
@@ -79,6 +81,7 @@ def _received(context: Context, client: Client, start):
         update,
         mask=mask,
         bits=client.bits,
+        levels=client.levels,
         state=client.residual,
     )
     rebuilt = jax.tree.map(jnp.add, start, message.values)
