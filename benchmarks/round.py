@@ -126,8 +126,11 @@ def main() -> None:
     print(report(taken, CLIENTS * BATCH * INTERVAL))
     # Imported here, so that PyTorch's processes hold no JAX.
     from fedjax_sl.analysis.complexity import cut_costs
+    from fedjax_sl.models.options import Options
+    from fedjax_sl.models.vgg import vgg
 
-    (cost,) = [c for c in cut_costs(DEPTH, width=chosen.width) if c.cut == CUT]
+    network = vgg(DEPTH, Options(width=chosen.width))
+    (cost,) = [c for c in cut_costs(network) if c.cut == CUT]
     macs = 3 * (cost.client_macs + cost.server_macs) * CLIENTS * BATCH
     # The scoring pass for pruning is one more.
     done = (INTERVAL + 1) * macs

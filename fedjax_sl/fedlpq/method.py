@@ -130,6 +130,7 @@ def fedlpq(
     Raises:
       ValueError: if the number of networks does not match the configuration.
     """
+    store = store_named(residuals)
     check_integer("num_clients", num_clients, 1)
     models = (model,) if isinstance(model, nn.Module) else tuple(model)
     expected = 1 if config.preference is None else 5
@@ -146,7 +147,7 @@ def fedlpq(
         optimizer=optimizer
         or optimizer_named(config.optimizer, config.momentum, config.weight_decay),
         over_clients=over_clients,
-        residuals=store_named(residuals),
+        residuals=store,
     )
     whole = models[-1]
     return Algorithm(

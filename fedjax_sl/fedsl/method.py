@@ -201,6 +201,7 @@ def fedsl(
     Raises:
       ValueError: if noise is configured and the client's norms keep statistics.
     """
+    store = store_named(residuals)
     check_noise(config, model)
     usual = optimizer_named(config.optimizer, config.momentum, config.weight_decay)
     context = Context(
@@ -209,7 +210,7 @@ def fedsl(
         client_optimizer=client_optimizer or usual,
         server_optimizer=server_optimizer or usual,
         over_clients=suited_map(over_clients, model, config),
-        residuals=store_named(residuals),
+        residuals=store,
     )
     return Algorithm(
         init=partial(_init, context, num_clients),

@@ -45,10 +45,8 @@ class ModelConfig(NetworkConfig):
     """Layers of the VGG."""
 
     cut: int = 4
-    """L_c, layers on the client's side: convolutions of a VGG, from 1 to 8, 10, 13 or
-    16 by depth, or of the simple CNN, 1 or 2; of a ResNet 1, and 2 for each block;
-    blocks of a transformer; stages of a network of one's own. `cost fedsl` lists
-    them."""
+    """L_c, layers on the client's side; `cost fedsl --name NAME` lists a network's
+    cuts."""
 
     width: float = 0.25
     """Factor on every number of channels, > 0; 1 is the published network."""

@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from fedjax_sl.checks import check_choice
 from fedjax_sl.layers.precision import Precision, matmul, rounded
 
 
@@ -37,6 +38,7 @@ def strided_conv(
     Returns:
       `[B, ceil(H / stride), ceil(W / stride), Cout]`.
     """
+    check_choice("precision", precision, Precision)
     chex.assert_rank([x, kernel], 4)
     height, width, _, outputs = kernel.shape
     x, kernel = rounded(x, precision), rounded(kernel, precision)

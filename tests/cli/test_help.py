@@ -104,7 +104,7 @@ def test_texts_wrap_as_the_terminal_does(columns, capsys, monkeypatch):
 def test_suggest_by_bound_is_an_alias_of_plan(monkeypatch):
     seen = []
 
-    def choices(options):
+    def choices(options, _):
         seen.append(options)
         raise InterruptedError
 
