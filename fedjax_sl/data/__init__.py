@@ -6,6 +6,9 @@ from fedjax_sl.data.cohort import (
     draw_minibatches,
     normalize,
 )
+from fedjax_sl.data.data_error import DataError
+from fedjax_sl.data.dataset import Dataset
+from fedjax_sl.data.hugging_face import from_hugging_face, from_partitioner
 from fedjax_sl.data.partition import Partition, Partitioner
 from fedjax_sl.data.partitions import PARTITIONS
 from fedjax_sl.data.partitions.dirichlet import dirichlet
@@ -13,20 +16,24 @@ from fedjax_sl.data.partitions.iid import iid
 from fedjax_sl.data.partitions.pathological import pathological
 from fedjax_sl.data.partitions.shards import mixed, shards
 from fedjax_sl.data.skew import label_histogram, label_skew
-from fedjax_sl.data.sources import Dataset, load
-from fedjax_sl.data.tfds import DataError
+from fedjax_sl.data.sources import SOURCES, load
+from fedjax_sl.data.tables import Columns
 
 
 __all__ = [
+    "Columns",
     "DataError",
     "Dataset",
     "PARTITIONS",
     "Partition",
     "Partitioner",
+    "SOURCES",
     "dirichlet",
     "draw_clients",
     "draw_epochs",
     "draw_minibatches",
+    "from_hugging_face",
+    "from_partitioner",
     "iid",
     "label_histogram",
     "label_skew",
