@@ -10,8 +10,11 @@ from fedjax_sl.data.entry_points import installed
 from fedjax_sl.data.partition import Partitioner
 from fedjax_sl.data.partitions.dirichlet import Dirichlet
 from fedjax_sl.data.partitions.iid import IID
+from fedjax_sl.data.partitions.natural import Natural
 from fedjax_sl.data.partitions.pathological import Pathological
+from fedjax_sl.data.partitions.quantity import Quantity
 from fedjax_sl.data.partitions.shards import Mixed, Shards
+from fedjax_sl.data.partitions.sizes import Sizes
 
 
 PARTITIONS: dict[str, type[Partitioner]] = {
@@ -20,6 +23,9 @@ PARTITIONS: dict[str, type[Partitioner]] = {
     "dirichlet": Dirichlet,
     "pathological": Pathological,
     "mixed": Mixed,
+    "quantity": Quantity,
+    "sizes": Sizes,
+    "natural": Natural,
 }
 """Every kind by the name that a configuration gives it; a program may add its own."""
 
