@@ -157,3 +157,23 @@ def test_a_partitioner_that_does_not_tell_its_number():
     with pytest.raises(DataError, match="num_clients=None"):
         from_partitioner(nameless)
     assert from_partitioner(nameless, num_clients=2).client.tolist() == [0, 0, 1, 1]
+
+
+def test_a_partitioner_of_flwr_datasets():
+    """Where it is installed: its partitions are those that clients get."""
+    datasets = pytest.importorskip("datasets")
+    of_flower = pytest.importorskip("flwr_datasets.partitioner")
+    features = datasets.Features(
+        img=datasets.Image(), label=datasets.ClassLabel(names=["cat", "dog"])
+    )
+    rows = {"img": [picture(n) for n in range(40)], "label": [0, 1] * 20}
+    partitioner = of_flower.DirichletPartitioner(
+        num_partitions=3, partition_by="label", alpha=1.0, min_partition_size=2
+    )
+    partitioner.dataset = datasets.Dataset.from_dict(rows, features=features)
+    found = from_partitioner(partitioner)
+    assert sorted(found.image[:, 0, 0, 0]) == list(range(40))
+    assert (found.label == found.image[:, 0, 0, 0] % 2).all()
+    for number in range(3):
+        part = partitioner.load_partition(number)
+        assert found.label[found.client == number].tolist() == list(part["label"])
