@@ -26,7 +26,8 @@ def feature_noise(
       variance: sigma, >= 0; in the units of float32 images where they are.
 
     Returns:
-      The data set with float32 images, normalised: four times the memory of uint8.
+      The data set with float32 images, normalised: four times the memory of uint8, and
+      grey where crops are padded with zeros.
 
     Raises:
       ValueError: if the variance is negative or not finite.

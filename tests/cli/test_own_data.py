@@ -158,3 +158,40 @@ def test_splits_of_different_kinds(saved, capsys):
     other = saved(train_image=np.zeros((60, 8, 8, 3), np.uint8))
     said = refused(["run", "fedavgm", *other], capsys)
     assert "test images of shape (32, 32, 1), uint8, in 3 classes: expected" in said
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"train_label": np.arange(59) % 3}, "60 images and 59 labels"),
+        ({"train_label": np.arange(60) % 3 * 2}, "label=1: no training example has it"),
+        ({"train_label": np.arange(60) % 3 - 1}, "label=-1: expected 0 or more"),
+        ({"test_label": np.arange(9)}, "label=8: expected 0 to 2"),
+        ({"train_image": np.full((60, 8, 8), np.nan)}, "image 0 has a pixel"),
+        ({"train_image": np.zeros((60, 64), np.uint8)}, "image of shape (60, 64)"),
+        ({"train_image": np.zeros((0, 8, 8), np.uint8)}, "0 images and 60 labels"),
+        ({"class_names": np.array(list("abcd"))}, "class 'd' (label 3) has no"),
+        ({"train_client": np.arange(59)}, "client of shape (59,)"),
+        ({"images": np.ones(1)}, "it has the keys images, test_image, test_label,"),
+    ],
+)
+def test_arrays_that_cannot_be_meant(saved, tmp_path, capsys, change, said):
+    options = [*saved(**change), "--folder", tmp_path / "run"]
+    sentence = refused(["run", "fedavgm", *options], capsys)
+    assert sentence.startswith(f"error: npz:{tmp_path}/mine.npz: ") and said in sentence
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [(None, "train has no picture: expected CLASS/"), ("text", "1.png cannot be")],
+)
+def test_folders_that_cannot_be_meant(tmp_path, capsys, content, said):
+    of_class = tmp_path / "mine" / "train" / "cat"
+    of_class.mkdir(parents=True)
+    if content:
+        (of_class / "1.png").write_text(content)
+    else:
+        of_class.rmdir()
+    words = ["run", "fedavgm", "--data.name", f"folder:{tmp_path}/mine"]
+    assert said in refused([*words, "--folder", tmp_path / "run"], capsys)
