@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from fedjax_sl import Dataset
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.run_config import FedSLRun
+from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
 from fedjax_sl.runs.own_data import run_on
 
 
@@ -31,8 +31,13 @@ def main() -> None:
 
     train = Dataset.from_arrays(image, label, client=owner, image_size=32, name="mine")
     data = DataConfig(num_clients=5, partition="natural", held_out=400)
-    method = FedSLConfig(cohort_size=5, bits=8)
-    config = FedSLRun(data=data, method=method, rounds=rounds, eval_every=rounds)
+    config = FedSLRun(
+        data=data,
+        model=ModelConfig(name="simple-cnn", cut=1, width=0.5),
+        method=FedSLConfig(cohort_size=5, bits=8, prune_ratio=0.0),
+        rounds=rounds,
+        eval_every=max(1, rounds // 3),
+    )
     summary = run_on(config, "runs/own-data", train=train, overwrite=True)
     assert summary is not None  # only of several processes, to all but the first
     print(f"test accuracy {summary['final']['test_accuracy']:.3f}")

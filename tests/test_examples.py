@@ -54,7 +54,7 @@ def test_a_compressor_of_one_s_own(monkeypatch, capsys):
 @pytest.mark.slow
 def test_data_of_one_s_own(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    shown = shown_by("own_data.py", 40, monkeypatch, capsys)
+    shown = shown_by("own_data.py", 60, monkeypatch, capsys)
     assert numbers(r"test accuracy ([\d.]+)", shown)[-1] > 0.5
     owned = numbers(r"(\d+)", shown.split("each client:")[1])
     assert len(owned) == 5 and sum(owned) == 1797 - 400
