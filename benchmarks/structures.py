@@ -17,8 +17,9 @@ import numpy as np
 from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.fedsl import FedSLConfig, fedsl
+from fedjax_sl.models.dense_stage import DenseStage
 from fedjax_sl.models.split import SplitModel, Stages
-from fedjax_sl.models.vgg import ConvStage, DenseStage
+from fedjax_sl.models.vgg import ConvStage
 from fedjax_sl.simulation import simulate
 from fedjax_sl.sweep import results
 

@@ -181,6 +181,7 @@ class Algorithm(NamedTuple):
         weights with which they are averaged.
       joined: `joined(state) -> State` with the global model in the place of all models,
         for a run that starts from another's; None if they are the global model.
+      on_host: fields of the state that lie in the host's memory.
       messages: `messages(state, cohort, key)`, the messages of a cohort's clients in
         this round, before they are coded; None if the method codes nothing.
     """
@@ -193,4 +194,5 @@ class Algorithm(NamedTuple):
     views: Mapping[str, Callable[[State, jax.Array], jax.Array]] = {}
     models: tuple[str, ...] = ()
     joined: Callable[[State], State] | None = None
+    on_host: tuple[str, ...] = ()
     messages: Callable[[State, Cohort, jax.Array], Any] | None = None

@@ -34,6 +34,8 @@ OptimizerName = Literal["sgd", "adam"]
 
 MappingName = Literal["auto", "scan", "vmap", "chunks", "pmap", "mesh"]
 
+StoreName = Literal["device", "host"]
+
 Optimizer = Callable[[Any], optax.GradientTransformation]
 """A learning rate, which may be traced -> an optimiser."""
 

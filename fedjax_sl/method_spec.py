@@ -134,6 +134,7 @@ class Theory(NamedTuple):
       check_covered: rejects a configuration that the theorem does not cover.
       ignored: options of a configuration that the theorem ignores, in words.
       model: the network of a configuration for the images of a data set.
+      cuts: the cuts of its network that a search tries.
       global_params: the global model of a state.
       setting: hyperparameters of the theorem, from a configuration and its network.
       ratios: rho_t of every round, `[T]`.
@@ -146,6 +147,7 @@ class Theory(NamedTuple):
     check_covered: Callable[[Any], None]
     ignored: Callable[[Any], list[str]]
     model: Callable[[Any, Dataset], SplitModel]
+    cuts: Callable[[Any, Dataset], tuple[int, ...]]
     global_params: Callable[[State], SplitParams]
     setting: Callable[[Any, SplitModel], Setting]
     ratios: Callable[[Any], np.ndarray]

@@ -10,8 +10,9 @@ from fedjax_sl.algorithm import Batch, Cohort, Examples
 from fedjax_sl.data import Dataset, Partition, iid
 from fedjax_sl.data.cohort import take
 from fedjax_sl.fedsl import fedsl
+from fedjax_sl.models.dense_stage import DenseStage
 from fedjax_sl.models.split import apply, cut_at
-from fedjax_sl.models.vgg import ConvStage, DenseStage
+from fedjax_sl.models.vgg import ConvStage
 
 
 CLASSES = 3

@@ -1,16 +1,18 @@
 """Parameters, MACs and activations of a network on each side of each cut."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import jax
 
 from fedjax_sl.checks import check_number
 from fedjax_sl.compression.pruning import number_pruned
-from fedjax_sl.models.cost import layer_costs
-from fedjax_sl.models.vgg import BLOCKS, Depth, split_vgg
+from fedjax_sl.models.cost import macs
+from fedjax_sl.models.network import Network
 
 
 class CutCost(NamedTuple):
-    """Costs of a network cut after convolution L_c.
+    """Costs of a network cut after L_c layers.
 
     Attributes:
       cut: L_c.
@@ -27,40 +29,38 @@ class CutCost(NamedTuple):
     activations: int
 
 
-def cut_costs(
-    depth: Depth = 19, *, prune_ratio: float = 0.0, **options: Any
-) -> list[CutCost]:
-    """Returns the costs of every cut of a VGG.
+def cut_costs(network: Network, *, prune_ratio: float = 0.0) -> list[CutCost]:
+    """Returns the costs of every cut of a network.
 
     Args:
-      depth: 11, 13, 16 or 19.
-      prune_ratio: rho, share of the last client layer's filters that are pruned, in
-        [0, 1); their activations are not sent.
-      **options: of `split_vgg`.
+      network: the network, not cut.
+      prune_ratio: rho, share of the channels at the cut that are pruned, in [0, 1);
+        their activations are not sent.
 
     Returns:
-      A `CutCost` for each L_c from 1 to the number of convolutions.
+      A `CutCost` for each cut.
 
     Raises:
-      ValueError: if an argument lies outside its range.
+      ValueError: if the ratio lies outside its range.
     """
     check_number("prune_ratio", prune_ratio, lambda v: 0 <= v < 1, "in [0, 1)")
     rows = []
-    # Checks the options before `BLOCKS` is indexed with the depth.
-    split_vgg(depth, cut=1, **options)
-    for cut in range(1, sum(BLOCKS[depth]) + 1):
-        model = split_vgg(depth, cut=cut, **options)
-        client = layer_costs(model.client, model.input_shape)
-        server = layer_costs(model.server, model.cut_shape())
+    for cut in network.cuts:
+        model = network.at(cut)
+        halves = jax.eval_shape(model.init, jax.random.key(0))
+        client, server = (
+            sum(leaf.size for leaf in jax.tree.leaves(half["params"]))
+            for half in (halves.client, halves.server)
+        )
         *pixels, channels = model.cut_shape()
         gone = int(number_pruned(channels, prune_ratio))
         rows.append(
             CutCost(
                 cut=cut,
-                client_params=sum(layer.params for layer in client),
-                server_params=sum(layer.params for layer in server),
-                client_macs=sum(layer.macs for layer in client),
-                server_macs=sum(layer.macs for layer in server),
+                client_params=client,
+                server_params=server,
+                client_macs=macs(model.client, model.input_shape),
+                server_macs=macs(model.server, model.cut_shape()),
                 activations=math.prod(pixels) * (channels - gone),
             )
         )

@@ -17,7 +17,6 @@ from fedjax_sl.cli.line import Line
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.methods import theory_of
-from fedjax_sl.models.vgg import BLOCKS
 from fedjax_sl.runs.build import prepare
 from fedjax_sl.theory.bound_curve import said_of
 from fedjax_sl.theory.bound_search import (
@@ -73,10 +72,8 @@ class PlanCommand:
                 raise InputError(f"{name}: expected at least one value.")
 
 
-def _choices(options: PlanCommand) -> list[Choice]:
-    # Whoever has a bound has a network with blocks; other methods were refused.
-    depth = options.run.model.depth  # type: ignore[attr-defined]
-    cuts = options.cuts or tuple(itertools.accumulate(BLOCKS[depth]))
+def _choices(options: PlanCommand, cuts: Sequence[int]) -> list[Choice]:
+    cuts = options.cuts or cuts
     values = (options.ratios, options.bits, options.rates, options.intervals)
     # Cut by cut, since `candidates` computes most things once per cut.
     return [Choice(*choice) for choice in itertools.product(cuts, *values)]
@@ -134,11 +131,11 @@ def plan_command(line: Line, console: Console) -> None:
         range.
     """
     options = line.parse(PlanCommand)
-    choices, theory = _choices(options), theory_of(options.run)
+    theory, job = theory_of(options.run), prepare(options.run)
+    choices = _choices(options, theory.cuts(job.config, job.train))
     # All of them before the short run, which one refusal would waste.
     for choice in choices:
         theory.check_covered(theory.with_choice(options.run, choice))
-    job = prepare(options.run)
     console.print(
         f"{len(choices)} choices; constants from a short run on {job.train.name}"
     )

@@ -11,7 +11,6 @@ from fedjax_sl.compression.dropout import drop_activations
 from fedjax_sl.compression.layers import draw_layers
 from fedjax_sl.compression.pruning import (
     apply_mask,
-    couple_inputs,
     keep_mask,
     kept,
     ratio_at,
@@ -33,7 +32,6 @@ __all__ = [
     "Message",
     "Quantized",
     "apply_mask",
-    "couple_inputs",
     "decode",
     "dequantize",
     "draw_layers",

@@ -4,64 +4,82 @@ No state is needed: an entry of the averaged kernel is 0 if all clients pruned i
 otherwise only by chance.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from fedjax_sl.checks import check_choice
-from fedjax_sl.compression.pruning import Granularity, Mask
+from fedjax_sl.compression.groups import Group, alive, leaf_masks
+from fedjax_sl.compression.pruning import Mask
 from fedjax_sl.compression.scores import Scores
 
 
-def zeros_first(scores: Scores, params: Any, granularity: Granularity) -> Scores:
+def _none(leaf: Any) -> bool:
+    return leaf is None
+
+
+def zeros_first(
+    scores: Scores, params: Any, groups: Sequence[Group] | None = None
+) -> Scores:
     """Ranks weights that are already 0 below all others.
 
     Args:
       scores: >= 0, None at leaves that are never pruned.
       params: the weights that they score, leaves `[...]`.
-      granularity: whether single weights are ranked, or whole filters by their sums.
+      groups: of filters, which are ranked by their sums; None for single weights.
 
     Returns:
       The same structure; -inf at weights, or at filters, that are 0.
     """
-    check_choice("granularity", granularity, Granularity)
+    if groups is None:
+        living = jax.tree.map(lambda leaf: leaf != 0, params)
+    else:
+        # Of what a filter reads some may be 0: only its own zeros count.
+        own = [group._replace(others=()) for group in groups]
+        living = leaf_masks(own, alive(own, params), params)
 
-    def rank_zeros_first(score, leaf):
-        if score is None:
-            return None
-        alive = leaf != 0
-        if granularity == "filter":
-            # Scores are summed over a filter: -inf only if all of it is 0.
-            score = jnp.where(alive, score, 0.0)
-            alive = alive.any(axis=tuple(range(leaf.ndim - 1)), keepdims=True)
-        return jnp.where(jnp.broadcast_to(alive, leaf.shape), score, -jnp.inf)
+    def rank_zeros_first(score, lives, leaf):
+        if score is None or lives is None:
+            return score
+        # Scores are summed over a filter: -inf only if all of it is 0.
+        score = jnp.where(leaf != 0, score, 0.0)
+        return jnp.where(jnp.broadcast_to(lives, leaf.shape), score, -jnp.inf)
 
-    return jax.tree.map(rank_zeros_first, scores, params, is_leaf=lambda x: x is None)
+    return jax.tree.map(rank_zeros_first, scores, living, params, is_leaf=_none)
 
 
-def without_zeros(mask: Mask, params: Any) -> Mask:
+def without_zeros(
+    mask: Mask, params: Any, groups: Sequence[Group] | None = None
+) -> Mask:
     """Prunes the weights that are already 0 from a mask.
 
     Args:
       mask: as from `keep_mask`.
       params: the weights that it masks, leaves `[...]`.
+      groups: of filters; None for single weights.
 
     Returns:
       The same structure and shapes: kernel entries that are 0 are pruned. If a filter
-      is entirely 0, so are its entries in the other masked leaves of its unit.
+      is entirely 0, so is all that goes with it.
     """
-    return {name: _living(mask[name], params[name]) for name in mask}
+    kernels = None
+    if groups is not None:
+        living = leaf_masks(groups, alive(groups, params), params)
+        mask = jax.tree.map(
+            lambda keep, lives: None if keep is None else keep & lives,
+            mask,
+            living,
+            is_leaf=_none,
+        )
+        kernels = {member.path for group in groups for member in group.kernels}
 
-
-def _living(mask: Mask, params: Any) -> Mask:
-    """Prunes the zeros of one unit's kernel from all masks of the unit."""
-    (alive,) = (leaf != 0 for leaf in jax.tree.leaves(params) if leaf.ndim > 1)
-
-    def prune_zeros(keep):
+    def prune_zeros(path, keep, leaf):
+        names = tuple(part.key for part in path)
+        if keep is None or (kernels is not None and names not in kernels):
+            return keep
         # An axis of size 1 stands for all its entries, which live if any does.
-        whole = (1,) * (alive.ndim - keep.ndim) + keep.shape
-        shared = tuple(axis for axis, size in enumerate(whole) if size == 1)
-        return keep & alive.any(axis=shared, keepdims=True).reshape(keep.shape)
+        shared = tuple(axis for axis, size in enumerate(keep.shape) if size == 1)
+        return keep & (leaf != 0).any(axis=shared, keepdims=True)
 
-    return jax.tree.map(prune_zeros, mask)
+    return jax.tree_util.tree_map_with_path(prune_zeros, mask, params, is_leaf=_none)

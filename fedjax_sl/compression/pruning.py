@@ -1,11 +1,11 @@
 """Pruning in four separate steps: scores (`compression.scores`), ratio, mask, apply.
 
-A tree of parameters is one client's. Its top-level entries are *units* in network
-order (e.g. a convolution with its norm); the kernel of a unit is its leaf of two or
-more axes, the last of which indexes the filters. Scores and masks have the structure of
-the parameters, with None for leaves that are never scored or never pruned.
+A tree of parameters is one client's. Scores and masks have its structure, with None
+for leaves that are never scored or never pruned. Single weights are pruned, or whole
+filters with all that goes with them (`compression.groups`).
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import chex
@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from fedjax_sl.checks import check_choice, check_number
+from fedjax_sl.compression.groups import Group, chain, group_scores, leaf_masks
 from fedjax_sl.compression.scores import Scores
-from fedjax_sl.errors import InputError
 
 
 Mask = Any
@@ -73,32 +73,28 @@ def number_pruned(size: int, ratio: Any) -> jax.Array:
     return jnp.floor(exact * (1 + jnp.finfo(jnp.float32).eps)).astype(jnp.int32)
 
 
-def _per_filter(scores: jax.Array) -> jax.Array:
-    """Sums the scores over each filter."""
-    # Not the square of a sum of g w, which is always 0 if a norm follows the
-    # convolution: the loss then ignores a filter's scale.
-    return scores.sum(axis=tuple(range(scores.ndim - 1)))
-
-
 def keep_mask(
     scores: Scores,
     ratio: Any,
     *,
     granularity: Granularity = "filter",
     scope: Scope = "layer",
+    groups: Sequence[Group] | None = None,
 ) -> Mask:
     """Keeps all but the floor(ratio * M) lowest scores.
 
     Args:
       scores: of one client.
       ratio: rho in [0, 1), may be traced.
-      granularity: prune single weights, or whole filters with their bias and norm.
-      scope: M and the ranking per kernel ("layer") or over all of them ("global");
-        globally a layer may lose all its filters.
+      granularity: prune single weights, or whole filters with all that goes with them.
+      scope: M and the ranking per kernel or group ("layer") or over all of them
+        ("global"); globally a layer may lose all its filters.
+      groups: of filters; those of `compression.groups.chain` if not given.
 
     Returns:
-      Bool leaves. Weights: the kernel's shape, None at other leaves. Filters:
-      `[1, ..., Cout]` at the kernel, `[Cout]` at the other leaves of its unit.
+      Bool leaves. Weights: the kernel's shape, None at other leaves. Filters: size 1
+      along axes of which nothing is pruned, such as `[1, 1, Cin, Cout]` at a kernel;
+      inputs that read pruned filters receive no gradient, and are pruned too.
 
     Raises:
       ValueError: if a plain `ratio` lies outside [0, 1).
@@ -106,67 +102,28 @@ def keep_mask(
     check_choice("granularity", granularity, Granularity)
     check_choice("scope", scope, Scope)
     check_number("ratio", ratio, lambda v: 0 <= v < 1, "in [0, 1)")
-    kernels, structure = jax.tree.flatten(scores)
-    ranked = kernels
-    if granularity == "filter":
-        ranked = [_per_filter(kernel) for kernel in kernels]
-    groups = [[kernel] for kernel in ranked] if scope == "layer" else [ranked]
-    kept_parts = [part for group in groups for part in _keep(group, ratio)]
-    mask = jax.tree.unflatten(structure, kept_parts)
-    return mask if granularity == "weight" else _whole_units(mask, scores)
+    if granularity == "weight":
+        kernels, structure = jax.tree.flatten(scores)
+        return jax.tree.unflatten(structure, _keep_in_scope(kernels, ratio, scope))
+    groups = chain(scores) if groups is None else groups
+    kept = _keep_in_scope(group_scores(groups, scores), ratio, scope)
+    return leaf_masks(groups, kept, scores)
 
 
-def _keep(group: list[jax.Array], ratio: Any) -> list[jax.Array]:
-    """Ranks the arrays of a group together; returns a mask for each."""
-    flat = jnp.concatenate([x.reshape(-1) for x in group])
+def _keep_in_scope(
+    ranked: list[jax.Array], ratio: Any, scope: Scope
+) -> list[jax.Array]:
+    together = [[scores] for scores in ranked] if scope == "layer" else [ranked]
+    return [keep for scores in together if scores for keep in _keep(scores, ratio)]
+
+
+def _keep(scores: list[jax.Array], ratio: Any) -> list[jax.Array]:
+    """Ranks several arrays together; returns a mask for each."""
+    flat = jnp.concatenate([x.reshape(-1) for x in scores])
     keep = ~lowest(flat, number_pruned(flat.size, ratio))
-    ends = [sum(x.size for x in group[: n + 1]) for n in range(len(group) - 1)]
+    ends = [sum(x.size for x in scores[: n + 1]) for n in range(len(scores) - 1)]
     parts = jnp.split(keep, ends)
-    return [part.reshape(x.shape) for part, x in zip(parts, group, strict=True)]
-
-
-def _whole_units(filters: Mask, scores: Scores) -> Mask:
-    """Gives the filters' mask `[Cout]` to every leaf of their unit."""
-
-    def unit(mask, score):
-        kernels = jax.tree.leaves(mask)
-        if len(kernels) != 1:
-            raise InputError(f"A unit holds {len(kernels)} kernels: expected one.")
-        (mask,) = kernels
-        return jax.tree.map(
-            lambda s: mask if s is None else mask.reshape(*[1] * (s.ndim - 1), -1),
-            score,
-            is_leaf=_none,
-        )
-
-    return {name: unit(filters[name], scores[name]) for name in filters}
-
-
-def couple_inputs(mask: Mask) -> Mask:
-    """Prunes the kernel entries whose input channel the previous unit pruned.
-
-    These entries read only zeros: they receive no gradient and are neither trained nor
-    sent.
-
-    Args:
-      mask: filter mask of a chain of convolutions, units in network order.
-
-    Returns:
-      The same, kernels `[1, ..., Cin, Cout]`; the first unit's is unchanged.
-    """
-    coupled, inputs = {}, None
-    # Names of units must sort in network order, as those of `Stages` do.
-    for name in sorted(mask):
-
-        def take(leaf, inputs=inputs):
-            if leaf.ndim < 2 or inputs is None:
-                return leaf
-            return leaf & inputs.reshape(*[1] * (leaf.ndim - 2), -1, 1)
-
-        coupled[name] = jax.tree.map(take, mask[name])
-        # From `mask`: a kernel of `coupled` has an axis of inputs, too.
-        inputs = next(x for x in jax.tree.leaves(mask[name]) if x.ndim > 1).reshape(-1)
-    return coupled
+    return [part.reshape(x.shape) for part, x in zip(parts, scores, strict=True)]
 
 
 def apply_mask(tree: Any, mask: Mask) -> Any:

@@ -57,6 +57,24 @@ def levels_from_bits(bits: Any, *, signed: bool) -> Any:
     return jnp.left_shift(1, bits - 1) - 1 if signed else jnp.left_shift(1, bits)
 
 
+def bits_from_levels(levels: Any, *, signed: bool) -> Any:
+    """Returns the fewest bits b with room for s levels, as `levels_from_bits` has it.
+
+    Args:
+      levels: s, 1 to 2^23 - 1, an integer or a traced value.
+      signed: 2 s + 1 codes of b bits; otherwise the smallest b, 1 or more, with
+        s <= 2^b.
+
+    Returns:
+      b, a plain integer if `levels` is one.
+    """
+    check_integer("levels", levels, 1)
+    last = 2 * levels if signed else levels - 1
+    if isinstance(levels, Integral):
+        return max(1, int(last).bit_length())
+    return jnp.maximum(32 - jax.lax.clz(jnp.asarray(last, jnp.int32)), 1)
+
+
 def norm_of(x: jax.Array, norm: Norm) -> jax.Array:
     """Computes the scale of a tensor: its largest magnitude or its 2-norm, []."""
     check_choice("norm", norm, Norm)

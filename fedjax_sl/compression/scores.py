@@ -3,10 +3,14 @@
 Scores have the structure of the parameters, with None for leaves that are no kernel.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import unflatten_dict
+
+from fedjax_sl.compression.layers import leaves_of
 
 
 Scores = Any
@@ -16,6 +20,13 @@ def _kernels(function, *trees):
     """Maps a function over the kernels; other leaves become None."""
     return jax.tree.map(
         lambda leaf, *rest: function(leaf, *rest) if leaf.ndim > 1 else None, *trees
+    )
+
+
+def of_kernels(scores: Scores, kernels: Collection[tuple[str, ...]]) -> Scores:
+    """Keeps the scores of some leaves, by path; the others become None."""
+    return unflatten_dict(
+        {p: x if p in kernels else None for p, x in leaves_of(scores).items()}
     )
 
 

@@ -13,7 +13,7 @@ from fedjax_sl.compression.quantization import Norm
 from fedjax_sl.compression.rounding import Rounding
 from fedjax_sl.compressors import COMPRESSORS, Compressor, compressor_names
 from fedjax_sl.compressors.error_feedback import ef21, error_feedback
-from fedjax_sl.compressors.qsgd import Coder
+from fedjax_sl.compressors.qsgd import Coder, qsgd
 from fedjax_sl.config_base import (
     IntegerPerClass,
     PerClass,
@@ -124,13 +124,21 @@ class CompressorConfig:
             used.add("feedback")
         return tuple(name for name in self.__dataclass_fields__ if name not in used)
 
-    def compressor(self) -> Compressor:
+    def compressor(self, levels: Any = None) -> Compressor:
         """Returns the compressor with these options.
+
+        Args:
+          levels: s of qsgd, in place of its bits; may be traced.
 
         Raises:
           ValueError: if a number is out of its range.
         """
-        return SENDERS[self.feedback](self._made(self.kind, {}))
+        if levels is None:
+            return SENDERS[self.feedback](self._made(self.kind, {}))
+        at_levels = qsgd(
+            levels=levels, norm=self.norm, rounding=self.rounding, coder=self.coder
+        )
+        return SENDERS[self.feedback](at_levels)
 
     def of_clients(self, client_id: jax.Array) -> "CompressorConfig":
         """Looks up the numbers of each client of a cohort, `[K]` each."""

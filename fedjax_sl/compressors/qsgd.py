@@ -20,6 +20,7 @@ from fedjax_sl.compression.packing import unpacked
 from fedjax_sl.compression.quantization import (
     Norm,
     Quantized,
+    bits_from_levels,
     dequantize,
     levels_from_bits,
     quantize,
@@ -28,6 +29,7 @@ from fedjax_sl.compression.rounding import Rounding
 from fedjax_sl.compressors.compressor import Compressor, Wire
 from fedjax_sl.compressors.fixed import fixed_wire
 from fedjax_sl.compressors.range import range_wire
+from fedjax_sl.compressors.rice import MOST_BITS as RICE_BITS
 from fedjax_sl.compressors.rice import rice_wire
 from fedjax_sl.errors import InputError
 
@@ -40,9 +42,27 @@ Coder = Literal["fixed", "rice", "range", Code]
 code."""
 
 
+def _signed(coder: Coder) -> bool:
+    """Whether a level is coded with its sign, not apart from it."""
+    check_choice("coder", coder, Coder)
+    return coder in ("fixed", "rice", "range")
+
+
+def levels_of_bits(bits: Any, coder: Coder) -> Any:
+    """Returns s, the levels of b bits in a code; integers, or traced values."""
+    return levels_from_bits(bits, signed=_signed(coder))
+
+
+def most_levels(coder: Coder) -> int:
+    """Returns the largest s of a code."""
+    most = {"fixed": MOST_BITS, "range": MOST_BITS, "rice": RICE_BITS}
+    return levels_of_bits(most.get(coder, MAX_BITS), coder)
+
+
 def qsgd(
     *,
     bits: Any = 8,
+    levels: Any = None,
     norm: Norm = "max",
     rounding: Rounding = "stochastic",
     coder: Coder = "fixed",
@@ -58,6 +78,8 @@ def qsgd(
     Args:
       bits: b, 2 to 24; 2 to 12 in a Golomb-Rice and 1 to 16 in an Elias code. May be
         traced.
+      levels: s in place of b, any integer from 1 to `most_levels`; may be traced. A
+        level then takes the fewest bits that have room for it.
       norm: the largest magnitude, or the 2-norm, whose squares are float32: infinite
         above 1e19, and 0 below 1e-19.
       rounding: how a position between two levels becomes one.
@@ -72,9 +94,13 @@ def qsgd(
     check_choice("norm", norm, Norm)
     check_choice("rounding", rounding, Rounding)
     check_choice("coder", coder, Coder)
-    signed = coder in ("fixed", "rice", "range")
-    check_integer("bits", bits, *((2, MOST_BITS) if signed else (1, MAX_BITS)))
-    levels = levels_from_bits(bits, signed=signed)
+    if levels is None:
+        signed = _signed(coder)
+        check_integer("bits", bits, *((2, MOST_BITS) if signed else (1, MAX_BITS)))
+        levels = levels_of_bits(bits, coder)
+    else:
+        check_integer("levels", levels, 1, most_levels(coder))
+        bits = bits_from_levels(levels, signed=_signed(coder))
 
     def compress(key, x, mask, state):
         # Outside the mask nothing may enter the norm.
@@ -94,7 +120,7 @@ def levels_wire(*, coder: Coder, bits: Any, levels: Any) -> Wire:
 
     Args:
       coder: of the levels.
-      bits: b, in which 2 s + 1 levels have room; in an Elias code s = 2^b. May be
+      bits: b, in which 2 s + 1 levels have room; in an Elias code s <= 2^b. May be
         traced where nothing is encoded.
       levels: s.
 
@@ -120,7 +146,7 @@ def levels_wire(*, coder: Coder, bits: Any, levels: Any) -> Wire:
             of_codes=lambda scales, codes: Quantized(scales[0], _unfolded(codes)),
             num_codes=2 * levels + 1,
         )
-    return _elias(bits, coder)
+    return _elias(bits, levels, coder)
 
 
 def _folded(level: Any) -> Any:
@@ -133,8 +159,8 @@ def _unfolded(code: Any) -> Any:
     return (1 - 2 * (code % 2 == 0)) * ((code + 1) // 2)
 
 
-def _elias(bits: Any, code: Code) -> Wire:
-    """The message of Entropy 2023, 25, 1205, of the entries in the mask."""
+def _elias(bits: Any, last: Any, code: Code) -> Wire:
+    """The message of Entropy 2023, 25, 1205, of levels in -s..s in the mask."""
 
     def count(payload, mask):
         # A level's codeword and its sign.
@@ -142,7 +168,7 @@ def _elias(bits: Any, code: Code) -> Wire:
         return _coded(jnp.where(mask, lengths, 0).sum(), mask.sum())
 
     def most(entries, size):
-        longest = elias_lengths(jnp.left_shift(1, jnp.asarray(bits)) + 1, code=code) + 1
+        longest = elias_lengths(jnp.asarray(last) + 1, code=code) + 1
         entries = jnp.asarray(entries, jnp.int32)
         return _coded(entries * longest, entries)
 
@@ -169,6 +195,8 @@ def _elias(bits: Any, code: Code) -> Wire:
                 f"the message holds {len(found.level)} levels of {b} bits: expected "
                 f"{kept.sum()} of {int(bits)}."
             )
+        if np.abs(found.level).max() > int(last):
+            raise InputError(f"the message holds a level above {int(last)}.")
         levels = np.zeros(kept.shape, np.int32)
         levels[kept] = found.level
         return Quantized(found.norm, levels)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import tyro
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.phases import Sequential
 from fedjax_sl.checks import check_types
-from fedjax_sl.config_base import MappingName
+from fedjax_sl.config_base import MappingName, StoreName
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.faults import Corruption
@@ -79,6 +79,10 @@ class RunConfig:
     chunk: int | None = None
     """Clients that a device trains at a time, >= 1; as many as fit if not given. Not
     with scan or vmap, which determine it."""
+
+    residuals: StoreName = "device"
+    """Where the residuals of all clients are kept (updates.feedback): in the memory of
+    each device; or in the host's, so that only those of a cohort are on the device."""
 
     def __post_init__(self):
         """Checks types, choices and the ranges that depend on no data."""

@@ -152,8 +152,10 @@ def skip_empty_rounds(algorithm: Algorithm) -> Algorithm:
     def round(state, cohort, key):
         new, metrics = algorithm.round(state, cohort, key)
         answered = cohort.num_examples.any()
+        # On the host: without clients no row was changed, and none has to be compared.
+        rows = {name: getattr(new, name) for name in algorithm.on_host}
         kept = jax.tree.map(partial(jnp.where, answered), new, state)
         # The round still advances: draws and schedules depend on it.
-        return kept._replace(round=new.round), metrics
+        return kept._replace(round=new.round, **rows), metrics
 
     return algorithm._replace(round=round)

@@ -19,7 +19,7 @@ from typing import Any
 import jax
 
 from fedjax_sl.checks import check_choice
-from fedjax_sl.config_base import MappingName
+from fedjax_sl.config_base import MappingName, StoreName
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.clients import ClientMap, chunks, in_groups, scan, vmap
 from fedjax_sl.federation.devices import mesh, pmap, sharded
@@ -55,14 +55,19 @@ def residual_bytes(function: Callable[..., Any], *arguments: Any) -> int:
 def device_bytes() -> int:
     """Returns the memory of one device of this process, in bytes."""
     stats = jax.local_devices()[0].memory_stats() or {}
-    if "bytes_limit" in stats:
-        return stats["bytes_limit"]
     # CPU devices report no limit and share the memory of the machine.
+    return stats.get("bytes_limit", host_bytes())
+
+
+def host_bytes() -> int:
+    """Returns each device's share of the memory of the machine, in bytes."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return machine // jax.local_device_count()
 
 
-def check_fits(takes: int, *, clients: int, what: str, instead: str) -> None:
+def check_fits(
+    takes: int, *, clients: int, what: str, instead: str, store: StoreName = "device"
+) -> None:
     """Rejects what is kept of every client if it does not fit in a device's memory.
 
     Args:
@@ -70,11 +75,13 @@ def check_fits(takes: int, *, clients: int, what: str, instead: str) -> None:
       clients: N.
       what: is kept.
       instead: what to do about it.
+      store: in whose memory it is; of the host's each device has a share.
 
     Raises:
       ValueError: naming the number of clients.
     """
-    has = device_bytes()
+    check_choice("store", store, StoreName)
+    has = device_bytes() if store == "device" else host_bytes()
     if takes > has:
         raise InputError(
             f"num_clients={clients}: their {what} take {takes} bytes of each device's "

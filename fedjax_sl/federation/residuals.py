@@ -55,16 +55,3 @@ def first_residuals(
     # Of any client: their numbers may differ, what they keep does not.
     one = jax.tree.map(lambda x: x[0], updates.of_clients(jnp.zeros(1, int)))
     return broadcast(init_layers(one.compressor(), tree), num_clients)
-
-
-def of_cohort(residual: Any, client_id: jax.Array) -> Any:
-    """Looks up the residuals of these clients, leaves `[K, ...]`."""
-    return jax.tree.map(lambda of_all: of_all[client_id], residual)
-
-
-def put_back(residual: Any, client_id: jax.Array, new: Any) -> Any:
-    """Returns all residuals, those of these clients, `[K, ...]`, in their places."""
-    # A cohort is drawn without replacement: none is written twice.
-    return jax.tree.map(
-        lambda of_all, own: of_all.at[client_id].set(own), residual, new
-    )

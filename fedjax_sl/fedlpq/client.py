@@ -7,12 +7,12 @@ import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Cohort, Link
 from fedjax_sl.compression.layers import draw_layers, per_leaf
+from fedjax_sl.federation import levels
 from fedjax_sl.federation.aggregation import choose, client_weights
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.combine import Received
 from fedjax_sl.federation.faults import arrived, valid
 from fedjax_sl.federation.local_epochs import local_epochs
-from fedjax_sl.federation.residuals import of_cohort
 from fedjax_sl.fedlpq import heads, submodel
 from fedjax_sl.fedlpq.config import client_configs
 from fedjax_sl.fedlpq.init import templates
@@ -103,6 +103,7 @@ def gather_inputs(
     """
     per_client = client_configs(context.config, cohort.client_id)
     complexity = state.complexity[cohort.client_id]
+    share = client_weights(cohort.num_examples, by=context.config.client_weight)
     rate = context.config.learning_rate * rate_factor(context.config, state.round)
     # Keyed by client: a draw does not depend on the rest of the cohort.
     drawn = jax.vmap(draw_layers, in_axes=(0, None, 0))(
@@ -115,7 +116,10 @@ def gather_inputs(
             key=client_keys(key, cohort.client_id, LEVELS),
             bits=per_client.bits,
             updates=per_client.updates,
-            residual=of_cohort(state.residual, cohort.client_id),
+            levels=levels.of_cohort(
+                context.config.levels, per_client.updates, state.levels, share
+            ),
+            residual=context.residuals.take(state.residual, cohort.client_id),
             sent=jnp.asarray(layers.owned)[complexity] & drawn,
         ),
         noise_key=client_keys(key, cohort.client_id, NOISE),
@@ -125,7 +129,7 @@ def gather_inputs(
         head=heads.of_clients(context, state, cohort.client_id, key),
         index=cohort.index,
         weight=cohort.weight,
-        share=client_weights(cohort.num_examples, by=context.config.client_weight),
+        share=share,
         fault=cohort.fault,
     )
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from fedjax_sl.algorithm import Work
-from fedjax_sl.models.cost import layer_costs
+from fedjax_sl.models.cost import macs
 
 
 def work(
@@ -30,9 +30,7 @@ def work(
     Returns:
       A `Work`.
     """
-    macs = [
-        sum(layer.macs for layer in layer_costs(model, input_shape)) for model in models
-    ]
+    of_each = [macs(model, tuple(input_shape)) for model in models]
     # float32, as in `Work`: the MACs of a round may exceed int32.
-    done = examples.astype(jnp.float32) * jnp.array(macs, jnp.float32)[complexity]
+    done = examples.astype(jnp.float32) * jnp.array(of_each, jnp.float32)[complexity]
     return Work(client=done, server=jnp.zeros_like(done))

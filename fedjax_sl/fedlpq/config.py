@@ -24,6 +24,7 @@ from fedjax_sl.config_base import (
 )
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.aggregation import ClientWeight
+from fedjax_sl.federation.level_config import LevelConfig, check_levels
 from fedjax_sl.federation.model_down import check_models
 from fedjax_sl.federation.residuals import check_feedback
 from fedjax_sl.training import TrainingConfig
@@ -84,6 +85,9 @@ class FedLPQConfig(TrainingConfig):
     updates: CompressorConfig = CompressorConfig()
     """Compressor of each layer that is sent, in place of bits, rounding and code."""
 
+    levels: LevelConfig = LevelConfig()
+    """Levels of the updates, by round and by client."""
+
     models: CompressorConfig = CompressorConfig()
     """Compressor of each layer that the server sends."""
 
@@ -122,6 +126,7 @@ class FedLPQConfig(TrainingConfig):
                     "layer here is one vector."
                 )
         check_feedback(self.updates, self.noise_multiplier)
+        check_levels(self)
         check_models(self.models)
         check(self, "learning_rate", lambda v: 0 <= v < float("inf"), "a number >= 0")
         check(

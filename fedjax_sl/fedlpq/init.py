@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from fedjax_sl.compression.layers import to_units
 from fedjax_sl.federation import model_down
 from fedjax_sl.federation.clients import client_keys
+from fedjax_sl.federation.levels import first_levels
 from fedjax_sl.federation.residuals import first_residuals
 from fedjax_sl.fedlpq import submodel
 from fedjax_sl.fedlpq.config import PREFERENCES
@@ -37,7 +38,9 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
     whole = dict(context.models[-1].init(key, image, False))
     complexity = _complexities(context, key)
     sent = to_units(whole["params"], by=context.config.unit)
-    residual = first_residuals(context.config.updates, sent, context.num_clients)
+    residual = context.residuals.place(
+        first_residuals(context.config.updates, sent, context.num_clients)
+    )
     of_server = model_down.first_residual(context.config.models, sent)
     if context.config.head == "reset":
         nothing = jnp.zeros((context.num_clients, 0))
@@ -50,6 +53,7 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
             head_key=own,
             residual=residual,
             model_residual=of_server,
+            levels=first_levels(context.config.levels),
         )
     branches = [partial(first, context, model, whole) for model in context.models]
 
@@ -67,4 +71,5 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
         heads,
         residual=residual,
         model_residual=of_server,
+        levels=first_levels(context.config.levels),
     )

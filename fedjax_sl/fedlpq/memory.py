@@ -73,7 +73,7 @@ def feedback_bytes(
     *,
     num_clients: int,
 ) -> int:
-    """Counts the bytes of all residuals, on each device and in a checkpoint.
+    """Counts the bytes of all residuals, in their store and in a checkpoint.
 
         M_feedback = N M_model,  M_model the bytes of the network's parameters
 

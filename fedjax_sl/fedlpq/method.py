@@ -13,11 +13,12 @@ from fedjax_sl.checks import check_integer
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.compressors.per_layer import stacked
-from fedjax_sl.config_base import Optimizer, optimizer_named
+from fedjax_sl.config_base import Optimizer, StoreName, optimizer_named
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.combine import combine
-from fedjax_sl.federation.residuals import put_back
+from fedjax_sl.federation.levels import after_round
+from fedjax_sl.federation.stores import store_named
 from fedjax_sl.fedlpq.client import gather_inputs, quantize_client, run_client
 from fedjax_sl.fedlpq.cohort import check_cohort, draw
 from fedjax_sl.fedlpq.compute import work
@@ -62,13 +63,15 @@ def _round(
         down=None if down is None else stacked(down.messages),
     )
     kept_ratio = sent @ layers.params / layers.params.sum()
+    heard = each.share * own.good
     new = state._replace(
         round=state.round + 1,
         variables=averaged,
         # A cohort is drawn without replacement: no head is written twice.
         head=state.head.at[ids].set(own.head),
-        residual=put_back(state.residual, ids, own.residual),
+        residual=context.residuals.put(state.residual, ids, own.residual),
         model_residual=None if down is None else down.residual,
+        levels=after_round(config.levels, state.levels, own.loss, heard),
     )
     examples = (cohort.weight > 0).sum(axis=(1, 2))
     return new, RoundMetrics(
@@ -104,6 +107,7 @@ def fedlpq(
     *,
     num_clients: int,
     input_shape: tuple[int, int, int] = (32, 32, 3),
+    residuals: StoreName = "device",
     over_clients: clients.ClientMap = clients.scan,
     optimizer: Optimizer | None = None,
 ) -> Algorithm:
@@ -115,6 +119,7 @@ def fedlpq(
       config: the configuration; its numbers may be traced.
       num_clients: N; each client has a complexity and a private head.
       input_shape: `(H, W, Ch)` of one example.
+      residuals: in whose memory they are kept; the host's may be larger.
       over_clients: how a function of one client is mapped over the cohort. A smaller
         network takes less time only if clients are mapped sequentially.
       optimizer: learning rate -> optax optimiser; as configured if not given.
@@ -141,6 +146,7 @@ def fedlpq(
         optimizer=optimizer
         or optimizer_named(config.optimizer, config.momentum, config.weight_decay),
         over_clients=over_clients,
+        residuals=store_named(residuals),
     )
     whole = models[-1]
     return Algorithm(
@@ -153,6 +159,7 @@ def fedlpq(
         period=lambda state: state.round,
         # Not the heads: a client's complexity is drawn anew, and a head is of one.
         models=("variables",),
+        on_host=("residual",) if residuals == "host" else (),
         messages=None if config.updates.active else partial(_messages, context),
     )
 

@@ -6,48 +6,30 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from fedjax_sl.checks import check_types
+from fedjax_sl.configs.network_config import NetworkConfig
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.fedlpq.config import FedLPQConfig, usual_keep_probability
-from fedjax_sl.layers.conv import Lowering, Precision
-from fedjax_sl.layers.initializers import Init
-from fedjax_sl.models.vgg import Norm
-
-
-Network = Literal["fedlp-cnn", "simple-cnn", "vgg11", "vgg13", "vgg16", "vgg19"]
+from fedjax_sl.models.registry import Name
 
 
 CODED = ("code", "rounding")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CNNConfig:
+class CNNConfig(NetworkConfig):
     """The network."""
 
-    name: Network = "fedlp-cnn"
-    """Six convolutions, the published network, which alone has sub-models; the simple
-    CNN of NIID-Bench; or a VGG."""
+    name: Literal["fedlp-cnn", Name] = "fedlp-cnn"
+    """Six convolutions, the published network, which alone has sub-models; a VGG, a
+    ResNet, a vision transformer for 32 x 32 pixels, the simple CNN of NIID-Bench, or a
+    perceptron of two hidden layers."""
 
-    norm: Norm = "group"
-    """Normalisation after each convolution of a VGG."""
-
-    width: float = 1.0
-    """Factor on every number of channels, > 0; 1 is the network as published."""
-
-    lowering: Lowering = "auto"
-    """How convolutions are computed; auto is the fastest as measured."""
-
-    precision: Precision = "float32"
-    """Of the products in convolutions; everything else is float32. tf32 and bf16 are
-    fast on hardware that supports them; a CPU uses float32 for tf32."""
-
-    init: Init = "he"
-    """Initialisation of parameters: he is normal, with zero biases; torch is uniform
-    within 1 / sqrt(fan-in), biases too, as in PyTorch."""
-
-    def __post_init__(self):
-        """Checks types and choices; the network checks the ranges."""
-        check_types(self)
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Fields without effect in this configuration."""
+        if self.name == "fedlp-cnn" and self.module is None:
+            return ("norm",)
+        return self.ignored(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +76,8 @@ class FedLPQRun(RunConfig):
             *(("bits",) if method.updates.active else ()),
             *(() if method.coded and not method.updates.active else CODED),
             *(f"updates.{name}" for name in method.updates.idle),
+            *(f"levels.{name}" for name in method.levels.idle),
+            *(("updates.bits",) if method.levels.of_time else ()),
             *(f"models.{name}" for name in method.models.idle),
         )
 

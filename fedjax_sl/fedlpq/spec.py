@@ -1,12 +1,12 @@
 """The `MethodSpec` of FedLP-Q, with FedLP and FedAvg as presets."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
 from flax import linen as nn
 
+from fedjax_sl.configs.network_config import kind_of
 from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.errors import InputError
@@ -16,12 +16,10 @@ from fedjax_sl.fedlpq.memory import client_bytes, feedback_bytes, head_bytes
 from fedjax_sl.fedlpq.method import fedlpq
 from fedjax_sl.fedlpq.panels import messages, sent_next
 from fedjax_sl.fedlpq.presets import PRESETS
-from fedjax_sl.fedlpq.run_config import CNNConfig, FedLPQRun
+from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedlpq.traffic_bound import most
 from fedjax_sl.method_spec import Built, ChooseMap, MethodSpec
 from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, cifar_cnn
-from fedjax_sl.models.simple_cnn import split_simple_cnn
-from fedjax_sl.models.vgg import split_vgg
 from fedjax_sl.traffic import Record
 
 
@@ -32,13 +30,14 @@ def networks(config: FedLPQRun, train: Dataset) -> list[nn.Module]:
       ValueError: if sub-models are configured of a network that has none.
     """
     model, preference = config.model, config.method.preference
-    if model.name != "fedlp-cnn":
+    if model.name != "fedlp-cnn" or model.module is not None:
         if preference is not None:
+            given = "name" if model.module is None else "module"
             raise InputError(
-                f"preference={preference!r} with name={model.name!r}: expected "
-                "'fedlp-cnn', the network that has sub-models."
+                f"preference={preference!r} with {given}={getattr(model, given)!r}: "
+                "expected 'fedlp-cnn', the network that has sub-models."
             )
-        return [_another(model, train)]
+        return [model.build(model.name, kind_of(train)).whole]
     return [
         cifar_cnn(
             complexity=complexity,
@@ -50,24 +49,6 @@ def networks(config: FedLPQRun, train: Dataset) -> list[nn.Module]:
         )
         for complexity in COMPLEXITIES
     ]
-
-
-def _another(model: CNNConfig, train: Dataset) -> nn.Module:
-    """Builds a network that is not split here, though it could be."""
-    options: dict[str, Any] = dict(
-        # Any cut will do: `whole` joins the halves again.
-        cut=1,
-        num_classes=train.num_classes,
-        width=model.width,
-        input_shape=train.image.shape[1:],
-        lowering=model.lowering,
-        precision=model.precision,
-        init=model.init,
-    )
-    if model.name == "simple-cnn":
-        return split_simple_cnn(**options).whole
-    depth = int(model.name.removeprefix("vgg"))
-    return split_vgg(depth, norm=model.norm, **options).whole  # type: ignore[arg-type]
 
 
 def _check_kept(config: FedLPQRun, models: list[nn.Module], shape) -> None:
@@ -84,7 +65,8 @@ def _check_kept(config: FedLPQRun, models: list[nn.Module], shape) -> None:
         feedback_bytes(models[-1], shape, method, num_clients=clients),
         clients=clients,
         what="residuals",
-        instead="method.updates.feedback='none', which keeps none",
+        instead="residuals='host', or method.updates.feedback='none', which keeps none",
+        store=config.residuals,
     )
 
 
@@ -103,6 +85,7 @@ def build(
         method,
         num_clients=config.data.num_clients,
         input_shape=shape,
+        residuals=config.residuals,
         over_clients=over,
     )
     steps = method.local_epochs * -(-partition.index.shape[1] // config.batch_size)

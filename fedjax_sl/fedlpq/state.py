@@ -7,6 +7,8 @@ from flax import linen as nn
 
 from fedjax_sl.config_base import Optimizer
 from fedjax_sl.federation.clients import ClientMap
+from fedjax_sl.federation.levels import LevelState
+from fedjax_sl.federation.stores import Store, on_device
 from fedjax_sl.fedlpq.config import FedLPQConfig
 
 
@@ -29,6 +31,7 @@ class FedLPQState(NamedTuple):
         without feedback.
       model_residual: what the server's messages left out, `[M_l]` of each layer; None
         without feedback.
+      levels: of the next updates; None if they ignore the loss.
     """
 
     round: jax.Array
@@ -38,10 +41,11 @@ class FedLPQState(NamedTuple):
     head_key: jax.Array | None = None
     residual: Any = None
     model_residual: Any = None
+    levels: LevelState | None = None
 
 
 class Context(NamedTuple):
-    """Constants of a run: models, configuration, optimiser and client mapping.
+    """Constants of a run: models, configuration, optimiser, mapping, residuals.
 
     The models are of rising complexity, the whole network last.
     """
@@ -52,3 +56,4 @@ class Context(NamedTuple):
     config: FedLPQConfig
     optimizer: Optimizer
     over_clients: ClientMap
+    residuals: Store = on_device

@@ -11,6 +11,7 @@ from fedjax_sl.checks import check_choice
 from fedjax_sl.compression.coding import NORM_BITS, elias_lengths
 from fedjax_sl.compression.layers import Unit, leaves_of, unit_names, unit_of
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.federation.levels import LEVEL_BITS
 from fedjax_sl.fedlpq.config import FedLPQConfig
 
 
@@ -114,7 +115,8 @@ def links(config: FedLPQConfig, layers: Layers, counts: Counts) -> Links:
 
     Side information is, besides that of the messages, one flag for each layer of the
     network, and the statistics of the layers' norms in float32, which the published
-    count of parameters excludes.
+    count of parameters excludes; of levels that adapt, the level, down, and the
+    client's loss, up.
 
     Args:
       config: whether statistics count.
@@ -128,13 +130,19 @@ def links(config: FedLPQConfig, layers: Layers, counts: Counts) -> Links:
     side = messages.side + sent.shape[1]
     if config.charge_statistics:
         side += FLOAT_BITS * (sent @ layers.statistics)
+    if config.levels.of_time:
+        # The loss, which the server has from nowhere else.
+        side += FLOAT_BITS
     up = Link(
         messages.entries * present,
         messages.bits,
         messages.more * present,
         side * present,
     )
-    return Links.uncut(_down(layers, counts), up)
+    down = _down(layers, counts)
+    if config.levels.active:
+        down = down._replace(side=down.side + LEVEL_BITS * present)
+    return Links.uncut(down, up)
 
 
 def _down(layers: Layers, counts: Counts) -> Link:

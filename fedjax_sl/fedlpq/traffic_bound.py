@@ -11,6 +11,7 @@ from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.code_length import code_length_bound
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compressors.per_layer import stacked, total
+from fedjax_sl.federation.levels import largest
 from fedjax_sl.fedlpq.compute import work
 from fedjax_sl.fedlpq.config import FedLPQConfig, client_configs
 from fedjax_sl.fedlpq.submodel import template
@@ -41,7 +42,8 @@ def _longest(config: FedLPQConfig, layers: Layers, everyone: jax.Array) -> Link:
         sizes = [int(size) for size in layers.params if size]
 
         def of_client(own):
-            wire = own.compressor().wire
+            level = largest(config.levels, own, config.cohort_size)
+            wire = own.compressor(level).wire
             return total([wire.most(size, size) for size in sizes])
 
         return jax.vmap(of_client)(per_client.updates)

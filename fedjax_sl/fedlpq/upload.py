@@ -128,6 +128,7 @@ class Sender(NamedTuple):
       key: of this client and round.
       bits: [] b.
       updates: compressor, in place of b.
+      levels: [] q_k of that compressor; None as its bits say.
       residual: state of the compressor, of each layer; None if it keeps none.
       sent: `[U]` bool, the layers that it sends.
     """
@@ -135,6 +136,7 @@ class Sender(NamedTuple):
     key: jax.Array
     bits: jax.Array
     updates: CompressorConfig
+    levels: jax.Array | None
     residual: Any
     sent: jax.Array
 
@@ -204,7 +206,7 @@ def _compressed(
 ) -> Upload:
     """Uploads by a compressor: layers that are not sent stay as received."""
     before, gap = to_units(start, by=config.unit), displacement(config, start, trained)
-    how = sender.updates.compressor()
+    how = sender.updates.compressor(sender.levels)
     flags = dict(zip(layers.names, sender.sent, strict=True))
     # The residual of a layer that is not sent stays as it is, too.
     sent = {name: jnp.full(x.shape, flags[name]) for name, x in gap.items()}

@@ -1,26 +1,37 @@
 """MACs of clients and server in one round."""
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Work
+from fedjax_sl.compression.groups import channels_kept
+from fedjax_sl.compression.layers import leaves_of
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig
-from fedjax_sl.models.cost import layer_costs
+from fedjax_sl.models.cost import macs
+from fedjax_sl.models.prunable import Prunable, prunable
 from fedjax_sl.models.split import SplitModel
 
 
-def kept_macs(macs: dict[str, int], mask: Any) -> jax.Array:
+def kept_macs(config: FedSLConfig, can: Prunable, mask: Any) -> jax.Array:
     """Counts the MACs of one example through a client model under its mask."""
     # float32, as in `Work`: the MACs of a round may exceed int32.
-    total = jnp.float32(sum(macs.values()))
-    for path, keep in jax.tree_util.tree_leaves_with_path(mask):
-        name = "/".join(part.key for part in path[:-1])
-        if name in macs and path[-1].key == "kernel":
+    total = jnp.float32(sum(product.macs for product in can.products))
+    leaves = leaves_of(mask)
+    for product in can.products:
+        if product.kernel is not None:
+            keep = leaves[product.kernel]
             # An axis of size 1 stands for equal entries, and leaves the mean as it is.
-            total -= macs[name] * (1 - keep.mean())
+            share = 1.0 if keep is None else keep.mean()
+        elif config.granularity == "filter":
+            groups = [can.groups[number] for number in product.groups]
+            share = math.prod(channels_kept(group, mask).mean() for group in groups)
+        else:
+            continue
+        total -= product.macs * (1 - share)
     return total
 
 
@@ -44,15 +55,22 @@ def scored(
 
 
 def work(
-    model: SplitModel, examples: jax.Array, scored: jax.Array, masks: Any = None
+    config: FedSLConfig,
+    model: SplitModel,
+    examples: jax.Array,
+    *,
+    scored: jax.Array,
+    masks: Any = None,
 ) -> Work:
     """Counts the MACs of one round, per client of the cohort.
 
     A kernel costs in proportion to the entries it keeps: pruned filters cost nothing,
-    nor do the inputs that come from them. Pruned single weights cost nothing either,
-    which assumes hardware that skips them. The scoring pass is dense.
+    nor do the inputs that come from them, nor pruned heads of an attention. Pruned
+    single weights cost nothing either, which assumes hardware that skips them. The
+    scoring pass is dense.
 
     Args:
+      config: granularity of the masks.
       model: the network, cut.
       examples: `[K]`, of the step.
       scored: `[K]`, of the scoring pass.
@@ -61,12 +79,10 @@ def work(
     Returns:
       A `Work`.
     """
-    client = {c.name: c.macs for c in layer_costs(model.client, model.input_shape)}
-    server = sum(c.macs for c in layer_costs(model.server, model.cut_shape()))
-    dense = jnp.float32(sum(client.values()))
-    kept = dense
+    can, server = prunable(model), macs(model.server, model.cut_shape())
+    kept = dense = jnp.float32(sum(product.macs for product in can.products))
     if masks is not None:
-        kept = jax.vmap(lambda mask: kept_macs(client, mask))(masks)
+        kept = jax.vmap(lambda mask: kept_macs(config, can, mask))(masks)
     examples = examples.astype(jnp.float32)
     return Work(
         client=examples * kept + scored * dense, server=(examples + scored) * server

@@ -21,6 +21,7 @@ from fedjax_sl.config_base import (
     static,
 )
 from fedjax_sl.federation.aggregation import ClientWeight
+from fedjax_sl.federation.level_config import LevelConfig
 from fedjax_sl.fedsl.config_checks import LINKS, check_links, check_relay
 from fedjax_sl.training import TrainingConfig
 
@@ -112,6 +113,9 @@ class FedSLConfig(TrainingConfig):
 
     updates: CompressorConfig = CompressorConfig()
     """Compressor of the client's uploaded update, in place of the bits."""
+
+    levels: LevelConfig = LevelConfig()
+    """Levels of the updates, by round and by client."""
 
     down_bits: IntegerPerClass = 32
     """Bits of the gradients sent back at the cut, in 2..32."""

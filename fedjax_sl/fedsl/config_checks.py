@@ -7,6 +7,7 @@ import numpy as np
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.errors import InputError
+from fedjax_sl.federation.level_config import check_levels
 from fedjax_sl.federation.model_down import check_models
 from fedjax_sl.federation.residuals import check_feedback
 
@@ -42,6 +43,7 @@ def check_links(config: Any) -> None:
                 "are of another mini-batch each time; updates and models may have it."
             )
     check_feedback(config.updates, config.noise_multiplier)
+    check_levels(config)
     check_models(config.models)
     ratio = config.prune_ratio
     prunes = not isinstance(ratio, int | float | tuple) or bool(np.any(ratio))

@@ -1,15 +1,24 @@
-"""Table of the cost of each cut of a VGG."""
+"""Table of the cost of each cut of a network."""
 
 from dataclasses import dataclass
 
 from fedjax_sl.analysis.complexity import cut_costs
+from fedjax_sl.configs.network_config import ImageKind
+from fedjax_sl.fedsl.run_config import ModelConfig, Named
 from fedjax_sl.method_spec import Costs, CostTable
-from fedjax_sl.models.vgg import Depth, Norm
+from fedjax_sl.models.options import Norm
+from fedjax_sl.models.vgg import Depth
 
 
 @dataclass(frozen=True, kw_only=True)
 class FedSLCost:
-    """Parameters, operations and activations on each side of each cut of a VGG."""
+    """Parameters, operations and activations on each side of each cut of a network."""
+
+    name: Named = "vgg"
+    """The network."""
+
+    module: str | None = None
+    """FILE.py:FUNCTION, a network of one's own."""
 
     depth: Depth = 19
     """Layers of the VGG."""
@@ -24,22 +33,33 @@ class FedSLCost:
     """rho, share of the client's filters that are pruned, in [0, 1): activations of
     pruned filters are not sent."""
 
+    pixels: int = 32
+    """Rows and columns of an image of three channels."""
+
     num_classes: int = 10
     """C, at least 2."""
+
+    @property
+    def title(self) -> str:
+        """What the table is of."""
+        name = f"VGG-{self.depth}" if self.name == "vgg" else self.name
+        named = f"{name}, width {self.width:g}, {self.norm} norm"
+        return f"{self.module or named}, on {self.pixels} x {self.pixels} x 3"
 
 
 def table(options: FedSLCost) -> CostTable:
     """A row for each cut."""
-    rows = cut_costs(
-        options.depth,
-        prune_ratio=options.prune_ratio,
+    model = ModelConfig(
+        name=options.name,
+        module=options.module,
+        depth=options.depth,
         width=options.width,
         norm=options.norm,
-        num_classes=options.num_classes,
     )
+    image = ImageKind((options.pixels, options.pixels, 3), options.num_classes)
+    rows = cut_costs(model.uncut(image), prune_ratio=options.prune_ratio)
     return CostTable(
-        title=f"VGG-{options.depth}, width {options.width:g}, {options.norm} norm, on "
-        "32 x 32 x 3",
+        title=options.title,
         columns=(
             "cut L_c",
             "client params",
@@ -63,4 +83,4 @@ def table(options: FedSLCost) -> CostTable:
     )
 
 
-COSTS = Costs(FedSLCost, table, "each cut of a VGG")
+COSTS = Costs(FedSLCost, table, "each cut of a network")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.dropout import drop_activations
+from fedjax_sl.compression.groups import channels_kept
 from fedjax_sl.compression.pruning import Mask
 from fedjax_sl.compressors import send
 from fedjax_sl.federation.clients import client_keys
@@ -19,7 +20,7 @@ from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.mask_bits import thins_cut
 from fedjax_sl.fedsl.quantizer import quantized
 from fedjax_sl.fedsl.state import ACTIVATIONS, DOWNLINK, DROPOUT, Context
-from fedjax_sl.fedsl.statistics import filters_kept
+from fedjax_sl.models.prunable import Prunable, prunable
 
 
 def send_back(
@@ -49,24 +50,26 @@ def send_back(
     return jax.vmap(partial(quantized, config))(keys, grad, bits)
 
 
-def channels_at_cut(config: FedSLConfig, mask: Mask, channels: int) -> jax.Array:
+def channels_at_cut(
+    config: FedSLConfig, can: Prunable, mask: Mask, channels: int
+) -> jax.Array:
     """Returns which channels of the cut one client sends.
 
-    A pruned filter of the last client layer makes a channel of zeros, which the server,
-    who knows the mask, need not be sent (reconstructed). Gradients of these channels do
-    not come down either.
+    A pruned channel at the cut is one of zeros, which the server, who knows the mask,
+    need not be sent (reconstructed). Gradients of these channels do not come down
+    either.
 
     Args:
       config: granularity of the mask, and whether the cut is thin.
+      can: what can be pruned.
       mask: m_k.
       channels: Ch, at the cut.
 
     Returns:
       `[Ch]` bool.
     """
-    if thins_cut(config, mask, channels):
-        # Names of units sort in network order: the last one is at the cut.
-        return filters_kept(mask[max(mask)])
+    if thins_cut(config, can):
+        return channels_kept(can.groups[can.at_cut], mask)  # type: ignore[index]
     return jnp.ones((channels,), bool)
 
 
@@ -94,8 +97,10 @@ def bitmap_bits(
 
 def channels_sent(context: Context, masks: Mask) -> jax.Array:
     """Applies `channels_at_cut` to clients' masks, leaves `[K, ...]`: `[K, Ch]`."""
-    channels = context.model.cut_shape()[-1]
-    return jax.vmap(lambda mask: channels_at_cut(context.config, mask, channels))(masks)
+    can, channels = prunable(context.model), context.model.cut_shape()[-1]
+    return jax.vmap(lambda mask: channels_at_cut(context.config, can, mask, channels))(
+        masks
+    )
 
 
 def _allowed(mask: jax.Array, real: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -7,6 +7,7 @@ from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.federation.aggregation import broadcast, weighted_mean
 from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.state import Context, FedSLState
+from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import SplitParams
 
 
@@ -30,7 +31,8 @@ def predict_pruned(context: Context, state: FedSLState, images: jax.Array) -> ja
     ratio = jnp.mean(jnp.asarray(context.config.prune_ratio, jnp.float32))
     params = global_model(state)
     dense = params.client["params"]
-    mask = masks(context.config, state.importance, ratio, dense)
+    can = prunable(context.model)
+    mask = masks(context.config, can, state.importance, ratio, params=dense)
     pruned = apply_mask(dense, mask)
     params = params._replace(client={**params.client, "params": pruned})
     return context.model.predict(params, images)

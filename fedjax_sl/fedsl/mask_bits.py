@@ -2,10 +2,10 @@
 
 from typing import Any, NamedTuple
 
-import jax
-
+from fedjax_sl.compression.layers import leaves_of
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.fedsl.config import FedSLConfig
+from fedjax_sl.models.prunable import Prunable
 
 
 class MaskBits(NamedTuple):
@@ -24,18 +24,13 @@ class MaskBits(NamedTuple):
     up: int
 
 
-def thins_cut(config: FedSLConfig, params: Any, channels: int) -> bool:
-    """Returns whether pruned filters of the last client layer are not sent.
-
-    Units of `params` are in network order; if the filters of the last one are not as
-    many as the channels at the cut, they are not what is sent.
-    """
-    last = [leaf for leaf in jax.tree.leaves(params[max(params)]) if leaf.ndim > 1]
-    filters = {leaf.shape[-1] for leaf in last} == {channels}
-    return config.thin_cut and config.granularity == "filter" and filters
+def thins_cut(config: FedSLConfig, can: Prunable) -> bool:
+    """Returns whether pruned channels at the cut are not sent."""
+    filters = config.granularity == "filter" and can.at_cut is not None
+    return config.thin_cut and filters
 
 
-def mask_bits(config: FedSLConfig, params: Any, channels: int) -> MaskBits:
+def mask_bits(config: FedSLConfig, can: Prunable, params: Any) -> MaskBits:
     """Counts the bits of masks and scores that are sent.
 
     A mask is one bit per filter, or per kernel entry. What must be sent depends on who
@@ -53,21 +48,24 @@ def mask_bits(config: FedSLConfig, params: Any, channels: int) -> MaskBits:
 
     Args:
       config: importance, scope and granularity of the masks.
+      can: what can be pruned.
       params: of one client, leaves `[...]`.
-      channels: Ch, at the cut.
 
     Returns:
       The bits.
     """
-    kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
-    by_filter = config.granularity == "filter"
-    flags = sum(x.shape[-1] if by_filter else x.size for x in kernels)
+    if config.granularity == "filter":
+        flags = sum(group.size for group in can.groups)
+    else:
+        flags = sum(leaves_of(params)[path].size for path in can.kernels)
     random, taylor = (config.importance == name for name in ("random", "taylor"))
     if config.mask_scope == "common":
         down = (taylor or random) * flags
         return MaskBits(taylor * FLOAT_BITS * flags, down, at_cut=0, up=0)
     unknown = taylor or (random and config.dropout_mask == "bitmap")
     # Without a channel's flag the server could not tell what an activation belongs to.
-    at_cut = channels * (unknown and thins_cut(config, params, channels))
+    at_cut = 0
+    if unknown and thins_cut(config, can):
+        at_cut = can.groups[can.at_cut].size  # type: ignore[index]
     # These flags are sent once: the update carries the others.
     return MaskBits(0, 0, at_cut=at_cut, up=unknown * flags - at_cut)

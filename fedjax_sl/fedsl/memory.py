@@ -41,7 +41,7 @@ def client_bytes(model: SplitModel, batch_size: int) -> int:
 
 
 def feedback_bytes(model: SplitModel, config: FedSLConfig, num_clients: int) -> int:
-    """Counts the bytes of all residuals, on each device and in a checkpoint.
+    """Counts the bytes of all residuals, in their store and in a checkpoint.
 
         M_feedback = N M_client,  M_client the bytes of a client's parameters
 

@@ -95,6 +95,7 @@ def sent(
     *,
     mask: Any,
     bits: jax.Array,
+    levels: jax.Array | None = None,
     state: Any = None,
 ) -> Message:
     """Sends a client's tensors, each by itself: compressed, or else quantised.
@@ -106,13 +107,14 @@ def sent(
       tree: leaves `[...]`, 0 where pruned.
       mask: m_k; pruned entries are not sent.
       bits: [] b of the quantiser; 32 sends the tensors as they are.
+      levels: [] s of the compressor, in place of its own bits; None as they say.
       state: of the sender, as from `init_layers`; None if the compressor keeps none.
 
     Returns:
       The `Message`.
     """
     if compressor.active:
-        how = compressor.compressor()
+        how = compressor.compressor(levels)
         states = state or init_layers(how, tree)
         received = send_layers(how, key, tree, entries_of(mask, tree), states=states)
         after = None if state is None else received.state

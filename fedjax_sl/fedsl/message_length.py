@@ -13,6 +13,7 @@ from fedjax_sl.compressors import send
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.compressors.per_layer import init_layers, send_layers, total
 from fedjax_sl.federation.aggregation import choose
+from fedjax_sl.federation.levels import common_levels, largest
 from fedjax_sl.federation.model_down import send_down
 from fedjax_sl.fedsl.bit_allocation import BitAllocation
 from fedjax_sl.fedsl.client_configs import ClientConfigs
@@ -122,7 +123,8 @@ def typical_update(
     update = _normal(jax.random.key(2), params)
 
     def of_client(own):
-        how, key = own.compressor(), jax.random.key(3)
+        how = own.compressor(common_levels(config.levels, own))
+        key = jax.random.key(3)
         states, sent = init_layers(how, update), entries_of(mask, update)
         return send_layers(how, key, update, sent, states=states).bits
 
@@ -157,7 +159,8 @@ def longest_update(config: FedSLConfig, per_client: ClientConfigs, params: Any) 
     sizes = [leaf.size for leaf in jax.tree.leaves(params)]
 
     def of_client(own):
-        most = own.compressor().wire.most
+        level = largest(config.levels, own, config.cohort_size)
+        most = own.compressor(level).wire.most
         return total([most(size, size) for size in sizes])
 
     return _update(

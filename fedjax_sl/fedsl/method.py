@@ -8,11 +8,13 @@ import jax.numpy as jnp
 from fedjax_sl.algorithm import Algorithm, Cohort, RoundMetrics
 from fedjax_sl.compression.pruning import kept
 from fedjax_sl.compression.scores import magnitude_scores
-from fedjax_sl.config_base import Optimizer, optimizer_named
+from fedjax_sl.config_base import Optimizer, StoreName, optimizer_named
 from fedjax_sl.data.cohort import draw_minibatches
 from fedjax_sl.federation import clients, model_down
 from fedjax_sl.federation.aggregation import broadcast, client_weights
+from fedjax_sl.federation.levels import after_round, first_levels
 from fedjax_sl.federation.residuals import first_residuals
+from fedjax_sl.federation.stores import store_named
 from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.compute import scored, work
 from fedjax_sl.fedsl.config import FedSLConfig
@@ -32,6 +34,7 @@ from fedjax_sl.fedsl.statistics import statistics_of
 from fedjax_sl.fedsl.step import StepReport, step
 from fedjax_sl.fedsl.suited import check_cohort, check_noise, suited_map
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
+from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import SplitModel
 
 
@@ -44,6 +47,7 @@ def _init(context: Context, num_clients: int | None, key: jax.Array) -> FedSLSta
     client = broadcast(params.client, cohort)
     # The rate must be no part of the state: each round builds the optimiser anew.
     opt = jax.vmap(context.client_optimizer(0.0).init)(client["params"])
+    nothing_pruned = masks(context.config, prunable(context.model), scores, 0.0)
     return FedSLState(
         round=jnp.int32(0),
         client=client,
@@ -52,15 +56,18 @@ def _init(context: Context, num_clients: int | None, key: jax.Array) -> FedSLSta
         server_opt=context.server_optimizer(0.0).init(params.server["params"]),
         anchor=own,
         # Nothing is pruned yet, but a scan carries masks of one structure throughout.
-        mask=broadcast(masks(context.config, scores, 0.0), cohort),
+        mask=broadcast(nothing_pruned, cohort),
         importance=jax.tree.map(jnp.zeros_like, scores),
         # No client has this id: nobody seems to stay when the first period starts.
         client_id=jnp.full((cohort,), -1, jnp.int32),
         weights=jnp.full((cohort,), 1 / cohort, jnp.float32),
         statistics=statistics_of(params.client),
         running=none_yet(client["params"]) if context.config.running_scores else None,
-        residual=first_residuals(context.config.updates, own, num_clients),
+        residual=context.residuals.place(
+            first_residuals(context.config.updates, own, num_clients)
+        ),
         model_residual=model_down.first_residual(context.config.models, own),
+        levels=first_levels(context.config.levels),
     )
 
 
@@ -101,6 +108,10 @@ def _round(
             lambda same: (same, message, good),
             state,
         )
+    heard = jnp.where(good & report.finite, weights, 0.0)
+    state = state._replace(
+        levels=after_round(config.levels, state.levels, report.loss, heard)
+    )
     sizes = sizes_of(config, context.model)
     # The message is the gradient, unless a period ends and sends an update.
     sent = report._replace(gradient=message)
@@ -110,7 +121,13 @@ def _round(
         loss=report.loss,
         kept_ratio=counts.kept / sizes.params,
         rejected=present & ~(good & report.finite),
-        work=work(context.model, counts.examples, counts.scored, state.mask),
+        work=work(
+            config,
+            context.model,
+            counts.examples,
+            scored=counts.scored,
+            masks=state.mask,
+        ),
         links=links(config, sizes, per_client, counts, starts=starts, ends=ends),
     )
     # `predict` averages by these weights; all 0 would make the global model 0.
@@ -156,6 +173,7 @@ def fedsl(
     config: FedSLConfig,
     *,
     num_clients: int | None = None,
+    residuals: StoreName = "device",
     over_clients: clients.ClientMap = clients.in_groups,
     client_optimizer: Optimizer | None = None,
     server_optimizer: Optimizer | None = None,
@@ -166,6 +184,7 @@ def fedsl(
       model: a network cut in two.
       config: the configuration; its numbers may be traced.
       num_clients: N, which feedback of updates needs: each client has a residual.
+      residuals: in whose memory they are kept; the host's may be larger.
       over_clients: how a function of one client is mapped over the cohort. A server
         whose batch norms keep statistics sees all clients at once, on one device,
         or one at a time if they are sequential.
@@ -190,6 +209,7 @@ def fedsl(
         client_optimizer=client_optimizer or usual,
         server_optimizer=server_optimizer or usual,
         over_clients=suited_map(over_clients, model, config),
+        residuals=store_named(residuals),
     )
     return Algorithm(
         init=partial(_init, context, num_clients),
@@ -201,4 +221,5 @@ def fedsl(
         views={"pruned": lambda state, images: predict_pruned(context, state, images)},
         models=("client", "server", "anchor", "weights"),
         joined=joined,
+        on_host=("residual",) if residuals == "host" else (),
     )

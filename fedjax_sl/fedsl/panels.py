@@ -85,10 +85,16 @@ def kept(seen: LastCheckpoint) -> LayerBars | None:
     if not present.any():
         return None
     shares = {
-        name.split("/")[0]: mask[present].reshape(present.sum(), -1).mean(axis=1)
+        name: mask[present].reshape(present.sum(), -1).mean(axis=1)
         for name, mask in sorted(masks.items())
         if name.endswith("/kernel")
     }
+    stages = [name.split("/")[0] for name in shares]
+    # A stage of several kernels has a bar for each.
+    layers = [
+        stage if stages.count(stage) == 1 else name.removesuffix("/kernel")
+        for name, stage in zip(shares, stages, strict=True)
+    ]
     if not shares:
         return None
     return LayerBars(
@@ -96,7 +102,7 @@ def kept(seen: LastCheckpoint) -> LayerBars | None:
         heading="What is kept of each layer",
         alt="Bars: share of each client kernel that is kept at the end, by layer.",
         axis="share of kernel kept",
-        layers=list(shares),
+        layers=layers,
         parts={"kept": np.array(list(shares.values())).T},
     )
 

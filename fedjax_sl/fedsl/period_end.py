@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.federation import levels
 from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.combine import combine
-from fedjax_sl.federation.residuals import of_cohort, put_back
 from fedjax_sl.fedsl.message import gradient_is_message
 from fedjax_sl.fedsl.state import (
     NOISE,
@@ -92,7 +92,10 @@ def aggregate(
         mask=state.mask,
         bits=bits,
         updates=per_client.updates,
-        residual=of_cohort(state.residual, state.client_id),
+        levels=levels.of_cohort(
+            context.config.levels, per_client.updates, state.levels, weights
+        ),
+        residual=context.residuals.take(state.residual, state.client_id),
         weight=weights,
         fault=fault,
     )
@@ -117,6 +120,6 @@ def aggregate(
     after = state._replace(
         client=everyone,
         client_opt=opt,
-        residual=put_back(state.residual, state.client_id, residual),
+        residual=context.residuals.put(state.residual, state.client_id, residual),
     )
     return after, message, good

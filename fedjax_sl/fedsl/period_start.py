@@ -8,8 +8,13 @@ import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.hard_pruning import without_zeros, zeros_first
-from fedjax_sl.compression.pruning import couple_inputs, keep_mask, ratio_at
-from fedjax_sl.compression.scores import magnitude_scores, random_scores, taylor_scores
+from fedjax_sl.compression.pruning import keep_mask, ratio_at
+from fedjax_sl.compression.scores import (
+    magnitude_scores,
+    of_kernels,
+    random_scores,
+    taylor_scores,
+)
 from fedjax_sl.compressors.per_layer import total
 from fedjax_sl.federation.aggregation import broadcast, choose, weighted_mean
 from fedjax_sl.federation.clients import client_keys
@@ -29,15 +34,22 @@ from fedjax_sl.fedsl.state import (
     batches,
 )
 from fedjax_sl.fedsl.statistics import statistics_of
+from fedjax_sl.models.prunable import Prunable, prunable
 
 
 def masks(
-    config: FedSLConfig, scores: Any, ratio: jax.Array | float, params: Any = None
+    config: FedSLConfig,
+    can: Prunable,
+    scores: Any,
+    ratio: jax.Array | float,
+    *,
+    params: Any = None,
 ) -> Any:
     """Builds the mask of one client from its scores.
 
     Args:
       config: granularity and scope of the ranking.
+      can: what can be pruned of the client's half.
       scores: as from `compression.scores`.
       ratio: [] rho_t.
       params: of the averaged model; its zeros stay pruned unless weights are restored.
@@ -46,19 +58,20 @@ def masks(
       The mask; inputs of a kernel that come from pruned filters are pruned too.
     """
     hard = params is not None and not config.restore
+    groups = can.groups if config.granularity == "filter" else None
+    if groups is None:
+        scores = of_kernels(scores, can.kernels)
     if hard:
-        scores = zeros_first(scores, params, config.granularity)
+        scores = zeros_first(scores, params, groups)
     mask = keep_mask(
-        scores, ratio, granularity=config.granularity, scope=config.prune_scope
+        scores,
+        ratio,
+        granularity=config.granularity,
+        scope=config.prune_scope,
+        groups=groups,
     )
-    if hard:
-        # Ranked first is not enough where more weights are 0 than the ratio prunes.
-        mask = without_zeros(mask, params)
-    if config.granularity == "weight":
-        return mask
-    mask = couple_inputs(mask)
-    # The coupled mask has entries per input channel: prune those that are 0, too.
-    return without_zeros(mask, params) if hard else mask
+    # Ranked first is not enough where more weights are 0 than the ratio prunes.
+    return without_zeros(mask, params, groups) if hard else mask
 
 
 def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
@@ -220,8 +233,10 @@ def begin_period(
     one = jax.tree.map(lambda leaf: leaf[0], state.client)
     anchor, statistics = one["params"], statistics_of(one)
 
+    can = prunable(context.model)
+
     def mask_client(anchor, scores, ratio):
-        return masks(config, scores, ratio, anchor)
+        return masks(config, can, scores, ratio, params=anchor)
 
     ratio = jnp.where(good, ratio, 0.0)
     mask = context.over_clients.map(mask_client, anchor)(scores, ratio)

@@ -54,7 +54,7 @@ PRESETS = {
     "splitfed-v1": Preset(_on_cifar10(**NOTHING), "the recipe for SplitFed version 1"),
     "splitfed-v1-coded": Preset(
         _on_cifar10(**NOTHING, activations=CODED_ACTIVATIONS, updates=CODED_UPDATES),
-        "the same, range-coded: activations of 4 bits, updates of 5",
+        "the same, range-coded",
     ),
     "splitfed-v2": Preset(
         _on_cifar10(**NOTHING, server_update="sequential", server_learning_rate=0.005),

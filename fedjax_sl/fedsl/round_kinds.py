@@ -29,6 +29,7 @@ from fedjax_sl.fedsl.message_length import (
 )
 from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
+from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import SplitModel
 from fedjax_sl.traffic import Record, recorded
 
@@ -61,10 +62,11 @@ def _expected(
     per_client = client_configs(config, everyone)
     params = model.init(jax.random.key(0)).client["params"]
     # Where kernels are ranked one by one, counts do not depend on the scores.
-    mask = masks(config, magnitude_scores(params), per_client.prune_ratio[0])
+    can = prunable(model)
+    mask = masks(config, can, magnitude_scores(params), per_client.prune_ratio[0])
     examples = jnp.full_like(everyone, batch_size)
     shape = model.cut_shape()
-    channels = channels_at_cut(config, mask, shape[-1])
+    channels = channels_at_cut(config, can, mask, shape[-1])
     cut = math.prod(shape[:-1]) * channels.sum()
     sent = jnp.round(batch_size * cut * (1 - per_client.dropout_rate))
     sent = sent.astype(jnp.int32)
@@ -88,7 +90,8 @@ def _expected(
             update=update,
             down=typical_model(config, params),
         )
-        done = work(model, examples, passes, broadcast(mask, len(everyone)))
+        every_mask = broadcast(mask, len(everyone))
+        done = work(config, model, examples, scored=passes, masks=every_mask)
         return links(config, sizes, per_client, counts, starts=starts, ends=ends), done
 
     return jax.vmap(count_kind)(jnp.asarray(KINDS))
@@ -153,7 +156,7 @@ def most(
             update=update,
             down=longest_model(config, params),
         )
-        done = work(model, real, counts.scored)
+        done = work(config, model, real, scored=counts.scored)
         return links(config, sizes, per_client, counts, starts=starts, ends=ends), done
 
     counted, done = jax.device_get(jax.vmap(count_kind)(jnp.asarray(KINDS)))

@@ -7,14 +7,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from fedjax_sl.analysis.phases import Sequential
-from fedjax_sl.checks import check_types
+from fedjax_sl.configs.network_config import ImageKind, NetworkConfig
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.fedsl.config import FedSLConfig, usual_rates
 from fedjax_sl.fedsl.config_checks import LINKS
-from fedjax_sl.layers.conv import Lowering, Precision
-from fedjax_sl.layers.initializers import Init
-from fedjax_sl.models.vgg import Depth, Norm
+from fedjax_sl.models.network import Network
+from fedjax_sl.models.vgg import Depth
 
 
 OF_PRUNING = (
@@ -29,40 +28,44 @@ OF_QUANTIZATION = (
 )
 
 
+Named = Literal[
+    "vgg", "resnet18", "resnet34", "vit-tiny", "vit-small", "simple-cnn", "mlp"
+]
+
+
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class ModelConfig(NetworkConfig):
     """The network and where it is cut."""
 
-    name: Literal["vgg", "simple-cnn"] = "vgg"
-    """A VGG, or the simple CNN of NIID-Bench, which has neither depth nor norms."""
+    name: Named = "vgg"
+    """A VGG, a ResNet, a vision transformer for 32 x 32 pixels, the simple CNN of
+    NIID-Bench, or a perceptron of two hidden layers."""
 
     depth: Depth = 11
     """Layers of the VGG."""
 
     cut: int = 4
-    """L_c, convolutions on the client's side, from 1 to 8, 10, 13 or 16 by depth;
-    of the simple CNN 1 or 2."""
+    """L_c, layers on the client's side: convolutions of a VGG, from 1 to 8, 10, 13 or
+    16 by depth, or of the simple CNN, 1 or 2; of a ResNet 1, and 2 for each block;
+    blocks of a transformer; stages of a network of one's own. `cost fedsl` lists
+    them."""
 
     width: float = 0.25
     """Factor on every number of channels, > 0; 1 is the published network."""
 
-    norm: Norm = "group"
-    """Normalisation after each convolution."""
+    @property
+    def _registered(self) -> str:
+        return f"vgg{self.depth}" if self.name == "vgg" else self.name
 
-    lowering: Lowering = "auto"
-    """How convolutions are computed; auto is the fastest as measured."""
+    def uncut(self, image: ImageKind) -> Network:
+        """Builds the network for images of a kind."""
+        return self.build(self._registered, image)
 
-    precision: Precision = "float32"
-    """Of the products in convolutions; everything else is float32. tf32 and bf16 are
-    fast on hardware that supports them; a CPU uses float32 for tf32."""
-
-    init: Init = "he"
-    """Initialisation of parameters: he is normal, with zero biases; torch is uniform
-    within 1 / sqrt(fan-in), biases too, as in PyTorch."""
-
-    def __post_init__(self):
-        """Checks types and choices; the network checks the ranges."""
-        check_types(self)
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Fields without effect in this configuration."""
+        is_vgg = self.name == "vgg" and self.module is None
+        return (*self.ignored(self._registered), *(() if is_vgg else ("depth",)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +143,8 @@ class FedSLRun(RunConfig):
                 for link in LINKS
                 for name in getattr(method, link).idle
             ),
+            *(f"levels.{name}" for name in method.levels.idle),
+            *(("updates.bits",) if method.levels.of_time else ()),
             *(("server_update",) if method.client_update == "relay" else ()),
         )
 

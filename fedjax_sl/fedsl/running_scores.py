@@ -53,7 +53,10 @@ def _trained(config: FedSLConfig, mask: Mask, scores: Scores) -> Any:
     whole = config.granularity == "weight"
 
     def trained(score, keep):
-        return None if score is None else jnp.broadcast_to(whole | keep, score.shape)
+        if score is None:
+            return None
+        keep = True if keep is None else whole | keep
+        return jnp.broadcast_to(keep, score.shape)
 
     return jax.tree.map(trained, scores, mask, is_leaf=lambda leaf: leaf is None)
 

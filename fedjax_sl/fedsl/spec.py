@@ -1,11 +1,12 @@
 """The `MethodSpec` of FedSL: its interface to the rest of the package."""
 
+import itertools
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 
+from fedjax_sl.configs.network_config import kind_of
 from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.federation.memory import check_fits
@@ -26,27 +27,22 @@ from fedjax_sl.fedsl.theory import (
     with_choice,
 )
 from fedjax_sl.method_spec import Built, ChooseMap, MethodSpec, Theory
-from fedjax_sl.models.simple_cnn import split_simple_cnn
 from fedjax_sl.models.split import SplitModel
-from fedjax_sl.models.vgg import split_vgg
+from fedjax_sl.models.vgg import BLOCKS
 from fedjax_sl.traffic import Record
 
 
 def network(config: FedSLRun, train: Dataset) -> SplitModel:
-    """Builds the network of a configuration for these images."""
+    """Builds the network of a configuration for these images, cut."""
+    return config.model.uncut(kind_of(train)).at(config.model.cut)
+
+
+def cuts(config: FedSLRun, train: Dataset) -> tuple[int, ...]:
+    """Lists the cuts that a search tries: of a VGG after each pooling, else all."""
     model = config.model
-    options: dict[str, Any] = dict(
-        cut=model.cut,
-        num_classes=train.num_classes,
-        width=model.width,
-        input_shape=train.image.shape[1:],
-        lowering=model.lowering,
-        precision=model.precision,
-        init=model.init,
-    )
-    if model.name == "simple-cnn":
-        return split_simple_cnn(**options)
-    return split_vgg(model.depth, norm=model.norm, **options)
+    if model.name == "vgg" and model.module is None:
+        return tuple(itertools.accumulate(BLOCKS[model.depth]))
+    return model.uncut(kind_of(train)).cuts
 
 
 def build(
@@ -60,9 +56,16 @@ def build(
         feedback_bytes(model, config.method, clients),
         clients=clients,
         what="residuals",
-        instead="method.updates.feedback='none', which keeps none",
+        instead="residuals='host', or method.updates.feedback='none', which keeps none",
+        store=config.residuals,
     )
-    method = fedsl(model, config.method, num_clients=clients, over_clients=over)
+    method = fedsl(
+        model,
+        config.method,
+        num_clients=clients,
+        residuals=config.residuals,
+        over_clients=over,
+    )
     return Built(method, 1, over.devices)
 
 
@@ -91,6 +94,7 @@ FEDSL = MethodSpec(
         check_covered=check_covered,
         ignored=ignored,
         model=network,
+        cuts=cuts,
         global_params=global_model,
         setting=setting_of,
         ratios=ratios,

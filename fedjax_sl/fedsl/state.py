@@ -8,6 +8,8 @@ from fedjax_sl.algorithm import Batch, Examples
 from fedjax_sl.compression.pruning import Mask, apply_mask
 from fedjax_sl.config_base import Optimizer
 from fedjax_sl.federation.clients import ClientMap, client_keys
+from fedjax_sl.federation.levels import LevelState
+from fedjax_sl.federation.stores import Store, on_device
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig, usual_rates
 from fedjax_sl.fedsl.running_scores import RunningScores
@@ -41,6 +43,7 @@ class FedSLState(NamedTuple):
         without feedback.
       model_residual: what the server's messages left out, leaves `[...]`; None without
         feedback.
+      levels: of the next updates; None if they ignore the loss.
     """
 
     round: jax.Array
@@ -57,6 +60,7 @@ class FedSLState(NamedTuple):
     running: RunningScores | None = None
     residual: Any = None
     model_residual: Any = None
+    levels: LevelState | None = None
 
 
 class MinibatchIndices(NamedTuple):
@@ -88,13 +92,14 @@ class RoundInputs(NamedTuple):
 
 
 class Context(NamedTuple):
-    """Constants of a run: model, configuration, optimisers and client mapping."""
+    """Constants of a run: model, configuration, optimisers, mapping and residuals."""
 
     model: SplitModel
     config: FedSLConfig
     client_optimizer: Optimizer
     server_optimizer: Optimizer
     over_clients: ClientMap
+    residuals: Store = on_device
 
 
 def start_of(config: FedSLConfig, params: Any, mask: Mask) -> Any:

@@ -9,9 +9,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import unflatten_dict
 
+from fedjax_sl.compression.groups import Path, channels_kept
+from fedjax_sl.compression.layers import leaves_of
 from fedjax_sl.compression.pruning import Mask
 from fedjax_sl.fedsl.config import FedSLConfig
+from fedjax_sl.models.prunable import Prunable
 from fedjax_sl.models.split import Variables
 
 
@@ -24,35 +28,26 @@ def _none(leaf: Any) -> bool:
     return leaf is None
 
 
-def filters_kept(mask: Mask) -> jax.Array:
-    """Returns which filters of a unit are kept, `[Cout]` bool."""
-    # A bias or scale has the filter mask itself; the kernel's is coupled to inputs.
-    leaf = min(jax.tree.leaves(mask), key=lambda keep: keep.ndim)
-    return leaf.any(axis=tuple(range(leaf.ndim - 1)))
-
-
-def channels_kept(config: FedSLConfig, mask: Mask, client: Variables) -> dict[str, Any]:
+def statistics_kept(
+    config: FedSLConfig, can: Prunable, mask: Mask, client: Variables
+) -> dict[str, Any]:
     """Returns a mask of the statistics that a client updates and sends.
 
     Args:
       config: its granularity; pruning single weights keeps every channel.
+      can: what can be pruned.
       mask: m_k.
-      client: its variables, statistics `[Cout]` in a unit.
+      client: its variables, statistics `[n]`.
 
     Returns:
-      A mask of the statistics: `[Cout]` at each leaf, or None where all are kept.
+      A mask of the statistics: `[n]` at each leaf, or None where all are kept.
     """
-
-    def unit(name, leaves):
-        if config.granularity == "weight" or name not in mask:
-            return jax.tree.map(lambda _: None, leaves)
-        kept = filters_kept(mask[name])
-        return jax.tree.map(lambda _: kept, leaves)
-
-    return {
-        kind: {name: unit(name, leaves) for name, leaves in units.items()}
-        for kind, units in statistics_of(client).items()
-    }
+    statistics = leaves_of(statistics_of(client))
+    masks: dict[Path, Any] = dict.fromkeys(statistics)
+    if config.granularity == "filter":
+        for path, number in can.statistics.items():
+            masks[path] = channels_kept(can.groups[number], mask)
+    return unflatten_dict(masks)
 
 
 def learnt(kept: Any, new: Any, old: Any) -> Any:

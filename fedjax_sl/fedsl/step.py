@@ -25,7 +25,8 @@ from fedjax_sl.fedsl.state import (
     rates,
     start_of,
 )
-from fedjax_sl.fedsl.statistics import channels_kept, learnt, statistics_of
+from fedjax_sl.fedsl.statistics import learnt, statistics_kept, statistics_of
+from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import Variables
 
 
@@ -103,6 +104,7 @@ def _update_clients(
     A client that the server did not hear receives no gradient and does not step.
     """
     config, optimizer = context.config, context.client_optimizer(rate)
+    can = prunable(context.model)
 
     def step_client(group, backward):
         client, mask, running = group.client, group.mask, group.running
@@ -122,7 +124,7 @@ def _update_clients(
         updates, new_opt = optimizer.update(message.values, group.client_opt, start)
         # Momentum from before the pruning would still move pruned weights.
         params = optax.apply_updates(start, apply_mask(updates, mask))
-        kept = channels_kept(config, mask, client)
+        kept = statistics_kept(config, can, mask, client)
         new = learnt(kept, backward.statistics, statistics_of(client))
         after = ({**new, "params": params}, new_opt, scored)
         before = (client, group.client_opt, running)

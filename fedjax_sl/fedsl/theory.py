@@ -18,6 +18,7 @@ from fedjax_sl.fedsl.config_checks import LINKS
 from fedjax_sl.fedsl.message import number_bits
 from fedjax_sl.fedsl.quantizer import variance_factor
 from fedjax_sl.fedsl.run_config import FedSLRun
+from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import SplitModel
 
 
@@ -135,8 +136,8 @@ def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
         learning_rate=float(usual_rates(method)[0]),
         clients=config.cohort_size,
         interval=int(method.interval),
-        # Each unit of a client is one convolution, as L_c counts them.
-        cut=len(client),
+        # Each kernel of a client is one convolution, as L_c counts them.
+        cut=len(prunable(model).kernels),
         quantization=variance_factor(method, sizes, int(step.min())),
         pruned=pruned,
         # kappa = rho takes the gradient's energy to be spread evenly over weights.

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Link, Links
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.federation.levels import LEVEL_BITS
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.mask_bits import MaskBits, mask_bits
 from fedjax_sl.fedsl.quantizer import coded_bits, norm_bits
+from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import SplitModel
 
 
@@ -46,7 +48,7 @@ def sizes_of(config: FedSLConfig, model: SplitModel) -> Sizes:
         statistics=sum(leaf.size for leaf in jax.tree.leaves(client)) - size,
         cut=math.prod(model.cut_shape()),
         label_bits=math.ceil(math.log2(model.num_classes)),
-        mask=mask_bits(config, client["params"], model.cut_shape()[-1]),
+        mask=mask_bits(config, prunable(model), client["params"]),
     )
 
 
@@ -127,7 +129,8 @@ def links(
     quantised tensors, their bit allocation if it varies, and the mask; scores and masks
     at the start of a period, if they must be sent (with updates and models, for clients
     that prune; scores of all clients if any of them prunes); and norm statistics, as
-    float32, which go with every model and update.
+    float32, which go with every model and update. Levels that adapt go down with the
+    gradients of a period's last round.
 
     Args:
       config: the configuration.
@@ -164,6 +167,10 @@ def links(
             none,
             down_norms * passes * present,
         )
+    # The server has the loss and the weights, and so it says what the levels are.
+    if config.levels.active:
+        told = LEVEL_BITS * present * ends
+        gradients = gradients._replace(side=gradients.side + told)
     loaded = present * (starts | relay)
     return Links(
         model_down=_model(sizes, counts, loaded, masks=sizes.mask.down * pruned),

@@ -15,7 +15,8 @@ from fedjax_sl.federation.faults import arrived, valid
 from fedjax_sl.federation.privacy import gaussian_mechanism
 from fedjax_sl.fedsl.message import sent
 from fedjax_sl.fedsl.state import Context, start_of
-from fedjax_sl.fedsl.statistics import channels_kept
+from fedjax_sl.fedsl.statistics import statistics_kept
+from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import Variables
 
 
@@ -29,6 +30,7 @@ class Client(NamedTuple):
       mask: m_k.
       bits: [] b of its message.
       updates: compressor of its message.
+      levels: [] q_k of that compressor; None as its bits say.
       residual: state of that compressor; None if it keeps none.
       weight: [] omega_k, 0 if it sends no update.
       fault: [] factor of its message; None if none is corrupted.
@@ -40,6 +42,7 @@ class Client(NamedTuple):
     mask: Any
     bits: jax.Array
     updates: CompressorConfig
+    levels: jax.Array | None
     residual: Any
     weight: jax.Array
     fault: jax.Array | None
@@ -78,6 +81,7 @@ def _received(context: Context, client: Client, start):
         update,
         mask=mask,
         bits=client.bits,
+        levels=client.levels,
         state=client.residual,
     )
     rebuilt = jax.tree.map(jnp.add, start, message.values)
@@ -95,7 +99,7 @@ def upload(context: Context, anchor, client: Client):
       The `Received` of the server; the link of the message, the client's residual
       after it, and [] whether it is valid.
     """
-    config = context.config
+    config, can = context.config, prunable(context.model)
     start = start_of(config, anchor, client.mask)
     params, message = _received(context, client, start)
     # From here on it is the message as received: the server judges no other.
@@ -108,7 +112,7 @@ def upload(context: Context, anchor, client: Client):
     everywhere = jax.tree.map(lambda _: None, params)
     keepers = config.average_over == "keepers"
     kept = {
-        **channels_kept(config, client.mask, client.variables),
+        **statistics_kept(config, can, client.mask, client.variables),
         "params": client.mask if keepers else everywhere,
     }
     weight = jnp.where(good, client.weight, 0.0)

@@ -1,6 +1,6 @@
 """A convolution with a choice of lowerings.
 
-Every lowering computes the same 'same'-padded convolution of stride 1. They differ in
+Every lowering computes the same 'same'-padded convolution. They differ in
 the program that XLA receives, and so in speed, by a factor of twenty on a CPU: inside
 the body of a loop, XLA compiles the gradients that autodiff derives from a convolution
 to a naive path, but not the same gradients written as ordinary operations.
@@ -15,7 +15,9 @@ In canonical and matmul the kernel gradient is a sum of matrix products over par
 the batch that stay in a core's cache, or with few input channels a convolution.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Literal
 
@@ -34,6 +36,7 @@ from fedjax_sl.layers.precision import (
     rounded,
     sum_dtype,
 )
+from fedjax_sl.layers.strided_conv import strided_conv
 from fedjax_sl.layers.winograd import winograd
 from fedjax_sl.layers.winograd_tiles import TILE
 
@@ -53,22 +56,26 @@ def _transpose(kernel: jax.Array) -> jax.Array:
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
-def _lax_conv(x, kernel, precision: Precision, sums: Any) -> jax.Array:
+def _lax_conv(x, kernel, precision: Precision, sums: Any, *, stride=1) -> jax.Array:
     """`lax.conv` of rounded factors, whose sums have this dtype; None for theirs."""
     return lax.conv_general_dilated(
         x,
         kernel,
-        (1, 1),
-        "SAME",
+        (stride, stride),
+        # "SAME" would pad otherwise with a stride, and leave other pixels.
+        [(size // 2, size // 2) for size in kernel.shape[:2]],
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=backend_precision(precision),
         preferred_element_type=sums,
     )
 
 
-def _xla(x: jax.Array, kernel: jax.Array, precision: Precision) -> jax.Array:
+def _xla(
+    x: jax.Array, kernel: jax.Array, precision: Precision, stride: int = 1
+) -> jax.Array:
     """`lax.conv`, which autodiff takes only with sums of the factors' dtype."""
-    return _lax_conv(rounded(x, precision), rounded(kernel, precision), precision, None)
+    x, kernel = rounded(x, precision), rounded(kernel, precision)
+    return _lax_conv(x, kernel, precision, None, stride=stride)
 
 
 def _canonical(x: jax.Array, kernel: jax.Array, precision: Precision) -> jax.Array:
@@ -138,23 +145,39 @@ def choose(
     return "matmul" if side < 3 else "canonical"
 
 
+_AS_WRITTEN = ContextVar("as_written", default=False)
+
+
+@contextmanager
+def as_written() -> Iterator[None]:
+    """Traces every convolution as one operation, whose MACs can be counted."""
+    before = _AS_WRITTEN.set(True)
+    try:
+        yield
+    finally:
+        _AS_WRITTEN.reset(before)
+
+
 def conv(
     x: jax.Array,
     kernel: jax.Array,
     *,
     lowering: Lowering = "auto",
     precision: Precision = "float32",
+    stride: int = 1,
 ) -> jax.Array:
-    """Computes the 'same'-padded convolution of stride 1.
+    """Computes the 'same'-padded convolution, or every `stride`-th pixel of it.
 
     Args:
       x: `[B, H, W, Cin]`.
       kernel: `[kh, kw, Cin, Cout]`, kh and kw odd.
-      lowering: how it is computed, see the module's docstring.
+      lowering: how it is computed, see the module's docstring; with a stride there are
+        two ways, `lax.conv` and patches times kernel.
       precision: of its products, forward and backward.
+      stride: of rows and columns.
 
     Returns:
-      `[B, H, W, Cout]`, of the wider dtype of the two.
+      `[B, ceil(H / stride), ceil(W / stride), Cout]`, of the wider dtype of the two.
 
     Raises:
       ValueError: if the lowering or the precision is unknown.
@@ -163,19 +186,24 @@ def conv(
     check_choice("precision", precision, Precision)
     chex.assert_rank([x, kernel], 4)
     chex.assert_equal(x.shape[-1], kernel.shape[2])
-    if lowering == "auto":
+    if _AS_WRITTEN.get():
+        lowering = "xla"
+    elif lowering == "auto":
         backend = jax.default_backend()
         lowering = choose(x.shape, kernel.shape, backend, precision)
     wide = jnp.result_type(x, kernel)
     lowered = _LOWERED[lowering]
+    if stride > 1:
+        lowered = partial(_xla if lowering == "xla" else strided_conv, stride=stride)
     return lowered(x.astype(wide), kernel.astype(wide), precision).astype(wide)
 
 
 class Conv(nn.Module):
-    """A convolution with bias, `size` x `size`."""
+    """A convolution with bias, `size` x `size`, of every `stride`-th pixel."""
 
     features: int
     size: int = 3
+    stride: int = 1
     lowering: Lowering = "auto"
     precision: Precision = "float32"
     initial: Init = "he"
@@ -189,7 +217,13 @@ class Conv(nn.Module):
         kernel = self.param("kernel", kernel_init, shape)
         bias = self.param("bias", bias_init, (self.features,))
         # The bias stays apart: a norm may fold it into its sums, without a pass over y.
-        y = conv(x, kernel, lowering=self.lowering, precision=self.precision)
+        y = conv(
+            x,
+            kernel,
+            lowering=self.lowering,
+            precision=self.precision,
+            stride=self.stride,
+        )
         return y, bias
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -57,16 +57,17 @@ def _affine(offset, scale, bias, *, mean, inverse):
     return gain, bias[None] + gain * (offset[None] - mean)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def group_norm_relu(
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+def group_norm(
     x: jax.Array,
     offset: jax.Array,
     scale: jax.Array,
     bias: jax.Array,
     groups: int,
     pool: bool,
+    relu: bool,
 ) -> jax.Array:
-    """Applies group norm to x + offset, then 2x2 max pooling if `pool`, then ReLU.
+    """Applies group norm to x + offset, 2x2 max pooling if `pool`, ReLU if `relu`.
 
     `y = max(scale * (x + offset - mean) / sqrt(variance + 1e-5) + bias, 0)`, mean and
     variance over each group of channels of each example (Wu and He, 2018).
@@ -78,31 +79,34 @@ def group_norm_relu(
       bias: `[Ch]`.
       groups: number of groups; divides Ch.
       pool: take the maximum of each 2x2 window; an odd last row or column is dropped.
+      relu: take the maximum with 0.
 
     Returns:
       `[B, H, W, Ch]`, or `[B, H // 2, W // 2, Ch]`. Equal entries of a window share its
       gradient.
     """
-    return _forward(x, offset, scale, bias, groups=groups, pool=pool)[0]
+    return _forward(x, offset, scale, bias, groups=groups, pool=pool, relu=relu)[0]
 
 
-def _forward(x, offset, scale, bias, groups, pool):
+def _forward(x, offset, scale, bias, groups, pool, relu):
     chex.assert_rank([x, offset, scale, bias], [4, 1, 1, 1])
     statistics = _, mean, inverse = _statistics(x, offset, groups)
     gain, shift = _affine(offset, scale, bias, mean=mean, inverse=inverse)
     # Under a negative gain the maximum of y comes from the minimum of x.
     extreme = pooled(x, _spread(gain >= 0)) if pool else x
-    y = nn.relu(extreme * _spread(gain) + _spread(shift))
-    return y, (x, offset, scale, bias, statistics)
+    y = extreme * _spread(gain) + _spread(shift)
+    return nn.relu(y) if relu else y, (x, offset, scale, bias, statistics)
 
 
-def _backward(groups, pool, residual, dy):
+def _backward(groups, pool, relu, residual, dy):
     x, offset, scale, bias, (centre, mean, inverse) = residual
     size = x.shape[1] * x.shape[2]
     gain, shift = _affine(offset, scale, bias, mean=mean, inverse=inverse)
     extreme = pooled(x, _spread(gain >= 0)) if pool else x
-    # The ReLU's mask is recomputed: keeping it would be another array of this size.
-    dz = jnp.where(extreme * _spread(gain) + _spread(shift) > 0, dy, 0.0)
+    dz = dy
+    if relu:
+        # Its mask is recomputed: keeping it would be another array of this size.
+        dz = jnp.where(extreme * _spread(gain) + _spread(shift) > 0, dy, 0.0)
     dz_sum = dz.sum(axis=(1, 2))
     dot = (dz * extreme).sum(axis=(1, 2))
     dscale = (dot + (offset[None] - mean) * dz_sum) * inverse
@@ -118,13 +122,14 @@ def _backward(groups, pool, residual, dy):
     return dx, doffset.sum(axis=0), dscale.sum(axis=0), dz_sum.sum(axis=0)
 
 
-group_norm_relu.defvjp(_forward, _backward)
+group_norm.defvjp(_forward, _backward)
 
 
-class GroupNormRelu(nn.Module):
-    """`group_norm_relu` with its two parameters, and `num_groups` groups."""
+class GroupNorm(nn.Module):
+    """`group_norm` with its two parameters, and `num_groups` groups."""
 
-    pool: bool
+    pool: bool = False
+    relu: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, offset: jax.Array) -> jax.Array:
@@ -132,5 +137,12 @@ class GroupNormRelu(nn.Module):
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        groups = num_groups(channels)
-        return group_norm_relu(x, offset, scale, bias, groups=groups, pool=self.pool)
+        return group_norm(
+            x,
+            offset,
+            scale,
+            bias,
+            groups=num_groups(channels),
+            pool=self.pool,
+            relu=self.relu,
+        )

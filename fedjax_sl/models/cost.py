@@ -1,11 +1,14 @@
 """Parameters and operations of the layers of a network."""
 
 import math
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from fedjax_sl.models.trace import trace_module
 
 
 NORM_OPERATIONS = 4
@@ -76,3 +79,9 @@ def layer_costs(model: nn.Module, input_shape: tuple[int, ...]) -> list[LayerCos
     x = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)
     jax.eval_shape(run, jax.random.key(0), x)
     return list(costs.values())
+
+
+@lru_cache(maxsize=256)
+def macs(model: nn.Module, input_shape: tuple[int, ...]) -> int:
+    """Counts the MACs of all products of one example's forward pass."""
+    return sum(product.macs for product in trace_module(model, input_shape).products)

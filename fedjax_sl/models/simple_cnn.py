@@ -4,19 +4,19 @@ Two 5x5 convolutions without padding, each followed by ReLU and pooling, then th
 dense layers: 62,006 parameters for images of 32 x 32 x 3 and ten classes.
 """
 
-from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 from flax import linen as nn
 
-from fedjax_sl.checks import check_choice, check_integer, check_number
-from fedjax_sl.errors import InputError
 from fedjax_sl.layers.conv import Conv, Lowering, Precision
 from fedjax_sl.layers.initializers import Init
 from fedjax_sl.layers.pool import max_pool
-from fedjax_sl.models.split import SplitModel, cut_at
-from fedjax_sl.models.vgg import DenseStage
+from fedjax_sl.models.dense_stage import DenseStage
+from fedjax_sl.models.network import Network, Stage
+from fedjax_sl.models.options import Options
+from fedjax_sl.models.split import SplitModel
 
 
 CHANNELS = (6, 16)
@@ -45,9 +45,8 @@ class PooledConvStage(nn.Module):
     initial: Init
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array) -> jax.Array:
         """Returns the stage's activations."""
-        del train
         conv = ValidConv(
             self.features,
             size=KERNEL,
@@ -60,26 +59,47 @@ class PooledConvStage(nn.Module):
         return nn.relu(max_pool(conv(x)))
 
 
-def split_simple_cnn(
-    *,
-    cut: int,
-    num_classes: int = 10,
-    width: float = 1.0,
-    input_shape: tuple[int, int, int] = (32, 32, 3),
-    lowering: Lowering = "auto",
-    precision: Precision = "float32",
-    init: Init = "torch",
-) -> SplitModel:
+def simple_cnn(options: Options | None = None) -> Network:
+    """The simple CNN. A cut counts convolutions, 1 or 2.
+
+    Args:
+      options: of the network; it has no use for a norm.
+
+    Returns:
+      The `Network`.
+
+    Raises:
+      ValueError: if images are smaller than 16 pixels a side.
+    """
+    options = options or Options(init="torch")
+    options.check_image(SMALLEST_IMAGE, "the simple CNN needs")
+    conv = partial(
+        PooledConvStage,
+        lowering=options.lowering,
+        precision=options.precision,
+        initial=options.init,
+    )
+    dense = partial(DenseStage, initial=options.init)
+    hidden = [partial(dense, options.scaled(n), last=False) for n in HIDDEN]
+    stages = (
+        *(Stage(partial(conv, options.scaled(channels))) for channels in CHANNELS),
+        *(Stage(stage, last_of_client=False) for stage in hidden),
+        Stage(partial(dense, options.num_classes, last=True)),
+    )
+    return Network(
+        stages=stages,
+        input_shape=options.input_shape,
+        num_classes=options.num_classes,
+    )
+
+
+def split_simple_cnn(*, cut: int, **options: Any) -> SplitModel:
     """The simple CNN, cut after convolution L_c.
 
     Args:
       cut: L_c, convolutions on the client's side, 1 or 2.
-      num_classes: C.
-      width: factor on every number of channels and hidden units.
-      input_shape: `(H, W, Ch)`, at least 16 pixels a side.
-      lowering: how the convolutions are computed, see `layers.conv`.
-      precision: of the convolutions' products.
-      init: initialisation of its parameters, see `layers.initializers`.
+      **options: fields of `models.options.Options`; parameters begin as PyTorch's do
+        unless `init` says otherwise.
 
     Returns:
       The split model.
@@ -87,28 +107,5 @@ def split_simple_cnn(
     Raises:
       ValueError: if an argument lies outside its range.
     """
-    check_choice("lowering", lowering, Lowering)
-    check_choice("precision", precision, Precision)
-    check_choice("init", init, Init)
-    check_number("width", width, lambda v: 0 < v < float("inf"), "> 0")
-    check_integer("num_classes", num_classes, 2)
-    check_integer("cut", cut, 1, len(CHANNELS))
-    if min(input_shape[:2]) < SMALLEST_IMAGE:
-        raise InputError(
-            f"input_shape={input_shape}: the simple CNN needs images of at least "
-            f"{SMALLEST_IMAGE} pixels a side."
-        )
-
-    def scaled(units: int) -> int:
-        return max(1, round(units * width))
-
-    conv = partial(
-        PooledConvStage, lowering=lowering, precision=precision, initial=init
-    )
-    dense = partial(DenseStage, initial=init)
-    stages: list[Callable[..., nn.Module]] = [
-        *(partial(conv, scaled(channels)) for channels in CHANNELS),
-        *(partial(dense, scaled(units), last=False) for units in HIDDEN),
-        partial(dense, num_classes, last=True),
-    ]
-    return cut_at(stages, cut, input_shape=input_shape, num_classes=num_classes)
+    options = {"init": "torch"} | options
+    return simple_cnn(Options(**options)).at(cut)

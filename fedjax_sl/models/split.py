@@ -23,21 +23,23 @@ class SplitParams(NamedTuple):
     server: Variables
 
 
-def _arguments(module: nn.Module, x, train: bool, weight) -> tuple[Any, ...]:
-    """Returns the arguments of a module; `weight` only if its call accepts it."""
-    weighted = "weight" in signature(module.__call__).parameters
-    return (x, train, weight) if weighted else (x, train)
+def _accepted(module: Any, **options: Any) -> dict[str, Any]:
+    """Returns those of some arguments that a module's call accepts."""
+    # Flax's bridge to an NNX module accepts anything, and hands it on.
+    called = getattr(module, "nnx_class", module).__call__
+    known = signature(called).parameters
+    return {name: value for name, value in options.items() if name in known}
 
 
 class Stages(nn.Module):
     """A sequence of modules, named `stage_00`, `stage_01`, … in network order.
 
     A stage whose norm computes batch statistics is a module of `(x, train, weight)`, so
-    that padding does not enter them; any other may be a module of `(x, train)`.
+    that padding does not enter them; any other may be one of `(x, train)` or `(x)`.
 
     Attributes:
-      stages: for each, a function `name -> module` of `(x, train)`, or of `(x, train,
-        weight)`, `weight` `[B]` being 0 for padding, or None if there is none.
+      stages: for each, a function `name -> module`; the module may take `train` and
+        `weight`, `[B]`, 0 for padding, or None if there is none.
       first: number of the first stage in the whole network.
     """
 
@@ -53,7 +55,7 @@ class Stages(nn.Module):
         # The server's numbers continue the client's: no cut changes a name.
         for number, stage in enumerate(self.stages, self.first):
             module = stage(name=f"stage_{number:02d}")
-            x = module(*_arguments(module, x, train, weight))
+            x = module(x, **_accepted(module, train=train, weight=weight))
         return x
 
 
@@ -80,8 +82,8 @@ def apply(
     """
     if not train:
         return half.apply(variables, x, False), variables  # type: ignore[return-value]
-    arguments = _arguments(half, x, True, weight)
-    y, changed = half.apply(variables, *arguments, mutable=["batch_stats"])
+    options = _accepted(half, train=True, weight=weight)
+    y, changed = half.apply(variables, x, **options, mutable=["batch_stats"])
     return y, {**variables, **changed}
 
 

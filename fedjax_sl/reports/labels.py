@@ -21,6 +21,9 @@ def without_effect(config: RunConfig) -> set[str]:
     found = {f"data.{name}" for name in config.data.idle}
     if config.corruption_probability == 0:
         found.add("corruption")
+    # Whether a method has networks to choose from is its own affair.
+    model = getattr(config, "model", None)
+    found |= {f"model.{name}" for name in getattr(model, "idle", ())}
     return found | {f"method.{name}" for name in config.idle}
 
 

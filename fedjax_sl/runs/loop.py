@@ -12,6 +12,7 @@ from fedjax_sl.algorithm import RoundMetrics, State
 from fedjax_sl.evaluation import evaluate_views
 from fedjax_sl.federation.devices import mesh
 from fedjax_sl.federation.faults import without_stragglers
+from fedjax_sl.federation.stores import HOST
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import Job
 from fedjax_sl.simulation import run_some_rounds, start
@@ -44,6 +45,17 @@ class Programs(NamedTuple):
     views: Callable[[State], dict[str, Any]]
 
 
+def _shardings(shape: State, everywhere: Any, on_host: Sequence[str]) -> State:
+    """Returns the sharding of each leaf of a state, of some fields on the host."""
+    found = jax.tree.map(lambda _: everywhere, shape)
+    for name in on_host:
+        there = jax.tree.map(
+            lambda _: everywhere.with_memory_kind(HOST), getattr(shape, name)
+        )
+        found = found._replace(**{name: there})
+    return found
+
+
 def programs_of(job: Job) -> Programs:
     """The programs of a job, compiled when first called.
 
@@ -54,11 +66,14 @@ def programs_of(job: Job) -> Programs:
     everywhere = jax.sharding.NamedSharding(
         mesh(job.method.devices), jax.sharding.PartitionSpec()
     )
+    initial = partial(start, algorithm, key)
+    shape = jax.eval_shape(initial)
+    of_state = _shardings(shape, everywhere, algorithm.on_host)
+    # Replicated: what a process has locally is the whole array.
+    whole = jax.make_array_from_process_local_data
 
     def place(tree):
-        # Replicated: what a process has locally is the whole array.
-        whole = partial(jax.make_array_from_process_local_data, everywhere)
-        return jax.tree.map(whole, tree)
+        return jax.tree.map(partial(whole, everywhere), tree)
 
     def some_rounds(state, data, first, count):
         train, partition, in_time = data
@@ -79,12 +94,13 @@ def programs_of(job: Job) -> Programs:
     train, test, partition = place((job.train, job.test, job.partition))
     data = train, partition, place(job.in_time)
     # Donated, so that the old and the new state share memory.
-    program = jax.jit(some_rounds, donate_argnames="state", out_shardings=everywhere)
+    program = jax.jit(
+        some_rounds, donate_argnames="state", out_shardings=(of_state, everywhere)
+    )
     views = jax.jit(
         lambda state, test: evaluate_views(algorithm, state, test),
         out_shardings=everywhere,
     )
-    initial = partial(start, algorithm, key)
 
     def advance(state, first, count):
         state, metrics = program(state, data, np.int32(first), np.int32(count))
@@ -92,9 +108,9 @@ def programs_of(job: Job) -> Programs:
         return state, jax.tree.map(lambda x: np.asarray(x)[:count], metrics)
 
     return Programs(
-        shape=jax.eval_shape(initial),
-        initial=jax.jit(initial, out_shardings=everywhere),
-        place=place,
+        shape=shape,
+        initial=jax.jit(initial, out_shardings=of_state),
+        place=lambda state: jax.tree.map(whole, of_state, state),
         advance=advance,
         views=lambda state: views(state, test),
     )

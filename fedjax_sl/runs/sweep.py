@@ -12,6 +12,7 @@ from fedjax_sl.algorithm import Algorithm, State
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
+from fedjax_sl.errors import InputError
 from fedjax_sl.evaluation import evaluate_views
 from fedjax_sl.federation.devices import mesh, sharded
 from fedjax_sl.federation.faults import without_stragglers
@@ -110,6 +111,11 @@ def jobs_of(configs: dict[int, RunConfig]) -> list[dict[int, Job]]:
     """
     alike: dict[Any, dict[int, RunConfig]] = {}
     for number, config in configs.items():
+        if config.residuals != "device":
+            raise InputError(
+                f"residuals={config.residuals!r}: expected 'device' in a sweep, whose "
+                "runs share their programs."
+            )
         alike.setdefault(_static(config), {})[number] = config
     return [_jobs(group) for group in alike.values()]
 

@@ -7,6 +7,8 @@ from fedjax_sl.analysis.complexity import cut_costs
 from fedjax_sl.fedlpq.savings import heterogeneous, homogeneous, networks
 from fedjax_sl.models import cifar_cnn, split_vgg
 from fedjax_sl.models.cost import layer_costs
+from fedjax_sl.models.options import Options
+from fedjax_sl.models.vgg import vgg
 
 
 def test_networks_of_the_published_table():
@@ -62,7 +64,7 @@ def test_layers_add_up_to_the_network():
 
 @pytest.mark.slow
 def test_cuts_of_a_vgg():
-    rows = cut_costs(11, width=0.25)
+    rows = cut_costs(vgg(11, Options(width=0.25)))
     assert [row.cut for row in rows] == list(range(1, 9))
     for row in rows:
         model = split_vgg(11, cut=row.cut, width=0.25)
@@ -72,6 +74,4 @@ def test_cuts_of_a_vgg():
             row.client_macs + row.server_macs
             == rows[0].client_macs + rows[0].server_macs
         )
-    assert cut_costs(19)[3].client_params == 260928
-    with pytest.raises(ValueError, match="width"):
-        cut_costs(19, width=0)
+    assert cut_costs(vgg(19))[3].client_params == 260928

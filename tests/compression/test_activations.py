@@ -20,6 +20,7 @@ from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.cut import channels_at_cut
 from fedjax_sl.fedsl.state import DROPOUT
+from fedjax_sl.models.prunable import prunable
 from fedjax_sl.traffic import bits as bits_of
 from tests.worlds import played, tiny_model
 
@@ -62,7 +63,8 @@ def test_the_bits_of_a_round_are_those_of_its_messages(key, change):
         mask = jax.tree.map(lambda x, k=client: x[k], state.mask)
         rate = config.dropout_rate
         sent, drawn = drop_activations(keys[client], jnp.ones(shape), rate=rate)
-        sends = np.asarray(drawn) & np.asarray(channels_at_cut(config, mask, shape[-1]))
+        kept = channels_at_cut(config, prunable(tiny_model()), mask, shape[-1])
+        sends = np.asarray(drawn) & np.asarray(kept)
         message = encode_entries(sent, sends, bits=32)
         assert 8 * len(message) == bits_of(link)[client] - link.side[client]
         assert len(message) == 4 * link.entries[client]

@@ -13,7 +13,8 @@ from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.compute import kept_macs, work
 from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.models import cifar_cnn, split_vgg
-from fedjax_sl.models.cost import layer_costs
+from fedjax_sl.models.cost import macs
+from fedjax_sl.models.prunable import prunable
 from fedjax_sl.traffic import record_of
 from tests.worlds import played, programs, tiny_cohort, tiny_model
 
@@ -27,10 +28,10 @@ CONFIG = FedSLConfig(
 def test_the_published_share_of_a_pruned_vgg(key):
     """VGG-19 cut after 4: 35 % of the filters leave 0.4348 of 96.14 M."""
     model = split_vgg(19, cut=4)
-    costs = {c.name: c.macs for c in layer_costs(model.client, model.input_shape)}
-    assert sum(costs.values()) == pytest.approx(96.14e6, rel=1e-4)
+    can, dense = prunable(model), macs(model.client, model.input_shape)
+    assert dense == pytest.approx(96.14e6, rel=1e-4)
     scores = magnitude_scores(model.init(key).client["params"])
-    share = kept_macs(costs, masks(CONFIG, scores, 0.35)) / sum(costs.values())
+    share = kept_macs(CONFIG, can, masks(CONFIG, can, scores, 0.35)) / dense
     np.testing.assert_allclose(share, 0.4348, atol=1e-4)
 
 
@@ -38,8 +39,8 @@ def test_scoring_costs_a_dense_pass_when_a_period_starts(key):
     config = dataclasses.replace(CONFIG, scoring="pass")
     _, (first, second) = played(key, config)
     model = tiny_model()
-    dense = 5 * sum(c.macs for c in layer_costs(model.client, model.input_shape))
-    server = 5 * sum(c.macs for c in layer_costs(model.server, model.cut_shape()))
+    dense = 5 * macs(model.client, model.input_shape)
+    server = 5 * macs(model.server, model.cut_shape())
     np.testing.assert_allclose(first.work.client - second.work.client, dense, rtol=1e-6)
     assert (second.work.client < 0.7 * dense).all()
     np.testing.assert_allclose(first.work.server, 2 * server)
@@ -50,10 +51,10 @@ def test_scoring_costs_a_dense_pass_when_a_period_starts(key):
 def test_large_batches_through_large_networks_are_counted():
     """More MACs than 31 bits can tell, in the scoring pass as in the step."""
     model, examples = split_vgg(19, cut=16), jnp.array([10, 0])
-    macs = sum(c.macs for c in layer_costs(model.client, model.input_shape))
-    assert 10 * macs > 2**31
-    done = work(model, examples, examples)
-    np.testing.assert_allclose(done.client, [20 * macs, 0], rtol=1e-6)
+    dense = macs(model.client, model.input_shape)
+    assert 10 * dense > 2**31
+    done = work(CONFIG, model, examples, scored=examples)
+    np.testing.assert_allclose(done.client, [20 * dense, 0], rtol=1e-6)
 
 
 def test_nothing_is_scored_where_nothing_is_pruned(key):
@@ -63,9 +64,8 @@ def test_nothing_is_scored_where_nothing_is_pruned(key):
     np.testing.assert_array_equal(
         first.links.labels_up.entries, second.links.labels_up.entries
     )
-    assert first.work.client[0] == 5 * sum(
-        c.macs for c in layer_costs(tiny_model().client, tiny_model().input_shape)
-    )
+    model = tiny_model()
+    assert first.work.client[0] == 5 * macs(model.client, model.input_shape)
 
 
 def test_a_padded_example_is_not_computed(key):
@@ -82,8 +82,7 @@ def test_layer_wise_clients_train_all_they_have(key):
     model = cifar_cnn(width=0.1, num_classes=3)
     algorithm = fedlpq(model, config, num_clients=4, input_shape=(8, 8, 2))
     _, metrics = jax.jit(algorithm.round)(algorithm.init(key), tiny_cohort(key), key)
-    macs = sum(c.macs for c in layer_costs(model, (8, 8, 2)))
-    np.testing.assert_allclose(metrics.work.client, 5 * macs)
+    np.testing.assert_allclose(metrics.work.client, 5 * macs(model, (8, 8, 2)))
     assert not metrics.work.server.any()
     rounds = jax.tree.map(lambda x: jnp.asarray(x)[None], metrics)
     assert record_of(rounds).client_macs.shape == (1, 4)

@@ -3,9 +3,11 @@
 import dataclasses
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.pruning import kept
@@ -18,6 +20,8 @@ from fedjax_sl.fedsl.mask_bits import mask_bits
 from fedjax_sl.fedsl.message import quantized_link
 from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
+from fedjax_sl.models.network import network
+from fedjax_sl.models.prunable import prunable
 from fedjax_sl.traffic import bits as bits_of
 from tests.worlds import tiny_model
 
@@ -40,7 +44,10 @@ def sent(starts, ends, key, **change):
     settings, params = client_configs(config, IDS), model.init(key).client["params"]
     scores = magnitude_scores(params)
     num_kept = jnp.stack(
-        [kept(masks(config, scores, one), params) for one in settings.prune_ratio]
+        [
+            kept(masks(config, prunable(model), scores, one), params)
+            for one in settings.prune_ratio
+        ]
     )
     sizes, none = sizes_of(config, model), jnp.zeros(4, jnp.int32)
     counts = Counts(
@@ -129,16 +136,23 @@ def test_who_does_not_prune_scores_for_the_others(scope, charged):
     np.testing.assert_array_equal(found, [5, charged, 5, 0])
 
 
+def by_hand(*more):
+    """A convolution [3, 3, 2, 4] and a dense kernel [4, 3]; biases have no flag."""
+    stages = (nn.Conv(4, (3, 3)), nn.Dense(3), *more, nn.Dense(5))
+    model = network(stages, input_shape=(8, 8, 2), num_classes=5).at(2 + len(more))
+    return prunable(model), model.init(jax.random.key(0)).client["params"]
+
+
 def test_of_a_network_by_hand():
-    """A dense kernel [6, 3] and a convolution [3, 3, 2, 4]; biases have no flag."""
-    params = {
-        "a": {"kernel": jnp.zeros((3, 3, 2, 4)), "bias": jnp.zeros(4)},
-        "b": {"kernel": jnp.zeros((6, 3))},
-    }
+    net = by_hand()
     common = FedSLConfig(mask_scope="common")
-    assert mask_bits(common, params, 3) == (32 * 7, 7, 0, 0)
+    assert mask_bits(common, *net) == (32 * 7, 7, 0, 0)
     by_weight = dataclasses.replace(common, granularity="weight")
-    assert mask_bits(by_weight, params, 3) == (32 * 90, 90, 0, 0)
-    assert mask_bits(FedSLConfig(), params, 3) == (0, 0, 3, 4)
-    # The last unit's filters are not the channels of this cut.
-    assert mask_bits(FedSLConfig(), params, 5) == (0, 0, 0, 7)
+    assert mask_bits(by_weight, *net) == (32 * 84, 84, 0, 0)
+    assert mask_bits(FedSLConfig(), *net) == (0, 0, 3, 4)
+
+
+def test_what_is_sent_may_be_no_channels_of_a_layer():
+    """Flattened, rows, columns and channels are one axis, of which nothing is left."""
+    flat = by_hand(lambda x: x.reshape(len(x), -1))
+    assert mask_bits(FedSLConfig(), *flat) == (0, 0, 0, 7)

@@ -12,6 +12,7 @@ from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.fedsl.message import entries_of, sent
 from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.round_kinds import expected, most
+from fedjax_sl.models.prunable import prunable
 from fedjax_sl.traffic import traffic
 from tests.compressors.family import FAMILY, bits_of
 from tests.fedsl.test_updates import PLAIN, TOP
@@ -25,7 +26,7 @@ SOME = ("qsgd-rice", "top_k-qsgd", "random_k")
 def test_an_update_takes_the_bits_of_its_layers_messages(name, key):
     params = tiny_model().init(key).client["params"]
     config = dataclasses.replace(PLAIN, prune_ratio=0.5)
-    mask = masks(config, magnitude_scores(params), 0.5)
+    mask = masks(config, prunable(tiny_model()), magnitude_scores(params), 0.5)
     tree = apply_mask(jax.tree.map(lambda x: x + 0.1, params), mask)
     message = sent(config, FAMILY[name], key, tree, mask=mask, bits=jnp.int32(32))
     how, length = FAMILY[name].compressor(), 0

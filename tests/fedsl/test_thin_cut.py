@@ -7,11 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from fedjax_sl.analysis.complexity import cut_costs
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.cut import channels_at_cut
 from fedjax_sl.fedsl.round_kinds import expected
+from fedjax_sl.models.network import network
+from fedjax_sl.models.options import Options
+from fedjax_sl.models.prunable import prunable
+from fedjax_sl.models.vgg import vgg
 from fedjax_sl.traffic import traffic
 from tests.worlds import assert_close, played, programs, tiny_cohort, tiny_model
 
@@ -115,16 +120,23 @@ def test_a_bitmap_has_a_bit_for_each_draw(key, per, draws):
 
 
 def test_the_table_of_cuts_counts_what_is_sent():
-    dense, thin = cut_costs(11, width=0.25), cut_costs(11, width=0.25, prune_ratio=0.35)
+    network = vgg(11, Options(width=0.25))
+    dense, thin = cut_costs(network), cut_costs(network, prune_ratio=0.35)
     for all_of_it, kept in zip(dense, thin, strict=True):
         share = kept.activations / all_of_it.activations
         channels = {16: 11, 32: 21, 64: 42, 128: 84}
         assert share in {kept / whole for whole, kept in channels.items()}
 
 
-def test_a_last_unit_of_another_width_is_sent_whole():
-    mask = {
-        "a": {"kernel": jnp.array([[True, False, True]]), "bias": jnp.ones(3, bool)}
-    }
-    assert channels_at_cut(CONFIG, mask, 5).all()
-    np.testing.assert_array_equal(channels_at_cut(CONFIG, mask, 3), [1, 1, 1])
+def test_what_is_not_one_channel_each_is_sent_whole(key):
+    flat = network(
+        (nn.Conv(3, (3, 3)), lambda x: x.reshape(len(x), -1), nn.Dense(2)),
+        input_shape=(4, 4, 2),
+        num_classes=2,
+    )
+    for cut, sent in ((1, [1, 0, 1]), (2, [1] * 48)):
+        model = flat.at(cut)
+        params = model.init(key).client["params"]
+        mask = jax.tree.map(lambda x: jnp.arange(3) != 1, params)
+        kept = channels_at_cut(CONFIG, prunable(model), mask, model.cut_shape()[-1])
+        np.testing.assert_array_equal(kept, sent)

@@ -4,31 +4,34 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from fedjax_sl.layers.group_norm import group_norm_relu, num_groups
+from fedjax_sl.layers.group_norm import group_norm, num_groups
 from fedjax_sl.layers.pool import max_pool, pooled, unpooled
 from tests.worlds import assert_close
 
 
-def flax_norm(x, offset, scale, bias, groups, pool):
+def flax_norm(x, offset, scale, bias, groups, pool, relu):
     norm = nn.GroupNorm(num_groups=groups, epsilon=1e-5)
     y = norm.apply({"params": {"scale": scale, "bias": bias}}, x + offset)
-    return nn.relu(nn.max_pool(y, (2, 2), strides=(2, 2)) if pool else y)
+    y = nn.max_pool(y, (2, 2), strides=(2, 2)) if pool else y
+    return nn.relu(y) if relu else y
 
 
-@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("pool, relu", [(False, True), (True, True), (False, False)])
 @pytest.mark.parametrize("channels, groups", [(8, 1), (32, 2), (48, 3), (16, 4)])
-def test_group_norm_relu_agrees_with_flax_and_its_autodiff(key, channels, groups, pool):
+def test_group_norm_is_that_of_flax_with_its_autodiff(
+    key, channels, groups, pool, relu
+):
     keys = jax.random.split(key, 5)
     x = 2 + jax.random.normal(keys[0], (3, 4, 5, channels))
     params = [jax.random.normal(k, (channels,)) for k in keys[1:4]]
     with jax.numpy_rank_promotion("allow"):
         expected, back = jax.vjp(
-            lambda *args: flax_norm(*args, groups, pool), x, *params
+            lambda *args: flax_norm(*args, groups, pool, relu), x, *params
         )
         dy = jax.random.normal(keys[4], expected.shape)
         expected_gradients = back(dy)
     actual, back = jax.vjp(
-        lambda *args: group_norm_relu(*args, groups, pool), x, *params
+        lambda *args: group_norm(*args, groups, pool, relu), x, *params
     )
     assert_close(actual, expected, tolerance=1e-4)
     assert_close(back(dy), expected_gradients, tolerance=1e-4)
@@ -41,7 +44,7 @@ def test_number_of_groups_divides_the_channels():
 def test_pruned_channels_stay_zero_behind_the_norm(key):
     x = jax.random.normal(key, (2, 4, 4, 6)).at[..., 2].set(0.0)
     kept = jnp.ones(6).at[2].set(0.0)
-    assert (group_norm_relu(x, 0 * kept, kept, kept, 1, True)[..., 2] == 0).all()
+    assert (group_norm(x, 0 * kept, kept, kept, 1, True, True)[..., 2] == 0).all()
 
 
 def test_max_pool_agrees_with_flax_and_drops_odd_edges(key):
@@ -66,7 +69,7 @@ def test_pooled_gradients_stay_finite_when_compiled(key, optimized):
     x = jax.random.normal(key, (3, 8, 8, 16))
     one = jnp.ones(16)
     gradient = jax.jit(
-        jax.grad(lambda x: group_norm_relu(x, one, one, one, 1, True).sum()),
+        jax.grad(lambda x: group_norm(x, one, one, one, 1, True, True).sum()),
         compiler_options={"xla_backend_optimization_level": 3 * optimized},
     )(x)
     assert np.isfinite(gradient).all()

@@ -43,7 +43,7 @@ def test_uncut_it_is_the_same_function(key, cut):
 
 
 def test_what_it_does_not_take_is_refused():
-    with pytest.raises(ValueError, match="cut=3: expected 1 to 2"):
+    with pytest.raises(ValueError, match="cut=3: expected 1 or 2 layers"):
         split_simple_cnn(cut=3)
     with pytest.raises(ValueError, match="at least 16 pixels"):
         split_simple_cnn(cut=1, input_shape=(8, 8, 3))

@@ -163,6 +163,23 @@ def test_residuals_go_on_with_their_clients(run, rounds, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("run", "rounds"), [(TINY, 8), (SMALL, 4)])
+def test_levels_go_on_from_where_they_were(run, rounds, tmp_path):
+    """At a learning rate of 0 the loss does not fall for long, so that they double."""
+    updates = ["--method.updates.kind", "qsgd", "--method.learning-rate", "0"]
+    levels = ["--method.levels.adapt", "both", "--method.levels.patience", "1"]
+    weights = ["--method.levels.smoothing", "0.1", "--method.client-weight", "examples"]
+    asked = ["run", *run, *updates, *levels, *weights]
+    whole, parts = tmp_path / "whole", tmp_path / "two"
+    main([*asked, "--folder", str(whole), "--rounds", str(rounds)])
+    main([*asked, "--folder", str(parts), "--rounds", str(rounds // 2)])
+    assert np.isfinite(arrays_of(parts)[1]["levels/losses"]).all()
+    assert arrays_of(whole)[1]["levels/level"] > 1
+    main(["run", "--resume", "--folder", str(parts), "--rounds", str(rounds)])
+    assert_same_run(parts, whole)
+
+
+@pytest.mark.slow
 def test_what_is_on_record_and_not_kept_is_done_again(whole, half, capsys):
     """Lines that no checkpoint reaches are cut off, half-written ones too."""
     main(["run", "--resume", "--folder", str(half), "--rounds", "4"])

@@ -8,8 +8,9 @@ import numpy as np
 
 from fedjax_sl.fedsl import spec
 from fedjax_sl.methods import presets
+from fedjax_sl.models.dense_stage import DenseStage
 from fedjax_sl.models.split import SplitModel, Stages
-from fedjax_sl.models.vgg import ConvStage, DenseStage
+from fedjax_sl.models.vgg import ConvStage
 from fedjax_sl.records.checkpoint import Checkpoint
 from fedjax_sl.runs import sweep
 from fedjax_sl.runs.build import prepare

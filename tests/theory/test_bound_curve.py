@@ -12,12 +12,12 @@ from rich.console import Console
 
 from fedjax_sl.analysis.fedsl_bound import Constants, Setting, bound
 from fedjax_sl.cli import bound as bound_command
+from fedjax_sl.compression.pruning import keep_mask
 from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.quantizer import variance_factor
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.fedsl.theory import check_covered, ignored, ratios, setting_of
@@ -126,7 +126,7 @@ def test_a_filter_takes_the_next_kernel_s_inputs_with_it():
     found = setting_of(FedSLRun(method=half).resolved(), tiny_model()).pruned
     assert found == pytest.approx(0.75)
     kernels = {f"{n:02}": {"kernel": jnp.ones((3, 3, 8, 8))} for n in range(4)}
-    mask = masks(half, magnitude_scores(kernels), 0.5)
+    mask = keep_mask(magnitude_scores(kernels), 0.5)
     left = [float(layer["kernel"].mean()) for layer in mask.values()]
     assert left[0] == 0.5 and left[1:] == pytest.approx([1 - found] * 3)
 

@@ -1,0 +1,80 @@
+"""The configuration of a network, and the network that it stands for."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fedjax_sl.checks import check_types
+from fedjax_sl.data.dataset import Dataset
+from fedjax_sl.layers.conv import Lowering, Precision
+from fedjax_sl.layers.initializers import Init
+from fedjax_sl.models.network import Network
+from fedjax_sl.models.options import Norm, Options
+from fedjax_sl.models.registry import NETWORKS, own_network
+
+
+class ImageKind(NamedTuple):
+    """What a network must know of the data: `(H, W, Ch)`, and C."""
+
+    shape: tuple[int, int, int]
+    num_classes: int
+
+
+def kind_of(data: Dataset) -> ImageKind:
+    """Returns the kind of the images of a data set."""
+    return ImageKind(data.image.shape[1:], data.num_classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The network."""
+
+    module: str | None = None
+    """FILE.py:FUNCTION, a network of one's own in place of a named one. The function is
+    called with input_shape and num_classes, and returns a list of Flax modules."""
+
+    width: float = 1.0
+    """Factor on every number of channels, > 0; 1 is the network as published."""
+
+    norm: Norm = "group"
+    """Normalisation after each convolution of a VGG or ResNet."""
+
+    lowering: Lowering = "auto"
+    """How convolutions are computed; auto is the fastest as measured."""
+
+    precision: Precision = "float32"
+    """Of the products in convolutions; everything else is float32. tf32 and bf16 are
+    fast on hardware that supports them; a CPU uses float32 for tf32."""
+
+    init: Init = "he"
+    """Initialisation of parameters: he is normal, with zero biases; torch is uniform
+    within 1 / sqrt(fan-in), biases too, as in PyTorch."""
+
+    def __post_init__(self):
+        """Checks types and choices; the network checks the ranges."""
+        check_types(self)
+
+    def build(self, name: str, image: ImageKind) -> Network:
+        """Builds the network of `module`, or the named one.
+
+        Args:
+          name: of a network in `models.registry`, where there is no module.
+          image: shape of the images, and number of classes.
+        """
+        if self.module is not None:
+            return own_network(self.module, image.shape, image.num_classes)
+        options = Options(
+            num_classes=image.num_classes,
+            input_shape=image.shape,
+            width=self.width,
+            norm=self.norm,
+            lowering=self.lowering,
+            precision=self.precision,
+            init=self.init,
+        )
+        return NETWORKS[name].build(options)
+
+    def ignored(self, name: str) -> tuple[str, ...]:
+        """Lists the options that the network, or the named one, has no use for."""
+        if self.module is not None:
+            return ("name", "width", "norm", "lowering", "precision", "init")
+        return NETWORKS[name].ignored if name in NETWORKS else ()

@@ -1,0 +1,73 @@
+"""Where what is kept of every client lies: in the device's memory or in the host's.
+
+Of a store on the host only the rows of a cohort are ever on the device: they are looked
+up and written by the host, inside the compiled program.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.experimental.compute_on import compute_on
+
+from fedjax_sl.checks import check_choice
+from fedjax_sl.config_base import StoreName
+
+
+HOST = "pinned_host"
+"""The host's memory, as the sharding of an array names it."""
+
+
+class Store(NamedTuple):
+    """Leaves `[N, ...]`, of which a round takes the rows of its cohort and puts them.
+
+    Attributes:
+      place: `place(tree)`, the tree where the store keeps it.
+      take: `take(tree, client_id)` -> rows `[K, ...]`, on the device.
+      put: `put(tree, client_id, rows)`, the tree with these rows in their places. A
+        cohort is drawn without replacement: none is written twice.
+    """
+
+    place: Callable[[Any], Any]
+    take: Callable[[Any, jax.Array], Any]
+    put: Callable[[Any, jax.Array, Any], Any]
+
+
+def _take(tree: Any, client_id: jax.Array) -> Any:
+    return jax.tree.map(lambda of_all: of_all[client_id], tree)
+
+
+def _put(tree: Any, client_id: jax.Array, rows: Any) -> Any:
+    return jax.tree.map(lambda of_all, own: of_all.at[client_id].set(own), tree, rows)
+
+
+def _to_host(tree: Any) -> Any:
+    return jax.device_put(tree, jax.memory.Space.Host)
+
+
+def _take_from_host(tree: Any, client_id: jax.Array) -> Any:
+    look_up = compute_on("device_host")(jax.jit(_take))
+    rows = look_up(tree, _to_host(client_id))
+    return jax.device_put(rows, jax.memory.Space.Device)
+
+
+def _put_on_host(tree: Any, client_id: jax.Array, rows: Any) -> Any:
+    write = compute_on("device_host")(jax.jit(_put))
+    return write(tree, _to_host(client_id), _to_host(rows))
+
+
+on_device = Store(lambda tree: tree, _take, _put)
+"""In the memory of each device."""
+
+on_host = Store(_to_host, _take_from_host, _put_on_host)
+"""In the memory of the host, with a copy for each device."""
+
+
+def store_named(name: StoreName) -> Store:
+    """Returns the store of that name.
+
+    Raises:
+      ValueError: if the name is unknown.
+    """
+    check_choice("residuals", name, StoreName)
+    return {"device": on_device, "host": on_host}[name]

@@ -1,0 +1,46 @@
+"""Convolutions with a stride: patches of the pixels that are kept, times the kernel."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.layers.precision import Precision, matmul, rounded
+
+
+def _patches(x: jax.Array, size: tuple[int, int], stride: int) -> jax.Array:
+    """`[B, H, W, Ch]` -> `[B, H / stride, W / stride, kh kw Ch]`, rounded up."""
+    height, width = size
+    edges = [(0, 0), (height // 2,) * 2, (width // 2,) * 2, (0, 0)]
+    padded, (rows, columns) = jnp.pad(x, edges), x.shape[1:3]
+    shifted = [
+        padded[:, row : row + rows : stride, column : column + columns : stride]
+        for row in range(height)
+        for column in range(width)
+    ]
+    return jnp.concatenate(shifted, axis=-1)
+
+
+def strided_conv(
+    x: jax.Array, kernel: jax.Array, precision: Precision = "float32", *, stride: int
+) -> jax.Array:
+    """Computes every `stride`-th row and column of the 'same'-padded convolution.
+
+    Pads half a kernel on each side, as PyTorch with `padding=k // 2` does; TensorFlow's
+    'SAME' pads less on the left where the stride is 2.
+
+    Args:
+      x: `[B, H, W, Cin]`.
+      kernel: `[kh, kw, Cin, Cout]`, kh and kw odd.
+      precision: of the products.
+      stride: of rows and columns.
+
+    Returns:
+      `[B, ceil(H / stride), ceil(W / stride), Cout]`.
+    """
+    chex.assert_rank([x, kernel], 4)
+    height, width, _, outputs = kernel.shape
+    x, kernel = rounded(x, precision), rounded(kernel, precision)
+    patches = _patches(x, (height, width), stride)
+    rows = patches.reshape(-1, patches.shape[-1])
+    y = matmul(rows, kernel.reshape(-1, outputs), precision)
+    return y.reshape(*patches.shape[:-1], outputs)

@@ -1,0 +1,138 @@
+"""A network as a list of stages, which may be cut between any two of them."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import jax
+from flax import linen as nn
+
+from fedjax_sl.checks import check_integer
+from fedjax_sl.errors import InputError
+from fedjax_sl.models.split import SplitModel, Stages
+
+
+class Function(nn.Module):
+    """A function without parameters, such as `nn.relu`, as a stage."""
+
+    function: Callable[[jax.Array], jax.Array]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the function."""
+        return self.function(x)
+
+
+class Stage(NamedTuple):
+    """A part of a network that stays on one side of the cut.
+
+    Attributes:
+      build: `build(name=...) -> module` of `(x)`, `(x, train)` or `(x, train, weight)`,
+        see `models.split.Stages`.
+      layers: how many layers it counts as, where a cut is given by a number.
+      last_of_client: whether the network may be cut after it.
+    """
+
+    build: Callable[..., nn.Module]
+    layers: int = 1
+    last_of_client: bool = True
+
+
+def stage(part: Stage | nn.Module | Callable) -> Stage:
+    """Makes a stage of a Flax module or of a function of x."""
+    if isinstance(part, Stage):
+        return part
+    module = part if isinstance(part, nn.Module) else Function(part)
+    fields = {
+        field.name: getattr(module, field.name)
+        for field in dataclasses.fields(module)
+        if field.init and field.name not in ("name", "parent")
+    }
+    # Built anew where it is used, so that Flax takes it for a part of that network.
+    return Stage(lambda name: type(module)(**fields, name=name))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network of stages, not cut yet.
+
+    Attributes:
+      stages: the stages in order; the last returns the logits.
+      input_shape: `(H, W, Ch)` of one example.
+      num_classes: C.
+    """
+
+    stages: tuple[Stage, ...]
+    input_shape: tuple[int, int, int]
+    num_classes: int
+
+    @property
+    def whole(self) -> Stages:
+        """The network uncut, for methods that do not split it."""
+        return Stages(tuple(stage.build for stage in self.stages))
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Numbers of layers on the client's side that a cut may leave there."""
+        return tuple(cut for cut, _ in self._ends)
+
+    @property
+    def _ends(self) -> list[tuple[int, int]]:
+        """Layers and stages on the client's side, for each cut."""
+        layers = itertools.accumulate(stage.layers for stage in self.stages)
+        # The server has a stage at least.
+        found = enumerate(zip(layers, self.stages[:-1], strict=False), 1)
+        return [(cut, n) for n, (cut, stage) in found if stage.last_of_client]
+
+    def at(self, cut: int) -> SplitModel:
+        """Cuts the network after `cut` layers.
+
+        Raises:
+          ValueError: if it cannot be cut there.
+        """
+        check_integer("cut", cut, 1)
+        number = dict(self._ends).get(cut)
+        if number is None:
+            raise InputError(
+                f"cut={cut}: expected {_listed(self.cuts)} layers on the client's side."
+            )
+        built = tuple(stage.build for stage in self.stages)
+        return SplitModel(
+            client=Stages(built[:number]),
+            server=Stages(built[number:], first=number),
+            input_shape=self.input_shape,
+            num_classes=self.num_classes,
+        )
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def network(
+    parts: Iterable[Stage | nn.Module | Callable],
+    *,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+) -> Network:
+    """Makes a network of Flax modules, cut after any but the last.
+
+    Args:
+      parts: modules of `(x)`, of `(x, train)` or of `(x, train, weight)`, `weight`
+        `[B]` being 0 for padding; functions of x; or `Stage`s. NNX modules are wrapped
+        by Flax's `nnx.bridge.ToLinen`.
+      input_shape: `(H, W, Ch)` of one example.
+      num_classes: C.
+
+    Returns:
+      The `Network`.
+
+    Raises:
+      ValueError: if there are fewer than two parts.
+    """
+    stages = tuple(stage(part) for part in parts)
+    if len(stages) < 2:
+        raise InputError(f"A network of {len(stages)} stages: expected two or more.")
+    return Network(stages=stages, input_shape=input_shape, num_classes=num_classes)

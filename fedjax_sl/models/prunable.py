@@ -1,0 +1,131 @@
+"""What can be pruned of a network's client half, read off its traced program."""
+
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+from fedjax_sl.compression.groups import Group, Member
+from fedjax_sl.models.axes import Axis
+from fedjax_sl.models.split import SplitModel
+from fedjax_sl.models.trace import Path, Product, Traced, trace_module
+
+
+class Counted(NamedTuple):
+    """A product of the client's half.
+
+    Attributes:
+      macs: of one example.
+      kernel: the parameter that is a factor; None if both are computed.
+      groups: numbers of the groups that a product of activations has channels of.
+    """
+
+    macs: int
+    kernel: Path | None
+    groups: tuple[int, ...]
+
+
+class Prunable(NamedTuple):
+    """The client's half, as pruning sees it.
+
+    Attributes:
+      groups: channels that are kept or pruned together, in network order.
+      statistics: the group of each running statistic `[n]`, by path.
+      at_cut: number of the group of the channels at the cut; None if they must stay.
+      products: in order of execution.
+    """
+
+    groups: tuple[Group, ...]
+    statistics: dict[Path, int]
+    at_cut: int | None
+    products: tuple[Counted, ...]
+
+    @property
+    def kernels(self) -> set[Path]:
+        """Parameters that are factors of a product, of which weights are pruned."""
+        return {p.kernel for p in self.products if p.kernel is not None}
+
+
+def _removable(found: Traced) -> list[int]:
+    """Returns the atoms whose channels products write, in order of execution.
+
+    If a kernel writes several axes, as `[inputs, heads, units]` does, the first is
+    pruned, the heads, and the others stay.
+    """
+    atoms, order = found.atoms, []
+    for product in found.products:
+        parts = [part for axis in product.written for part in atoms.resolve(axis)]
+        free = [part for part in parts if atoms.group((part,)) is not None]
+        order.extend(atoms.group((part,)) for part in free[:1])
+        atoms.fix(*((part,) for part in free[1:]))
+    # What is written once more, by another kernel, may have to stay.
+    alive = [atom for atom in order if not atoms.is_fixed(atom)]
+    return list(dict.fromkeys(alive))
+
+
+def _member(found: Traced, path: Path, number: int, atom: int) -> Member | None:
+    """The place of a group in an axis of a parameter; None if it has none there."""
+    parts = found.atoms.resolve(found.leaves[path][number])
+    for n, part in enumerate(parts):
+        if found.atoms.group((part,)) == atom:
+            before, after = (_size(rest) for rest in (parts[:n], parts[n + 1 :]))
+            return Member(path[1:], number, before, after)
+    return None
+
+
+def _size(parts: Sequence[Any]) -> int:
+    size = 1
+    for part in parts:
+        size *= part.size
+    return size
+
+
+def _group(found: Traced, atom: int) -> Group:
+    written: dict[Path, set[Axis]] = {}
+    for product in found.products:
+        if product.leaf is not None:
+            axes = map(found.atoms.resolve, product.written)
+            written.setdefault(product.leaf, set()).update(axes)
+    kernels, others = [], []
+    for path, axes in found.leaves.items():
+        if path[0] != "params":
+            continue
+        for number, axis in enumerate(axes):
+            member = _member(found, path, number, atom)
+            if member is None:
+                continue
+            writes = found.atoms.resolve(axis) in written.get(path, ())
+            (kernels if writes else others).append(member)
+    order = [p.leaf[1:] for p in found.products if p.leaf is not None]
+    kernels.sort(key=lambda member: order.index(member.path))
+    size = found.atoms.size(atom)
+    return Group("/".join(kernels[0].path), size, tuple(kernels), tuple(others))
+
+
+def _counted(found: Traced, product: Product, groups: dict[int, int]) -> Counted:
+    kernel = product.leaf
+    if kernel is not None:
+        return Counted(product.macs, kernel[1:], ())
+    parts = [part for axis in product.axes for part in found.atoms.resolve(axis)]
+    atoms = dict.fromkeys(found.atoms.group((part,)) for part in parts)
+    return Counted(product.macs, None, tuple(groups[a] for a in atoms if a in groups))
+
+
+@lru_cache(maxsize=64)
+def prunable(model: SplitModel) -> Prunable:
+    """Finds what can be pruned of the client's half of a network."""
+    found = trace_module(model.client, model.input_shape)
+    number = {atom: n for n, atom in enumerate(_removable(found))}
+    statistics = {
+        path: number[atom]
+        for path, axes in found.leaves.items()
+        if path[0] != "params"
+        and len(axes) == 1
+        and (atom := found.atoms.group(axes[0])) in number
+    }
+    at_cut = found.atoms.group(found.output[-1])
+    return Prunable(
+        groups=tuple(map(partial(_group, found), number)),
+        statistics=statistics,
+        at_cut=None if at_cut is None else number.get(at_cut),
+        products=tuple(_counted(found, product, number) for product in found.products),
+    )
