@@ -14,8 +14,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
-from fedjax_sl.data.sources import Dataset
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.models.dense_stage import DenseStage
 from fedjax_sl.models.split import SplitModel, Stages

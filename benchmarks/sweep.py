@@ -37,7 +37,7 @@ def run_of(rounds: int, over):
     import numpy as np
 
     from fedjax_sl.data import iid
-    from fedjax_sl.data.sources import Dataset
+    from fedjax_sl.data.dataset import Dataset
     from fedjax_sl.fedsl import fedsl
     from fedjax_sl.models import split_vgg
     from fedjax_sl.simulation import simulate

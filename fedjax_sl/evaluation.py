@@ -9,7 +9,7 @@ import optax
 
 from fedjax_sl.algorithm import Algorithm, State
 from fedjax_sl.data.cohort import normalize
-from fedjax_sl.data.sources import Dataset
+from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.errors import InputError
 
 

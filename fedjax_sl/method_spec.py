@@ -10,8 +10,8 @@ from fedjax_sl.analysis.fedsl_bound import Choice, Setting
 from fedjax_sl.compression.coding import Code
 from fedjax_sl.compression.quantization import Quantized
 from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
-from fedjax_sl.data.sources import Dataset
 from fedjax_sl.federation.clients import ClientMap
 from fedjax_sl.models.split import SplitModel, SplitParams
 from fedjax_sl.traffic import Record

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Algorithm, Cohort, Draw, RoundMetrics, State
 from fedjax_sl.checks import check_integer
+from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
-from fedjax_sl.data.sources import Dataset
 from fedjax_sl.errors import InputError
 from fedjax_sl.evaluation import Evaluation, evaluate_views
 

@@ -25,7 +25,8 @@ def numbers(pattern, text):
 def test_there_is_a_test_of_each():
     programs = {path.name for path in EXAMPLES.glob("*.py")}
     assert programs == {
-        *("own_model.py", "own_compressor.py", "layer_wise.py", "sweep_bits.py")
+        *("own_model.py", "own_compressor.py", "own_data.py"),
+        *("layer_wise.py", "sweep_bits.py"),
     }
 
 
@@ -48,6 +49,16 @@ def test_a_compressor_of_one_s_own(monkeypatch, capsys):
     assert whole / 10 < tenth < whole / 8
     # So early in training an evaluation may be far from the next: not all of them.
     assert len(accuracies) == 3 and max(accuracies) > 0.4
+
+
+@pytest.mark.slow
+def test_data_of_one_s_own(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    shown = shown_by("own_data.py", 60, monkeypatch, capsys)
+    assert numbers(r"test accuracy ([\d.]+)", shown)[-1] > 0.5
+    owned = numbers(r"(\d+)", shown.split("each client:")[1])
+    assert len(owned) == 5 and sum(owned) == 1797 - 400
+    assert (tmp_path / "runs/own-data/summary.json").exists()
 
 
 @pytest.mark.slow

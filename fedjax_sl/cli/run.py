@@ -15,6 +15,7 @@ from fedjax_sl.cli.line import SUMMARIES, Line
 from fedjax_sl.cli.presets import methods_of
 from fedjax_sl.configs.fields import flattened
 from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.data.sources import place_of
 from fedjax_sl.errors import InputError
 from fedjax_sl.methods import presets
 from fedjax_sl.records import run_folder as folders
@@ -82,6 +83,13 @@ def _warnings(config: RunConfig, usual: RunConfig) -> Iterator[str]:
         )
 
 
+def _short(data_name: str) -> str:
+    """Returns the name of a data set as part of the name of a folder."""
+    if own := place_of(data_name):
+        return f"{own[0]}-{Path(own[1]).stem:.60}"
+    return data_name.replace("/", "-")
+
+
 def _command(config: RunConfig) -> RunCommand:
     return RunCommand(run=config)
 
@@ -99,9 +107,8 @@ def run_command(line: Line, console: Console) -> None:
     name, command = line.parse_one_of(branches, SUMMARIES["run"], default)
     line.start.check_method(name, command.run)
     config, now = command.run, datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = command.folder or Path("runs") / (
-        f"{name}-{config.data.name.replace('/', '-')}-{now}"
-    )
+    own = f"{name}-{_short(config.data.name)}-{now}"
+    folder = command.folder or Path("runs") / own
     distributed.join(command.cluster)
     console = console if distributed.is_first() else Console(quiet=True)
     for sentence in _warnings(config, line.start.stored or presets()[name][1].run):

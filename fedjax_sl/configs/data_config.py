@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from fedjax_sl.checks import check_choice, check_integer, check_types
+from fedjax_sl.checks import check, check_choice, check_integer, check_types
 from fedjax_sl.data.partition import Partitioner
 from fedjax_sl.data.partitions import partition_names, partitions
 
@@ -15,7 +15,8 @@ class DataConfig:
     """The data set, and its partition among clients."""
 
     name: str = "digits"
-    """"digits" (embedded), or any image classification set of TensorFlow Datasets."""
+    """"digits" (embedded); data of your own as npz:FILE, folder:DIR, idx:DIR or hf:DIR;
+    or any image classification set of TensorFlow Datasets."""
 
     dir: str | None = None
     """Data folder of TensorFlow Datasets; by default that of TFDS_DATA_DIR."""
@@ -43,11 +44,12 @@ class DataConfig:
     """How the training examples are partitioned among clients."""
 
     alpha: float = 0.5
-    """Concentration of the Dirichlet partition, > 0; smaller is more uneven."""
+    """Concentration of the Dirichlet partition and that by quantity, > 0; smaller is
+    more uneven."""
 
     min_size: int = 10
-    """Least examples of a client in the Dirichlet partition, >= 1; it is drawn again
-    while a client has fewer."""
+    """Least examples of a client in the Dirichlet partition and that by quantity, >= 1;
+    they are drawn again while a client has fewer."""
 
     shards_per_client: int = 2
     """Shards of each client in the partition by shards, >= 1."""
@@ -58,6 +60,14 @@ class DataConfig:
     major_share: float = 0.95
     """Share of the examples that the mixed partition assigns by label, in [0, 1]."""
 
+    sizes: tuple[int, ...] = ()
+    """Examples of each client in the partition by sizes, >= 1, all training examples in
+    total."""
+
+    feature_noise: float = 0.0
+    """Variance of Gaussian noise on the pixels (in [0, 1]) of the last of N clients, >=
+    0; client i of 1 to N gets i / N of it."""
+
     partition_seed: int | None = None
     """Seed of the partition, in [0, 2^31); the run's seed if not given."""
 
@@ -67,6 +77,8 @@ class DataConfig:
         check_choice("partition", self.partition, partition_names())
         check_integer("num_clients", self.num_clients, 1)
         check_integer("min_size", self.min_size, 1)
+        finite = float("inf")
+        check(self, "feature_noise", lambda v: 0 <= v < finite, "a number >= 0")
         # None is valid, and so is 0.
         check_integer("partition_seed", self.partition_seed or 0, 0, 2**31 - 1)
         # Options out of range are refused here, before data are loaded.

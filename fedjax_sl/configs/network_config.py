@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fedjax_sl.checks import check_types
-from fedjax_sl.data.sources import Dataset
+from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.layers.conv import Lowering, Precision
 from fedjax_sl.layers.initializers import Init
 from fedjax_sl.models.network import Network

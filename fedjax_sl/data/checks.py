@@ -50,6 +50,41 @@ def check_examples(image: Any, label: Any, num_classes: int) -> None:
             )
 
 
+def check_clients_of(client: Any, num_examples: int) -> None:
+    """Rejects owners that are not one integer for each of n examples; None passes.
+
+    Raises:
+      ValueError: naming what is wrong.
+    """
+    if client is None:
+        return
+    shape, dtype = np.shape(client), getattr(client, "dtype", np.dtype(object))
+    if shape != (num_examples,) or not np.issubdtype(dtype, np.integer):
+        raise InputError(
+            f"client of shape {shape} and dtype {dtype}: expected an integer for each "
+            f"of {num_examples} examples."
+        )
+
+
+def check_alike(train: Any, test: Any) -> None:
+    """Rejects two splits that one model cannot be trained on and evaluated on.
+
+    Args:
+      train: data set to train on.
+      test: data set to evaluate on.
+
+    Raises:
+      ValueError: if images differ in shape or dtype, or classes in number.
+    """
+    kinds = [
+        f"images of shape {split.image.shape[1:]}, {split.image.dtype}, in "
+        f"{split.num_classes} classes"
+        for split in (train, test)
+    ]
+    if kinds[0] != kinds[1]:
+        raise InputError(f"test {kinds[1]}: expected {kinds[0]}, as for training.")
+
+
 def check_image_dtype(image: Any) -> None:
     """Rejects dtypes that do not tell whether images are normalised."""
     if image.dtype not in (np.uint8, np.float32):

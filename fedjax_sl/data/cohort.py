@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from fedjax_sl.algorithm import Batch, Cohort, Examples
 from fedjax_sl.checks import check_integer
 from fedjax_sl.data.checks import check_image_dtype, check_partition
+from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
-from fedjax_sl.data.sources import Dataset
 from fedjax_sl.errors import InputError
 
 

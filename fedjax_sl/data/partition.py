@@ -1,4 +1,4 @@
-"""Partitions of the examples among clients, by their labels, in NumPy.
+"""Partitions of the examples among clients, by labels or natural owners, in NumPy.
 
 Every partition is disjoint and exhaustive: each example belongs to exactly one client.
 `data.partitions` has one file for each kind.
@@ -6,7 +6,7 @@ Every partition is disjoint and exhaustive: each example belongs to exactly one 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,9 @@ class Partitioner(ABC):
     options: ClassVar[tuple[str, ...]] = ()
     """Fields that `DataConfig` has, too, and sets; the others keep their defaults."""
 
+    by: ClassVar[Literal["label", "client"]] = "label"
+    """The field of the data set whose values are given as `labels`."""
+
     @abstractmethod
     def __call__(
         self, rng: np.random.Generator, labels: np.ndarray, num_clients: int
@@ -40,7 +43,7 @@ class Partitioner(ABC):
 
         Args:
           rng: source of randomness.
-          labels: `[n]`.
+          labels: `[n]`, labels of the examples, or their natural owners (`by`).
           num_clients: N.
 
         Returns:

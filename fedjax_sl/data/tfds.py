@@ -14,12 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fedjax_sl.data.data_error import DataError
+from fedjax_sl.data.pictures import to_uint8
 from fedjax_sl.data.vetting import Untrusted, base_of, check_files, vet
-from fedjax_sl.errors import InputError
-
-
-class DataError(InputError):
-    """A data set is not available as requested; the message suggests a remedy."""
 
 
 def open_prepared(name: str, data_dir: str | os.PathLike | None) -> Any:
@@ -82,7 +79,8 @@ def _why_not(name: str, data_dir: str | os.PathLike | None, error: Exception) ->
         close = difflib.get_close_matches(base.lower(), ["digits", *known])
         hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
         return (
-            f"data set {name!r} is unknown: expected 'digits', a set prepared in "
+            f"data set {name!r} is unknown: expected 'digits', data of your own as "
+            "npz:FILE, folder:DIR, idx:DIR or hf:DIR, a set prepared in "
             f"{folder}, or the name of an image classification set of TensorFlow "
             f"Datasets{hint}"
         )
@@ -205,25 +203,3 @@ def _examples(builder: Any, split: str) -> Iterator[tuple[Image.Image, int, Any]
                 f"what is in {builder.data_path} is damaged, or files are missing."
             ) from error
         yield picture, record["label"], record.get("id")
-
-
-def to_uint8(picture: Image.Image, mode: str, image_size: int | None) -> np.ndarray:
-    """Converts a picture of any depth to an array of 8-bit channels.
-
-    Args:
-      picture: 1 to 16 bits a channel; the upper 8 of 16 bits are kept, and a fourth
-        channel is dropped.
-      mode: "L" for grey, "RGB" for colour.
-      image_size: pixels a side to resize to (bilinear), or None.
-
-    Returns:
-      `[H, W, Ch]` uint8.
-    """
-    # Pillow's own conversion clips 16 bits at 255.
-    if picture.mode.startswith("I"):
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    picture = picture.convert(mode)
-    if image_size is not None:
-        size = (image_size, image_size)
-        picture = picture.resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(picture).reshape(picture.height, picture.width, -1)

@@ -6,8 +6,8 @@ import jax
 
 from fedjax_sl.algorithm import Cohort
 from fedjax_sl.data.cohort import check_images, draw_epochs
+from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
-from fedjax_sl.data.sources import Dataset
 from fedjax_sl.errors import InputError
 from fedjax_sl.fedlpq.state import Context
 

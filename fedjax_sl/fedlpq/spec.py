@@ -7,8 +7,8 @@ import numpy as np
 from flax import linen as nn
 
 from fedjax_sl.configs.network_config import kind_of
+from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
-from fedjax_sl.data.sources import Dataset
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.memory import check_fits
 from fedjax_sl.fedlpq.cost_table import COSTS

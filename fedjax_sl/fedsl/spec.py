@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 
 from fedjax_sl.configs.network_config import kind_of
+from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
-from fedjax_sl.data.sources import Dataset
 from fedjax_sl.federation.memory import check_fits
 from fedjax_sl.fedsl.cost_table import COSTS
 from fedjax_sl.fedsl.global_model import global_model

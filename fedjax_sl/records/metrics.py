@@ -11,7 +11,7 @@ from fedjax_sl.algorithm import RoundMetrics
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.latency import round_costs
 from fedjax_sl.analysis.phases import Sequential
-from fedjax_sl.data.sources import Dataset
+from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.traffic import Record, Traffic, record_of
 
 

@@ -22,6 +22,7 @@ from fedjax_sl.records.run_folder import (
     BOUND,
     CHECKPOINTS,
     CONFIG,
+    DATA,
     EVENTS,
     LOCK,
     METRICS,
@@ -37,7 +38,7 @@ REPLACED = ".replaced"
 TRIES = 20
 """Attempts within a second to remove a folder that is still written to."""
 
-OWN = (CONFIG, SUMMARY, METRICS, ROUNDS, BOUND, PLOTS, EVENTS, CHECKPOINTS)
+OWN = (CONFIG, DATA, SUMMARY, METRICS, ROUNDS, BOUND, PLOTS, EVENTS, CHECKPOINTS)
 """Files and folders that a run writes, config.json first."""
 
 # With sweep.json: the start of a sweep may have failed in the same folder.

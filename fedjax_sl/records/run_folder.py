@@ -22,7 +22,7 @@ CONFIG, METRICS, ROUNDS, SUMMARY, PLOTS = (
     "plots",
 )
 CHECKPOINTS, EVENTS, BOUND, LOCK = "checkpoints", "events", "bound.json", ".lock"
-SWEEP, PART = "sweep.json", ".part"
+DATA, SWEEP, PART = "data.json", "sweep.json", ".part"
 
 
 def _check_lock(folder: Path) -> None:

@@ -7,8 +7,11 @@ import numpy as np
 from fedjax_sl.algorithm import Algorithm
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.data.checks import check_alike
+from fedjax_sl.data.dataset import Dataset
+from fedjax_sl.data.noise import feature_noise
 from fedjax_sl.data.partition import Partition
-from fedjax_sl.data.sources import Dataset, load
+from fedjax_sl.data.sources import load
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.clients import ClientMap
 from fedjax_sl.federation.faults import (
@@ -26,6 +29,9 @@ BROUGHT = (
     "a run of a program's own algorithm: expected that program to start and to resume "
     "it (fedjax_sl.runs.custom)."
 )
+
+NOISE = 1
+"""Purpose of the draws of noise, beside the seed of the partition."""
 
 
 class Job(NamedTuple):
@@ -49,24 +55,31 @@ class Job(NamedTuple):
     in_time: np.ndarray | None
 
 
-def divide(config: DataConfig, labels: np.ndarray, seed: int) -> Partition:
+def divide(config: DataConfig, train: Dataset, seed: int) -> Partition:
     """Partitions examples among clients.
 
     Args:
       config: kind of the partition, and its parameters.
-      labels: labels of the n examples, `[n]`.
+      train: the n examples.
       seed: the run's seed, used if the partition has none of its own.
 
     Returns:
       A partition.
 
     Raises:
-      ValueError: if a client would own no example.
+      ValueError: if a client would own no example, or the examples have no owners whom
+        the partition asks for.
     """
-    own = config.partition_seed
+    kind, own = config.partitioner(), config.partition_seed
+    column = getattr(train, kind.by)
+    if column is None:
+        raise InputError(
+            f"partition={config.partition!r}: expected data that name a client of each "
+            f"training example, which {train.name!r} do not."
+        )
     # NumPy on the host: the sizes that are drawn become shapes.
     rng = np.random.default_rng(seed if own is None else own)
-    partition = config.partitioner()(rng, labels, config.num_clients)
+    partition = kind(rng, column, config.num_clients)
     # Further on a count of 0 marks padding, see `Cohort`.
     if not partition.count.all():
         raise InputError(f"client {partition.count.argmin()} has no examples.")
@@ -101,7 +114,8 @@ def build(
         return over.on_one_device() if one_device else over
 
     make = spec_of(config).build
-    assert make is not None  # or else `prepare` has refused
+    if make is None:
+        raise InputError(BROUGHT)
     built = make(config, train, partition, choose_map)
     return built._replace(algorithm=with_faults(config, built.algorithm))
 
@@ -137,10 +151,66 @@ def on_data(config: RunConfig, train: Dataset, test: Dataset) -> Job:
     """
     # config.json has resolved values: a later version's defaults change no run.
     config = config.resolved()
-    partition = divide(config.data, train.label, config.seed)
+    partition = divide(config.data, train, config.seed)
     method = build(config, train, partition)
     prompt = in_time(config, train, partition)
     return Job(config, method, train, test, partition=partition, in_time=prompt)
+
+
+def selected(
+    config: RunConfig, train: Dataset, test: Dataset | None
+) -> tuple[Dataset, Dataset]:
+    """Returns the examples that a run trains and evaluates on.
+
+    Args:
+      config: the run: how many examples it takes, and the noise on those for training.
+      train: all training examples.
+      test: the test split; None if there is none.
+
+    Returns:
+      The examples to train on and those to evaluate on.
+
+    Raises:
+      ValueError: if there are too few, or those for testing are of another kind.
+    """
+    data = config.data
+    if data.held_out is not None:
+        # Before `train_examples`: which images are held out does not depend on it.
+        train, test = train.divided(data.held_out)
+    if test is None:
+        raise InputError("held_out=None: expected some, as there is no test split.")
+    check_alike(train, test)
+    train = train.first(data.train_examples, "train_examples")
+    if data.feature_noise:
+        train = _noisy(config, train)
+    return train, test.first(data.test_examples, "test_examples")
+
+
+def _noisy(config: RunConfig, train: Dataset) -> Dataset:
+    """Adds the noise of each client to its training images."""
+    data = config.data
+    partition = divide(data, train, config.seed)
+    seed = config.seed if data.partition_seed is None else data.partition_seed
+    # Apart from the draws of the partition.
+    rng = np.random.default_rng((NOISE, seed))
+    return feature_noise(rng, train, partition, data.feature_noise)
+
+
+def load_data(config: RunConfig) -> tuple[Dataset, Dataset]:
+    """Loads the data set of a run, and selects from it.
+
+    Raises:
+      ValueError: if data cannot be loaded, or do not suffice; or if only a program of
+        its own can start the run.
+    """
+    if spec_of(config).build is None:  # before data are looked for
+        raise InputError(BROUGHT)
+    data = config.data
+    source = {"data_dir": data.dir, "image_size": data.image_size}
+    train = load(data.name, split="train", **source)
+    held_out = data.held_out is not None
+    test = None if held_out else load(data.name, split="test", **source)
+    return selected(config, train, test)
 
 
 def prepare(config: RunConfig) -> Job:
@@ -149,18 +219,4 @@ def prepare(config: RunConfig) -> Job:
     Raises:
       ValueError: if a value is out of range, or data cannot be loaded.
     """
-    if spec_of(config).build is None:  # before data are looked for
-        raise InputError(BROUGHT)
-    data = config.data
-    source = {"data_dir": data.dir, "image_size": data.image_size}
-    train = load(data.name, split="train", **source)
-    if data.held_out is None:
-        test = load(data.name, split="test", **source)
-    else:
-        # Before `train_examples`: which images are held out does not depend on it.
-        train, test = train.divided(data.held_out)
-    return on_data(
-        config,
-        train.first(data.train_examples, "train_examples"),
-        test.first(data.test_examples, "test_examples"),
-    )
+    return on_data(config, *load_data(config))

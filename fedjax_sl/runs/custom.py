@@ -11,8 +11,8 @@ from fedjax_sl.analysis.phases import Sequential
 from fedjax_sl.checks import check_choice, check_integer
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.custom import CustomConfig, CustomRun, Parameter
+from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
-from fedjax_sl.data.sources import Dataset
 from fedjax_sl.method_spec import Built
 from fedjax_sl.runs.build import Job, with_faults
 from fedjax_sl.runs.recorder import Keeping

@@ -17,6 +17,7 @@ from fedjax_sl.federation.cpu import bf16_instructions
 from fedjax_sl.records import disk, opening
 from fedjax_sl.records import run_folder as folders
 from fedjax_sl.records.checkpoint import Checkpoint
+from fedjax_sl.records.data_file import RUN, of_run, write_data
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import Job
 from fedjax_sl.runs.loop import Programs, programs_of
@@ -52,8 +53,8 @@ def run(
       The summary, of the first process.
 
     Raises:
-      ValueError: if there is no valid checkpoint to resume from, or to start from; or
-        if another process has the folder.
+      ValueError: if there is no valid checkpoint to resume from, or to start from; if
+        another process has the folder, or the data of a run to resume have changed.
       OSError: if something cannot be written; what was written stays.
       Diverged: if a loss is no longer finite; what was written stays.
       Stopped: if a signal requested it; the run can be resumed later.
@@ -107,6 +108,7 @@ def _open(
     begun = bool(distributed.largest(begun and distributed.is_first()))
     if begun:  # before it is read, so that nobody adds to it meanwhile
         distributed.on_first(partial(_lock, stack, folder))
+        distributed.on_first(partial(_keep_data, job, folder))
     # Before an earlier run is set aside: `init_from` may be that very folder.
     start = begin(job, programs, folder, resume=begun)
 
@@ -117,6 +119,7 @@ def _open(
         # Another process may have come and gone in the meantime.
         opening.check(folder, overwrite=overwrite, resume=keeping.resume)
         with opening.replacing(folder):
+            _keep_data(job, folder)
             return _begin_record(job, folder, keeping, start)
 
     record = distributed.on_first(make_record)
@@ -130,6 +133,11 @@ def _lock(stack: ExitStack, folder: Path) -> None:
     with disk.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     stack.enter_context(folders.held(folder))
+
+
+def _keep_data(job: Job, folder: Path) -> None:
+    """Notes which data a run has, or refuses others than it was started with."""
+    write_data(folder, {RUN: of_run(job.train, job.test)})
 
 
 def _begin_record(

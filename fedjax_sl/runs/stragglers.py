@@ -11,8 +11,8 @@ import numpy as np
 
 from fedjax_sl.analysis.phases import done_by, needs
 from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
-from fedjax_sl.data.sources import Dataset
 from fedjax_sl.errors import InputError
 from fedjax_sl.methods import spec_of
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from fedjax_sl.algorithm import Algorithm, State
 from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
-from fedjax_sl.data.sources import Dataset
 from fedjax_sl.errors import InputError
 from fedjax_sl.evaluation import evaluate_views
 from fedjax_sl.federation.devices import mesh, sharded
 from fedjax_sl.federation.faults import without_stragglers
-from fedjax_sl.runs.build import Job, build, on_data, prepare
+from fedjax_sl.runs.build import Job, build, load_data, on_data
 from fedjax_sl.runs.loop import MOST_ROUNDS, Programs
 from fedjax_sl.simulation import run_some_rounds, start
 from fedjax_sl.sweep import groups, stack
@@ -66,9 +66,11 @@ OF_THE_PARTITION = (
     "shards_per_client",
     "classes_per_client",
     "major_share",
+    "sizes",
     "partition_seed",
 )
-"""Fields of the data that only choose the partition, an argument of the program."""
+"""Fields of the data that only choose the partition, an argument of the program; with
+`feature_noise` the images depend on them, too."""
 
 
 def _static(config: RunConfig) -> Any:
@@ -79,16 +81,20 @@ def _static(config: RunConfig) -> Any:
     for name in ("method", "seed", "channel"):
         del fields[name]
     shared = dataclasses.asdict(config.data)
-    for name in OF_THE_PARTITION:
-        del shared[name]
+    if config.data.feature_noise:
+        shared["seed"] = config.seed
+    else:
+        for name in OF_THE_PARTITION:
+            del shared[name]
     # As text: a field need not be hashable.
     return type(config), repr({**fields, "data": shared})
 
 
 def _jobs(configs: dict[int, RunConfig]) -> dict[int, Job]:
     """Builds jobs that share their data, which is loaded once."""
-    first = prepare(next(iter(configs.values())))
-    return {n: on_data(c, first.train, first.test) for n, c in configs.items()}
+    first = next(iter(configs.values()))
+    train, test = load_data(first)
+    return {n: on_data(c, train, test) for n, c in configs.items()}
 
 
 def jobs_of(configs: dict[int, RunConfig]) -> list[dict[int, Job]]:

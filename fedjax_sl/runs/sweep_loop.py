@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from fedjax_sl.records.checkpoint import Checkpoint
+from fedjax_sl.records.data_file import Fingerprints, of_run, write_data
 from fedjax_sl.records.sweep_folder import SweepFolder
 from fedjax_sl.runs.build import Job
 from fedjax_sl.runs.loop import Programs
@@ -67,6 +68,15 @@ def _train(
                 raise Stopped(signal)
 
 
+def _fingerprints(prepared: Sequence[dict[int, Job]]) -> Fingerprints:
+    """Returns those of the data of each run; the runs of a group share their data."""
+    found: Fingerprints = {}
+    for jobs in prepared:
+        first = next(iter(jobs.values()))
+        found |= dict.fromkeys(map(str, jobs), of_run(first.train, first.test))
+    return found
+
+
 def train_all(
     prepared: Sequence[dict[int, Job]],
     folder: SweepFolder,
@@ -88,9 +98,11 @@ def train_all(
       The number of each run, once its folder is complete.
 
     Raises:
+      ValueError: if the data have changed since the sweep was started.
       OSError: if something cannot be written; earlier writes stay.
       Stopped: on a signal; the sweep can be resumed.
     """
+    write_data(folder.path, _fingerprints(prepared))
     for jobs in prepared:
         # A process may have ended between a run's last line and `finish`.
         for number in [n for n in jobs if folder.is_complete(n)]:

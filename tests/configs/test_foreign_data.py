@@ -118,3 +118,11 @@ def test_data_from_elsewhere_are_named(tmp_path):
     for outside in (elsewhere, run / ".." / "elsewhere", tmp_path / "run2"):
         with pytest.warns(UserWarning, match=f"'cifar10' in {outside}"):
             warn_of_data(with_data(name="cifar10", dir=str(outside)), run)
+
+
+def test_so_are_files_of_one_s_own(tmp_path):
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    warn_of_data(with_data(name=f"npz:{run}/mine.npz"), run)
+    for name in (f"npz:{elsewhere}/mine.npz", f"folder:{run}/../elsewhere"):
+        with pytest.warns(UserWarning, match=f"'{name}' in .*elsewhere"):
+            warn_of_data(with_data(name=name), run)

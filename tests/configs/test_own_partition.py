@@ -8,7 +8,7 @@ import pytest
 from fedjax_sl import methods
 from fedjax_sl.cli.main import main
 from fedjax_sl.configs.data_config import DataConfig
-from fedjax_sl.data import PARTITIONS, Partition, Partitioner
+from fedjax_sl.data import PARTITIONS, Dataset, Partition, Partitioner
 from fedjax_sl.data.partition import check_clients, pack
 from fedjax_sl.data.partitions import ENTRY_POINTS
 from fedjax_sl.data.partitions import _installed as partitions_of
@@ -37,6 +37,11 @@ class Blocks(Partitioner):
         return pack([*owned, *np.array_split(rest, num_clients - 1)])
 
 
+def blank(size):
+    """Black images of one class."""
+    return Dataset.from_arrays(np.zeros((size, 4, 4), np.uint8), np.zeros(size, int))
+
+
 @pytest.fixture
 def blocks(monkeypatch):
     monkeypatch.setitem(PARTITIONS, "blocks", Blocks)
@@ -52,9 +57,9 @@ def test_it_is_built_with_the_options_of_the_configuration():
     data = DataConfig(partition="blocks", min_size=5, num_clients=4)
     assert data.partitioner() == Blocks(min_size=5)
     assert set(data.idle) == {
-        *("alpha", "shards_per_client", "classes_per_client", "major_share")
+        *("alpha", "shards_per_client", "classes_per_client", "major_share", "sizes")
     }
-    owned = divide(data, np.zeros(100, np.int32), seed=0)
+    owned = divide(data, blank(100), seed=0)
     assert owned.count.tolist() == [28, 24, 24, 24]
     assert owned.index[0].tolist() == list(range(28))
 

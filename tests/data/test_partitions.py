@@ -11,9 +11,13 @@ from fedjax_sl.data import (
     label_histogram,
     label_skew,
     mixed,
+    natural,
     pathological,
+    quantity,
     shards,
+    sizes,
 )
+from fedjax_sl.data.partitions.natural import Natural
 
 
 ALL = {
@@ -22,6 +26,7 @@ ALL = {
     "mixed": mixed,
     "dirichlet": partial(dirichlet, alpha=1.0, min_size=0),
     "pathological": pathological,
+    "quantity": partial(quantity, alpha=1.0, min_size=0),
 }
 
 
@@ -219,6 +224,73 @@ def test_pathological_needs_a_place_for_every_class_and_examples_for_every_place
     rare = np.array([0] * 30 + [1] * 3)
     with pytest.raises(ValueError, match="class 1 has 3 examples for 5 clients"):
         pathological(rng(), rare, 10, classes_per_client=1)
+
+
+@given(seed=st.integers(0, 2**32 - 1), min_size=st.integers(10, 30))
+def test_quantity_gives_everyone_the_minimum(seed, min_size):
+    partition = quantity(rng(seed), balanced(), 10, alpha=2.0, min_size=min_size)
+    assert partition.count.min() >= min_size
+
+
+def test_quantity_sizes_have_the_variance_of_alpha():
+    size, num_clients, draws = 100_000, 4, 2000
+    labels = np.zeros(size, int)
+    for alpha in (0.5, 4.0):
+        shares = [
+            quantity(rng(seed), labels, num_clients, alpha=alpha, min_size=0).count[0]
+            for seed in range(draws)
+        ]
+        # As for the shares of a class in the Dirichlet partition, above.
+        variance = 3 / 16 / (num_clients * alpha + 1)
+        assert abs(np.var(np.array(shares) / size) / variance - 1) < 5 * 0.045
+
+
+def test_quantity_leaves_labels_alike():
+    labels = balanced(10, 1000)
+    partition = quantity(rng(), labels, 5, alpha=0.5, min_size=100)
+    histogram = label_histogram(partition, labels, 10)
+    expected = partition.count[:, None] / 10
+    # Less than the deviation of a binomial draw of a tenth.
+    assert (abs(histogram - expected) < 5 * (expected * 0.9) ** 0.5).all()
+    assert np.ptp(partition.count) > 1000
+
+
+@given(counts=st.lists(st.integers(1, 50), min_size=1, max_size=8))
+def test_sizes_are_exact(counts):
+    partition = sizes(rng(), np.zeros(sum(counts), int), counts)
+    assert partition.count.tolist() == counts
+    assert sorted(np.concatenate(members(partition))) == list(range(sum(counts)))
+
+
+def test_sizes_are_drawn_at_random():
+    first, other = (sizes(rng(n), balanced(), [500, 500]).index[0] for n in (0, 1))
+    assert abs(first.mean() - 499.5) < 5 * (1000**2 / 12 / 500 / 2) ** 0.5
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize(
+    "counts, said",
+    [
+        ((50, 51), "expected 100 in total, all training examples, not 101"),
+        ((100, 0), "sizes=0: expected at least 1 example"),
+        ((), "expected 100 in total, all training examples, not 0"),
+    ],
+)
+def test_sizes_that_do_not_fit(counts, said):
+    with pytest.raises(ValueError, match=said):
+        sizes(rng(), balanced(4, 25), counts)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60))
+def test_natural_owners_keep_their_examples(owner):
+    partition = natural(np.array(owner))
+    for own, mine in zip(sorted({*owner}), members(partition), strict=True):
+        assert mine.tolist() == [n for n, found in enumerate(owner) if found == own]
+
+
+def test_natural_clients_must_be_as_many():
+    with pytest.raises(ValueError, match="num_clients=4: expected 3, the owners of"):
+        Natural()(rng(), np.array([5, 5, 9, 7]), 4)
 
 
 def test_histogram_counts_labels():

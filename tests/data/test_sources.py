@@ -3,13 +3,14 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from fedjax_sl.data import DataError, load, sources
+from fedjax_sl.data import DataError, load
 
 
 def flat(value, size=(4, 4), channels=3):
@@ -266,13 +267,14 @@ def tiny(prepare, tmp_path):
 @pytest.fixture
 def decodings(monkeypatch):
     """How often a set has been decoded, as the length of a list."""
-    calls, decode = [], sources.decode
+    source = import_module("fedjax_sl.data.sources.prepared")
+    calls, decode = [], source.decode
 
     def counted(*args):
         calls.append(args)
         return decode(*args)
 
-    monkeypatch.setattr(sources, "decode", counted)
+    monkeypatch.setattr(source, "decode", counted)
     return calls
 
 

@@ -10,7 +10,7 @@ from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.latency import round_costs
 from fedjax_sl.cli.suggest import cheapest_for_each_accuracy, reaching
 from fedjax_sl.configs.data_config import DataConfig
-from fedjax_sl.data.sources import Dataset
+from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.evaluation import Evaluation
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.run_config import FedSLRun

@@ -89,7 +89,7 @@ def table(kind, rounds, deadline, monkeypatch=None):
     data = tiny_dataset()
     image = np.zeros((len(data.label), 32, 32, 3), np.uint8)
     data = dataclasses.replace(data, image=image)
-    return in_time(config, data, divide(config.data, data.label, 0))
+    return in_time(config, data, divide(config.data, data, 0))
 
 
 @pytest.mark.parametrize(("kind", "deadline"), [(FedSLRun, 0.012), (FedLPQRun, 0.24)])

@@ -4,15 +4,17 @@ Names and defaults follow flwr-datasets if it has them.
 """
 
 from functools import cache
-from importlib import metadata
 from typing import Any, Literal
 
+from fedjax_sl.data.entry_points import installed
 from fedjax_sl.data.partition import Partitioner
 from fedjax_sl.data.partitions.dirichlet import Dirichlet
 from fedjax_sl.data.partitions.iid import IID
+from fedjax_sl.data.partitions.natural import Natural
 from fedjax_sl.data.partitions.pathological import Pathological
+from fedjax_sl.data.partitions.quantity import Quantity
 from fedjax_sl.data.partitions.shards import Mixed, Shards
-from fedjax_sl.errors import InputError
+from fedjax_sl.data.partitions.sizes import Sizes
 
 
 PARTITIONS: dict[str, type[Partitioner]] = {
@@ -21,6 +23,9 @@ PARTITIONS: dict[str, type[Partitioner]] = {
     "dirichlet": Dirichlet,
     "pathological": Pathological,
     "mixed": Mixed,
+    "quantity": Quantity,
+    "sizes": Sizes,
+    "natural": Natural,
 }
 """Every kind by the name that a configuration gives it; a program may add its own."""
 
@@ -34,19 +39,7 @@ def _installed() -> dict[str, type[Partitioner]]:
     Raises:
       ValueError: if one cannot be loaded, or has the name of another.
     """
-    found: dict[str, type[Partitioner]] = {}
-    for entry in metadata.entry_points(group=ENTRY_POINTS):
-        if entry.name in found or entry.name in PARTITIONS:
-            raise InputError(f"partition {entry.name!r}: expected a name of its own.")
-        try:
-            found[entry.name] = entry.load()
-        # Importing another package's code can fail in any way.
-        except Exception as error:
-            raise InputError(
-                f"partition {entry.name!r} of {entry.value}: cannot be loaded "
-                f"({type(error).__name__}: {error})."
-            ) from error
-    return found
+    return installed(ENTRY_POINTS, "partition", PARTITIONS)
 
 
 def partitions() -> dict[str, type[Partitioner]]:
