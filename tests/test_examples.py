@@ -25,7 +25,7 @@ def numbers(pattern, text):
 def test_there_is_a_test_of_each():
     programs = {path.name for path in EXAMPLES.glob("*.py")}
     assert programs == {
-        *("own_model.py", "own_compressor.py", "own_data.py"),
+        *("own_model.py", "own_network.py", "own_compressor.py", "own_data.py"),
         *("layer_wise.py", "sweep_bits.py"),
     }
 

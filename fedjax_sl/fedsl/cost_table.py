@@ -42,9 +42,13 @@ class FedSLCost:
     @property
     def title(self) -> str:
         """What the table is of."""
-        name = f"VGG-{self.depth}" if self.name == "vgg" else self.name
-        named = f"{name}, width {self.width:g}, {self.norm} norm"
-        return f"{self.module or named}, on {self.pixels} x {self.pixels} x 3"
+        size = f"on {self.pixels} x {self.pixels} x 3"
+        if self.module:
+            return f"{self.module}, {size}"
+        vgg = self.name == "vgg"
+        norm = f"{self.norm} norm, " if vgg or self.name.startswith("resnet") else ""
+        name = f"VGG-{self.depth}" if vgg else self.name
+        return f"{name}, width {self.width:g}, {norm}{size}"
 
 
 def table(options: FedSLCost) -> CostTable:

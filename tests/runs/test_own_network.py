@@ -61,8 +61,8 @@ def test_it_is_pruned_compressed_resumed_compared_reported_and_swept(tmp_path, c
 def test_it_is_cut_anywhere(cut, tmp_path):
     dense = ("--method.dropout-rate", "0", "--method.prune-ratio", "0")
     found = run(tmp_path / "run", *dense, "--model.cut", cut, "--rounds", "2")
-    # 64 pixels of 16 channels; their mean, once the client takes it.
-    entries = 16 if cut == "4" else 64 * 16
+    # 32 x 32 pixels of 16 channels; their mean, once the client takes it.
+    entries = 16 if cut == "4" else 32 * 32 * 16
     up = found.record.traffic.activations_up
     assert (up[up > 0] == 32 * 4 * entries).all()
 
