@@ -29,6 +29,7 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.round
+	$(BIN)/python -m benchmarks.resnet
 	$(BIN)/python -m benchmarks.techniques
 	$(BIN)/python -m benchmarks.compressed_round
 	$(BIN)/python -m benchmarks.fedlpq

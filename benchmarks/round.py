@@ -20,12 +20,17 @@ CLIENTS, BATCH, INTERVAL, CUT, DEPTH = 10, 16, 5, 4, 19
 
 def mapped(width: float):
     """Returns the network, and a map of clients over one device for each core."""
+    from fedjax_sl.models import split_vgg
+
+    return over_cores(split_vgg(DEPTH, cut=CUT, width=width))
+
+
+def over_cores(model):
+    """Returns a network, and a map of clients over one device for each core."""
     from fedjax_sl.federation.cpu import prepare_cpu
     from fedjax_sl.federation.memory import mapping_named
     from fedjax_sl.fedsl.memory import client_bytes
-    from fedjax_sl.models import split_vgg
 
-    model = split_vgg(DEPTH, cut=CUT, width=width)
     prepare_cpu()
     taken = client_bytes(model, BATCH)
     return model, mapping_named("auto", cohort_size=CLIENTS, client_bytes=taken)
@@ -52,11 +57,15 @@ def cohort_of():
 
 def compiled(width: float, **change):
     """Builds our block of rounds, with these options changed."""
+    return block_of(*mapped(width), **change)
+
+
+def block_of(model, over, **change):
+    """Builds a block of rounds of a network, with these options changed."""
     import jax
 
     from fedjax_sl.fedsl import FedSLConfig, fedsl
 
-    model, over = mapped(width)
     usual = {"prune_end": 50, "learning_rate": 0.01}
     config = FedSLConfig(cohort_size=CLIENTS, interval=INTERVAL, **usual | change)
     algorithm = fedsl(model, config, over_clients=over)

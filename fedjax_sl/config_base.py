@@ -77,7 +77,11 @@ def pytree(kind: type[Kind]) -> type[Kind]:
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateConfig:
-    """Options for clipping, privatizing and aggregating the clients' updates."""
+    """Options of local steps, and for clipping, privatizing and aggregating updates."""
+
+    proximal: Number | None = None
+    """mu of FedProx, >= 0: adds mu / 2 |w - w_0|^2 to a client's loss, w_0 the model
+    that it received; none if not given."""
 
     clip_norm: Number | None = None
     """C, 2-norm to which a client clips its update before it is quantised, > 0; no
@@ -102,7 +106,8 @@ class UpdateConfig:
             check(self, name, lambda v: v > 0, "a number > 0")
         check(self, "trim", lambda v: 0 <= v <= 0.5, "a number in [0, 0.5]")
         finite = float("inf")
-        check(self, "noise_multiplier", lambda v: 0 <= v < finite, "a number >= 0")
+        for name in ("proximal", "noise_multiplier"):
+            check(self, name, lambda v: 0 <= v < finite, "a number >= 0")
         # Without a clip an update has no bound that noise could be scaled to.
         if self.noise_multiplier is not None and self.clip_norm is None:
             raise InputError(

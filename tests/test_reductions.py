@@ -83,16 +83,27 @@ def test_one_client_with_momentum_is_sgd_with_momentum(key, cut):
     assert_close(halves(after), params, tolerance=1e-4)
 
 
-def test_local_steps_between_aggregations_are_local_sgd(key):
+@pytest.mark.parametrize("mu", [None, 0.7])
+def test_local_steps_between_aggregations_are_local_sgd(key, mu):
+    """With a proximal term they are FedProx's, on the clients' half."""
     model, cohort = tiny_model(), tiny_cohort(key)
-    config = dataclasses.replace(OFF, interval=2)
+    config = dataclasses.replace(OFF, interval=2, proximal=mu)
     before, after = rounds(model, config, cohort, key, count=2)
-    clients, server = [halves(before)[0]] * 4, halves(before)[1]
+    received, server = halves(before)
+    clients = [received] * 4
+
+    def pulled(client, grad):
+        return jax.tree.map(
+            lambda g, w, w0: g + (mu or 0) * (w - w0), grad, client, received
+        )
+
     for _ in range(2):
         grads = [
             gradients(model, clients[k], server, batch_of(cohort, k)) for k in range(4)
         ]
-        clients = [sgd(c, g[0]) for c, g in zip(clients, grads, strict=True)]
+        clients = [
+            sgd(c, pulled(c, g[0])) for c, g in zip(clients, grads, strict=True)
+        ]
         mean = jax.tree.map(lambda *g: sum(g) / 4, *[g[1] for g in grads])
         server = sgd(server, mean)
     mean = jax.tree.map(lambda *c: sum(c) / 4, *clients)

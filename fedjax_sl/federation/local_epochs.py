@@ -1,6 +1,7 @@
 """One client's local epochs."""
 
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -13,6 +14,9 @@ from fedjax_sl.data.cohort import take
 from fedjax_sl.federation.split_grad import mean_loss
 from fedjax_sl.models.split import Variables
 
+
+Adjust = Callable[[Any, Any], Any]
+"""`adjust(grad, params)` -> the gradient that the optimiser takes."""
 
 Load = Callable[[jax.Array, jax.Array, jax.Array], Batch]
 """`load(step, index, weight)` -> the batch of a step, `[B, ...]`."""
@@ -27,6 +31,7 @@ def local_epochs(
     weight: jax.Array,
     *,
     load: Load | None = None,
+    adjust: Adjust | None = None,
 ) -> tuple[Variables, jax.Array]:
     """Trains one client, with one step on each of its batches.
 
@@ -42,6 +47,7 @@ def local_epochs(
       weight: `[S, B]`, 0 for padding.
       load: gathers the batch of a step, as for augmented images; as they are if not
         given.
+      adjust: changes each gradient; as they are if not given.
 
     Returns:
       The variables, and the mean loss over the batches before each step.
@@ -71,6 +77,7 @@ def local_epochs(
         (loss, changed), grad = jax.value_and_grad(objective, has_aux=True)(
             params, variables, batch
         )
+        grad = grad if adjust is None else adjust(grad, params)
         updates, opt = optimizer.update(grad, opt, params)
         params = optax.apply_updates(params, updates)
         return {**variables, **changed, "params": params}, opt, losses + loss

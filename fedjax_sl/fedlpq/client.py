@@ -1,5 +1,6 @@
 """One client's round of FedLP-Q: it trains, and uploads its displacement."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.combine import Received
 from fedjax_sl.federation.faults import arrived, valid
 from fedjax_sl.federation.local_epochs import local_epochs
+from fedjax_sl.federation.proximal import proximal_gradient
 from fedjax_sl.fedlpq import heads, submodel
 from fedjax_sl.fedlpq.config import client_configs
 from fedjax_sl.fedlpq.init import templates
@@ -156,6 +158,11 @@ def _train(context: Context, whole, examples, client: ClientInputs):
         def run(whole, client):
             head = heads.of_client(context, model, whole, client.head)
             mine = submodel.take(whole, head, shapes)
+            adjust = None
+            if config.proximal is not None:
+                adjust = partial(
+                    proximal_gradient, received=mine["params"], mu=config.proximal
+                )
             trained, loss = local_epochs(
                 model,
                 optimizer,
@@ -164,6 +171,7 @@ def _train(context: Context, whole, examples, client: ClientInputs):
                 index=client.index,
                 weight=client.weight,
                 load=load,
+                adjust=adjust,
             )
             if config.head == "reset":
                 # Branches agree in shape, and heads that are not kept differ in size.

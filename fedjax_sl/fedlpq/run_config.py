@@ -56,7 +56,8 @@ class FedLPQRun(RunConfig):
         if method.coded and not compressed:
             return "FedLP-Q"
         whole, keep = method.preference is None, usual_keep_probability(method)
-        name = "FedAvg" if whole and np.min(keep) == 1 else "FedLP"
+        averaged = "FedAvg" if method.proximal is None else "FedProx"
+        name = averaged if whole and np.min(keep) == 1 else "FedLP"
         return f"compressed {name}" if compressed else name
 
     def epochs_per_round(self, examples: int) -> float:

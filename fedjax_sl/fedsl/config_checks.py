@@ -81,7 +81,7 @@ def check_relay(config: Any) -> None:
     Raises:
       ValueError: naming the option.
     """
-    for name in ("noise_multiplier", "clip_norm", "trim"):
+    for name in ("proximal", "noise_multiplier", "clip_norm", "trim"):
         if getattr(config, name) is not None:
             raise InputError(
                 f"{name}={getattr(config, name)}: expected none with "

@@ -10,6 +10,7 @@ from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.federation.aggregation import choose
 from fedjax_sl.federation.clients import Each, client_keys
+from fedjax_sl.federation.proximal import proximal_gradient
 from fedjax_sl.federation.split_grad import split_grad
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.cut import channels_sent, cut_with_dropout, number_sent
@@ -67,6 +68,18 @@ class _Received(NamedTuple):
     heard: jax.Array
 
 
+class _Local(NamedTuple):
+    """What the steps of all clients share.
+
+    Attributes:
+      rate: gamma.
+      anchor: the model that they began the period from; None if no step needs it.
+    """
+
+    rate: jax.Array
+    anchor: Any
+
+
 class _Group(NamedTuple):
     """Inputs of the clients of a group, leaves `[G, ...]`."""
 
@@ -97,13 +110,13 @@ class _Backward(NamedTuple):
 
 
 def _update_clients(
-    context: Context, each: Each, group: _Group, backward: _Backward, *, rate: jax.Array
+    context: Context, each: Each, group: _Group, backward: _Backward, *, local: _Local
 ) -> tuple[Variables, Any, RunningScores | None, Link]:
     """w_k <- w_k - gamma Q_b(m_k * g_k), by the optimiser; pruned entries stay.
 
     A client that the server did not hear receives no gradient and does not step.
     """
-    config, optimizer = context.config, context.client_optimizer(rate)
+    config, optimizer = context.config, context.client_optimizer(local.rate)
     can = prunable(context.model)
 
     def step_client(group, backward):
@@ -121,7 +134,12 @@ def _update_clients(
         message = sent(
             config, own.gradients, backward.key, grad, mask=mask, bits=own.grad_bits
         )
-        updates, new_opt = optimizer.update(message.values, group.client_opt, start)
+        values = message.values
+        if config.proximal is not None:
+            # Not in the message: at the first step of a period there is no such term.
+            received = start_of(config, local.anchor, mask)
+            values = proximal_gradient(values, start, received, config.proximal)
+        updates, new_opt = optimizer.update(values, group.client_opt, start)
         # Momentum from before the pruning would still move pruned weights.
         params = optax.apply_updates(start, apply_mask(updates, mask))
         kept = statistics_kept(config, can, mask, client)
@@ -133,7 +151,9 @@ def _update_clients(
     return each(step_client)(group, backward)
 
 
-def _group_step(context: Context, each: Each, server, examples, rate, key, real, group):
+def _group_step(
+    context: Context, each: Each, server, examples, local, key, real, group
+):
     """Runs the step of one group; returns the server's sums and the new clients."""
     # `real` is False for padding that fills up the last group.
     present = real & (group.minibatch.weight > 0).any(axis=1)
@@ -166,7 +186,7 @@ def _group_step(context: Context, each: Each, server, examples, rate, key, real,
         statistics=statistics_of(result.client_stats),
     )
     client, opt, running, gradient = _update_clients(
-        context, each, group, backward, rate=rate
+        context, each, group, backward, local=local
     )
     returned = number_sent(context, result.at_cut, group.minibatch.weight)
     message = result.at_cut.message
@@ -238,7 +258,9 @@ def step(
     def step_group(each, *rest):
         return _group_step(context, each, *rest)
 
-    shared = (state.server, inputs.examples, client_rate, inputs.key)
+    proximal = context.config.proximal is not None
+    local = _Local(client_rate, state.anchor if proximal else None)
+    shared = (state.server, inputs.examples, local, inputs.key)
     folded = context.over_clients.fold(step_group, *shared)
     received, (client, opt, running, report) = folded(group)
     state = _update_server(context, state, received, server_rate)

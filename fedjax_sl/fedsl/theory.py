@@ -46,6 +46,7 @@ def _another_method(config: FedSLRun) -> list[str]:
         "average_over": pruned and method.average_over != "all",
         "rounding": method.coded and method.rounding != "stochastic",
         **{f"{name}.kind": getattr(method, name).active for name in LINKS},
+        "proximal": method.proximal is not None,
         "clip_norm": method.clip_norm is not None,
         "trim": method.trim is not None,
         "max_update_norm": method.max_update_norm is not None,

@@ -68,7 +68,7 @@ class Network:
     num_classes: int
 
     @property
-    def whole(self) -> Stages:
+    def whole(self) -> nn.Module:
         """The network uncut, for methods that do not split it."""
         return Stages(tuple(stage.build for stage in self.stages))
 

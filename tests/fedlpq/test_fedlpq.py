@@ -133,6 +133,26 @@ def test_all_layers_unquantised_is_fedavg_to_the_last_bit(key):
     assert_close(both[0], both[1], tolerance=0)
 
 
+def test_proximal_steps_are_drawn_back_to_the_model_received(key):
+    """The second of two steps is shorter by gamma mu (w_1 - w_0), the first is not."""
+    first = cohort_of(key, counts=[BATCH] * N)
+    start, one, _ = play(EXACT, key, first)
+    config = dataclasses.replace(EXACT, proximal=0.7)
+    _, same, _ = play(config, key, first)
+    assert_close(same.variables, one.variables, tolerance=1e-6)
+    _, plain, _ = play(EXACT, key)
+    _, drawn, _ = play(config, key)
+    expected = jax.tree.map(
+        lambda w, w0, w1: w - EXACT.learning_rate * 0.7 * (w1 - w0),
+        *(state.variables["params"] for state in (plain, start, one)),
+    )
+    assert_close(drawn.variables["params"], expected, tolerance=1e-5)
+    gap = jax.tree.map(
+        lambda a, b: jnp.abs(a - b).max(), drawn.variables, plain.variables
+    )
+    assert max(jax.tree.leaves(gap)) > 1e-4
+
+
 def test_more_bits_come_closer_to_fedavg(key):
     _, exact, _ = play(EXACT, key)
 
