@@ -101,9 +101,7 @@ def test_local_steps_between_aggregations_are_local_sgd(key, mu):
         grads = [
             gradients(model, clients[k], server, batch_of(cohort, k)) for k in range(4)
         ]
-        clients = [
-            sgd(c, pulled(c, g[0])) for c, g in zip(clients, grads, strict=True)
-        ]
+        clients = [sgd(c, pulled(c, g[0])) for c, g in zip(clients, grads, strict=True)]
         mean = jax.tree.map(lambda *g: sum(g) / 4, *[g[1] for g in grads])
         server = sgd(server, mean)
     mean = jax.tree.map(lambda *c: sum(c) / 4, *clients)

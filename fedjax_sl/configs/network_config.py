@@ -9,7 +9,8 @@ from fedjax_sl.layers.conv import Lowering, Precision
 from fedjax_sl.layers.initializers import Init
 from fedjax_sl.models.network import Network
 from fedjax_sl.models.options import Norm, Options
-from fedjax_sl.models.registry import NETWORKS, own_network
+from fedjax_sl.models.own_network import own_network
+from fedjax_sl.models.registry import NETWORKS
 
 
 class ImageKind(NamedTuple):
