@@ -1,7 +1,8 @@
 """Hard pruning: a weight that became 0 stays 0.
 
 No state is needed: an entry of the averaged kernel is 0 if all clients pruned it, and
-otherwise only by chance.
+otherwise only by chance. Kernels that begin at 0, as some residual branches do, would
+stay there: they want weights that are restored.
 """
 
 from collections.abc import Sequence

@@ -1,15 +1,19 @@
 """The configuration of a network, and the network that it stands for."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Annotated, NamedTuple, Self
+
+import tyro
 
 from fedjax_sl.checks import check_types
 from fedjax_sl.data.dataset import Dataset
+from fedjax_sl.errors import InputError
 from fedjax_sl.layers.conv import Lowering, Precision
 from fedjax_sl.layers.initializers import Init
 from fedjax_sl.models.network import Network
 from fedjax_sl.models.options import Norm, Options
-from fedjax_sl.models.own_network import own_network
+from fedjax_sl.models.own_network import file_of, own_network
 from fedjax_sl.models.registry import NETWORKS
 
 
@@ -33,6 +37,9 @@ class NetworkConfig:
     """FILE.py:FUNCTION, a network of one's own in place of a named one. The function is
     called with input_shape and num_classes, and returns a list of Flax modules."""
 
+    module_sha256: Annotated[str | None, tyro.conf.Suppress] = None
+    """Hash of that file, filled in: with another one a run is not resumed."""
+
     width: float = 1.0
     """Factor on every number of channels, > 0; 1 is the network as published."""
 
@@ -53,6 +60,22 @@ class NetworkConfig:
     def __post_init__(self):
         """Checks types and choices; the network checks the ranges."""
         check_types(self)
+
+    def resolved(self) -> Self:
+        """Fills in the hash of the file.
+
+        Raises:
+          ValueError: if it is another one than the configuration was made with.
+        """
+        if self.module is None:
+            return self
+        found = hashlib.sha256(file_of(self.module).read_bytes()).hexdigest()
+        if self.module_sha256 not in (None, found):
+            raise InputError(
+                f"module={self.module!r}: the file has changed since the configuration "
+                "was written."
+            )
+        return replace(self, module_sha256=found)
 
     def build(self, name: str, image: ImageKind) -> Network:
         """Builds the network of `module`, or the named one.

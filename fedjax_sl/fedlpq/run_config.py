@@ -86,4 +86,4 @@ class FedLPQRun(RunConfig):
         """Fills in the default of the keep probability."""
         keep = usual_keep_probability(self.method)
         method = dataclasses.replace(self.method, keep_probability=keep)
-        return dataclasses.replace(self, method=method)
+        return dataclasses.replace(self, method=method, model=self.model.resolved())

@@ -190,4 +190,4 @@ class FedSLRun(RunConfig):
             # A ramp that begins later has no half of the run to rise in.
             half = max(self.rounds // 2, method.prune_start)
             method = dataclasses.replace(method, prune_end=half)
-        return dataclasses.replace(self, method=method)
+        return dataclasses.replace(self, method=method, model=self.model.resolved())

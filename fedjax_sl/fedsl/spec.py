@@ -9,6 +9,7 @@ import numpy as np
 from fedjax_sl.configs.network_config import kind_of
 from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
+from fedjax_sl.errors import InputError
 from fedjax_sl.federation.memory import check_fits
 from fedjax_sl.fedsl.cost_table import COSTS
 from fedjax_sl.fedsl.global_model import global_model
@@ -27,14 +28,24 @@ from fedjax_sl.fedsl.theory import (
     with_choice,
 )
 from fedjax_sl.method_spec import Built, ChooseMap, MethodSpec, Theory
+from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import SplitModel
 from fedjax_sl.models.vgg import BLOCKS
 from fedjax_sl.traffic import Record
 
 
 def network(config: FedSLRun, train: Dataset) -> SplitModel:
-    """Builds the network of a configuration for these images, cut."""
-    return config.model.uncut(kind_of(train)).at(config.model.cut)
+    """Builds the network of a configuration for these images, cut.
+
+    Raises:
+      ValueError: if it cannot be cut there, or if no layer of the client has weights.
+    """
+    model = config.model.uncut(kind_of(train)).at(config.model.cut)
+    if not prunable(model).kernels:
+        raise InputError(
+            f"cut={config.model.cut}: no layer with weights is on the client's side."
+        )
+    return model
 
 
 def cuts(config: FedSLRun, train: Dataset) -> tuple[int, ...]:

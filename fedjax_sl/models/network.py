@@ -43,6 +43,10 @@ def stage(part: Stage | nn.Module | Callable) -> Stage:
     """Makes a stage of a Flax module or of a function of x."""
     if isinstance(part, Stage):
         return part
+    if not callable(part):
+        raise InputError(
+            f"A stage is {part!r}: expected a Flax module or a function of x."
+        )
     module = part if isinstance(part, nn.Module) else Function(part)
     fields = {
         field.name: getattr(module, field.name)

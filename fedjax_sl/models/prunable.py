@@ -5,7 +5,6 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from fedjax_sl.compression.groups import Group, Member
-from fedjax_sl.models.axes import Axis
 from fedjax_sl.models.split import SplitModel
 from fedjax_sl.models.trace import Path, Product, Traced, trace_module
 
@@ -32,17 +31,14 @@ class Prunable(NamedTuple):
       statistics: the group of each running statistic `[n]`, by path.
       at_cut: number of the group of the channels at the cut; None if they must stay.
       products: in order of execution.
+      kernels: parameters that are factors of a product, of which weights are pruned.
     """
 
     groups: tuple[Group, ...]
     statistics: dict[Path, int]
     at_cut: int | None
     products: tuple[Counted, ...]
-
-    @property
-    def kernels(self) -> set[Path]:
-        """Parameters that are factors of a product, of which weights are pruned."""
-        return {p.kernel for p in self.products if p.kernel is not None}
+    kernels: frozenset[Path]
 
 
 def _removable(found: Traced) -> list[int]:
@@ -80,11 +76,8 @@ def _size(parts: Sequence[Any]) -> int:
 
 
 def _group(found: Traced, atom: int) -> Group:
-    written: dict[Path, set[Axis]] = {}
-    for product in found.products:
-        if product.leaf is not None:
-            axes = map(found.atoms.resolve, product.written)
-            written.setdefault(product.leaf, set()).update(axes)
+    # Not resolved: behind a sum a kernel may read the channels that it writes.
+    written = {part.atom for p in found.products for axis in p.written for part in axis}
     kernels, others = [], []
     for path, axes in found.leaves.items():
         if path[0] != "params":
@@ -93,8 +86,8 @@ def _group(found: Traced, atom: int) -> Group:
             member = _member(found, path, number, atom)
             if member is None:
                 continue
-            writes = found.atoms.resolve(axis) in written.get(path, ())
-            (kernels if writes else others).append(member)
+            own = {part.atom for part in axis}
+            (kernels if own & written else others).append(member)
     order = [p.leaf[1:] for p in found.products if p.leaf is not None]
     kernels.sort(key=lambda member: order.index(member.path))
     size = found.atoms.size(atom)
@@ -128,4 +121,9 @@ def prunable(model: SplitModel) -> Prunable:
         statistics=statistics,
         at_cut=None if at_cut is None else number.get(at_cut),
         products=tuple(_counted(found, product, number) for product in found.products),
+        kernels=frozenset(
+            product.leaf[1:]
+            for product in found.products
+            if product.leaf is not None and len(found.leaves[product.leaf]) > 1
+        ),
     )

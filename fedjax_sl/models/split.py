@@ -125,14 +125,14 @@ class SplitModel:
         server = self.server.init(server_key, cut, False)
         return SplitParams(dict(client), dict(server))
 
+    def activations(self, key: jax.Array) -> Any:
+        """What a black image is at the cut, `[1, ...]`, by weights drawn from a key."""
+        image = jnp.zeros((1, *self.input_shape))
+        return self.client.init_with_output(key, image, False)[0]
+
     def cut_shape(self) -> tuple[int, ...]:
         """The shape of one example's activations at the cut."""
-
-        def activations(key, image):
-            return self.client.init_with_output(key, image, False)[0]
-
-        image = jax.ShapeDtypeStruct((1, *self.input_shape), jnp.float32)
-        return jax.eval_shape(activations, jax.random.key(0), image).shape[1:]
+        return jax.eval_shape(self.activations, jax.random.key(0)).shape[1:]
 
     def predict(self, params: SplitParams, image: jax.Array) -> jax.Array:
         """Logits `[B, C]` of images `[B, H, W, Ch]` through both halves."""

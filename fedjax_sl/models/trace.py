@@ -20,15 +20,20 @@ from fedjax_sl.models.axes import Atoms, Axis, free, regrouped
 Path = tuple[str, ...]
 """Of a leaf of a variable tree, such as `("params", "stage_00", "conv", "kernel")`."""
 
-ALONG_AXES = {
-    *("sort", "rev", "cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp", "fft"),
+ENTRY_BY_ENTRY = {
+    *("abs", "add", "add_any", "and", "atan2", "cbrt", "ceil", "clamp", "copy", "cos"),
+    *("cosh", "digamma", "div", "eq", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1"),
+    *("floor", "ge", "gt", "integer_pow", "is_finite", "le", "lgamma", "log", "log1p"),
+    *("logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow", "rem"),
+    *("reduce_precision", "round", "rsqrt", "select_n", "sign", "sin", "sinh", "sqrt"),
+    *("square", "stop_gradient", "sub", "tan", "tanh", "xor"),
 }
-"""Operations that keep the shape, but do not work entry by entry."""
 
 REDUCTIONS = {
-    *("reduce_sum", "reduce_max", "reduce_min", "reduce_prod"),
-    *("reduce_and", "reduce_or", "argmax", "argmin"),
+    *("reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or"),
+    *("argmax", "argmin"),
 }
+"""A pruned channel, which is 0, would still count in these."""
 
 BRANCHING = {"scan", "while", "cond"}
 
@@ -91,16 +96,18 @@ class _Walker:
         """A result of which nothing is known."""
         return Value(tuple(self.atoms.new(size, fixed=True) for size in shape))
 
-    def run(self, jaxpr: core.Jaxpr, inputs: Sequence[Value]) -> list[Value]:
+    def run(self, jaxpr: Any, inputs: Sequence[Value]) -> list[Value]:
         """Follows the axes of a program's inputs to its outputs."""
         known: dict[Any, Value] = dict(zip(jaxpr.invars, inputs, strict=True))
 
+        for constant in jaxpr.constvars:
+            # Each of its entries may mean another channel.
+            known[constant] = self.opaque(_shape(constant))
+
         def read(variable):
-            # Literals and constants have no channels to keep track of.
-            same = Value(tuple(free(size) for size in variable.aval.shape))
             if isinstance(variable, core.Literal):
-                return same
-            return known.get(variable, same)
+                return self.opaque(_shape(variable))
+            return known[variable]
 
         for equation in jaxpr.eqns:
             outputs = self._equation(equation, [read(v) for v in equation.invars])
@@ -112,14 +119,12 @@ class _Walker:
         if inner is not None:
             return self.run(inner, given)
         name = equation.primitive.name
-        rule: Callable | None = getattr(self, f"_{name}", None)
+        named = "reduce" if name in REDUCTIONS else name
+        rule: Callable | None = getattr(self, f"_{named}", None)
         if rule is not None:
             return [rule(equation, *given)]
-        if name in REDUCTIONS:
-            return [_without(given[0], equation.params["axes"])]
-        before = [v.aval.shape for v in equation.invars if v.aval.shape]
         after = [v.aval.shape for v in equation.outvars]
-        if name not in ALONG_AXES and all(_fits(a, b) for a in before for b in after):
+        if name in ENTRY_BY_ENTRY:
             return [self._entry_by_entry(given, shape) for shape in after]
         self.atoms.fix(*(axis for value in given for axis in value.axes))
         return [self.opaque(shape) for shape in after]
@@ -132,6 +137,14 @@ class _Walker:
                 axes[n] = self.atoms.join(axes[n], axis)
         return Value(tuple(axes))
 
+    def _reduce_sum(self, equation, given):
+        return _without(given, equation.params["axes"])
+
+    def _reduce(self, equation, given):
+        gone = equation.params["axes"]
+        self.atoms.fix(*(given.axes[n] for n in gone))
+        return _without(given, gone)
+
     def _broadcast_in_dim(self, equation, given, *_):
         axes = [free(size) for size in equation.params["shape"]]
         to = equation.params["broadcast_dimensions"]
@@ -141,7 +154,9 @@ class _Walker:
 
     def _reshape(self, equation, given):
         sizes = equation.params["new_sizes"]
-        parts = [part for axis in given.axes for part in self.atoms.resolve(axis)]
+        # Axes of a variable keep their own atoms: later it is asked which are written.
+        resolve = tuple if given.leaf else self.atoms.resolve
+        parts = [part for axis in given.axes for part in resolve(axis)]
         axes = regrouped(parts, sizes)
         if axes is None:
             self.atoms.fix(*given.axes)
@@ -168,8 +183,12 @@ class _Walker:
         return self._where(whole, given, equation.outvars[0].aval.shape)
 
     def _windows(self, equation, given, *_):
-        whole = [size == 1 for size in equation.params["window_dimensions"]]
-        return self._where(whole, given, equation.outvars[0].aval.shape)
+        before, after = (v[0].aval.shape for v in (equation.invars, equation.outvars))
+        windows = equation.params["window_dimensions"]
+        # With a stride a window of one entry leaves some out.
+        sizes = zip(windows, before, after, strict=True)
+        whole = [window == 1 and m == n for window, m, n in sizes]
+        return self._where(whole, given, after)
 
     _reduce_window = _reduce_window_max = _reduce_window_sum = _windows
 
@@ -214,15 +233,18 @@ class _Walker:
         lhs, rhs, out = params["dimension_numbers"]
         sizes = equation.invars[1].aval.shape
         read, written = image.axes[lhs[1]], kernel.axes[rhs[0]]
+        own = ((), (written,))
+        inputs = equation.invars[0].aval.shape[lhs[1]]
         if params["feature_group_count"] == params["batch_group_count"] == 1:
             read = self.atoms.join(read, kernel.axes[rhs[1]])
-        elif sizes[rhs[0]] == equation.invars[0].aval.shape[lhs[1]]:
+        elif sizes[rhs[0]] == params["feature_group_count"] == inputs:
             # Each channel has a filter of its own.
             read = written = self.atoms.join(read, written)
         else:
             self.atoms.fix(read, written)
         macs = math.prod(shape) * math.prod(sizes[n] for n in rhs[1:])
-        own = ((), (written,))
+        # Between the pixels of a transposed convolution there are only zeros.
+        macs //= math.prod(params["lhs_dilation"])
         self._multiply((image, kernel), own, macs=macs, axes=(read, written))
         axes = list(self.opaque(shape).axes)
         axes[out[0]], axes[out[1]] = image.axes[lhs[0]], written
@@ -237,11 +259,8 @@ class _Walker:
         self.products.append(Product(macs, axes))
 
 
-def _fits(shape: Sequence[int], result: Sequence[int]) -> bool:
-    """Whether an array meets a result entry by entry, or all of it along an axis."""
-    if len(shape) != len(result):
-        return False
-    return all(m in (1, n) for m, n in zip(shape, result, strict=True))
+def _shape(variable: Any) -> tuple[int, ...]:
+    return variable.aval.shape
 
 
 def _without(value: Value, gone: Sequence[int]) -> Value:
@@ -249,7 +268,7 @@ def _without(value: Value, gone: Sequence[int]) -> Value:
     return Value(kept, value.leaf)
 
 
-def _called(equation: Any) -> core.Jaxpr | None:
+def _called(equation: Any) -> Any:
     """The program of an operation that only calls it, such as a gradient's own."""
     if equation.primitive.name in BRANCHING:
         return None

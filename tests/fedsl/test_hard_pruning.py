@@ -6,8 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
+from fedjax_sl.compression import apply_mask, magnitude_scores
+from fedjax_sl.compression.groups import channels_kept
 from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.period_start import masks
+from fedjax_sl.models.network import network
+from fedjax_sl.models.prunable import prunable
 from tests.worlds import assert_close, assert_equal, programs, tiny_cohort
 
 
@@ -103,3 +109,26 @@ def test_without_an_update_that_can_be_used_all_is_as_before(key):
     states, metrics = play(config, key, 1)
     assert metrics[0].rejected.all()
     assert_equal(states[1].client, states[0].client)
+
+
+class Added(nn.Module):
+    """x + conv(x): the kernel reads the channels that it writes."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.relu(x + nn.Conv(16, (3, 3))(x))
+
+
+@pytest.mark.parametrize("ratio, left", [(0.25, 12), (0.5, 8)])
+def test_behind_a_sum_no_filter_is_pruned_for_what_it_reads(key, ratio, left):
+    parts = (nn.Conv(16, (3, 3)), Added(), lambda x: x.mean(axis=(1, 2)), nn.Dense(2))
+    model = network(parts, input_shape=(4, 4, 2), num_classes=2).at(2)
+    can, params = prunable(model), model.init(key).client["params"]
+    config = FedSLConfig(restore=False)
+    kept = []
+    for _ in range(3):
+        mask = masks(config, can, magnitude_scores(params), ratio, params=params)
+        params = apply_mask(params, mask)
+        kept.append(channels_kept(can.groups[0], mask))
+    assert kept[0].sum() == left
+    np.testing.assert_array_equal(kept[1:], kept[:-1])

@@ -103,6 +103,14 @@ def test_a_norm_keeps_its_channels(norm):
         lambda x: jnp.cumsum(x, axis=-1),
         lambda x: x.reshape(1, 8, 8, 2, 2).swapaxes(3, 4).reshape(1, 8, 8, 4),
         lambda x: jnp.sort(x, axis=-1),
+        lambda x: jax.lax.fori_loop(0, 2, lambda _, y: y[..., ::-1], x),
+        lambda x: jax.lax.scan(lambda y, _: (y[..., ::-1], None), x, None, 1)[0],
+        lambda x: jax.lax.cond(x.sum() > 0, lambda y: y[..., ::-1], lambda y: y, x),
+        lambda x: jax.lax.top_k(x, 4)[0],
+        lambda x: x @ jnp.eye(4)[jnp.array([1, 0, 3, 2])],
+        lambda x: x * x.max(axis=-1, keepdims=True),
+        lambda x: jax.nn.softmax(x, axis=-1),
+        lambda x: x + jnp.arange(4.0).reshape(1, 1, 1, 4),
     ],
 )
 def test_channels_that_change_places_stay(mixed):
@@ -131,12 +139,24 @@ def test_each_channel_may_have_a_filter_of_its_own():
     assert [p.macs for p in found.products] == [64 * 12, 64 * 36, 64 * 8]
 
 
-def test_a_loop_is_left_alone():
-    class Looped(nn.Module):
+def test_a_group_of_filters_is_none_of_channels():
+    class Grouped(nn.Module):
         @nn.compact
         def __call__(self, x):
-            y = nn.Conv(4, (3, 3), name="conv")(x)
-            return jax.lax.fori_loop(0, 2, lambda _, y: y[..., ::-1], y)
+            y = nn.Conv(4, (1, 1), name="point")(x)
+            return nn.Conv(4, (3, 3), feature_group_count=2, name="next")(y)
 
-    found = traced(Looped())
-    assert found.atoms.group(found.leaves["params", "conv", "kernel"][3]) is None
+    found = traced(Grouped())
+    for name in ("point", "next"):
+        kernel = found.leaves["params", name, "kernel"]
+        assert found.atoms.group(kernel[3]) is None
+
+
+def test_a_kernel_may_read_the_channels_that_it_writes():
+    """x + conv(x): only the outputs of its kernel are written."""
+    found = traced(Residual())
+    written = {part.atom for p in found.products for axis in p.written for part in axis}
+    second = found.leaves["params", "second0", "kernel"]
+    assert together(found, ("second0/kernel", 3), ("stem/kernel", 3))
+    assert {part.atom for part in second[3]} <= written
+    assert not {part.atom for part in second[2]} & written

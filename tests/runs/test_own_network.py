@@ -71,7 +71,7 @@ BAD = {
     "there is no file": "missing.py:build",
     "expected 'FILE.py:FUNCTION'": "net.py",
     "has no function nothing": "{file}:nothing",
-    "expected a function of input_shape and num_classes": "{file}:of_nothing",
+    "its call with input_shape and num_classes raised": "{file}:of_nothing",
     "it returned a int; expected a list of Flax modules": "{file}:number",
     "raised SyntaxError": "{broken}:build",
     "1 stages: expected two or more": "{file}:short",
@@ -106,3 +106,50 @@ def test_cost_lists_its_cuts(capsys):
     main(["cost", "fedsl", "--module", MODULE, "--pixels", "8"])
     shown = capsys.readouterr().out
     assert [row.split()[1] for row in shown.splitlines() if "1,024" in row] == [*"123"]
+
+
+SICK = {
+    "(2, 7)": "[nn.Conv(4, (3, 3)), lambda x: x.mean(axis=(1, 2)), nn.Dense(7)]",
+    "raised TypeError": "[nn.Conv(4, (3, 3)), lambda x: x.reshape(3), nn.Dense(10)]",
+    "A stage is 3": "[1 + 2, nn.Dense(10)]",
+    "raised InvalidRngError": "[nn.Conv(4, (3, 3)), Dropped(), nn.Dense(10)]",
+    "are bfloat16 and float32": "[nn.Conv(4, (3, 3), dtype='bfloat16'), *HEAD]",
+    "no layer with weights": "[nn.relu, nn.Conv(4, (3, 3)), *HEAD]",
+}
+
+
+@pytest.mark.parametrize("said", SICK)
+def test_what_cannot_be_trained_is_refused(said, tmp_path, capsys):
+    file = tmp_path / "net.py"
+    file.write_text(
+        textwrap.dedent(f"""
+        from __future__ import annotations
+        from flax import linen as nn
+
+        class Dropped(nn.Module):
+            rate: float = 0.5
+            @nn.compact
+            def __call__(self, x, train):
+                x = nn.Dropout(self.rate, deterministic=not train)(x)
+                return x.mean(axis=(1, 2))
+
+        HEAD = [lambda x: x.mean(axis=(1, 2)), nn.Dense(10)]
+
+        def build(input_shape, num_classes):
+            return {SICK[said]}
+        """)
+    )
+    command = ["run", "fedsl", "--model.module", f"{file}:build", "--model.cut", "1"]
+    assert said in refused([*command, "--folder", tmp_path / "run"], capsys)
+
+
+@pytest.mark.slow
+def test_a_file_that_has_changed_is_not_gone_on_with(tmp_path, capsys):
+    file = tmp_path / "net.py"
+    file.write_text(Path("examples/own_network.py").read_text())
+    options = ["--model.module", f"{file}:build", "--model.cut", "1", "--rounds", "4"]
+    run(tmp_path / "run", *options)
+    file.write_text(file.read_text().replace("nn.relu(x +", "nn.tanh(x +"))
+    command = ["run", "fedsl", *OPTIONS, *options, "--rounds", "8", "--resume"]
+    said = refused([*command, "--folder", tmp_path / "run"], capsys)
+    assert "module_sha256" in said or "has changed" in said
