@@ -57,7 +57,7 @@ def choices(kind: type, name: str) -> tuple[object, ...]:
     hint = get_type_hints(kind)[name]
     shown = get_type_hints(kind, include_extras=True)[name]
     for argument in getattr(shown, "__metadata__", ()):
-        if argument.constructor_factory is not None:
+        if getattr(argument, "constructor_factory", None) is not None:
             hint = argument.constructor_factory()
     return get_args(hint) if get_origin(hint) is Literal else ()
 
