@@ -45,8 +45,7 @@ class ModelConfig(NetworkConfig):
     """Layers of the VGG."""
 
     cut: int = 4
-    """L_c, layers on the client's side; `cost fedsl --name NAME` lists a network's
-    cuts."""
+    """L_c, layers on the client's side; see `cost fedsl`."""
 
     width: float = 0.25
     """Factor on every number of channels, > 0; 1 is the published network."""
