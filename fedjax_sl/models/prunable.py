@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from fedjax_sl.compression.groups import Group, Member
 from fedjax_sl.models.split import SplitModel
-from fedjax_sl.models.trace import Path, Product, Traced, trace_module
+from fedjax_sl.models.trace import Traced, trace_module
+from fedjax_sl.models.walker import Path, Product
 
 
 class Counted(NamedTuple):
