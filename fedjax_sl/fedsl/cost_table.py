@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fedjax_sl.analysis.complexity import cut_costs
 from fedjax_sl.configs.network_config import ImageKind
-from fedjax_sl.fedsl.run_config import ModelConfig, Named
+from fedjax_sl.fedsl.run_config import ModelConfig, NetworkName
 from fedjax_sl.method_spec import Costs, CostTable
 from fedjax_sl.models.options import Norm
 from fedjax_sl.models.vgg import Depth
@@ -14,7 +14,7 @@ from fedjax_sl.models.vgg import Depth
 class FedSLCost:
     """Parameters, operations and activations on each side of each cut of a network."""
 
-    name: Named = "vgg"
+    name: NetworkName = "vgg"
     """The network."""
 
     module: str | None = None

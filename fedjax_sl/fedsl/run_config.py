@@ -28,7 +28,7 @@ OF_QUANTIZATION = (
 )
 
 
-Named = Literal[
+NetworkName = Literal[
     "vgg", "resnet18", "resnet34", "vit-tiny", "vit-small", "simple-cnn", "mlp"
 ]
 
@@ -37,7 +37,7 @@ Named = Literal[
 class ModelConfig(NetworkConfig):
     """The network and where it is cut."""
 
-    name: Named = "vgg"
+    name: NetworkName = "vgg"
     """A VGG, a ResNet, a vision transformer for 32 x 32 pixels, the simple CNN of
     NIID-Bench, or a perceptron of two hidden layers."""
 

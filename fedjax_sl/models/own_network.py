@@ -40,19 +40,22 @@ def _raised(module: str, where: str, error: Exception) -> InputError:
 def _function(module: str) -> Callable[..., Any]:
     """Loads `FILE.py:FUNCTION`."""
     path, name = file_of(module), module.rpartition(":")[2]
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # A name of its own: a file called as a package is must not take its place.
+    own = f"fedjax_sl_network_{path.stem}"
+    spec = importlib.util.spec_from_file_location(own, path)
     if spec is None or spec.loader is None:
         raise InputError(f"module={module!r}: {path} is no Python file.")
     loaded = importlib.util.module_from_spec(spec)
     # Dataclasses look their module up there; files beside it may be imported.
     sys.modules[spec.name] = loaded
-    sys.path.insert(0, str(path.parent.resolve()))
+    beside = str(path.parent.resolve())
+    sys.path.insert(0, beside)
     try:
         spec.loader.exec_module(loaded)
     except Exception as error:
         raise _raised(module, str(path), error) from error
     finally:
-        sys.path.pop(0)
+        sys.path.remove(beside)
     function = getattr(loaded, name, None)
     if not callable(function):
         raise InputError(f"module={module!r}: {path} has no function {name}.")

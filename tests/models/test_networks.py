@@ -7,7 +7,11 @@ import pytest
 from flax import linen as nn
 from flax import nnx
 
+from fedjax_sl.compression.groups import leaf_masks
 from fedjax_sl.errors import InputError
+from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.compute import kept_macs
+from fedjax_sl.models.cost import macs as counted
 from fedjax_sl.models.network import network
 from fedjax_sl.models.options import Options
 from fedjax_sl.models.prunable import prunable
@@ -104,8 +108,6 @@ def test_sizes_are_those_of_their_papers(found, params, macs):
     size = sum(leaf.size for half in halves for leaf in jax.tree.leaves(half["params"]))
     if params is not None:
         assert size == params
-    from fedjax_sl.models.cost import macs as counted
-
     assert counted(found.whole, (32, 32, 3)) == macs
 
 
@@ -140,6 +142,39 @@ def test_of_attention_heads_are_pruned(key):
     assert {member.path[2] for member in heads.kernels} == {"query", "key", "value"}
     assert ("stage_01", "attention", "out", "kernel") in {m.path for m in heads.others}
     assert "stage_02/hidden/kernel" in groups
+
+
+def test_a_head_that_is_pruned_takes_its_products_along(key):
+    """Queries, keys, values, outputs and both products of activations, by a third."""
+    model = vit("tiny", NARROW).at(1)
+    can, params = prunable(model), model.init(key).client["params"]
+    heads = [group.name.endswith("query/kernel") for group in can.groups]
+    keeps = [
+        jnp.arange(g.size) > 0 if h else jnp.ones(g.size, bool)
+        for g, h in zip(can.groups, heads, strict=True)
+    ]
+    mask = leaf_masks(can.groups, keeps, params)
+    of_heads = sum(
+        product.macs
+        for product in can.products
+        if product.kernel is None or "attention" in product.kernel
+    )
+    dense = sum(product.macs for product in can.products)
+    found = kept_macs(FedSLConfig(), can, mask)
+    np.testing.assert_allclose(found, dense - of_heads / 3, rtol=1e-6)
+
+
+def test_running_statistics_belong_to_their_channels():
+    can = prunable(resnet(18, Options(width=0.05, norm="batch")).at(3))
+    groups = {path: can.groups[n].name for path, n in can.statistics.items()}
+    trunk, inside = "stage_00/first/conv/kernel", "stage_01/first/conv/kernel"
+    expected = {("stage_00", "first"): trunk, ("stage_01", "first"): inside}
+    expected[("stage_01", "second")] = trunk
+    assert groups == {
+        ("batch_stats", *path, "norm", kind): name
+        for path, name in expected.items()
+        for kind in ("mean", "var")
+    }
 
 
 class LinenBlock(nn.Module):

@@ -1,5 +1,7 @@
 """A user's network in a file has all that a named one has."""
 
+import json
+import sys
 import textwrap
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 
 from fedjax_sl.cli.main import main
+from fedjax_sl.models.own_network import own_network
 from fedjax_sl.records.finished_run import read
 from tests.commands import refused
 from tests.interruptions import Killed, killed
@@ -141,6 +144,14 @@ def test_what_cannot_be_trained_is_refused(said, tmp_path, capsys):
     )
     command = ["run", "fedsl", "--model.module", f"{file}:build", "--model.cut", "1"]
     assert said in refused([*command, "--folder", tmp_path / "run"], capsys)
+
+
+def test_a_file_called_as_a_package_takes_no_place(tmp_path):
+    file = tmp_path / "json.py"
+    file.write_text(Path("examples/own_network.py").read_text())
+    path = list(sys.path)
+    own_network(f"{file}:build", (32, 32, 1), 10)
+    assert sys.modules["json"] is json and sys.path == path
 
 
 @pytest.mark.slow
