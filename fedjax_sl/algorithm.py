@@ -104,6 +104,9 @@ class Links(NamedTuple):
       labels_up: of their examples.
       gradients_down: at the cut, from the server.
       updates_up: of the client's model, to the server.
+      features_down: at the second cut of a U-shaped network, from the server; None if
+        there is no such cut.
+      gradients_up: at the second cut, to the server.
     """
 
     model_down: Link
@@ -111,6 +114,8 @@ class Links(NamedTuple):
     labels_up: Link
     gradients_down: Link
     updates_up: Link
+    features_down: Link | None = None
+    gradients_up: Link | None = None
 
     @classmethod
     def uncut(cls, model_down: Link, updates_up: Link) -> "Links":
@@ -133,10 +138,13 @@ class Work(NamedTuple):
     Attributes:
       client: `[K]` float32, by the client.
       server: `[K]` float32, by the server for this client.
+      tail: `[K]` float32, those of the client behind a second cut; None if there is
+        none.
     """
 
     client: jax.Array
     server: jax.Array
+    tail: jax.Array | None = None
 
 
 class RoundMetrics(NamedTuple):

@@ -1,5 +1,6 @@
 """Counts of what was sent -> bits, on the host, in 64 bits: the record of a run."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -7,6 +8,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from fedjax_sl.algorithm import Link, Links, RoundMetrics, Work
+
+
+AT_SECOND_CUT = ("features_down", "gradients_up")
+"""Links that only a U-shaped network has."""
 
 
 class Traffic(NamedTuple):
@@ -18,16 +23,19 @@ class Traffic(NamedTuple):
     labels_up: np.ndarray
     gradients_down: np.ndarray
     updates_up: np.ndarray
+    features_down: np.ndarray
+    gradients_up: np.ndarray
 
     @property
     def uplink(self) -> np.ndarray:
         """`[T, K]` bits that each client sends."""
-        return self.activations_up + self.labels_up + self.updates_up
+        crossing = self.activations_up + self.labels_up + self.gradients_up
+        return crossing + self.updates_up
 
     @property
     def downlink(self) -> np.ndarray:
         """`[T, K]` bits that each client received."""
-        return self.model_down + self.gradients_down
+        return self.model_down + self.gradients_down + self.features_down
 
 
 def bits(link: Link) -> np.ndarray:
@@ -36,6 +44,12 @@ def bits(link: Link) -> np.ndarray:
     counts = (np.asarray(count, np.int64) for count in jax.device_get(link))
     entries, width, more, side = counts
     return entries * width + more + side
+
+
+def _each(count: Callable[[Link], np.ndarray], links: Links) -> Traffic:
+    """Counts every link; 0 over one that the network does not have."""
+    none = np.zeros_like(count(links.model_down))
+    return Traffic(*(none if link is None else count(link) for link in links))
 
 
 def traffic(links: Links) -> Traffic:
@@ -47,12 +61,12 @@ def traffic(links: Links) -> Traffic:
     Returns:
       `Traffic`.
     """
-    return Traffic(*map(bits, links))
+    return _each(bits, links)
 
 
 def side_information(links: Links) -> Traffic:
     """Returns the part of `traffic` that is side information."""
-    return Traffic(*(np.asarray(link.side, np.int64) for link in links))
+    return _each(lambda link: np.asarray(link.side, np.int64), links)
 
 
 class Record(NamedTuple):
@@ -64,6 +78,7 @@ class Record(NamedTuple):
       side: bits of side information among them.
       client_macs: `[T, K]` MACs of each client's forward passes.
       server_macs: `[T, K]` MACs of the server's forward passes for this client.
+      tail_macs: `[T, K]` those of the client's MACs that are behind a second cut.
     """
 
     client_id: np.ndarray
@@ -71,17 +86,21 @@ class Record(NamedTuple):
     side: Traffic
     client_macs: np.ndarray
     server_macs: np.ndarray
+    tail_macs: np.ndarray
 
 
 def recorded(client_id: ArrayLike, links: Links, work: Work) -> Record:
     """Builds the record of rounds from their counts, leaves `[T, K]`."""
+    # float64 before anything is summed over the rounds of a run.
+    client = np.asarray(work.client, np.float64)
+    tail = 0 * client if work.tail is None else np.asarray(work.tail, np.float64)
     return Record(
         client_id=np.asarray(client_id),
         traffic=traffic(links),
         side=side_information(links),
-        # float64 before anything is summed over the rounds of a run.
-        client_macs=np.asarray(work.client, np.float64),
+        client_macs=client,
         server_macs=np.asarray(work.server, np.float64),
+        tail_macs=tail,
     )
 
 

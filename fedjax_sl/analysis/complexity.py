@@ -19,6 +19,7 @@ class CutCost(NamedTuple):
       client_params, server_params: parameters on each side.
       client_macs, server_macs: MACs of one example.
       activations: values transmitted at the cut for one example.
+      features: the same at the second cut, if there is one; else 0.
     """
 
     cut: int
@@ -27,15 +28,19 @@ class CutCost(NamedTuple):
     client_macs: int
     server_macs: int
     activations: int
+    features: int
 
 
-def cut_costs(network: Network, *, prune_ratio: float = 0.0) -> list[CutCost]:
+def cut_costs(
+    network: Network, *, prune_ratio: float = 0.0, tail: int = 0
+) -> list[CutCost]:
     """Returns the costs of every cut of a network.
 
     Args:
       network: the network, not cut.
       prune_ratio: rho, share of the channels at the cut that are pruned, in [0, 1);
         their activations are not sent.
+      tail: last layers that the client holds, too.
 
     Returns:
       A `CutCost` for each cut.
@@ -46,7 +51,9 @@ def cut_costs(network: Network, *, prune_ratio: float = 0.0) -> list[CutCost]:
     check_number("prune_ratio", prune_ratio, lambda v: 0 <= v < 1, "in [0, 1)")
     rows = []
     for cut in network.cuts:
-        model = network.at(cut)
+        if tail and tail not in network.tails(cut):
+            continue
+        model = network.at(cut, tail=tail)
         halves = jax.eval_shape(model.init, jax.random.key(0))
         client, server = (
             sum(leaf.size for leaf in jax.tree.leaves(half["params"]))
@@ -54,14 +61,19 @@ def cut_costs(network: Network, *, prune_ratio: float = 0.0) -> list[CutCost]:
         )
         *pixels, channels = model.cut_shape()
         gone = int(number_pruned(channels, prune_ratio))
+        held, behind = macs(model.client, model.input_shape), 0
+        if model.tail is not None:
+            held += macs(model.tail, model.tail_shape())  # type: ignore[arg-type]
+            behind = math.prod(model.tail_shape())
         rows.append(
             CutCost(
                 cut=cut,
                 client_params=client,
                 server_params=server,
-                client_macs=macs(model.client, model.input_shape),
+                client_macs=held,
                 server_macs=macs(model.server, model.cut_shape()),
                 activations=math.prod(pixels) * (channels - gone),
+                features=behind,
             )
         )
     return rows

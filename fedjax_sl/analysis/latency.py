@@ -25,11 +25,13 @@ from fedjax_sl.traffic import Record
 class RoundCosts(NamedTuple):
     """Latency and energy of T rounds.
 
-    Phases are in the order models, up, server, down, updates, and end at the deadline.
+    Phases are in the order models, up, server, tail, down, updates, and end at the
+    deadline.
 
     Attributes:
       up: `[T]` s, until the server has the last activations of a round.
       server: `[T]` s, of the server's passes.
+      tail: `[T]` s, until the server has the last gradient at a second cut.
       down: `[T]` s, until the last client has received and applied its gradient.
       updates: `[T]` s, until the server has the last update.
       models: `[T]` s, until the last client has its model.
@@ -41,6 +43,7 @@ class RoundCosts(NamedTuple):
 
     up: np.ndarray
     server: np.ndarray
+    tail: np.ndarray
     down: np.ndarray
     updates: np.ndarray
     models: np.ndarray
@@ -53,7 +56,7 @@ class _Course(NamedTuple):
     """Seconds of rounds without a deadline.
 
     Attributes:
-      steps: `[4, T]` s, of each step.
+      steps: `[5, T]` s, of each step.
       done: `[T, K]` s, from the start of the round until a client has done its last
         step; 0 for clients that are absent.
     """
@@ -73,11 +76,12 @@ def _course(
     with np.errstate(invalid="ignore"):
         free = np.diff(ends, axis=0, prepend=0)
     lengths = np.where(meet[:, 0], together.max(axis=2), free) + in_turn
-    before, updating = together.max(axis=2, keepdims=True), together[3]
+    before, updating = together.max(axis=2, keepdims=True), together[-1]
     # Only who sends an update waits for the slowest backward pass before it.
-    last = np.where(updating > 0, before[2] + updating, together[2])
-    # Over a cut everyone waits twice: for all models, and for all activations.
-    own = np.where(meet, before[0] + before[1] + last, together.sum(axis=0))
+    last = np.where(updating > 0, before[3] + updating, together[3])
+    # Over a cut everyone waits for all models, and for all that come to the server.
+    waiting = before[0] + before[1] + before[2]
+    own = np.where(meet, waiting + last, together.sum(axis=0))
     # The order of turns is not known beforehand: each client waits for all others.
     done = own + (in_turn.sum(axis=0) + server)[:, None]
     return _Course(lengths, np.where(active, done, 0.0))
@@ -101,7 +105,9 @@ def round_costs(
 
     `T = max_k(T_k^F + Z_U / r_k^U) + T_s + max_k(Z_D / r_k^D + T_k^B)
     + max_k Z_A / r_k^U + max_k Z_M / r^bc`: models are broadcast over the whole band,
-    everything else uses each client's share. Where clients exchange nothing over a cut
+    everything else uses each client's share. A second cut adds
+    `max_k(Z_D' / r_k^D + 3 T_k^tail + Z_U' / r_k^U)` to what comes before `Z_D`. Where
+    clients exchange nothing over a cut
     no one waits before the end, `T = max_k(Z_M / r^bc + T_k^F + T_k^B + Z_A / r_k^U)`.
     A device spends `kappa f^2` joules per cycle and its transmit power while it sends;
     receiving and the server are free.
@@ -131,24 +137,26 @@ def round_costs(
     # One server works through the batches of all clients.
     server = phases.served.sum(axis=1)
     course = _course(steps_of(phases, sequential), server, meeting(record), active)
-    models, up, down, updates = course.steps
-    lengths = np.stack([models, up, server, down, updates])
+    models, up, tail, down, updates = course.steps
+    lengths = np.stack([models, up, server, tail, down, updates])
     deadline = channel.deadline_s or np.inf
     if channel.deadline_s is not None:
         lengths = _until(deadline, lengths)
-    models, up, server, down, updates = lengths
+    models, up, server, tail, down, updates = lengths
     clock = clock_of(channel, record)
     cycles = record.client_macs / channel.macs_per_cycle
     computing = (1 + BACKWARD) * cycles * channel.capacitance * clock**2
     return RoundCosts(
         up=up,
         server=server,
+        tail=tail,
         down=down,
         updates=updates,
         models=models,
         seconds=np.minimum(course.done.max(axis=1), deadline),
         # Not cut at the deadline: the run used every update, late ones included.
         joules=computing
-        + watts(channel.device_power_dbm) * (phases.sent + phases.updated),
+        + watts(channel.device_power_dbm)
+        * (phases.sent + phases.replied + phases.updated),
         late=active & (course.done > deadline),
     )

@@ -28,11 +28,18 @@ def _over(bits: np.ndarray, bits_per_second: np.ndarray) -> np.ndarray:
 
 
 class Phases(NamedTuple):
-    """Seconds of each client in each phase, `[T, K]` each."""
+    """Seconds of each client in each phase, `[T, K]` each.
+
+    Between `served` and `returned`, a client with a second cut receives the server's
+    features, passes them through its tail and back, and sends their gradients.
+    """
 
     forward: np.ndarray
     sent: np.ndarray
     served: np.ndarray
+    answered: np.ndarray
+    tail: np.ndarray
+    replied: np.ndarray
     returned: np.ndarray
     backward: np.ndarray
     updated: np.ndarray
@@ -65,11 +72,15 @@ def phases_of(
     up, down = rates[:2] if sequential == "nothing" else rates[2:]
     # In exchanges only the cut is sequential: all send their updates at once.
     update = rates.all_up if sequential == "visits" else rates.up
-    forward = record.client_macs / channel.macs_per_cycle / clock
+    passes = channel.macs_per_cycle * clock
+    forward = (record.client_macs - record.tail_macs) / passes
     return Phases(
         forward=forward,
         sent=_over(bits.activations_up + bits.labels_up, up),
         served=(1 + BACKWARD) * record.server_macs / channel.server_macs_per_second,
+        answered=_over(bits.features_down, down),
+        tail=(1 + BACKWARD) * record.tail_macs / passes,
+        replied=_over(bits.gradients_up, up),
         returned=_over(bits.gradients_down, down),
         backward=BACKWARD * forward,
         updated=_over(bits.updates_up, update),
@@ -88,11 +99,12 @@ class Steps(NamedTuple):
     """Seconds of each client in the steps of a round, between barriers.
 
     The steps are, in this order: loading the model; the forward pass and sending
-    activations; receiving the gradient and the backward pass; sending the update.
+    activations; what is behind a second cut; receiving the gradient and the backward
+    pass; sending the update.
 
     Attributes:
-      together: `[4, T, K]`, of what clients do at the same time.
-      turn: `[4, T, K]`, of what a client does while all others wait.
+      together: `[5, T, K]`, of what clients do at the same time.
+      turn: `[5, T, K]`, of what a client does while all others wait.
     """
 
     together: np.ndarray
@@ -103,9 +115,11 @@ def steps_of(phases: Phases, sequential: Sequential) -> Steps:
     """Sorts the phases by step, the server's apart."""
     check_choice("sequential", sequential, Sequential)
     idle = np.zeros_like(phases.forward + phases.sent)
-    computing = np.stack([idle, phases.forward, phases.backward, idle])
-    crossing = np.stack([idle, phases.sent, phases.returned, idle])
-    moving = np.stack([phases.loaded, idle, idle, phases.updated])
+    behind = phases.answered + phases.tail + phases.replied
+    computing = np.stack([idle, phases.forward, idle, phases.backward, idle])
+    # The server waits for what is behind the second cut, computation included.
+    crossing = np.stack([idle, phases.sent, behind, phases.returned, idle])
+    moving = np.stack([phases.loaded, idle, idle, idle, phases.updated])
     if sequential == "visits":
         everything = computing + crossing + moving
         return Steps(np.zeros_like(everything), everything)
@@ -130,7 +144,7 @@ class Needs(NamedTuple):
     """Seconds that clients need to finish a round, at most.
 
     Attributes:
-      steps: `[4, T, N]`, in parallel with other clients; the next step begins when all
+      steps: `[5, T, N]`, in parallel with other clients; the next step begins when all
         have come to the end of the one before.
       turn: `[T, N]`, while all other clients wait; 0 if nothing is sequential.
       server: `[T, 1]`, of the server for all clients.

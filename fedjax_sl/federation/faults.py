@@ -146,6 +146,11 @@ def arrived(fault: jax.Array | None, start: Any, sent: Any) -> Any:
     return jax.tree.map(scale_update, start, sent)
 
 
+def as_it_arrives(fault: jax.Array | None, sent: Any) -> Any:
+    """Corrupts a message that is not relative to anything, see `arrived`."""
+    return arrived(fault, jax.tree.map(jnp.zeros_like, sent), sent)
+
+
 def skip_empty_rounds(algorithm: Algorithm) -> Algorithm:
     """Wraps a method so that a round without clients changes only the round number."""
 

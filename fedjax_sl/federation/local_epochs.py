@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from fedjax_sl.algorithm import Batch, Examples
 from fedjax_sl.data.cohort import take
-from fedjax_sl.federation.split_grad import mean_loss
+from fedjax_sl.federation.server_pass import mean_loss
 from fedjax_sl.models.split import Variables
 
 

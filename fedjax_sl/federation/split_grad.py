@@ -3,7 +3,8 @@
 The clients' halves are mapped over the clients of a group; the server, which has one
 set of weights, receives all their activations as one batch. The server's gradients are
 summed over groups, so the grouping affects only time and memory, unless the server's
-norms keep batch statistics.
+norms keep batch statistics. A network with a second cut goes on at the clients, see
+`federation.server_pass`.
 """
 
 from collections.abc import Callable
@@ -12,25 +13,38 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
-import optax
 
 from fedjax_sl.algorithm import Batch
 from fedjax_sl.federation.clients import Each
-from fedjax_sl.models.split import SplitModel, Variables, apply
+from fedjax_sl.federation.server_pass import (
+    Served,
+    all_finite,
+    along,
+    to_logits,
+    to_tails,
+)
+from fedjax_sl.models.split import SplitModel, Variables, apply, joined_parts
+
+
+def _unchanged(sent: jax.Array) -> jax.Array:
+    return sent
 
 
 class Cut(NamedTuple):
-    """Transformations of tensors at the cut, as functions of a group's arrays.
+    """Transformations of tensors at the cuts, as functions of a group's arrays.
 
     Attributes:
       up: activations `[G, B, ...]` -> (received activations, auxiliary data for
         `down`); differentiated.
       down: (gradients `[G, B, ...]` at the received activations, auxiliary data) ->
         (gradients that the clients receive, auxiliary data).
+      tail_up: gradients `[G, B, ...]` at a second cut -> gradients that the server
+        receives.
     """
 
     up: Callable[[jax.Array], tuple[jax.Array, Any]]
     down: Callable[[jax.Array, Any], tuple[jax.Array, Any]]
+    tail_up: Callable[[jax.Array], jax.Array] = _unchanged
 
 
 class SplitGrad(NamedTuple):
@@ -42,7 +56,7 @@ class SplitGrad(NamedTuple):
       server: gradient of the weighted mean loss in the server's parameters.
       client_stats, server_stats: the variables with updated norm statistics.
       at_cut, back: auxiliary data of `Cut.up` and `Cut.down`.
-      finite: `[G]` bool, whether the received activations are finite; if not, the
+      finite: `[G]` bool, whether all that the server received is finite; if not, the
         client is rejected. True for absent clients.
     """
 
@@ -56,12 +70,6 @@ class SplitGrad(NamedTuple):
     finite: jax.Array
 
 
-def mean_loss(logits: jax.Array, batch: Batch) -> jax.Array:
-    """Computes the mean cross-entropy over the weighted examples of a batch."""
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
-    return (losses * batch.weight).sum() / jnp.maximum(batch.weight.sum(), 1.0)
-
-
 def _emptied(batch: Batch, absent: jax.Array) -> Batch:
     """Zeros the images that are padding, or of absent clients `[G]`."""
     weight = jnp.where(absent[:, None], 0.0, batch.weight)
@@ -69,25 +77,31 @@ def _emptied(batch: Batch, absent: jax.Array) -> Batch:
     return batch._replace(image=jnp.where(real, batch.image, 0.0), weight=weight)
 
 
-def _server_pass(model, server, received, batch, *, weights):
-    """Computes losses, the server's gradient, and each client's gradient at the cut."""
-
-    def objective(params, received):
-        merged = received.reshape(-1, *received.shape[2:])
-        variables, real = {**server, "params": params}, batch.weight.reshape(-1)
-        logits, stats = apply(model.server, variables, merged, real, train=True)
-        loss = jax.vmap(mean_loss)(logits.reshape(*batch.label.shape, -1), batch)
-        return jnp.vdot(weights, loss), (loss, stats)
-
-    grad = jax.grad(objective, argnums=(0, 1), has_aux=True)
-    (server_grad, cut_grad), (loss, stats) = grad(server["params"], received)
-    # One backward pass serves both: it yields omega_k times client k's gradient at the
-    # cut, so the weight is divided out again. The inner select avoids 1 / 0.
-    scale = jnp.where(weights > 0, 1.0 / jnp.where(weights > 0, weights, 1.0), 0.0)
-    # Under batch norm on the server this gradient includes the other clients' losses:
-    # the batch statistics depend on client k's activations.
-    cut_grad *= scale.reshape(-1, *[1] * (cut_grad.ndim - 1))
-    return loss, server_grad, cut_grad, stats
+def _served(
+    model: SplitModel,
+    server: Variables,
+    received: jax.Array,
+    batch: Batch,
+    *,
+    weights: jax.Array,
+    tail: Variables,
+    cut: Cut,
+    each: Each,
+) -> Served:
+    """Passes what the server received through it, and through the tails, if any."""
+    if model.tail is None:
+        return to_logits(model, server, received, batch, weights=weights)
+    return to_tails(
+        model,
+        server,
+        received,
+        batch,
+        weights=weights,
+        layers=model.tail,
+        tail=tail,
+        each=each,
+        up=cut.tail_up,
+    )
 
 
 def split_grad(
@@ -100,7 +114,7 @@ def split_grad(
     cut: Cut,
     each: Each,
 ) -> SplitGrad:
-    """Computes losses and gradients of both halves, by one backward pass.
+    """Computes losses and gradients of all parts, by one backward pass.
 
     Padded examples, and clients that are absent or send activations that are not
     finite, affect nothing, whatever their values: neither gradients nor batch
@@ -123,37 +137,44 @@ def split_grad(
 
     present = weights > 0
     batch = _emptied(batch, ~present)
+    head, tail = model.parts(client)
 
     def half(variables, image, weight):
         return apply(model.client, variables, image, weight, train=True)
 
     def forward(params):
-        return each(half)({**client, "params": params}, batch.image, batch.weight)
+        return each(half)({**head, "params": params}, batch.image, batch.weight)
 
     # Pullbacks of each part, not one gradient: `cut.down` comes between them.
-    activations, back, client_stats = jax.vjp(forward, client["params"], has_aux=True)
+    activations, back, head_stats = jax.vjp(forward, head["params"], has_aux=True)
     received, back_cut, at_cut = jax.vjp(cut.up, activations, has_aux=True)
-    # The sum is finite only if every activation is.
-    finite = jnp.isfinite(received.sum(axis=tuple(range(1, received.ndim)))) | ~present
+    finite = all_finite(received) | ~present
     heard = finite & present
     # Zeroed, not only weighted by 0: 0 * nan is nan in the server's gradient.
-    received = jnp.where(heard.reshape(-1, *[1] * (received.ndim - 1)), received, 0.0)
+    received = jnp.where(along(heard, received), received, 0.0)
     # Also out of the server's batch statistics, which follow these weights.
     known = batch._replace(weight=batch.weight * heard[:, None])
-    loss, server_grad, cut_grad, server_stats = _server_pass(
-        model, server, received, known, weights=jnp.where(heard, weights, 0.0)
+    served = _served(
+        model,
+        server,
+        received,
+        known,
+        weights=jnp.where(heard, weights, 0.0),
+        tail=tail,
+        cut=cut,
+        each=each,
     )
-    # The loss of zeroed activations would be meaningless.
-    loss = jnp.where(finite, loss, jnp.nan)
-    received_grad, returned = cut.down(cut_grad, at_cut)
+    finite &= served.finite
+    received_grad, returned = cut.down(served.at_cut, at_cut)
     (activation_grad,) = back_cut(received_grad)
-    (client_grad,) = back(activation_grad)
+    (head_grad,) = back(activation_grad)
     return SplitGrad(
-        loss=loss,
-        client=client_grad,
-        server=server_grad,
-        client_stats=client_stats,
-        server_stats=server_stats,
+        # The loss of zeroed activations would be meaningless.
+        loss=jnp.where(finite, served.loss, jnp.nan),
+        client={**head_grad, **served.tail},
+        server=served.server,
+        client_stats=joined_parts(head_stats, served.tail_stats),
+        server_stats=served.server_stats,
         at_cut=at_cut,
         back=returned,
         finite=finite,

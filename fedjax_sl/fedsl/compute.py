@@ -16,12 +16,15 @@ from fedjax_sl.models.prunable import Prunable, prunable
 from fedjax_sl.models.split import SplitModel
 
 
-def kept_macs(config: FedSLConfig, can: Prunable, mask: Any) -> jax.Array:
-    """Counts the MACs of one example through a client model under its mask."""
+def kept_macs(
+    config: FedSLConfig, can: Prunable, mask: Any, *, tail: bool = False
+) -> jax.Array:
+    """Counts the MACs of one example through a masked client model, or its tail."""
+    products = can.in_tail if tail else can.products
     # float32, as in `Work`: the MACs of a round may exceed int32.
-    total = jnp.float32(sum(product.macs for product in can.products))
+    total = jnp.float32(sum(product.macs for product in products))
     leaves = leaves_of(mask)
-    for product in can.products:
+    for product in products:
         if product.kernel is not None:
             keep = leaves[product.kernel]
             # An axis of size 1 stands for equal entries, and leaves the mean as it is.
@@ -80,10 +83,17 @@ def work(
       A `Work`.
     """
     can, server = prunable(model), macs(model.server, model.cut_shape())
-    kept = dense = jnp.float32(sum(product.macs for product in can.products))
-    if masks is not None:
-        kept = jax.vmap(lambda mask: kept_macs(config, can, mask))(masks)
     examples = examples.astype(jnp.float32)
+
+    def done(*, tail: bool) -> jax.Array:
+        products = can.in_tail if tail else can.products
+        kept = dense = jnp.float32(sum(product.macs for product in products))
+        if masks is not None:
+            kept = jax.vmap(lambda mask: kept_macs(config, can, mask, tail=tail))(masks)
+        return examples * kept + scored * dense
+
     return Work(
-        client=examples * kept + scored * dense, server=(examples + scored) * server
+        client=done(tail=False),
+        server=(examples + scored) * server,
+        tail=None if model.tail is None else done(tail=True),
     )

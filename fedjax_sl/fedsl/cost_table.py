@@ -33,6 +33,9 @@ class FedSLCost:
     """rho, share of the client's filters that are pruned, in [0, 1): activations of
     pruned filters are not sent."""
 
+    tail: int = 0
+    """Last layers that the client holds, too, in a U-shaped network."""
+
     pixels: int = 32
     """Rows and columns of an image of three channels."""
 
@@ -43,6 +46,8 @@ class FedSLCost:
     def title(self) -> str:
         """What the table is of."""
         size = f"on {self.pixels} x {self.pixels} x 3"
+        if self.tail:
+            size += f", U-shaped with a tail of {self.tail}"
         if self.module:
             return f"{self.module}, {size}"
         vgg = self.name == "vgg"
@@ -61,7 +66,11 @@ def table(options: FedSLCost) -> CostTable:
         norm=options.norm,
     )
     image = ImageKind((options.pixels, options.pixels, 3), options.num_classes)
-    rows = cut_costs(model.uncut(image), prune_ratio=options.prune_ratio)
+    network = model.uncut(image)
+    rows = cut_costs(network, prune_ratio=options.prune_ratio, tail=options.tail)
+    if not rows:
+        # Says which tails there are.
+        network.at(network.cuts[0], tail=options.tail)
     return CostTable(
         title=options.title,
         columns=(
@@ -71,6 +80,7 @@ def table(options: FedSLCost) -> CostTable:
             "client MMACs",
             "server MMACs",
             "sent at cut",
+            *(["at 2nd cut"] if options.tail else []),
         ),
         rows=[
             (
@@ -80,6 +90,7 @@ def table(options: FedSLCost) -> CostTable:
                 f"{row.client_macs / 1e6:.2f}",
                 f"{row.server_macs / 1e6:.2f}",
                 f"{row.activations:,}",
+                *([f"{row.features:,}"] if options.tail else []),
             )
             for row in rows
         ],

@@ -13,7 +13,7 @@ from fedjax_sl.compression.groups import channels_kept
 from fedjax_sl.compression.pruning import Mask
 from fedjax_sl.compressors import send
 from fedjax_sl.federation.clients import client_keys
-from fedjax_sl.federation.faults import arrived
+from fedjax_sl.federation.faults import as_it_arrives
 from fedjax_sl.federation.split_grad import Cut
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig
@@ -175,7 +175,7 @@ def cut_with_dropout(
             compressor = own.activations.compressor()
             sent, mask, message, _ = send(compressor, send_key, sent, allowed)
         # A fault changes what the server receives, not the client's own gradient.
-        return arrived(own.fault, jnp.zeros_like(sent), sent), AtCut(mask, message)
+        return as_it_arrives(own.fault, sent), AtCut(mask, message)
 
     def down(grad, at_cut):
         if not config.cut_gradients.active:
@@ -188,6 +188,7 @@ def cut_with_dropout(
             keys, activations, (channels, real), per_client
         ),
         down=down,
+        tail_up=lambda grad: jax.vmap(as_it_arrives)(per_client.fault, grad),
     )
 
 

@@ -15,7 +15,7 @@ scores."""
 
 
 def client_bytes(model: SplitModel, batch_size: int) -> int:
-    """Estimates the bytes of one client: residuals of both halves, and model copies.
+    """Estimates the bytes of one client: residuals of all layers, and model copies.
 
     Args:
       model: the split model.
@@ -34,7 +34,12 @@ def client_bytes(model: SplitModel, batch_size: int) -> int:
         cut = jax.ShapeDtypeStruct((examples, *model.cut_shape()), jnp.float32)
         return residual_bytes(through(model.server), params.server, cut)
 
-    client = residual_bytes(through(model.client), params.client, image)
+    head, tail = model.parts(params.client)
+    client = residual_bytes(through(model.client), head, image)
+    if model.tail is not None:
+        shape = (batch_size, *model.tail_shape())
+        features = jax.ShapeDtypeStruct(shape, jnp.float32)
+        client += residual_bytes(through(model.tail), tail, features)
     # The difference leaves out the server's weights, which clients share.
     server = of_server(2 * batch_size) - of_server(batch_size)
     return client + server + COPIES * bytes_of(params.client)

@@ -18,7 +18,7 @@ from fedjax_sl.compression.scores import (
 from fedjax_sl.compressors.per_layer import total
 from fedjax_sl.federation.aggregation import broadcast, choose, weighted_mean
 from fedjax_sl.federation.clients import client_keys
-from fedjax_sl.federation.faults import arrived, valid
+from fedjax_sl.federation.faults import as_it_arrives, valid
 from fedjax_sl.federation.model_down import send_down
 from fedjax_sl.federation.split_grad import Cut, split_grad
 from fedjax_sl.fedsl.config import FedSLConfig
@@ -82,8 +82,11 @@ def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
     """
 
     def group(each, server, examples, key, real, client, weights, ids, minibatch, own):
+        def arrive(sent):
+            return jax.vmap(as_it_arrives)(own.fault, sent)
+
         def up(sent):
-            return jax.vmap(_as_it_arrives)(own.fault, sent), None
+            return arrive(sent), None
 
         def down(grad, _):
             # Not DOWNLINK, whose draws round the gradients of this round's step.
@@ -97,7 +100,7 @@ def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
             server,
             batches(context.config, key, examples, minibatch, client_id=ids),
             weights=jnp.where(real, weights, 0.0),
-            cut=Cut(up=up, down=down),
+            cut=Cut(up=up, down=down, tail_up=arrive),
             each=each,
         )
         scores = each(taylor_scores)(client["params"], gradients.client)
@@ -108,10 +111,6 @@ def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
     own = (state.client, state.weights, state.client_id)
     folded = context.over_clients.fold(group, *shared)
     return folded(*own, inputs.minibatch, inputs.per_client)[1]
-
-
-def _as_it_arrives(fault: jax.Array | None, sent: Any) -> Any:
-    return arrived(fault, jax.tree.map(jnp.zeros_like, sent), sent)
 
 
 def _averaged(scores: Any, good: jax.Array, weights: jax.Array, before: Any) -> Any:
@@ -144,7 +143,7 @@ def _scores(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
         scores, finite = _taylor(context, state, inputs)
         good &= finite
     # Only what arrives carries the fault: a client ranks its own scores as they are.
-    sent = jax.vmap(_as_it_arrives)(inputs.per_client.fault, scores)
+    sent = jax.vmap(as_it_arrives)(inputs.per_client.fault, scores)
     good &= jax.vmap(valid)(sent)
     # Magnitudes and Taylor scores have no common scale, so they share no mean.
     of_mean = good & (known | ~(known & good).any())

@@ -47,6 +47,10 @@ class ModelConfig(NetworkConfig):
     cut: int = 4
     """L_c, layers on the client's side; see `cost fedsl`."""
 
+    tail: int = 0
+    """Last layers, which the client holds, too, with the loss and the labels; 0 leaves
+    them to the server, who then receives the labels."""
+
     width: float = 0.25
     """Factor on every number of channels, > 0; 1 is the published network."""
 
@@ -96,10 +100,11 @@ class FedSLRun(RunConfig):
         method = self.method
         dropped = np.any(method.prune_ratio) or np.any(method.dropout_rate)
         whole = not (method.coded or method.compressed or dropped)
+        shape = "U-shaped " if self.model.tail else ""
         if not method.sequential:
-            return "SplitFed v1" if whole else "FedSL"
+            return shape + ("SplitFed v1" if whole else "FedSL")
         relay = method.client_update == "relay"
-        name = "split learning (relay)" if relay else "SplitFed v2"
+        name = shape + ("split learning (relay)" if relay else "SplitFed v2")
         return name if whole else f"compressed {name}"
 
     @property

@@ -40,10 +40,11 @@ def network(config: FedSLRun, train: Dataset) -> SplitModel:
     Raises:
       ValueError: if it cannot be cut there, or if no layer of the client has weights.
     """
-    model = config.model.uncut(kind_of(train)).at(config.model.cut)
+    own = config.model
+    model = own.uncut(kind_of(train)).at(own.cut, tail=own.tail)
     if not prunable(model).kernels:
         raise InputError(
-            f"cut={config.model.cut}: no layer with weights is on the client's side."
+            f"cut={own.cut}: no layer with weights is on the client's side."
         )
     return model
 

@@ -51,9 +51,11 @@ def _another_method(config: FedSLRun) -> list[str]:
         "trim": method.trim is not None,
         "max_update_norm": method.max_update_norm is not None,
     }
-    return _named(method, another) + _named(
-        config, {"corruption_probability": config.corruption_probability > 0}
-    )
+    of_run = {
+        "corruption_probability": config.corruption_probability > 0,
+        "model.tail": config.model.tail > 0,
+    }
+    return _named(method, another) + _named(config, of_run)
 
 
 def check_covered(config: FedSLRun) -> None:

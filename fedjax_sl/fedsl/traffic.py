@@ -21,12 +21,13 @@ class Sizes(NamedTuple):
     """Sizes of a model, constant over rounds.
 
     Attributes:
-      params: parameters of a client's half.
+      params: parameters that a client holds.
       tensors: number of their tensors.
-      statistics: norm statistics of a client's half.
+      statistics: norm statistics that a client holds.
       cut: values at the cut, of one example.
-      label_bits: of one label.
+      label_bits: of one label; 0 if it stays with the client.
       mask: bits of a mask.
+      features: values at the second cut, of one example; None if there is none.
     """
 
     params: int
@@ -35,6 +36,7 @@ class Sizes(NamedTuple):
     cut: int
     label_bits: int
     mask: MaskBits
+    features: int | None = None
 
 
 def sizes_of(config: FedSLConfig, model: SplitModel) -> Sizes:
@@ -42,13 +44,15 @@ def sizes_of(config: FedSLConfig, model: SplitModel) -> Sizes:
     client = jax.eval_shape(model.init, jax.random.key(0)).client
     params = jax.tree.leaves(client["params"])
     size = sum(leaf.size for leaf in params)
+    ends_here = model.tail is not None
     return Sizes(
         params=size,
         tensors=len(params),
         statistics=sum(leaf.size for leaf in jax.tree.leaves(client)) - size,
         cut=math.prod(model.cut_shape()),
-        label_bits=math.ceil(math.log2(model.num_classes)),
+        label_bits=0 if ends_here else math.ceil(math.log2(model.num_classes)),
         mask=mask_bits(config, prunable(model), client["params"]),
+        features=math.prod(model.tail_shape()) if ends_here else None,
     )
 
 
@@ -122,7 +126,8 @@ def links(
     Activations go up with their labels and gradients come down, of the channels that
     are not pruned; the scoring pass sends all three again, of every channel and without
     dropout. Updates go up when a period ends, kept entries only. A relay instead passes
-    the whole model on in every round.
+    the whole model on in every round. At a second cut float32 features come down and
+    their gradients go up, of all examples, and no label does.
 
     Side information is the bitmap of dropped activations, if one is sent; the mask of
     the channels at the cut, before the first of them is left out; the norms of
@@ -141,7 +146,7 @@ def links(
       ends: [] bool, a period ends with it.
 
     Returns:
-      The five links, counts `[K]`.
+      The links, counts `[K]`.
     """
     present, pruned = counts.present.astype(jnp.int32), starts & counts.prunes
     full, none = jnp.full_like(present, FLOAT_BITS), jnp.zeros_like(present)
@@ -172,6 +177,10 @@ def links(
         told = LEVEL_BITS * present * ends
         gradients = gradients._replace(side=gradients.side + told)
     loaded = present * (starts | relay)
+    passed = counts.examples + counts.scored
+    behind = None
+    if sizes.features is not None:
+        behind = Link.float32(passed * sizes.features)
     return Links(
         model_down=_model(sizes, counts, loaded, masks=sizes.mask.down * pruned),
         activations_up=activations._replace(
@@ -179,12 +188,9 @@ def links(
             entries=activations.entries + scored,
             side=activations.side + bitmap + sizes.mask.at_cut * pruned,
         ),
-        labels_up=Link(
-            counts.examples + counts.scored,
-            jnp.full_like(present, sizes.label_bits),
-            none,
-            none,
-        ),
+        labels_up=Link(passed, jnp.full_like(present, sizes.label_bits), none, none),
         gradients_down=gradients,
         updates_up=updates._replace(side=updates.side + scores),
+        features_down=behind,
+        gradients_up=behind,
     )

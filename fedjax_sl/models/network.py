@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from fedjax_sl.checks import check_integer
 from fedjax_sl.errors import InputError
-from fedjax_sl.models.split import SplitModel, Stages
+from fedjax_sl.models.split import SplitModel, Stages, cut_at
 
 
 class Function(nn.Module):
@@ -89,24 +89,41 @@ class Network:
         found = enumerate(zip(layers, self.stages[:-1], strict=False), 1)
         return [(cut, n) for n, (cut, stage) in found if stage.last_of_client]
 
-    def at(self, cut: int) -> SplitModel:
-        """Cuts the network after `cut` layers.
+    def tails(self, cut: int) -> tuple[int, ...]:
+        """Numbers of layers that a second cut, after a first one, may leave behind."""
+        layers = sum(stage.layers for stage in self.stages)
+        return tuple(sorted(layers - other for other in self.cuts if other > cut))
+
+    def at(self, cut: int, *, tail: int = 0) -> SplitModel:
+        """Cuts the network after `cut` layers, and before the last `tail`, if any.
+
+        Args:
+          cut: L_c, layers before the first cut.
+          tail: layers after a second one, which the client holds, too; 0 if there is no
+            second cut.
 
         Raises:
           ValueError: if it cannot be cut there.
         """
         check_integer("cut", cut, 1)
-        number = dict(self._ends).get(cut)
-        if number is None:
+        check_integer("tail", tail, 0)
+        ends = dict(self._ends)
+        if cut not in ends:
             raise InputError(
                 f"cut={cut}: expected {_listed(self.cuts)} layers on the client's side."
             )
-        built = tuple(stage.build for stage in self.stages)
-        return SplitModel(
-            client=Stages(built[:number]),
-            server=Stages(built[number:], first=number),
+        tails = (0, *self.tails(cut))
+        if tail not in tails:
+            raise InputError(
+                f"tail={tail} behind cut={cut}: expected {_listed(tails)} layers."
+            )
+        second = ends[sum(stage.layers for stage in self.stages) - tail] if tail else 0
+        return cut_at(
+            [stage.build for stage in self.stages],
+            ends[cut],
             input_shape=self.input_shape,
             num_classes=self.num_classes,
+            tail=len(self.stages) - second if tail else 0,
         )
 
 

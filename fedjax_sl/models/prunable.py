@@ -1,8 +1,10 @@
-"""What can be pruned of a network's client half, read off its traced program."""
+"""What can be pruned of the layers that a client holds, read off a traced program."""
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
+
+from flax import linen as nn
 
 from fedjax_sl.compression.groups import Group, Member
 from fedjax_sl.models.split import SplitModel
@@ -25,7 +27,7 @@ class Counted(NamedTuple):
 
 
 class Prunable(NamedTuple):
-    """The client's half, as pruning sees it.
+    """The layers that a client holds, as pruning sees them.
 
     Attributes:
       groups: channels that are kept or pruned together, in network order.
@@ -33,6 +35,7 @@ class Prunable(NamedTuple):
       at_cut: number of the group of the channels at the cut; None if they must stay.
       products: in order of execution.
       kernels: parameters that are factors of a product, of which weights are pruned.
+      in_tail: those of the products that are behind a second cut.
     """
 
     groups: tuple[Group, ...]
@@ -40,6 +43,7 @@ class Prunable(NamedTuple):
     at_cut: int | None
     products: tuple[Counted, ...]
     kernels: frozenset[Path]
+    in_tail: tuple[Counted, ...] = ()
 
 
 def _removable(found: Traced) -> list[int]:
@@ -104,10 +108,11 @@ def _counted(found: Traced, product: Product, groups: dict[int, int]) -> Counted
     return Counted(product.macs, None, tuple(groups[a] for a in atoms if a in groups))
 
 
-@lru_cache(maxsize=64)
-def prunable(model: SplitModel) -> Prunable:
-    """Finds what can be pruned of the client's half of a network."""
-    found = trace_module(model.client, model.input_shape)
+def _part(module: nn.Module, shape: tuple[int, ...], *, ends: bool) -> Prunable:
+    """Finds what can be pruned of some layers; not logits, if the network `ends`."""
+    found = trace_module(module, shape)
+    if ends:
+        found.atoms.fix(*found.output)
     number = {atom: n for n, atom in enumerate(_removable(found))}
     statistics = {
         path: number[atom]
@@ -128,3 +133,30 @@ def prunable(model: SplitModel) -> Prunable:
             if product.leaf is not None and len(found.leaves[product.leaf]) > 1
         ),
     )
+
+
+def _together(head: Prunable, tail: Prunable) -> Prunable:
+    """Joins the parts before the first cut and after the second."""
+    before = len(head.groups)
+    behind = tuple(
+        product._replace(groups=tuple(before + number for number in product.groups))
+        for product in tail.products
+    )
+    moved = {path: before + number for path, number in tail.statistics.items()}
+    return Prunable(
+        groups=head.groups + tail.groups,
+        statistics={**head.statistics, **moved},
+        at_cut=head.at_cut,
+        products=head.products + behind,
+        kernels=head.kernels | tail.kernels,
+        in_tail=behind,
+    )
+
+
+@lru_cache(maxsize=64)
+def prunable(model: SplitModel) -> Prunable:
+    """Finds what can be pruned of the layers that a client of a network holds."""
+    head = _part(model.client, model.input_shape, ends=False)
+    if model.tail is None:
+        return head
+    return _together(head, _part(model.tail, model.tail_shape(), ends=True))

@@ -1,6 +1,6 @@
-"""Split models: a network of stages, cut in two between a client and a server."""
+"""Split models: a network of stages, cut between a client and a server."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ Variables = dict[str, Any]
 
 
 class SplitParams(NamedTuple):
-    """The variables of the two halves, w = [w_c; w_s]."""
+    """The variables of the two sides, w = [w_c; w_s]."""
 
     client: Variables
     server: Variables
@@ -29,6 +29,12 @@ def _accepted(module: Any, **options: Any) -> dict[str, Any]:
     called = getattr(module, "nnx_class", module).__call__
     known = signature(called).parameters
     return {name: value for name, value in options.items() if name in known}
+
+
+def stage_name(number: int) -> str:
+    """Names a stage by its number in the whole network."""
+    # Two digits, so that names sort in network order: pruning relies on it.
+    return f"stage_{number:02d}"
 
 
 class Stages(nn.Module):
@@ -51,10 +57,9 @@ class Stages(nn.Module):
         self, x: jax.Array, train: bool, weight: jax.Array | None = None
     ) -> jax.Array:
         """Applies every stage; `train` selects batch or running statistics."""
-        # Two digits, so that names sort in network order: pruning relies on it.
         # The server's numbers continue the client's: no cut changes a name.
         for number, stage in enumerate(self.stages, self.first):
-            module = stage(name=f"stage_{number:02d}")
+            module = stage(name=stage_name(number))
             x = module(x, **_accepted(module, train=train, weight=weight))
         return x
 
@@ -87,21 +92,31 @@ def apply(
     return y, {**variables, **changed}
 
 
+def joined_parts(head: Mapping[str, Any], tail: Mapping[str, Any]) -> Variables:
+    """Joins the variables, or gradients, of the parts that a client holds."""
+    kinds = {**head, **tail}
+    return {kind: {**head.get(kind, {}), **tail.get(kind, {})} for kind in kinds}
+
+
 @dataclass(frozen=True, kw_only=True)
 class SplitModel:
-    """A network cut in two.
+    """A network cut in two, or, if it is U-shaped, in three.
 
     Attributes:
       client: the layers before the cut, `Stages` or another module called as they are.
-      server: the layers after it, up to the logits.
+      server: the layers after it, up to the logits, or up to a second cut.
       input_shape: `(H, W, Ch)` of one example.
       num_classes: C.
+      tail: the layers after a second cut, up to the logits, which the client holds, so
+        that no label leaves it; their numbers follow the server's. None if there is no
+        such cut.
     """
 
     client: nn.Module
     server: nn.Module
     input_shape: tuple[int, int, int]
     num_classes: int
+    tail: "Stages | None" = None
 
     @property
     def whole(self) -> "Stages":
@@ -110,20 +125,38 @@ class SplitModel:
         Raises:
           ValueError: if the halves are not `Stages`.
         """
-        halves = (self.client, self.server)
+        halves = (self.client, self.server, *([self.tail] if self.tail else []))
         if not all(isinstance(half, Stages) for half in halves):
             raise InputError("expected halves that are `Stages`, to join them.")
         return Stages(tuple(stage for half in halves for stage in half.stages))
 
     def init(self, key: jax.Array) -> SplitParams:
-        """Draws the variables of both halves."""
+        """Draws the variables of both sides; the client's are those of its parts."""
         # The same key draws other weights at another cut; `recut` moves them instead.
         client_key, server_key = jax.random.split(key)
         image = jnp.zeros((1, *self.input_shape))
         client = self.client.init(client_key, image, False)
         cut = jnp.zeros((1, *self.cut_shape()))
         server = self.server.init(server_key, cut, False)
+        if self.tail is not None:
+            features = jnp.zeros((1, *self.tail_shape()))
+            tail = self.tail.init(jax.random.fold_in(key, 2), features, False)
+            client = joined_parts(client, tail)
         return SplitParams(dict(client), dict(server))
+
+    def parts(self, client: Variables) -> tuple[Variables, Variables]:
+        """Parts a client's variables: before the first cut, and after the second."""
+        if self.tail is None:
+            return client, {}
+        first = stage_name(self.tail.first)
+
+        def those(behind: bool) -> Variables:
+            return {
+                kind: {n: x for n, x in tree.items() if (n >= first) == behind}
+                for kind, tree in client.items()
+            }
+
+        return those(behind=False), those(behind=True)
 
     def activations(self, key: jax.Array) -> Any:
         """What a black image is at the cut, `[1, ...]`, by weights drawn from a key."""
@@ -134,10 +167,23 @@ class SplitModel:
         """The shape of one example's activations at the cut."""
         return jax.eval_shape(self.activations, jax.random.key(0)).shape[1:]
 
+    def tail_shape(self) -> tuple[int, ...]:
+        """The shape of one example's features at the second cut, or of its logits."""
+
+        def features(key: jax.Array) -> Any:
+            cut = jnp.zeros((1, *self.cut_shape()))
+            return self.server.init_with_output(key, cut, False)[0]
+
+        return jax.eval_shape(features, jax.random.key(0)).shape[1:]
+
     def predict(self, params: SplitParams, image: jax.Array) -> jax.Array:
-        """Logits `[B, C]` of images `[B, H, W, Ch]` through both halves."""
-        activations, _ = apply(self.client, params.client, image, train=False)
-        return apply(self.server, params.server, activations, train=False)[0]
+        """Logits `[B, C]` of images `[B, H, W, Ch]` through all parts."""
+        head, tail = self.parts(params.client)
+        activations, _ = apply(self.client, head, image, train=False)
+        features, _ = apply(self.server, params.server, activations, train=False)
+        if self.tail is None:
+            return features
+        return apply(self.tail, tail, features, train=False)[0]
 
 
 def cut_at(
@@ -146,13 +192,16 @@ def cut_at(
     *,
     input_shape: tuple[int, int, int],
     num_classes: int,
+    tail: int = 0,
 ) -> SplitModel:
-    """Cuts a network of stages, `cut` of them on the client's side."""
+    """Cuts a network of stages: the first `cut` and the last `tail` are a client's."""
+    last = len(stages) - tail
     return SplitModel(
         client=Stages(tuple(stages[:cut])),
-        server=Stages(tuple(stages[cut:]), first=cut),
+        server=Stages(tuple(stages[cut:last]), first=cut),
         input_shape=input_shape,
         num_classes=num_classes,
+        tail=Stages(tuple(stages[last:]), first=last) if tail else None,
     )
 
 

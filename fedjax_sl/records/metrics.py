@@ -12,7 +12,7 @@ from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.latency import round_costs
 from fedjax_sl.analysis.phases import Sequential
 from fedjax_sl.data.dataset import Dataset
-from fedjax_sl.traffic import Record, Traffic, record_of
+from fedjax_sl.traffic import AT_SECOND_CUT, Record, Traffic, record_of
 
 
 # A new name here keeps checkpoints of earlier versions from being resumed.
@@ -163,17 +163,21 @@ def round_lines(first: int, rounds: RoundMetrics) -> list[dict[str, Any]]:
     Returns:
       A line for each round, with lists of K values.
     """
-    record = record_of(rounds)
+    record, links = record_of(rounds), rounds.links
+    # A network without a second cut has no columns of it.
+    known = [name for name in links._fields if getattr(links, name) is not None]
+    bits, side = record.traffic._asdict(), record.side._asdict()
     columns = {
         "client_id": record.client_id,
         "loss": np.asarray(rounds.loss, np.float64),
         # Records of earlier versions have it under this name.
         "left_out": np.asarray(rounds.rejected),
         "kept_ratio": np.asarray(rounds.kept_ratio, np.float64),
-        **{f"{link}_bits": v for link, v in record.traffic._asdict().items()},
-        **{f"{link}_side_bits": v for link, v in record.side._asdict().items()},
+        **{f"{link}_bits": bits[link] for link in known},
+        **{f"{link}_side_bits": side[link] for link in known},
         "client_macs": record.client_macs,
         "server_macs": record.server_macs,
+        **({} if rounds.work.tail is None else {"tail_macs": record.tail_macs}),
     }
     return [
         {"round": first + t, **{name: v[t].tolist() for name, v in columns.items()}}
@@ -184,6 +188,15 @@ def round_lines(first: int, rounds: RoundMetrics) -> list[dict[str, Any]]:
 def _column(lines: Sequence[dict[str, Any]], name: str, dtype: type) -> np.ndarray:
     """Returns a column of the lines, `[T, K]`."""
     return np.array([line[name] for line in lines], dtype)
+
+
+def _of_second_cut(
+    lines: Sequence[dict[str, Any]], name: str, dtype: type
+) -> np.ndarray:
+    """Returns a column, 0 where the network has no second cut."""
+    if lines and name not in lines[0]:
+        return np.zeros(_column(lines, "client_id", np.int64).shape, dtype)
+    return _column(lines, name, dtype)
 
 
 def answers_in(lines: Sequence[dict[str, Any]], clients: int = 0) -> np.ndarray:
@@ -206,8 +219,14 @@ def read_record(lines: Sequence[dict[str, Any]]) -> Record:
     """
 
     def links(kind: str) -> Traffic:
-        names = (link + kind for link in Traffic._fields)
-        return Traffic(*(_column(lines, name, np.int64) for name in names))
+        return Traffic(
+            *(
+                (_of_second_cut if link in AT_SECOND_CUT else _column)(
+                    lines, link + kind, np.int64
+                )
+                for link in Traffic._fields
+            )
+        )
 
     return Record(
         client_id=_column(lines, "client_id", np.int64),
@@ -215,4 +234,5 @@ def read_record(lines: Sequence[dict[str, Any]]) -> Record:
         side=links("_side_bits"),
         client_macs=_column(lines, "client_macs", np.float64),
         server_macs=_column(lines, "server_macs", np.float64),
+        tail_macs=_of_second_cut(lines, "tail_macs", np.float64),
     )

@@ -1,7 +1,7 @@
 """Figures that compare finished runs: accuracy against cost, time, and traffic."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
@@ -20,7 +20,7 @@ from fedjax_sl.analysis.pareto import pareto_front  # noqa: E402
 from fedjax_sl.reports.groups import Group, progress_axis  # noqa: E402
 from fedjax_sl.reports.labels import words  # noqa: E402
 from fedjax_sl.theory.bound_curve import BoundCurve  # noqa: E402
-from fedjax_sl.traffic import Record  # noqa: E402
+from fedjax_sl.traffic import AT_SECOND_CUT, Record  # noqa: E402
 
 
 AXES = {
@@ -38,6 +38,7 @@ COSTS = ("bits", "seconds", "joules")
 SPANS = {
     "up": ("client forward, activations up", "C0"),
     "server": ("server", "C1"),
+    "tail": ("second cut, client's tail", "C6"),
     "down": ("gradients down, client backward", "C2"),
     "updates": ("updates up", "C3"),
     "models": ("models down", "C4"),
@@ -47,6 +48,8 @@ SPANS = {
 LINKS = {
     "activations_up": ("activations up", "C0"),
     "labels_up": ("labels up", "C5"),
+    "features_down": ("features down", "C6"),
+    "gradients_up": ("gradients up", "C7"),
     "gradients_down": ("gradients down", "C2"),
     "updates_up": ("updates up", "C3"),
     "model_down": ("models down", "C4"),
@@ -160,6 +163,15 @@ def _payload(record: Record, link: str) -> np.ndarray:
     return getattr(record.traffic, link) - getattr(record.side, link)
 
 
+def _parts(
+    shown: dict[str, tuple[str, str]], values: Callable[[str], list[float]]
+) -> Parts:
+    """Values of each group; of a second cut only if some network has one."""
+    found = {name: np.array(values(name)) for name in shown}
+    second = (*AT_SECOND_CUT, "tail")
+    return {shown[n]: x for n, x in found.items() if n not in second or x.any()}
+
+
 def where_time_goes(
     groups: Sequence[Group], channel: Channel, *, columns: int = 2
 ) -> Figure:
@@ -172,17 +184,13 @@ def where_time_goes(
         )
         for group in groups
     ]
-    parts = {
-        shown: np.array([getattr(run, name).sum() for run in costs])
-        for name, shown in SPANS.items()
-    }
+    parts = _parts(SPANS, lambda name: [getattr(run, name).sum() for run in costs])
     _stacked(seconds, groups, parts)
     seconds.set(xlabel="seconds of the whole run")
     records = [group.runs[0].record for group in groups]
-    bits = {
-        shown: np.array([1e-6 * _payload(record, name).sum() for record in records])
-        for name, shown in LINKS.items()
-    }
+    bits = _parts(
+        LINKS, lambda name: [1e-6 * _payload(run, name).sum() for run in records]
+    )
     bits[SIDE] = np.array(
         [1e-6 * sum(x.sum() for x in record.side) for record in records]
     )

@@ -32,10 +32,11 @@ def drawn_record(seed, *, rounds=6, clients=7, crossing=True):
     none = np.zeros(shape, np.int64)
     return Record(
         np.tile(np.arange(clients), (rounds, 1)),
-        Traffic(bits(here), *cut, bits(sending)),
-        Traffic(*[none] * 5),
+        Traffic(bits(here), *cut, bits(sending), none, none),
+        Traffic(*[none] * 7),
         np.where(here, 10 ** draw.uniform(6, 11, shape), 0.0),
         np.where(here & crossing, 1e8, 0.0),
+        0.0 * none,
     )
 
 
@@ -93,9 +94,10 @@ def test_without_a_cut_each_client_goes_its_own_way():
     none, ids = np.zeros((1, 2), np.int64), np.array([[0, 1]])
     own_way = Record(
         ids,
-        Traffic(none, none, none, none, np.array([[1000, 150_000_000]])),
-        Traffic(*[none] * 5),
+        Traffic(none, none, none, none, np.array([[1000, 150_000_000]]), none, none),
+        Traffic(*[none] * 7),
         np.array([[1e9, 1e6]]),
+        np.zeros((1, 2)),
         np.zeros((1, 2)),
     )
     took = round_costs(slow, own_way)

@@ -38,11 +38,12 @@ def record(
     return Record(
         client_id=np.tile(np.arange(clients), (rounds, 1)),
         traffic=Traffic(
-            *map(full, (model, activations, labels, gradients, updates + side))
+            *map(full, (model, activations, labels, gradients, updates + side, 0, 0))
         ),
-        side=Traffic(*map(full, (0, 0, 0, 0, side))),
+        side=Traffic(*map(full, (0, 0, 0, 0, side, 0, 0))),
         client_macs=np.full(shape, float(macs)),
         server_macs=np.full(shape, 2.0 * macs),
+        tail_macs=np.zeros(shape),
     )
 
 

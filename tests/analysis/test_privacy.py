@@ -92,11 +92,12 @@ def test_participation_counts_who_sent_an_update():
     none = np.zeros_like(sent)
     record = Record(
         np.array([[0, 3], [1, 2], [3, 0], [3, 1]]),
-        Traffic(none, sent + 1, none, none, sent),
-        Traffic(*[none] * 5),
+        Traffic(none, sent + 1, none, none, sent, none, none),
+        Traffic(*[none] * 7),
+        none,
         none,
         none,
     )
     assert participation(record) == (3, 3)
-    empty = record._replace(traffic=Traffic(*[none] * 5))
+    empty = record._replace(traffic=Traffic(*[none] * 7))
     assert participation(empty) == (0, 0)

@@ -42,10 +42,11 @@ def finished(seed, accuracies, *, config=CONFIG):
     macs = np.full(bits.shape, 1e6)
     record = Record(
         np.tile(np.arange(2), (last, 1)),
-        Traffic(*[bits] * 5),
-        Traffic(*[0 * bits] * 5),
+        Traffic(*[bits] * 5, 0 * bits, 0 * bits),
+        Traffic(*[0 * bits] * 7),
         macs,
         macs,
+        0 * macs,
     )
     lines = [
         {"round": done, "test_accuracy": accuracy, "epoch": 0.1 * done}

@@ -99,10 +99,11 @@ def candidate(cut, ratio, bits, interval):
     none = 0 * every
     kinds = Record(
         client_id=np.tile(np.arange(CLIENTS), (4, 1)),
-        traffic=Traffic(model, activations, none, activations, update),
-        side=Traffic(*[none] * 5),
+        traffic=Traffic(model, activations, none, activations, update, none, none),
+        side=Traffic(*[none] * 7),
         client_macs=1e7 * cut * (1 - ratio) * every,
         server_macs=1e7 * (8 - cut) * every,
+        tail_macs=0.0 * every,
     )
     setting = Setting(
         rounds=100,
