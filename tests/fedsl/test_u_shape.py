@@ -24,6 +24,7 @@ from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.registry import NETWORKS
 from fedjax_sl.models.split import cut_at, recut
 from fedjax_sl.models.vgg import ConvStage
+from fedjax_sl.records.metrics import read_record, round_lines
 from fedjax_sl.traffic import record_of, traffic
 from tests.worlds import (
     CLASSES,
@@ -257,3 +258,13 @@ def test_an_illegal_tail_is_refused(first, tail, message):
     )
     with pytest.raises(InputError, match=message):
         found.at(first, tail=tail)
+
+
+@pytest.mark.parametrize("tail", [0, 2])
+def test_lines_of_rounds_read_back_as_the_record(key, tail):
+    """A network without a second cut has no columns of it, and reads as 0 there."""
+    _, reports = played(cut(1, tail), PLAIN, tiny_cohort(key, 3))
+    rounds = jax.tree.map(lambda *x: np.stack(x), *reports)
+    lines = round_lines(0, rounds)
+    assert ("gradients_up_bits" in lines[0]) == ("tail_macs" in lines[0]) == bool(tail)
+    assert_equal(read_record(lines), record_of(rounds))
