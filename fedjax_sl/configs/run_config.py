@@ -3,6 +3,7 @@
 A method subclasses `RunConfig` and adds its model and its hyperparameters.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Self
 
@@ -84,6 +85,11 @@ class RunConfig:
     """Where the residuals of all clients are kept (updates.feedback): in the memory of
     each device; or in the host's, so that only those of a cohort are on the device."""
 
+    stream_mib: float | None = None
+    """Memory for training images on each device, MiB, > 0: a set that takes more is
+    streamed, the images of the next rounds while others are computed. The whole set is
+    on the device if not given."""
+
     def __post_init__(self):
         """Checks types, choices and the ranges that depend on no data."""
         # Types first: the comparisons below would fail on a text without a sentence.
@@ -119,6 +125,8 @@ class RunConfig:
             raise InputError(
                 f"chunk={self.chunk}: expected none with mapping={self.mapping!r}."
             )
+        if self.stream_mib is not None and not 0 < self.stream_mib < math.inf:
+            raise InputError(f"stream_mib={self.stream_mib}: expected a number > 0.")
         if self.cohort_size > self.data.num_clients:
             raise InputError(
                 f"cohort_size={self.cohort_size}: expected 1 to "

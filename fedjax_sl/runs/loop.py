@@ -9,12 +9,14 @@ import jax
 import numpy as np
 
 from fedjax_sl.algorithm import RoundMetrics, State
+from fedjax_sl.data.partition import Partition
 from fedjax_sl.evaluation import evaluate_views
 from fedjax_sl.federation.devices import mesh
 from fedjax_sl.federation.faults import without_stragglers
 from fedjax_sl.federation.stores import HOST
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import Job
+from fedjax_sl.runs.feed import Feed, reading, resident, streamed
 from fedjax_sl.simulation import run_some_rounds, start
 
 
@@ -56,6 +58,25 @@ def _shardings(shape: State, everywhere: Any, on_host: Sequence[str]) -> State:
     return found
 
 
+def _feed_of(
+    job: Job, shape: State, partition: Partition, place: Callable[[Any], Any]
+) -> Feed:
+    """Puts the training examples on the devices, or streams them there."""
+    if job.config.stream_mib is None:
+        return resident(job.train, place)
+    return streamed(
+        job.method.algorithm,
+        job.train,
+        partition,
+        jax.random.key(job.config.seed),
+        shape=shape,
+        batch_size=job.config.batch_size,
+        most=MOST_ROUNDS,
+        mib=job.config.stream_mib,
+        place=place,
+    )
+
+
 def programs_of(job: Job) -> Programs:
     """The programs of a job, compiled when first called.
 
@@ -75,11 +96,14 @@ def programs_of(job: Job) -> Programs:
     def place(tree):
         return jax.tree.map(partial(whole, everywhere), tree)
 
-    def some_rounds(state, data, first, count):
-        train, partition, in_time = data
+    def some_rounds(state, examples, data, first, count):
+        partition, in_time = data
+        method, train = reading(
+            without_stragglers(algorithm, in_time), examples, job.train
+        )
         # Metrics have one shape, since one that followed `count` would recompile.
         return run_some_rounds(
-            without_stragglers(algorithm, in_time),
+            method,
             state,
             train,
             partition,
@@ -91,8 +115,9 @@ def programs_of(job: Job) -> Programs:
         )
 
     # Arguments of the programs: closed over, they would be constants in each.
-    train, test, partition = place((job.train, job.test, job.partition))
-    data = train, partition, place(job.in_time)
+    test, partition = place((job.test, job.partition))
+    data = partition, place(job.in_time)
+    feed = _feed_of(job, shape, partition, place)
     # Donated, so that the old and the new state share memory.
     program = jax.jit(
         some_rounds, donate_argnames="state", out_shardings=(of_state, everywhere)
@@ -103,9 +128,16 @@ def programs_of(job: Job) -> Programs:
     )
 
     def advance(state, first, count):
-        state, metrics = program(state, data, np.int32(first), np.int32(count))
+        found = []
+        for part in feed(first, count):
+            numbers = np.int32(part.first), np.int32(part.count)
+            state, metrics = program(state, part.examples, data, *numbers)
+            # The next part is gathered while this one is computed, and no third one.
+            jax.block_until_ready([before for before, _ in found[-1:]])
+            found.append((metrics, part.count))
         # To the host at once: this waits for the program, which `calls` times.
-        return state, jax.tree.map(lambda x: np.asarray(x)[:count], metrics)
+        parts = [jax.tree.map(lambda x, n=n: np.asarray(x)[:n], m) for m, n in found]
+        return state, jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
     return Programs(
         shape=shape,

@@ -174,7 +174,7 @@ def _models_of(job: Job, programs: Programs, source: Path) -> Checkpoint:
 
 
 # None changes what a round computes, but for the order of sums.
-MAY_CHANGE = ("rounds", "mapping", "chunk", "residuals", "data.dir")
+MAY_CHANGE = ("rounds", "mapping", "chunk", "residuals", "stream_mib", "data.dir")
 """Fields that a resumed run may change; rounds may only grow."""
 
 

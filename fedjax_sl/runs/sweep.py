@@ -111,11 +111,13 @@ def jobs_of(configs: dict[int, RunConfig]) -> list[dict[int, Job]]:
     """
     alike: dict[Any, dict[int, RunConfig]] = {}
     for number, config in configs.items():
-        if config.residuals != "device":
-            raise InputError(
-                f"residuals={config.residuals!r}: expected 'device' in a sweep, whose "
-                "runs share their programs."
-            )
+        for name, only in (("residuals", "device"), ("stream_mib", None)):
+            value = getattr(config, name)
+            if value != only:
+                raise InputError(
+                    f"{name}={value!r}: expected {only!r} in a sweep, whose runs share "
+                    "their programs."
+                )
         alike.setdefault(_static(config), {})[number] = config
     return [_jobs(group) for group in alike.values()]
 
