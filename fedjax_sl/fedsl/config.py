@@ -21,6 +21,7 @@ from fedjax_sl.config_base import (
     static,
 )
 from fedjax_sl.federation.aggregation import ClientWeight
+from fedjax_sl.federation.aggregator_config import AggregatorConfig
 from fedjax_sl.federation.level_config import LevelConfig
 from fedjax_sl.fedsl.config_checks import LINKS, check_links, check_relay
 from fedjax_sl.training import TrainingConfig
@@ -116,6 +117,9 @@ class FedSLConfig(TrainingConfig):
 
     levels: LevelConfig = LevelConfig()
     """Levels of the updates, by round and by client."""
+
+    aggregator: AggregatorConfig = AggregatorConfig()
+    """Step from the mean of the clients' halves to the next one."""
 
     down_bits: IntegerPerClass = 32
     """Bits of the gradients sent back at the cut, in 2..32."""

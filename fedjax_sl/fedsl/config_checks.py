@@ -21,6 +21,9 @@ LINKS = {
 }
 """What may have a compressor, and the bits of the quantiser whose place it takes."""
 
+OF_THE_MEAN = {"updates": "float32", "models": "float32", "aggregator": "average"}
+"""What codes or takes the mean of the clients' updates, and the kind without effect."""
+
 
 def check_links(config: Any) -> None:
     """Rejects a compressor where something else codes the same values.
@@ -87,10 +90,10 @@ def check_relay(config: Any) -> None:
                 f"{name}={getattr(config, name)}: expected none with "
                 "client_update='relay', which hands on whole models."
             )
-    for name in ("updates", "models"):
+    for name, usual in OF_THE_MEAN.items():
         if getattr(config, name).active:
             raise InputError(
-                f"{name}.kind={getattr(config, name).kind!r}: expected 'float32' with "
+                f"{name}.kind={getattr(config, name).kind!r}: expected {usual!r} with "
                 "client_update='relay', which hands on whole models."
             )
     if config.average_over == "keepers":

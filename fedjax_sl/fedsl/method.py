@@ -12,6 +12,7 @@ from fedjax_sl.config_base import Optimizer, StoreName, optimizer_named
 from fedjax_sl.data.cohort import draw_minibatches
 from fedjax_sl.federation import clients, model_down
 from fedjax_sl.federation.aggregation import broadcast, client_weights
+from fedjax_sl.federation.aggregator import first_moments
 from fedjax_sl.federation.levels import after_round, first_levels
 from fedjax_sl.federation.residuals import first_residuals
 from fedjax_sl.federation.stores import store_named
@@ -68,6 +69,7 @@ def _init(context: Context, num_clients: int | None, key: jax.Array) -> FedSLSta
         ),
         model_residual=model_down.first_residual(context.config.models, own),
         levels=first_levels(context.config.levels),
+        moments=first_moments(context.config.aggregator, own),
     )
 
 

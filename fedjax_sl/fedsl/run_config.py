@@ -142,6 +142,7 @@ class FedSLRun(RunConfig):
             ),
             *(f"levels.{name}" for name in method.levels.idle),
             *(("updates.bits",) if method.levels.of_time else ()),
+            *(f"aggregator.{name}" for name in method.aggregator.idle),
             *(("server_update",) if method.client_update == "relay" else ()),
         )
 

@@ -7,6 +7,7 @@ import jax
 from fedjax_sl.algorithm import Batch, Examples
 from fedjax_sl.compression.pruning import Mask, apply_mask
 from fedjax_sl.config_base import Optimizer
+from fedjax_sl.federation.aggregator import Moments
 from fedjax_sl.federation.clients import ClientMap, client_keys
 from fedjax_sl.federation.levels import LevelState
 from fedjax_sl.federation.stores import Store, on_device
@@ -44,6 +45,7 @@ class FedSLState(NamedTuple):
       model_residual: what the server's messages left out, leaves `[...]`; None without
         feedback.
       levels: of the next updates; None if they ignore the loss.
+      moments: of the server's step along the mean update; None for the plain mean.
     """
 
     round: jax.Array
@@ -61,6 +63,7 @@ class FedSLState(NamedTuple):
     residual: Any = None
     model_residual: Any = None
     levels: LevelState | None = None
+    moments: Moments | None = None
 
 
 class MinibatchIndices(NamedTuple):

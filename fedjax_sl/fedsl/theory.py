@@ -45,7 +45,10 @@ def _another_method(config: FedSLRun) -> list[str]:
         "restore": pruned and not method.restore,
         "average_over": pruned and method.average_over != "all",
         "rounding": method.coded and method.rounding != "stochastic",
-        **{f"{name}.kind": getattr(method, name).active for name in LINKS},
+        **{
+            f"{name}.kind": getattr(method, name).active
+            for name in (*LINKS, "aggregator")
+        },
         "proximal": method.proximal is not None,
         "clip_norm": method.clip_norm is not None,
         "trim": method.trim is not None,

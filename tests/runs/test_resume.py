@@ -180,6 +180,20 @@ def test_levels_go_on_from_where_they_were(run, rounds, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("run", "rounds"), [(TINY, 8), (SMALL, 4)])
+def test_moments_go_on_from_where_they_were(run, rounds, tmp_path):
+    asked = ["run", *run, "--method.aggregator.kind", "yogi"]
+    whole, parts = tmp_path / "whole", tmp_path / "two"
+    main([*asked, "--folder", str(whole), "--rounds", str(rounds)])
+    main([*asked, "--folder", str(parts), "--rounds", str(rounds // 2)])
+    arrays = arrays_of(parts)[1]
+    first = [array for name, array in arrays.items() if name.startswith("moments/fir")]
+    assert any(array.any() for array in first)
+    main(["run", "--resume", "--folder", str(parts), "--rounds", str(rounds)])
+    assert_same_run(parts, whole)
+
+
+@pytest.mark.slow
 def test_what_is_on_record_and_not_kept_is_done_again(whole, half, capsys):
     """Lines that no checkpoint reaches are cut off, half-written ones too."""
     main(["run", "--resume", "--folder", str(half), "--rounds", "4"])
