@@ -23,7 +23,7 @@ from fedjax_sl.config_base import (
 from fedjax_sl.federation.aggregation import ClientWeight
 from fedjax_sl.federation.aggregator_config import AggregatorConfig
 from fedjax_sl.federation.level_config import LevelConfig
-from fedjax_sl.fedsl.config_checks import LINKS, check_links, check_relay
+from fedjax_sl.fedsl.config_checks import LINKS, check_links, check_no_mean
 from fedjax_sl.training import TrainingConfig
 
 
@@ -170,8 +170,9 @@ class FedSLConfig(TrainingConfig):
     server_update: Literal["merged", "sequential"] = static("merged")
     """One server step on all clients' activations, or one step after each client."""
 
-    client_update: Literal["parallel", "relay"] = static("parallel")
-    """Clients step in parallel, or pass one client model from each to the next."""
+    client_update: Literal["parallel", "relay", "local"] = static("parallel")
+    """Clients step in parallel, or pass one client model from each to the next; or step
+    in parallel and keep their own models, which are never averaged (PSL)."""
 
     @property
     def scoring_pass(self) -> bool:
@@ -186,7 +187,7 @@ class FedSLConfig(TrainingConfig):
     @property
     def sequential(self) -> bool:
         """Whether clients step sequentially rather than in parallel."""
-        return (self.server_update, self.client_update) != ("merged", "parallel")
+        return self.server_update == "sequential" or self.client_update == "relay"
 
     @property
     def compressed_cut(self) -> bool:
@@ -219,8 +220,7 @@ class FedSLConfig(TrainingConfig):
         for name in ("bits", "grad_bits", "upload_bits", "down_bits"):
             check(self, name, lambda v: 2 <= v <= 32, "2 to 32 bits")
         check_links(self)
-        if self.client_update == "relay":
-            check_relay(self)
+        check_no_mean(self)
         for name in ("interval", "cohort_size"):
             check(self, name, lambda v: v >= 1, "at least 1")
         for name in ("prune_start", "prune_end"):

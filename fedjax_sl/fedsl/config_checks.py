@@ -75,29 +75,44 @@ def _check_bits(name: str, compressor: CompressorConfig, bits: str, given: Any) 
         )
 
 
-def check_relay(config: Any) -> None:
-    """Rejects options of the mean of updates, which a relay does not compute.
+NO_MEAN = {"relay": "which hands on whole models", "local": "which sends no models"}
+"""Updates of the clients' models without a mean of them, and why there is none."""
+
+
+def check_no_mean(config: Any) -> None:
+    """Rejects options of the mean of updates where none is computed.
 
     Args:
-      config: a `FedSLConfig` with client_update='relay'.
+      config: a `FedSLConfig`.
 
     Raises:
       ValueError: naming the option.
     """
-    for name in ("proximal", "noise_multiplier", "clip_norm", "trim"):
+    how = config.client_update
+    if how not in NO_MEAN:
+        return
+    why, names = NO_MEAN[how], ["proximal", "noise_multiplier", "clip_norm", "trim"]
+    if how == "local":
+        names.append("max_update_norm")
+    for name in names:
         if getattr(config, name) is not None:
             raise InputError(
                 f"{name}={getattr(config, name)}: expected none with "
-                "client_update='relay', which hands on whole models."
+                f"client_update={how!r}, {why}."
             )
     for name, usual in OF_THE_MEAN.items():
         if getattr(config, name).active:
             raise InputError(
                 f"{name}.kind={getattr(config, name).kind!r}: expected {usual!r} with "
-                "client_update='relay', which hands on whole models."
+                f"client_update={how!r}, {why}."
             )
     if config.average_over == "keepers":
         raise InputError(
-            "average_over='keepers': expected 'all' with client_update='relay', "
-            "which hands on whole models and averages none."
+            f"average_over='keepers': expected 'all' with client_update={how!r}, "
+            f"{why} and averages none."
+        )
+    if how == "local" and config.mask_scope == "common":
+        raise InputError(
+            "mask_scope='common': expected 'per_client' with client_update='local', "
+            "as clients' models differ and so do their scores."
         )

@@ -21,6 +21,12 @@ from fedjax_sl.fedsl.compute import scored, work
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.cut import bitmap_bits, channels_sent
 from fedjax_sl.fedsl.global_model import joined, predict, predict_pruned
+from fedjax_sl.fedsl.own_models import (
+    check_everyone,
+    nobody_yet,
+    now_received,
+    predict_each,
+)
 from fedjax_sl.fedsl.period_end import aggregate
 from fedjax_sl.fedsl.period_start import begin_period, masks
 from fedjax_sl.fedsl.running_scores import none_yet
@@ -70,6 +76,7 @@ def _init(context: Context, num_clients: int | None, key: jax.Array) -> FedSLSta
         model_residual=model_down.first_residual(context.config.models, own),
         levels=first_levels(context.config.levels),
         moments=first_moments(context.config.aggregator, own),
+        received=nobody_yet(context.config),
     )
 
 
@@ -102,7 +109,7 @@ def _round(
     take_step = sequential_step if config.sequential else step
     state, report = take_step(context, state, inputs)
     message, good = report.gradient, report.finite
-    # Step 9. A relay has handed its model on already, and averages none.
+    # Step 9. A relay has handed its model on already; others keep their own.
     if config.client_update == "parallel":
         state, message, good = jax.lax.cond(
             ends,
@@ -118,6 +125,7 @@ def _round(
     # The message is the gradient, unless a period ends and sends an update.
     sent = report._replace(gradient=message)
     counts = _counts(context, state, inputs, sent, starts=starts)._replace(down=down)
+    state = state._replace(received=now_received(state, starts & present))
     metrics = RoundMetrics(
         client_id=cohort.client_id,
         loss=report.loss,
@@ -167,6 +175,7 @@ def _counts(
         # By the mask, not the ratio: a small ratio may round down to no filter.
         prunes=(num_kept < params) & present,
         update=report.gradient,
+        lacks=None if state.received is None else ~state.received[state.client_id],
     )
 
 
@@ -185,7 +194,8 @@ def fedsl(
     Args:
       model: a network cut in two.
       config: the configuration; its numbers may be traced.
-      num_clients: N, which feedback of updates needs: each client has a residual.
+      num_clients: N, which feedback of updates needs: each client has a residual. K
+        if clients keep their own models.
       residuals: in whose memory they are kept; the host's may be larger.
       over_clients: how a function of one client is mapped over the cohort. A server
         whose batch norms keep statistics sees all clients at once, on one device,
@@ -194,7 +204,8 @@ def fedsl(
       server_optimizer: the same for the server.
 
     Returns:
-      The algorithm; its view "pruned" is the global model under a common mask.
+      The algorithm; its view "pruned" is the global model under a common mask. Of
+      clients that keep their own models, both are these, under their own masks.
 
     Noise (`noise_multiplier`) privatizes the clients' models where they are aggregated,
     and nothing else: activations, labels, gradients at the cut and masks are sent
@@ -205,6 +216,7 @@ def fedsl(
     """
     store = store_named(residuals)
     check_noise(config, model)
+    check_everyone(config, num_clients)
     usual = optimizer_named(config.optimizer, config.momentum, config.weight_decay)
     context = Context(
         model=model,
@@ -214,15 +226,19 @@ def fedsl(
         over_clients=suited_map(over_clients, model, config),
         residuals=store,
     )
+    own = config.client_update == "local"
+    whole, pruned = predict, predict_pruned
+    if own:
+        whole, pruned = predict_each, partial(predict_each, pruned=True)
     return Algorithm(
         init=partial(_init, context, num_clients),
         draw=partial(draw_minibatches, cohort_size=config.cohort_size),
         round=lambda state, cohort, key: _round(context, state, cohort, key),
-        predict=lambda state, images: predict(context, state, images),
+        predict=partial(whole, context),
         # As `starts` in `_round`: a new cohort needs masks and optimisers of its own.
         period=lambda state: state.round // config.interval,
-        views={"pruned": lambda state, images: predict_pruned(context, state, images)},
+        views={"pruned": partial(pruned, context)},
         models=("client", "server", "anchor", "weights"),
-        joined=joined,
+        joined=None if own else joined,
         on_host=("residual",) if residuals == "host" else (),
     )

@@ -12,6 +12,7 @@ from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.fedsl.config import FedSLConfig, usual_rates
 from fedjax_sl.fedsl.config_checks import LINKS
+from fedjax_sl.fedsl.own_models import check_everyone
 from fedjax_sl.models.network import Network
 from fedjax_sl.models.vgg import Depth
 
@@ -90,16 +91,24 @@ class FedSLRun(RunConfig):
     batch_size: int = 16
     eval_every: int = 20
 
+    def __post_init__(self):
+        """Checks what every run's configuration does, and who keeps a model."""
+        super().__post_init__()
+        check_everyone(self.method, self.data.num_clients)
+
     @property
     def title(self) -> str:
         """Display name of the method in this configuration."""
         method = self.method
         dropped = np.any(method.prune_ratio) or np.any(method.dropout_rate)
         whole = not (method.coded or method.compressed or dropped)
-        if not method.sequential:
+        if not method.sequential and method.client_update == "parallel":
             return "SplitFed v1" if whole else "FedSL"
-        relay = method.client_update == "relay"
-        name = "split learning (relay)" if relay else "SplitFed v2"
+        name = {
+            "parallel": "SplitFed v2",
+            "relay": "split learning (relay)",
+            "local": "sequential PSL" if method.sequential else "PSL",
+        }[method.client_update]
         return name if whole else f"compressed {name}"
 
     @property
@@ -144,6 +153,7 @@ class FedSLRun(RunConfig):
             *(("updates.bits",) if method.levels.of_time else ()),
             *(f"aggregator.{name}" for name in method.aggregator.idle),
             *(("server_update",) if method.client_update == "relay" else ()),
+            *(("upload_bits",) if method.client_update == "local" else ()),
         )
 
     @property

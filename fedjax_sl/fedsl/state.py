@@ -46,6 +46,8 @@ class FedSLState(NamedTuple):
         feedback.
       levels: of the next updates; None if they ignore the loss.
       moments: of the server's step along the mean update; None for the plain mean.
+      received: `[N]` bool, clients that have received a model; None unless each keeps
+        its own.
     """
 
     round: jax.Array
@@ -64,6 +66,7 @@ class FedSLState(NamedTuple):
     model_residual: Any = None
     levels: LevelState | None = None
     moments: Moments | None = None
+    received: jax.Array | None = None
 
 
 class MinibatchIndices(NamedTuple):
