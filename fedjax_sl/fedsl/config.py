@@ -1,7 +1,7 @@
 """Configuration of FedSL, with units and ranges."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -23,7 +23,12 @@ from fedjax_sl.config_base import (
 from fedjax_sl.federation.aggregation import ClientWeight
 from fedjax_sl.federation.aggregator_config import AggregatorConfig
 from fedjax_sl.federation.level_config import LevelConfig
-from fedjax_sl.fedsl.config_checks import LINKS, check_links, check_no_mean
+from fedjax_sl.fedsl.config_checks import (
+    LINKS,
+    check_links,
+    check_no_mean,
+    check_shared_gradient,
+)
 from fedjax_sl.training import TrainingConfig
 
 
@@ -174,6 +179,10 @@ class FedSLConfig(TrainingConfig):
     """Clients step in parallel, or pass one client model from each to the next; or step
     in parallel and keep their own models, which are never averaged (PSL)."""
 
+    backward: Literal["own", "mean"] = static("own")
+    """Gradients at the cut: of each client's own activations, or their mean over
+    clients, broadcast to all (SFL-GA)."""
+
     @property
     def scoring_pass(self) -> bool:
         """Whether a pass of its own scores the weights when a period starts."""
@@ -221,6 +230,7 @@ class FedSLConfig(TrainingConfig):
             check(self, name, lambda v: 2 <= v <= 32, "2 to 32 bits")
         check_links(self)
         check_no_mean(self)
+        check_shared_gradient(self)
         for name in ("interval", "cohort_size"):
             check(self, name, lambda v: v >= 1, "at least 1")
         for name in ("prune_start", "prune_end"):
@@ -228,20 +238,3 @@ class FedSLConfig(TrainingConfig):
         check(self, "quantizer_error", lambda v: 0 < v < float("inf"), "a number > 0")
         for name in ("learning_rate", "server_learning_rate"):
             check(self, name, lambda v: 0 <= v < float("inf"), "a number >= 0")
-
-
-USUAL_RATE = 0.02
-"""Default learning rate of a side that takes one step in a round."""
-
-
-def usual_rates(config: FedSLConfig) -> tuple[Any, Any]:
-    """Learning rates of clients and server, as configured or by default."""
-    # Momentum adds up the K sequential steps of a round: at rate / K they move a model
-    # as far as one step on the mean.
-    client, server = config.learning_rate, config.server_learning_rate
-    one, many = USUAL_RATE, USUAL_RATE / config.cohort_size
-    if client is None:
-        client = many if config.client_update == "relay" else one
-        if server is None:
-            server = many if config.sequential else one
-    return client, client if server is None else server

@@ -116,3 +116,36 @@ def check_no_mean(config: Any) -> None:
             "mask_scope='common': expected 'per_client' with client_update='local', "
             "as clients' models differ and so do their scores."
         )
+
+
+def check_shared_gradient(config: Any) -> None:
+    """Rejects what one gradient for all clients cannot be combined with.
+
+    Args:
+      config: a `FedSLConfig`.
+
+    Raises:
+      ValueError: naming the option.
+    """
+    if config.backward == "own":
+        return
+    refused = {
+        "server_update='sequential': expected 'merged'": (
+            config.server_update == "sequential"
+        ),
+        "client_update='relay': expected 'parallel' or 'local'": (
+            config.client_update == "relay"
+        ),
+        "scoring='pass': expected 'running'": config.scoring_pass,
+        f"cut_gradients.kind={config.cut_gradients.kind!r}: expected 'float32'": (
+            config.cut_gradients.active
+        ),
+        f"down_bits={config.down_bits}: expected one number": (
+            isinstance(config.down_bits, tuple)
+        ),
+    }
+    for said, found in refused.items():
+        if found:
+            raise InputError(
+                f"{said} with backward='mean', where one message goes to all clients."
+            )

@@ -10,9 +10,10 @@ from fedjax_sl.analysis.phases import Sequential
 from fedjax_sl.configs.network_config import ImageKind, NetworkConfig
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
-from fedjax_sl.fedsl.config import FedSLConfig, usual_rates
+from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.config_checks import LINKS
 from fedjax_sl.fedsl.own_models import check_everyone
+from fedjax_sl.fedsl.usual_rates import usual_rates
 from fedjax_sl.models.network import Network
 from fedjax_sl.models.vgg import Depth
 
@@ -78,7 +79,9 @@ class FedSLRun(RunConfig):
     before: ClassVar[dict[str, dict[str, Any]]] = {
         "method": {"scoring": "pass", "thin_cut": False}
     }
-    in_title: ClassVar[tuple[str, ...]] = ("server_update", "client_update")
+    in_title: ClassVar[tuple[str, ...]] = (
+        *("server_update", "client_update", "backward"),
+    )
     not_private: ClassVar[str] = (
         "FedSL: of the clients' models where they are aggregated; activations, labels, "
         "gradients at the cut and masks cross as they are, so that neither they nor "
@@ -102,6 +105,10 @@ class FedSLRun(RunConfig):
         method = self.method
         dropped = np.any(method.prune_ratio) or np.any(method.dropout_rate)
         whole = not (method.coded or method.compressed or dropped)
+        if method.backward == "mean":
+            own = method.client_update == "local"
+            name = "SFL-GA" if own else "SFL-GA, averaged"
+            return name if whole else f"compressed {name}"
         if not method.sequential and method.client_update == "parallel":
             return "SplitFed v1" if whole else "FedSL"
         name = {

@@ -12,8 +12,9 @@ from fedjax_sl.federation.clients import ClientMap, client_keys
 from fedjax_sl.federation.levels import LevelState
 from fedjax_sl.federation.stores import Store, on_device
 from fedjax_sl.fedsl.client_configs import ClientConfigs
-from fedjax_sl.fedsl.config import FedSLConfig, usual_rates
+from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.running_scores import RunningScores
+from fedjax_sl.fedsl.usual_rates import usual_rates
 from fedjax_sl.models.split import SplitModel, Variables
 from fedjax_sl.training import batch_of, rate_factor
 

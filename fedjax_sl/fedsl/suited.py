@@ -40,10 +40,10 @@ def suited_map(
     """Adapts the mapping to a server whose norms keep batch statistics.
 
     Its batch holds all clients; or one client at a time, also in the scoring pass, if
-    clients are sequential.
+    clients are sequential. A mean of the gradients at the cut needs all clients, too.
     """
     server = jax.eval_shape(model.init, jax.random.key(0)).server
-    if set(server) == {"params"}:
+    if set(server) == {"params"} and config.backward == "own":
         return over_clients
     # Groups would each have statistics of their own, so that results depended on them.
     if config.sequential:

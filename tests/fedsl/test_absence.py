@@ -33,6 +33,9 @@ STRUCTURES = {
     "server after each": dataclasses.replace(SIDE_BY_SIDE, server_update="sequential"),
     "relay": dataclasses.replace(SIDE_BY_SIDE, client_update="relay"),
     "own models": dataclasses.replace(SIDE_BY_SIDE, client_update="local"),
+    "one gradient": dataclasses.replace(
+        SIDE_BY_SIDE, client_update="local", backward="mean", importance="magnitude"
+    ),
     "adam": dataclasses.replace(SIDE_BY_SIDE, optimizer="adam", learning_rate=0.01),
 }
 LATER = 10
