@@ -14,6 +14,7 @@ from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.federation.aggregator_config import AggregatorConfig
 from fedjax_sl.federation.level_config import LevelConfig
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.run_config import CNNConfig, FedLPQRun
@@ -32,6 +33,7 @@ PARTS = (
     ("FedLP-Q, FedLP, FedAvg", "method.", FedLPQConfig, FedLPQConfig()),
     ("Compressors", "method.LINK.", CompressorConfig, CompressorConfig()),
     ("Levels of updates", "method.levels.", LevelConfig, LevelConfig()),
+    ("Aggregator", "method.aggregator.", AggregatorConfig, AggregatorConfig()),
     ("Channel", "channel.", Channel, Channel()),
 )
 OWN = {"rounds", "batch_size", "eval_every"}

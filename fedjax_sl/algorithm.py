@@ -181,7 +181,7 @@ class Algorithm(NamedTuple):
       draw: draws a cohort, with the clients and steps of one round.
       round: `round(state, cohort, key) -> (State, RoundMetrics)`.
       predict: `predict(state, images) -> logits`, images `[B, H, W, Ch]`, logits
-        `[B, C]`, of the global model.
+        `[B, C]`, of the global model; or `[M, B, C]`, of the models of M clients.
       period: `period(state) -> int32`, changes exactly when a new cohort of clients
         is to be drawn.
       views: further models to evaluate, `name -> predict`.

@@ -37,7 +37,8 @@ def evaluate(
     """Computes accuracy and loss over a whole split, batch by batch.
 
     Args:
-      predict: `predict(state, images) -> logits`.
+      predict: `predict(state, images) -> logits`, `[B, C]`; or `[M, B, C]` of M models,
+        over which every metric is averaged.
       state: the state.
       dataset: n examples.
       batch_size: images at a time.
@@ -66,10 +67,9 @@ def evaluate(
                 f"{classes} classes: expected at most {logits.shape[-1]}, as the model "
                 "tells apart."
             )
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)
-        hits = (logits.argmax(axis=-1) == label) * real
+        losses, hits = _scored(logits, label)
         new = (
-            jnp.zeros(classes).at[label].add(hits),
+            jnp.zeros(classes).at[label].add(hits * real),
             jnp.zeros(classes).at[label].add(real),
             (losses * real).sum(),
         )
@@ -81,6 +81,15 @@ def evaluate(
     recall = hits / jnp.maximum(seen, 1.0)
     present = jnp.maximum((seen > 0).sum(), 1)
     return Evaluation(hits.sum() / size, recall.sum() / present, loss / size)
+
+
+def _scored(logits: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Losses and hits of examples, `[B]` each; of several models, their means."""
+    if logits.ndim > 2:
+        each = jax.vmap(_scored, in_axes=(0, None))(logits, label)
+        return jax.tree.map(lambda x: x.mean(axis=0), each)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+    return losses, logits.argmax(axis=-1) == label
 
 
 def evaluate_views(

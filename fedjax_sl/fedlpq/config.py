@@ -24,6 +24,7 @@ from fedjax_sl.config_base import (
 )
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.aggregation import ClientWeight
+from fedjax_sl.federation.aggregator_config import AggregatorConfig
 from fedjax_sl.federation.level_config import LevelConfig, check_levels
 from fedjax_sl.federation.model_down import check_models
 from fedjax_sl.federation.residuals import check_feedback
@@ -90,6 +91,9 @@ class FedLPQConfig(TrainingConfig):
 
     models: CompressorConfig = CompressorConfig()
     """Compressor of each layer that the server sends."""
+
+    aggregator: AggregatorConfig = AggregatorConfig()
+    """Step from the mean of the clients' networks to the next one."""
 
     unit: Unit = static("module")
     """Unit that counts as a layer: a module, a block of the network, or a tensor."""

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from fedjax_sl.compression.layers import to_units
 from fedjax_sl.federation import model_down
+from fedjax_sl.federation.aggregator import first_moments
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.levels import first_levels
 from fedjax_sl.federation.residuals import first_residuals
@@ -42,6 +43,7 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
         first_residuals(context.config.updates, sent, context.num_clients)
     )
     of_server = model_down.first_residual(context.config.models, sent)
+    moments = first_moments(context.config.aggregator, whole["params"])
     if context.config.head == "reset":
         nothing = jnp.zeros((context.num_clients, 0))
         own = jax.random.key_data(key)
@@ -54,6 +56,7 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
             residual=residual,
             model_residual=of_server,
             levels=first_levels(context.config.levels),
+            moments=moments,
         )
     branches = [partial(first, context, model, whole) for model in context.models]
 
@@ -72,4 +75,5 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
         residual=residual,
         model_residual=of_server,
         levels=first_levels(context.config.levels),
+        moments=moments,
     )

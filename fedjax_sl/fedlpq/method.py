@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +11,14 @@ from flax import linen as nn
 
 from fedjax_sl.algorithm import Algorithm, Cohort, RoundMetrics
 from fedjax_sl.checks import check_integer
+from fedjax_sl.compression.layers import per_leaf
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.compressors.per_layer import stacked
 from fedjax_sl.config_base import Optimizer, StoreName, optimizer_named
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
+from fedjax_sl.federation.aggregator import server_step
 from fedjax_sl.federation.combine import combine
 from fedjax_sl.federation.levels import after_round
 from fedjax_sl.federation.stores import store_named
@@ -26,8 +29,15 @@ from fedjax_sl.fedlpq.config import FedLPQConfig
 from fedjax_sl.fedlpq.download import received_model
 from fedjax_sl.fedlpq.init import initial, templates
 from fedjax_sl.fedlpq.state import Context, FedLPQState
-from fedjax_sl.fedlpq.traffic import Counts, layers_of, links
+from fedjax_sl.fedlpq.traffic import Counts, Layers, layers_of, links
 from fedjax_sl.fedlpq.upload import Messages
+
+
+def _sent_by_some(context: Context, layers: Layers, sent: jax.Array) -> dict[str, Any]:
+    """Whether any client sent the layer of each parameter, from `[K, L]` bool."""
+    flags = dict(zip(layers.names, sent.any(axis=0), strict=True))
+    whole = templates(context)[-1]["params"]
+    return per_leaf(flags, whole, by=context.config.unit)
 
 
 def _round(
@@ -64,14 +74,22 @@ def _round(
     )
     kept_ratio = sent @ layers.params / layers.params.sum()
     heard = each.share * own.good
+    params, moments = server_step(
+        config.aggregator,
+        state.moments,
+        averaged["params"],
+        start=received["params"],
+        sent=_sent_by_some(context, layers, sent & (heard > 0)[:, None]),
+    )
     new = state._replace(
         round=state.round + 1,
-        variables=averaged,
+        variables={**averaged, "params": params},
         # A cohort is drawn without replacement: no head is written twice.
         head=state.head.at[ids].set(own.head),
         residual=context.residuals.put(state.residual, ids, own.residual),
         model_residual=None if down is None else down.residual,
         levels=after_round(config.levels, state.levels, own.loss, heard),
+        moments=moments,
     )
     examples = (cohort.weight > 0).sum(axis=(1, 2))
     return new, RoundMetrics(

@@ -14,6 +14,14 @@ from fedjax_sl.models.registry import Name
 
 CODED = ("code", "rounding")
 
+NAMES = {
+    "momentum": "FedAvgM",
+    "adagrad": "FedAdagrad",
+    "adam": "FedAdam",
+    "yogi": "FedYogi",
+}
+"""Of FedAvg with such steps of the server."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CNNConfig(NetworkConfig):
@@ -57,6 +65,8 @@ class FedLPQRun(RunConfig):
             return "FedLP-Q"
         whole, keep = method.preference is None, usual_keep_probability(method)
         averaged = "FedAvg" if method.proximal is None else "FedProx"
+        if method.aggregator.active:
+            averaged = NAMES[method.aggregator.kind]
         name = averaged if whole and np.min(keep) == 1 else "FedLP"
         return f"compressed {name}" if compressed else name
 
@@ -80,6 +90,7 @@ class FedLPQRun(RunConfig):
             *(f"levels.{name}" for name in method.levels.idle),
             *(("updates.bits",) if method.levels.of_time else ()),
             *(f"models.{name}" for name in method.models.idle),
+            *(f"aggregator.{name}" for name in method.aggregator.idle),
         )
 
     def resolved(self) -> "FedLPQRun":

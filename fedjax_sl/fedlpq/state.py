@@ -6,6 +6,7 @@ import jax
 from flax import linen as nn
 
 from fedjax_sl.config_base import Optimizer
+from fedjax_sl.federation.aggregator import Moments
 from fedjax_sl.federation.clients import ClientMap
 from fedjax_sl.federation.levels import LevelState
 from fedjax_sl.federation.stores import Store, on_device
@@ -32,6 +33,7 @@ class FedLPQState(NamedTuple):
       model_residual: what the server's messages left out, `[M_l]` of each layer; None
         without feedback.
       levels: of the next updates; None if they ignore the loss.
+      moments: of the server's step along the mean update; None for the plain mean.
     """
 
     round: jax.Array
@@ -42,6 +44,7 @@ class FedLPQState(NamedTuple):
     residual: Any = None
     model_residual: Any = None
     levels: LevelState | None = None
+    moments: Moments | None = None
 
 
 class Context(NamedTuple):

@@ -1,7 +1,7 @@
 """Configuration of FedSL, with units and ranges."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -21,8 +21,14 @@ from fedjax_sl.config_base import (
     static,
 )
 from fedjax_sl.federation.aggregation import ClientWeight
+from fedjax_sl.federation.aggregator_config import AggregatorConfig
 from fedjax_sl.federation.level_config import LevelConfig
-from fedjax_sl.fedsl.config_checks import LINKS, check_links, check_relay
+from fedjax_sl.fedsl.config_checks import (
+    LINKS,
+    check_links,
+    check_no_mean,
+    check_shared_gradient,
+)
 from fedjax_sl.training import TrainingConfig
 
 
@@ -117,6 +123,9 @@ class FedSLConfig(TrainingConfig):
     levels: LevelConfig = LevelConfig()
     """Levels of the updates, by round and by client."""
 
+    aggregator: AggregatorConfig = AggregatorConfig()
+    """Step from the mean of the clients' halves to the next one."""
+
     down_bits: IntegerPerClass = 32
     """Bits of the gradients sent back at the cut, in 2..32."""
 
@@ -166,8 +175,13 @@ class FedSLConfig(TrainingConfig):
     server_update: Literal["merged", "sequential"] = static("merged")
     """One server step on all clients' activations, or one step after each client."""
 
-    client_update: Literal["parallel", "relay"] = static("parallel")
-    """Clients step in parallel, or pass one client model from each to the next."""
+    client_update: Literal["parallel", "relay", "local"] = static("parallel")
+    """Clients step in parallel, or pass one client model from each to the next; or step
+    in parallel and keep their own models, which are never averaged (PSL)."""
+
+    backward: Literal["own", "mean"] = static("own")
+    """Gradients at the cut: of each client's own activations, or their mean over
+    clients, broadcast to all (SFL-GA)."""
 
     @property
     def scoring_pass(self) -> bool:
@@ -182,7 +196,7 @@ class FedSLConfig(TrainingConfig):
     @property
     def sequential(self) -> bool:
         """Whether clients step sequentially rather than in parallel."""
-        return (self.server_update, self.client_update) != ("merged", "parallel")
+        return self.server_update == "sequential" or self.client_update == "relay"
 
     @property
     def compressed_cut(self) -> bool:
@@ -215,8 +229,8 @@ class FedSLConfig(TrainingConfig):
         for name in ("bits", "grad_bits", "upload_bits", "down_bits"):
             check(self, name, lambda v: 2 <= v <= 32, "2 to 32 bits")
         check_links(self)
-        if self.client_update == "relay":
-            check_relay(self)
+        check_no_mean(self)
+        check_shared_gradient(self)
         for name in ("interval", "cohort_size"):
             check(self, name, lambda v: v >= 1, "at least 1")
         for name in ("prune_start", "prune_end"):
@@ -224,20 +238,3 @@ class FedSLConfig(TrainingConfig):
         check(self, "quantizer_error", lambda v: 0 < v < float("inf"), "a number > 0")
         for name in ("learning_rate", "server_learning_rate"):
             check(self, name, lambda v: 0 <= v < float("inf"), "a number >= 0")
-
-
-USUAL_RATE = 0.02
-"""Default learning rate of a side that takes one step in a round."""
-
-
-def usual_rates(config: FedSLConfig) -> tuple[Any, Any]:
-    """Learning rates of clients and server, as configured or by default."""
-    # Momentum adds up the K sequential steps of a round: at rate / K they move a model
-    # as far as one step on the mean.
-    client, server = config.learning_rate, config.server_learning_rate
-    one, many = USUAL_RATE, USUAL_RATE / config.cohort_size
-    if client is None:
-        client = many if config.client_update == "relay" else one
-        if server is None:
-            server = many if config.sequential else one
-    return client, client if server is None else server

@@ -21,6 +21,9 @@ LINKS = {
 }
 """What may have a compressor, and the bits of the quantiser whose place it takes."""
 
+OF_THE_MEAN = {"updates": "float32", "models": "float32", "aggregator": "average"}
+"""What codes or takes the mean of the clients' updates, and the kind without effect."""
+
 
 def check_links(config: Any) -> None:
     """Rejects a compressor where something else codes the same values.
@@ -72,29 +75,77 @@ def _check_bits(name: str, compressor: CompressorConfig, bits: str, given: Any) 
         )
 
 
-def check_relay(config: Any) -> None:
-    """Rejects options of the mean of updates, which a relay does not compute.
+NO_MEAN = {"relay": "which hands on whole models", "local": "which sends no models"}
+"""Updates of the clients' models without a mean of them, and why there is none."""
+
+
+def check_no_mean(config: Any) -> None:
+    """Rejects options of the mean of updates where none is computed.
 
     Args:
-      config: a `FedSLConfig` with client_update='relay'.
+      config: a `FedSLConfig`.
 
     Raises:
       ValueError: naming the option.
     """
-    for name in ("proximal", "noise_multiplier", "clip_norm", "trim"):
+    how = config.client_update
+    if how not in NO_MEAN:
+        return
+    why, names = NO_MEAN[how], ["proximal", "noise_multiplier", "clip_norm", "trim"]
+    if how == "local":
+        names.append("max_update_norm")
+    for name in names:
         if getattr(config, name) is not None:
             raise InputError(
                 f"{name}={getattr(config, name)}: expected none with "
-                "client_update='relay', which hands on whole models."
+                f"client_update={how!r}, {why}."
             )
-    for name in ("updates", "models"):
+    for name, usual in OF_THE_MEAN.items():
         if getattr(config, name).active:
             raise InputError(
-                f"{name}.kind={getattr(config, name).kind!r}: expected 'float32' with "
-                "client_update='relay', which hands on whole models."
+                f"{name}.kind={getattr(config, name).kind!r}: expected {usual!r} with "
+                f"client_update={how!r}, {why}."
             )
     if config.average_over == "keepers":
         raise InputError(
-            "average_over='keepers': expected 'all' with client_update='relay', "
-            "which hands on whole models and averages none."
+            f"average_over='keepers': expected 'all' with client_update={how!r}, "
+            f"{why} and averages none."
         )
+    if how == "local" and config.mask_scope == "common":
+        raise InputError(
+            "mask_scope='common': expected 'per_client' with client_update='local', "
+            "as clients' models differ and so do their scores."
+        )
+
+
+def check_shared_gradient(config: Any) -> None:
+    """Rejects what one gradient for all clients cannot be combined with.
+
+    Args:
+      config: a `FedSLConfig`.
+
+    Raises:
+      ValueError: naming the option.
+    """
+    if config.backward == "own":
+        return
+    refused = {
+        "server_update='sequential': expected 'merged'": (
+            config.server_update == "sequential"
+        ),
+        "client_update='relay': expected 'parallel' or 'local'": (
+            config.client_update == "relay"
+        ),
+        "scoring='pass': expected 'running'": config.scoring_pass,
+        f"cut_gradients.kind={config.cut_gradients.kind!r}: expected 'float32'": (
+            config.cut_gradients.active
+        ),
+        f"down_bits={config.down_bits}: expected one number": (
+            isinstance(config.down_bits, tuple)
+        ),
+    }
+    for said, found in refused.items():
+        if found:
+            raise InputError(
+                f"{said} with backward='mean', where one message goes to all clients."
+            )

@@ -19,6 +19,11 @@ from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.mask_bits import thins_cut
 from fedjax_sl.fedsl.quantizer import quantized
+from fedjax_sl.fedsl.shared_gradient import (
+    mean_gradient,
+    number_broadcast,
+    sent_entries,
+)
 from fedjax_sl.fedsl.state import ACTIVATIONS, DOWNLINK, DROPOUT, Context
 from fedjax_sl.models.prunable import Prunable, prunable
 
@@ -115,10 +120,13 @@ class AtCut(NamedTuple):
     Attributes:
       mask: `[K, B, ...]` bool.
       message: the bits of each client's message, `[K]`; None if it is not compressed.
+      finite: `[K]` bool, whether they are as they arrive; None unless gradients are
+        averaged.
     """
 
     mask: jax.Array
     message: Link | None
+    finite: jax.Array | None
 
 
 def cut_with_dropout(
@@ -129,6 +137,7 @@ def cut_with_dropout(
     *,
     channels: jax.Array,
     real: jax.Array,
+    weights: jax.Array,
 ) -> Cut:
     """Builds a `Cut` with dropout; gradients come back only for what was sent.
 
@@ -142,6 +151,7 @@ def cut_with_dropout(
       key: of this round.
       channels: `[K, Ch]` bool, as from `channels_at_cut`.
       real: `[K, B]` bool, False for padding.
+      weights: `[K]` omega_k, 0 for absent clients.
 
     Returns:
       The `Cut`; its auxiliary data are an `AtCut`, and the bits of each client's
@@ -175,9 +185,22 @@ def cut_with_dropout(
             compressor = own.activations.compressor()
             sent, mask, message, _ = send(compressor, send_key, sent, allowed)
         # A fault changes what the server receives, not the client's own gradient.
-        return as_it_arrives(own.fault, sent), AtCut(mask, message)
+        received = as_it_arrives(own.fault, sent)
+        shared = config.backward == "mean"
+        finite = jnp.isfinite(received.sum()) if shared else None
+        return received, AtCut(mask, message, finite)
+
+    def broadcast(grad, at_cut):
+        heard = jnp.where(at_cut.finite, weights, 0.0)
+        mean = mean_gradient(grad, sent_entries(at_cut.mask, real, grad.shape), heard)
+        # The server's own key: all clients receive the same message.
+        server_key = jax.random.fold_in(key, DOWNLINK)
+        one = quantized(config, server_key, mean, per_client.down_bits[0])
+        return jnp.broadcast_to(one, grad.shape)
 
     def down(grad, at_cut):
+        if config.backward == "mean":
+            return broadcast(grad, at_cut), None
         if not config.cut_gradients.active:
             bits, mask = per_client.down_bits, at_cut.mask
             return send_back(config, down_keys, grad, mask=mask, bits=bits), None
@@ -199,3 +222,11 @@ def number_sent(context: Context, at_cut: AtCut, weight: jax.Array) -> jax.Array
     # A channel mask has one entry per channel and is counted once per pixel.
     sent = jnp.broadcast_to(at_cut.mask & real, shape)
     return sent.sum(axis=tuple(range(1, sent.ndim)))
+
+
+def number_returned(context: Context, at_cut: AtCut, weight: jax.Array) -> jax.Array:
+    """Counts the values whose gradients each client receives, `[K]` int32."""
+    if context.config.backward == "own":
+        return number_sent(context, at_cut, weight)
+    shape = (*weight.shape, *context.model.cut_shape())
+    return number_broadcast(sent_entries(at_cut.mask, weight > 0, shape))

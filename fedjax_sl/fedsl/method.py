@@ -12,6 +12,7 @@ from fedjax_sl.config_base import Optimizer, StoreName, optimizer_named
 from fedjax_sl.data.cohort import draw_minibatches
 from fedjax_sl.federation import clients, model_down
 from fedjax_sl.federation.aggregation import broadcast, client_weights
+from fedjax_sl.federation.aggregator import first_moments
 from fedjax_sl.federation.levels import after_round, first_levels
 from fedjax_sl.federation.residuals import first_residuals
 from fedjax_sl.federation.stores import store_named
@@ -20,6 +21,12 @@ from fedjax_sl.fedsl.compute import scored, work
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.cut import bitmap_bits, channels_sent
 from fedjax_sl.fedsl.global_model import joined, predict, predict_pruned
+from fedjax_sl.fedsl.own_models import (
+    check_everyone,
+    nobody_yet,
+    now_received,
+    predict_each,
+)
 from fedjax_sl.fedsl.period_end import aggregate
 from fedjax_sl.fedsl.period_start import begin_period, masks
 from fedjax_sl.fedsl.running_scores import none_yet
@@ -32,7 +39,7 @@ from fedjax_sl.fedsl.state import (
 )
 from fedjax_sl.fedsl.statistics import statistics_of
 from fedjax_sl.fedsl.step import StepReport, step
-from fedjax_sl.fedsl.suited import check_cohort, check_noise, suited_map
+from fedjax_sl.fedsl.suited import check_cohort, check_model, suited_map
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
 from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import SplitModel
@@ -68,6 +75,8 @@ def _init(context: Context, num_clients: int | None, key: jax.Array) -> FedSLSta
         ),
         model_residual=model_down.first_residual(context.config.models, own),
         levels=first_levels(context.config.levels),
+        moments=first_moments(context.config.aggregator, own),
+        received=nobody_yet(context.config),
     )
 
 
@@ -100,7 +109,7 @@ def _round(
     take_step = sequential_step if config.sequential else step
     state, report = take_step(context, state, inputs)
     message, good = report.gradient, report.finite
-    # Step 9. A relay has handed its model on already, and averages none.
+    # Step 9. A relay has handed its model on already; others keep their own.
     if config.client_update == "parallel":
         state, message, good = jax.lax.cond(
             ends,
@@ -116,6 +125,7 @@ def _round(
     # The message is the gradient, unless a period ends and sends an update.
     sent = report._replace(gradient=message)
     counts = _counts(context, state, inputs, sent, starts=starts)._replace(down=down)
+    state = state._replace(received=now_received(state, starts & present))
     metrics = RoundMetrics(
         client_id=cohort.client_id,
         loss=report.loss,
@@ -165,6 +175,7 @@ def _counts(
         # By the mask, not the ratio: a small ratio may round down to no filter.
         prunes=(num_kept < params) & present,
         update=report.gradient,
+        lacks=None if state.received is None else ~state.received[state.client_id],
     )
 
 
@@ -183,7 +194,8 @@ def fedsl(
     Args:
       model: a network cut in two.
       config: the configuration; its numbers may be traced.
-      num_clients: N, which feedback of updates needs: each client has a residual.
+      num_clients: N, which feedback of updates needs: each client has a residual. K
+        if clients keep their own models.
       residuals: in whose memory they are kept; the host's may be larger.
       over_clients: how a function of one client is mapped over the cohort. A server
         whose batch norms keep statistics sees all clients at once, on one device,
@@ -192,17 +204,19 @@ def fedsl(
       server_optimizer: the same for the server.
 
     Returns:
-      The algorithm; its view "pruned" is the global model under a common mask.
+      The algorithm; its view "pruned" is the global model under a common mask. Of
+      clients that keep their own models, both are these, under their own masks.
 
     Noise (`noise_multiplier`) privatizes the clients' models where they are aggregated,
     and nothing else: activations, labels, gradients at the cut and masks are sent
     without noise, and so the server's half is not differentially private.
 
     Raises:
-      ValueError: if noise is configured and the client's norms keep statistics.
+      ValueError: if the configuration cannot be of this network.
     """
     store = store_named(residuals)
-    check_noise(config, model)
+    check_model(config, model)
+    check_everyone(config, num_clients)
     usual = optimizer_named(config.optimizer, config.momentum, config.weight_decay)
     context = Context(
         model=model,
@@ -212,15 +226,19 @@ def fedsl(
         over_clients=suited_map(over_clients, model, config),
         residuals=store,
     )
+    own = config.client_update == "local"
+    whole, pruned = predict, predict_pruned
+    if own:
+        whole, pruned = predict_each, partial(predict_each, pruned=True)
     return Algorithm(
         init=partial(_init, context, num_clients),
         draw=partial(draw_minibatches, cohort_size=config.cohort_size),
         round=lambda state, cohort, key: _round(context, state, cohort, key),
-        predict=lambda state, images: predict(context, state, images),
+        predict=partial(whole, context),
         # As `starts` in `_round`: a new cohort needs masks and optimisers of its own.
         period=lambda state: state.round // config.interval,
-        views={"pruned": lambda state, images: predict_pruned(context, state, images)},
+        views={"pruned": partial(pruned, context)},
         models=("client", "server", "anchor", "weights"),
-        joined=joined,
+        joined=None if own else joined,
         on_host=("residual",) if residuals == "host" else (),
     )

@@ -54,7 +54,7 @@ def update_bits(arrays: dict[str, np.ndarray], config: FedSLRun) -> UpdateBits |
     if not arrays or arrays["round"] < 1:
         return None
     method = config.method
-    if method.client_update == "relay" or method.quantizer_error is not None:
+    if method.client_update != "parallel" or method.quantizer_error is not None:
         return None
     if method.updates.active or (method.gradients.active and method.interval == 1):
         return None

@@ -1,19 +1,18 @@
 """End of a period: clients upload their updates, the server averages them."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Link
-from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.federation import levels
 from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.combine import combine
 from fedjax_sl.fedsl.message import gradient_is_message
+from fedjax_sl.fedsl.model_step import next_model
 from fedjax_sl.fedsl.state import (
     NOISE,
     UPLOAD,
@@ -35,24 +34,13 @@ def _reset(context: Context, bad: jax.Array, opt, params):
     return jax.tree.map(choose, fresh, opt)
 
 
-def _kept_by_some(mask: Any, used: jax.Array) -> Any:
-    """Entries kept by at least one client in `used`, `[K]`; all entries if none."""
-
-    def union(keep):
-        of_used = keep & used.reshape(-1, *[1] * (keep.ndim - 1))
-        # Without a valid update the anchor is to stay as it is.
-        return of_used.any(axis=0) | ~used.any()
-
-    return jax.tree.map(union, mask)
-
-
 def aggregate(
     context: Context,
     state: FedSLState,
     inputs: RoundInputs,
     report: StepReport,
 ) -> tuple[FedSLState, Link, jax.Array]:
-    """w_c <- sum_k omega_k w_{c,k}, broadcast to every client.
+    """w_c <- sum_k omega_k w_{c,k}, or a step towards it, broadcast to every client.
 
     With I = 1 the quantised gradient of the one local step is itself the message, and
     is not quantised a second time, unless noise is added or updates are compressed.
@@ -60,8 +48,7 @@ def aggregate(
     The update of a client that was not heard in the period's last round is not used,
     but the client receives the mean. An update that is invalid or too long is rejected,
     and its client's optimiser is re-initialised. Updates are relative to the client's
-    start: if weights are not restored, that is 0 where it pruned. Entries pruned by all
-    clients then become 0 and stay 0.
+    start: if weights are not restored, that is 0 where it pruned.
 
     Running statistics of a channel are averaged over the clients that kept it. If no
     client kept it, or no update is valid, they are those of before the period.
@@ -108,10 +95,10 @@ def aggregate(
         fallback={**state.statistics, "params": state.anchor},
         trim=context.config.trim,
     )
-    if not context.config.restore:
-        # Averages of keepers fall back to the anchor, which may not be 0 here.
-        kept = _kept_by_some(state.mask, good & (weights > 0))
-        client = {**client, "params": apply_mask(client["params"], kept)}
+    params, moments = next_model(
+        context, state, client["params"], jnp.where(good, weights, 0.0)
+    )
+    client = {**client, "params": params}
     message = jax.tree.map(partial(jnp.where, coded), report.gradient, update)
     everyone = broadcast(client, state.weights.shape[0])
     # Its moments may hold what made an update invalid, and would spoil the next one.
@@ -120,6 +107,7 @@ def aggregate(
     after = state._replace(
         client=everyone,
         client_opt=opt,
+        moments=moments,
         residual=context.residuals.put(state.residual, state.client_id, residual),
     )
     return after, message, good

@@ -23,7 +23,8 @@ from fedjax_sl.federation.model_down import send_down
 from fedjax_sl.federation.split_grad import Cut, split_grad
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.cut import send_back
-from fedjax_sl.fedsl.running_scores import none_yet, of_period, ranked_by
+from fedjax_sl.fedsl.following import follow_clients
+from fedjax_sl.fedsl.running_scores import ranked_by
 from fedjax_sl.fedsl.state import (
     MODEL,
     SCORES,
@@ -155,26 +156,6 @@ def _scores(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
     return scores, good, mean
 
 
-def _follow_clients(context: Context, state: FedSLState, client_id: jax.Array) -> Any:
-    """Optimiser states and scores of a new cohort: of clients that stay, else fresh."""
-    # A client that stays may have another slot in the new cohort.
-    same = client_id[:, None] == state.client_id[None, :]
-    stays, slot = same.any(axis=1), same.argmax(axis=1)
-    params, held = state.client["params"], (state.client_opt, None)
-    fresh = (jax.vmap(context.client_optimizer(0.0).init)(params), None)
-    if state.running is not None:
-        end = partial(of_period, context.config)
-        # Before slots move: the sums are of the masks of the period that ends.
-        held = (state.client_opt, jax.vmap(end)(state.running, state.mask))
-        fresh = (fresh[0], none_yet(params))
-
-    def choose(old, new):
-        where = stays.reshape(-1, *[1] * (old.ndim - 1))
-        return jnp.where(where, old[slot], new)
-
-    return jax.tree.map(choose, held, fresh)
-
-
 def _model_received(
     context: Context, state: FedSLState, key: jax.Array
 ) -> tuple[FedSLState, Link | None]:
@@ -202,11 +183,13 @@ def begin_period(
 ) -> tuple[FedSLState, Link | None]:
     """The new cohort starts from the averaged model, scores its weights and prunes.
 
-    A client without valid scores, such as an absent one, prunes nothing.
+    Or each of its clients from its own, if these are never averaged. A client without
+    valid scores, such as an absent one, prunes nothing.
 
     Args:
       context: model, configuration and mapping.
-      state: all client models equal; `weights` already those of the new cohort.
+      state: all client models equal, unless they are their own; `weights` already those
+        of the new cohort.
       inputs: of this round; scores are of its mini-batches.
       client_id: `[K]`, the new cohort.
 
@@ -216,8 +199,7 @@ def begin_period(
     """
     config = context.config
     state, down = _model_received(context, state, inputs.key)
-    opt, running = _follow_clients(context, state, client_id)
-    state = state._replace(client_opt=opt, running=running, client_id=client_id)
+    state = follow_clients(context, state, client_id)
     scores, good, mean = _scores(context, state, inputs)
     # Only a run knows how many rounds a ramp could take.
     end = config.prune_start if config.prune_end is None else config.prune_end
@@ -228,16 +210,18 @@ def begin_period(
         end=end,
         shape=config.prune_shape,
     )
+    can, ratio = prunable(context.model), jnp.where(good, ratio, 0.0)
+
+    def mask_client(params, scores, ratio):
+        return masks(config, can, scores, ratio, params=params)
+
+    if config.client_update == "local":
+        each = context.over_clients.map(mask_client)
+        mask = each(state.client["params"], scores, ratio)
+        return state._replace(mask=mask, importance=mean), down
     # All client models are equal here, so one copy serves as the anchor.
     one = jax.tree.map(lambda leaf: leaf[0], state.client)
     anchor, statistics = one["params"], statistics_of(one)
-
-    can = prunable(context.model)
-
-    def mask_client(anchor, scores, ratio):
-        return masks(config, can, scores, ratio, params=anchor)
-
-    ratio = jnp.where(good, ratio, 0.0)
     mask = context.over_clients.map(mask_client, anchor)(scores, ratio)
     state = state._replace(
         anchor=anchor, statistics=statistics, mask=mask, importance=mean

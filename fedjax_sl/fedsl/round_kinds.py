@@ -137,6 +137,9 @@ def most(
     shape = model.cut_shape()
     entries, size = real * sizes.cut, batch_size * sizes.cut
     at_cut = longest_at_cut(config, per_client, entries, size=size)
+    if config.backward == "mean":
+        # One message for all, as long as that of the largest mini-batch.
+        at_cut = at_cut._replace(returned=entries.max() * (real > 0))
     params = jax.eval_shape(model.init, jax.random.key(0)).client["params"]
     update = longest_update(config, per_client, params)
     channels = jnp.ones((len(examples), shape[-1]), bool)

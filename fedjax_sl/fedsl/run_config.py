@@ -10,8 +10,10 @@ from fedjax_sl.analysis.phases import Sequential
 from fedjax_sl.configs.network_config import ImageKind, NetworkConfig
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
-from fedjax_sl.fedsl.config import FedSLConfig, usual_rates
+from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.config_checks import LINKS
+from fedjax_sl.fedsl.own_models import check_everyone
+from fedjax_sl.fedsl.usual_rates import usual_rates
 from fedjax_sl.models.network import Network
 from fedjax_sl.models.vgg import Depth
 
@@ -81,7 +83,9 @@ class FedSLRun(RunConfig):
     before: ClassVar[dict[str, dict[str, Any]]] = {
         "method": {"scoring": "pass", "thin_cut": False}
     }
-    in_title: ClassVar[tuple[str, ...]] = ("server_update", "client_update")
+    in_title: ClassVar[tuple[str, ...]] = (
+        *("server_update", "client_update", "backward"),
+    )
     not_private: ClassVar[str] = (
         "FedSL: of the clients' models where they are aggregated; activations, labels, "
         "gradients at the cut and masks cross as they are, so that neither they nor "
@@ -94,6 +98,11 @@ class FedSLRun(RunConfig):
     batch_size: int = 16
     eval_every: int = 20
 
+    def __post_init__(self):
+        """Checks what every run's configuration does, and who keeps a model."""
+        super().__post_init__()
+        check_everyone(self.method, self.data.num_clients)
+
     @property
     def title(self) -> str:
         """Display name of the method in this configuration."""
@@ -101,10 +110,20 @@ class FedSLRun(RunConfig):
         dropped = np.any(method.prune_ratio) or np.any(method.dropout_rate)
         whole = not (method.coded or method.compressed or dropped)
         shape = "U-shaped " if self.model.tail else ""
-        if not method.sequential:
+        if method.backward == "mean":
+            own = method.client_update == "local"
+            name = "SFL-GA" if own else "SFL-GA, averaged"
+            return name if whole else f"compressed {name}"
+        if not method.sequential and method.client_update == "parallel":
             return shape + ("SplitFed v1" if whole else "FedSL")
-        relay = method.client_update == "relay"
-        name = shape + ("split learning (relay)" if relay else "SplitFed v2")
+        name = (
+            shape
+            + {
+                "parallel": "SplitFed v2",
+                "relay": "split learning (relay)",
+                "local": "sequential PSL" if method.sequential else "PSL",
+            }[method.client_update]
+        )
         return name if whole else f"compressed {name}"
 
     @property
@@ -147,7 +166,9 @@ class FedSLRun(RunConfig):
             ),
             *(f"levels.{name}" for name in method.levels.idle),
             *(("updates.bits",) if method.levels.of_time else ()),
+            *(f"aggregator.{name}" for name in method.aggregator.idle),
             *(("server_update",) if method.client_update == "relay" else ()),
+            *(("upload_bits",) if method.client_update == "local" else ()),
         )
 
     @property

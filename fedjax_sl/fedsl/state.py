@@ -7,12 +7,14 @@ import jax
 from fedjax_sl.algorithm import Batch, Examples
 from fedjax_sl.compression.pruning import Mask, apply_mask
 from fedjax_sl.config_base import Optimizer
+from fedjax_sl.federation.aggregator import Moments
 from fedjax_sl.federation.clients import ClientMap, client_keys
 from fedjax_sl.federation.levels import LevelState
 from fedjax_sl.federation.stores import Store, on_device
 from fedjax_sl.fedsl.client_configs import ClientConfigs
-from fedjax_sl.fedsl.config import FedSLConfig, usual_rates
+from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.running_scores import RunningScores
+from fedjax_sl.fedsl.usual_rates import usual_rates
 from fedjax_sl.models.split import SplitModel, Variables
 from fedjax_sl.training import batch_of, rate_factor
 
@@ -44,6 +46,9 @@ class FedSLState(NamedTuple):
       model_residual: what the server's messages left out, leaves `[...]`; None without
         feedback.
       levels: of the next updates; None if they ignore the loss.
+      moments: of the server's step along the mean update; None for the plain mean.
+      received: `[N]` bool, clients that have received a model; None unless each keeps
+        its own.
     """
 
     round: jax.Array
@@ -61,6 +66,8 @@ class FedSLState(NamedTuple):
     residual: Any = None
     model_residual: Any = None
     levels: LevelState | None = None
+    moments: Moments | None = None
+    received: jax.Array | None = None
 
 
 class MinibatchIndices(NamedTuple):

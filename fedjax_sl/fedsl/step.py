@@ -13,7 +13,12 @@ from fedjax_sl.federation.clients import Each, client_keys
 from fedjax_sl.federation.proximal import proximal_gradient
 from fedjax_sl.federation.split_grad import split_grad
 from fedjax_sl.fedsl.client_configs import ClientConfigs
-from fedjax_sl.fedsl.cut import channels_sent, cut_with_dropout, number_sent
+from fedjax_sl.fedsl.cut import (
+    channels_sent,
+    cut_with_dropout,
+    number_returned,
+    number_sent,
+)
 from fedjax_sl.fedsl.message import sent
 from fedjax_sl.fedsl.running_scores import RunningScores, add
 from fedjax_sl.fedsl.state import (
@@ -159,6 +164,7 @@ def _group_step(
     present = real & (group.minibatch.weight > 0).any(axis=1)
     # Outside the gradient: a single weight that is pruned still has one, for its score.
     pruned = each(apply_mask)(group.client["params"], group.mask)
+    weights, weight = jnp.where(present, group.weights, 0.0), group.minibatch.weight
     # Steps 2 to 4, 6 and 7: one backward pass serves the server and the clients.
     result = split_grad(
         context.model,
@@ -167,14 +173,15 @@ def _group_step(
         batches(
             context.config, key, examples, group.minibatch, client_id=group.client_id
         ),
-        weights=jnp.where(present, group.weights, 0.0),
+        weights=weights,
         cut=cut_with_dropout(
             context.config,
             group.per_client,
             group.client_id,
             key,
             channels=channels_sent(context, group.mask),
-            real=group.minibatch.weight > 0,
+            real=weight > 0,
+            weights=weights,
         ),
         each=each,
     )
@@ -188,12 +195,12 @@ def _group_step(
     client, opt, running, gradient = _update_clients(
         context, each, group, backward, local=local
     )
-    returned = number_sent(context, result.at_cut, group.minibatch.weight)
+    crossed = number_sent(context, result.at_cut, weight)
     message = result.at_cut.message
     report = StepReport(
         loss=result.loss,
-        activations=Link.float32(returned) if message is None else message,
-        returned=returned,
+        activations=Link.float32(crossed) if message is None else message,
+        returned=number_returned(context, result.at_cut, weight),
         back=result.back,
         gradient=gradient,
         finite=result.finite,

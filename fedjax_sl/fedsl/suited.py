@@ -24,8 +24,19 @@ def check_cohort(context: Context, cohort: Cohort) -> None:
     check_images(cohort.examples.image, context.model.input_shape)
 
 
-def check_noise(config: FedSLConfig, model: SplitModel) -> None:
-    """Rejects noise for a model with norm statistics, which are sent without noise."""
+def check_model(config: FedSLConfig, model: SplitModel) -> None:
+    """Rejects a network that a configuration cannot be of.
+
+    Noise needs norms without statistics, which are sent without noise; a mean gradient,
+    a network that is cut once.
+
+    Raises:
+      ValueError: naming the option.
+    """
+    if config.backward == "mean" and model.tail is not None:
+        raise InputError(
+            "backward='mean': expected a network that is cut once, without a tail."
+        )
     client = jax.eval_shape(model.init, jax.random.key(0)).client
     if config.noise_multiplier is not None and set(client) != {"params"}:
         raise InputError(
@@ -40,10 +51,10 @@ def suited_map(
     """Adapts the mapping to a server whose norms keep batch statistics.
 
     Its batch holds all clients; or one client at a time, also in the scoring pass, if
-    clients are sequential.
+    clients are sequential. A mean of the gradients at the cut needs all clients, too.
     """
     server = jax.eval_shape(model.init, jax.random.key(0)).server
-    if set(server) == {"params"}:
+    if set(server) == {"params"} and config.backward == "own":
         return over_clients
     # Groups would each have statistics of their own, so that results depended on them.
     if config.sequential:

@@ -13,11 +13,11 @@ from fedjax_sl.compression.pruning import ratio_at
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.errors import InputError
 from fedjax_sl.fedsl.client_configs import ClientConfigs, client_configs
-from fedjax_sl.fedsl.config import usual_rates
 from fedjax_sl.fedsl.config_checks import LINKS
 from fedjax_sl.fedsl.message import number_bits
 from fedjax_sl.fedsl.quantizer import variance_factor
 from fedjax_sl.fedsl.run_config import FedSLRun
+from fedjax_sl.fedsl.usual_rates import usual_rates
 from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import SplitModel
 
@@ -37,6 +37,7 @@ def _another_method(config: FedSLRun) -> list[str]:
     another = {
         "server_update": method.server_update != "merged",
         "client_update": method.client_update != "parallel",
+        "backward": method.backward != "own",
         "optimizer": method.optimizer != "sgd",
         "cosine_rounds": method.cosine_rounds > 0,
         "warmup_rounds": method.warmup_rounds > 0,
@@ -45,7 +46,10 @@ def _another_method(config: FedSLRun) -> list[str]:
         "restore": pruned and not method.restore,
         "average_over": pruned and method.average_over != "all",
         "rounding": method.coded and method.rounding != "stochastic",
-        **{f"{name}.kind": getattr(method, name).active for name in LINKS},
+        **{
+            f"{name}.kind": getattr(method, name).active
+            for name in (*LINKS, "aggregator")
+        },
         "proximal": method.proximal is not None,
         "clip_norm": method.clip_norm is not None,
         "trim": method.trim is not None,

@@ -71,6 +71,7 @@ class Counts(NamedTuple):
       prunes: bool, whether its mask prunes any.
       update: message of its update, without mask and statistics.
       down: [] each, message of the model; None if it goes as it is.
+      lacks: bool, whether it has no model yet; None if it receives one in each period.
     """
 
     present: jax.Array
@@ -84,6 +85,7 @@ class Counts(NamedTuple):
     prunes: jax.Array
     update: Link
     down: Link | None = None
+    lacks: jax.Array | None = None
 
 
 def _update(sizes: Sizes, counts: Counts, ends: jax.Array) -> Link:
@@ -126,8 +128,10 @@ def links(
     Activations go up with their labels and gradients come down, of the channels that
     are not pruned; the scoring pass sends all three again, of every channel and without
     dropout. Updates go up when a period ends, kept entries only. A relay instead passes
-    the whole model on in every round. At a second cut float32 features come down and
-    their gradients go up, of all examples, and no label does.
+    the whole model on in every round. Clients that keep their own models receive one
+    when the first period starts that they are in, and send none. At a second cut
+    float32 features come down and their gradients go up, of all examples, and no label
+    does.
 
     Side information is the bitmap of dropped activations, if one is sent; the mask of
     the channels at the cut, before the first of them is left out; the norms of
@@ -157,6 +161,8 @@ def links(
     if relay:
         # A whole model, not an update: nothing of it is pruned or quantised.
         updates = Link(sizes.params * present, full, none, statistics)
+    elif config.client_update == "local":
+        updates = Link.float32(none)
     else:
         updates = _update(sizes, counts, ends)
     bitmap = counts.examples * counts.bitmap
@@ -177,6 +183,8 @@ def links(
         told = LEVEL_BITS * present * ends
         gradients = gradients._replace(side=gradients.side + told)
     loaded = present * (starts | relay)
+    if counts.lacks is not None:
+        loaded *= counts.lacks
     passed = counts.examples + counts.scored
     behind = None
     if sizes.features is not None:

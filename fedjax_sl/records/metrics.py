@@ -15,6 +15,8 @@ from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.traffic import AT_SECOND_CUT, Record, Traffic, record_of
 
 
+EPSILON = float(np.finfo(np.float32).eps)
+
 # A new name here keeps checkpoints of earlier versions from being resumed.
 ZERO_TOTALS = {
     "uplink_bits": 0,
@@ -83,9 +85,12 @@ class Totals:
         return round(time.monotonic() - self.started, 3)
 
     def _share(self, accuracy: Any) -> float:
-        """Returns the quotient whose float32 rounding an accuracy is."""
+        """Returns the quotient whose float32 rounding an accuracy is, if it is one."""
         # Rounded to float32, an accuracy may miss a target that it equals.
-        return round(float(accuracy) * self.examples) / self.examples
+        share = round(float(accuracy) * self.examples) / self.examples
+        # A mean over the models of several clients is no share of the examples.
+        near = abs(share - float(accuracy)) <= 2 * EPSILON * share
+        return share if near else float(accuracy)
 
     def so_far(self) -> dict[str, Any]:
         """Returns the sums up to the last evaluation, which JSON keeps exactly."""

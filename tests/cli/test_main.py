@@ -294,6 +294,7 @@ def test_a_run_is_called_what_it_is():
         ({}, "SplitFed v1"),
         ({"server_update": "sequential"}, "SplitFed v2"),
         ({"client_update": "relay"}, "split learning (relay)"),
+        ({"client_update": "local"}, "PSL"),
         ({"grad_bits": (8, 32)}, "FedSL"),
         ({"upload_bits": 8, "server_update": "sequential"}, "compressed SplitFed v2"),
     ],

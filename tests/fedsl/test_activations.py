@@ -61,6 +61,7 @@ def test_only_what_the_dropout_keeps_is_sent_and_counted(name, key):
         key,
         channels=jnp.ones((2, CUT[-1]), bool).at[:, 0].set(False),
         real=real,
+        weights=jnp.full(2, 0.5),
     )
     x = jax.random.normal(key, (2, BATCH, *CUT))
     received, at_cut = cut.up(x)
@@ -76,6 +77,7 @@ def test_only_what_the_dropout_keeps_is_sent_and_counted(name, key):
         key,
         channels=jnp.ones((2, CUT[-1]), bool).at[:, 0].set(False),
         real=real,
+        weights=jnp.full(2, 0.5),
     ).up(x)
     allowed = np.asarray(all_sent.mask) & np.asarray(real)[:, :, None, None, None]
     assert not np.asarray(received)[~allowed].any()

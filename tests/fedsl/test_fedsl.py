@@ -9,10 +9,10 @@ import pytest
 
 from fedjax_sl.compression import apply_mask, kept
 from fedjax_sl.fedsl import FedSLConfig, fedsl
-from fedjax_sl.fedsl.config import usual_rates
 from fedjax_sl.fedsl.global_model import global_model
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.fedsl.state import rates
+from fedjax_sl.fedsl.usual_rates import usual_rates
 from fedjax_sl.traffic import side_information, traffic
 from tests.worlds import (
     SHAPE,

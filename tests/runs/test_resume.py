@@ -180,6 +180,34 @@ def test_levels_go_on_from_where_they_were(run, rounds, tmp_path):
 
 
 @pytest.mark.slow
+def test_clients_go_on_with_their_own_models(tmp_path):
+    own = ["--method.client-update", "local", "--method.cohort-size", "3"]
+    asked, whole, parts = ["run", *TINY, *own], tmp_path / "whole", tmp_path / "two"
+    main([*asked, "--folder", str(whole), "--rounds", "8"])
+    main([*asked, "--folder", str(parts), "--rounds", "4"])
+    kernel = arrays_of(parts)[1]["client/params/stage_00/conv/kernel"]
+    assert (kernel[0] != kernel[1]).any()
+    main(["run", "--resume", "--folder", str(parts), "--rounds", "8"])
+    assert_same_run(parts, whole)
+    accuracy = read_lines(whole / "metrics.jsonl")[-1]["test_accuracy"]
+    assert accuracy * 150 == pytest.approx(round(accuracy * 150), abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("run", "rounds"), [(TINY, 8), (SMALL, 4)])
+def test_moments_go_on_from_where_they_were(run, rounds, tmp_path):
+    asked = ["run", *run, "--method.aggregator.kind", "yogi"]
+    whole, parts = tmp_path / "whole", tmp_path / "two"
+    main([*asked, "--folder", str(whole), "--rounds", str(rounds)])
+    main([*asked, "--folder", str(parts), "--rounds", str(rounds // 2)])
+    arrays = arrays_of(parts)[1]
+    first = [array for name, array in arrays.items() if name.startswith("moments/fir")]
+    assert any(array.any() for array in first)
+    main(["run", "--resume", "--folder", str(parts), "--rounds", str(rounds)])
+    assert_same_run(parts, whole)
+
+
+@pytest.mark.slow
 def test_what_is_on_record_and_not_kept_is_done_again(whole, half, capsys):
     """Lines that no checkpoint reaches are cut off, half-written ones too."""
     main(["run", "--resume", "--folder", str(half), "--rounds", "4"])
