@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedjax_sl.compressors.config import CompressorConfig
-from fedjax_sl.federation.split_grad import mean_loss
+from fedjax_sl.federation.server_pass import mean_loss
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.round_kinds import at_rounds, most
 from fedjax_sl.fedsl.run_config import FedSLRun

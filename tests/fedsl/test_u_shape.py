@@ -16,7 +16,7 @@ from fedjax_sl.compression.groups import channels_kept
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.server_pass import to_tails
-from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.models.dense_stage import DenseStage
 from fedjax_sl.models.network import Network, Stage
 from fedjax_sl.models.options import Options
@@ -268,3 +268,21 @@ def test_lines_of_rounds_read_back_as_the_record(key, tail):
     lines = round_lines(0, rounds)
     assert ("gradients_up_bits" in lines[0]) == ("tail_macs" in lines[0]) == bool(tail)
     assert_equal(read_record(lines), record_of(rounds))
+
+
+def test_a_mean_gradient_is_of_a_network_cut_once():
+    """The server could not leave out a client that fails at the second cut."""
+    config = dataclasses.replace(PLAIN, client_update="local", backward="mean")
+    with pytest.raises(InputError, match="backward='mean'.*without a tail"):
+        fedsl(cut(1, 1), config, num_clients=3)
+
+
+def test_own_tails_stay_with_their_clients(key):
+    """PSL over two cuts: nothing of a client's layers is sent after the first round."""
+    config = dataclasses.replace(PLAIN, client_update="local")
+    state, reports = played(cut(1, 1), config, tiny_cohort(key, 3))
+    bits = record_of(jax.tree.map(lambda *x: np.stack(x), *reports)).traffic
+    assert not bits.updates_up.any() and not bits.model_down[1:].any()
+    assert (bits.gradients_up > 0).all()
+    tails = state.client["params"]["stage_03"]["dense"]["kernel"]
+    assert (tails[0] != tails[1]).any()
