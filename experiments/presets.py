@@ -19,9 +19,13 @@ PUBLISHED = {
 }
 """Final accuracies of others, where their setting is the same."""
 
+AGAINST = {"splitfed-v1-coded": "splitfed-v1"}
+"""Presets that are compared with another one, seed by seed."""
+
 HEAD = """# Presets
 
 Final accuracy on the test split, mean and 95 % t-interval over seeds; hours of one run.
+Below, what a preset saves and loses against another one, paired over seeds.
 `python -m experiments.presets NAME --seeds N` computes a row.
 """
 
@@ -38,7 +42,9 @@ def main() -> None:
         Cell(name, {"preset": name}, replace(known[name][1].run, seed=seed))
         for seed in range(options.seeds)
     ]
-    keep_table("presets", cells, by="preset", head=HEAD, published=PUBLISHED)
+    keep_table(
+        "presets", cells, by="preset", head=HEAD, published=PUBLISHED, pairs=AGAINST
+    )
 
 
 if __name__ == "__main__":

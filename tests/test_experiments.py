@@ -7,7 +7,7 @@ from rich.console import Console
 
 from experiments import cells
 from experiments import presets as experiment
-from experiments.finals import final_table
+from experiments.finals import final_table, paired_table
 from experiments.splitfed_cuts import cells as cells_by_cut
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.fedlpq import FedLPQConfig
@@ -114,3 +114,19 @@ def test_fedavg_trains_what_splitfed_trains():
         assert examples == pytest.approx(50_000 * fedavg.rounds, rel=0.01)
         share = fedavg.method.cosine_rounds / fedavg.rounds
         assert run.method.cosine_rounds / run.rounds == share
+
+
+def test_a_pair_is_compared_seed_by_seed():
+    """Seeds that differ more than the settings do not hide what one loses."""
+
+    def row(preset, seed, accuracy, bits):
+        costs = {"uplink_bits": [bits], "seconds": [2 * bits]}
+        return {"preset": preset, "seed": seed, "accuracy": [0.1, accuracy], **costs}
+
+    plain = [row("plain", seed, 0.5 + 0.1 * seed, 80) for seed in range(3)]
+    coded = [row("coded", seed, 0.49 + 0.1 * seed, 8) for seed in (2, 1, 0)]
+    other = row("coded", 7, 0.9, 1)
+    table = paired_table([*plain, *coded, other], "preset", {"coded": "plain"})
+    line = table.splitlines()[-1]
+    assert line == "| coded | plain | 3 | 1.0 ± 0.0 | 10.0 times | 10.0 times |"
+    assert paired_table([*plain, *coded[:1]], "preset", {"coded": "plain"}) == ""
