@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from fedjax_sl.compressors.config import CompressorConfig
+from fedjax_sl.federation import clients
 from fedjax_sl.federation.server_pass import mean_loss
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.round_kinds import at_rounds, most
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.fedsl.shared_gradient import mean_gradient
+from fedjax_sl.fedsl.suited import suited_map
 from fedjax_sl.fedsl.traffic import sizes_of
 from fedjax_sl.models.split import apply
 from fedjax_sl.traffic import traffic
@@ -115,6 +117,13 @@ def test_each_client_is_charged_for_the_message_to_all(key):
     bound = at_rounds(kinds, np.arange(1), 1).traffic
     for link, bits in traffic(metrics.links)._asdict().items():
         assert (bits <= getattr(bound, link)[0]).all(), link
+
+
+def test_all_clients_are_in_one_group():
+    """However they are mapped: a mean over some of them would be another."""
+    for over in (clients.scan, clients.chunks(2)):
+        assert suited_map(over, tiny_model(), GA).group is None
+        assert suited_map(over, tiny_model(), own(GA)).group == over.group
 
 
 def test_it_goes_with_pruning_dropout_and_quantised_messages(key):
