@@ -13,7 +13,7 @@ from rich.console import Console
 
 from experiments.cells import Cell, finish
 from experiments.fedlpq_setting import USUAL, Scale, config_of
-from fedjax_sl.fedlpq.panels import sent_next
+from fedjax_sl.fedlpq.next_update import sent_next
 from fedjax_sl.records.finished_run import read
 from fedjax_sl.records.run_folder import append_lines, resume_lines
 from fedjax_sl.reports.panels import last_checkpoint

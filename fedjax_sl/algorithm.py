@@ -190,8 +190,9 @@ class Algorithm(NamedTuple):
       joined: `joined(state) -> State` with the global model in the place of all models,
         for a run that starts from another's; None if they are the global model.
       on_host: fields of the state that lie in the host's memory.
-      messages: `messages(state, cohort, key)`, the messages of a cohort's clients in
-        this round, before they are coded; None if the method codes nothing.
+      messages: `messages(state, cohort, key, slot=slot)`, what the client in this slot
+        of a cohort would send of its model in this round, before it is coded; None if
+        the method codes nothing.
     """
 
     init: Callable[[jax.Array], State]
@@ -203,4 +204,4 @@ class Algorithm(NamedTuple):
     models: tuple[str, ...] = ()
     joined: Callable[[State], State] | None = None
     on_host: tuple[str, ...] = ()
-    messages: Callable[[State, Cohort, jax.Array], Any] | None = None
+    messages: Callable[..., Any] | None = None

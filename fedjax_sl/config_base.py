@@ -134,6 +134,11 @@ def per_client(value: Any, client_id: jax.Array, dtype: Any) -> jax.Array:
     return value[client_id % value.shape[0]]
 
 
+def plain(tree: Any) -> Any:
+    """Converts the numbers of one client, leaves [], to plain ones, on the host."""
+    return jax.tree.map(lambda leaf: leaf.item(), tree)
+
+
 def _kernels(params: Any) -> Any:
     """Marks what decays: kernels, which alone have more than one axis."""
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)

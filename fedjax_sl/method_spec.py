@@ -7,8 +7,7 @@ import numpy as np
 
 from fedjax_sl.algorithm import Algorithm, State
 from fedjax_sl.analysis.fedsl_bound import Choice, Setting
-from fedjax_sl.compression.coding import Code
-from fedjax_sl.compression.quantization import Quantized
+from fedjax_sl.compressors.compressor import Compressor, Payload
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
@@ -108,23 +107,31 @@ class SentLayers(NamedTuple):
     """The layers of one client's update, as if all of them were sent.
 
     Attributes:
-      rounds: completed before it.
+      rounds: completed before the one in which it is sent.
       client: its id.
-      bits: b.
-      code: the coder of the run.
-      layers: by name, norm [] and levels `[M_l]` in -2^b..2^b, on the host.
+      said: how its layers are compressed, in words.
+      compressor: of each layer.
+      layers: payloads by name, on the host.
+      masks: by name `[...]` bool, the entries that may be sent.
     """
 
     rounds: int
     client: int
-    bits: int
-    code: Code
-    layers: dict[str, Quantized]
+    said: str
+    compressor: Compressor
+    layers: Mapping[str, Payload]
+    masks: Mapping[str, Any]
 
     @property
     def levels(self) -> dict[str, np.ndarray]:
-        """The levels alone, `{layer: [M_l]}`."""
-        return {name: np.asarray(layer.level) for name, layer in self.layers.items()}
+        """The integer levels, `{layer: [n_l]}`; empty if the payloads have none."""
+        levels = self.compressor.levels
+        if levels is None:
+            return {}
+        return {
+            name: levels.sent(payload, self.masks[name])
+            for name, payload in self.layers.items()
+        }
 
 
 class Theory(NamedTuple):
@@ -189,9 +196,9 @@ class MethodSpec(NamedTuple):
       traffic_bound: bounds the traffic of clients; None if `drop_stragglers` is not
         supported.
       panels: functions that draw a report's charts from the last checkpoint of a run.
-      sent_layers: computes from the last checkpoint of a run what a client would send
-        in the next round, or None if nothing would be coded; None if the method codes
-        no layers.
+      sent_layers: computes from the last checkpoint of a run the update that a client
+        would send next, or None if nothing of it would be coded; None if the method
+        codes no layers.
       theory: convergence bound, if there is one.
       costs: the subcommand of `fedjax-sl cost`, if there is one.
     """

@@ -11,7 +11,7 @@ import fedjax_sl
 ROOT = Path(fedjax_sl.__file__).parent
 SEEN = (
     *("run_config", "spec", "presets", "panels"),
-    *("theory", "cost_table", "traffic_bound"),
+    *("theory", "cost_table", "traffic_bound", "next_update"),
 )
 FLOORS = {
     "algorithm": 0,

@@ -1,9 +1,11 @@
 """`fedjax-sl codec RUN`: a client's update in every code, against its entropy."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -50,10 +52,24 @@ def _sent(run: Finished) -> SentLayers:
     sent = compute(seen)
     if sent is None:
         raise InputError(
-            f"{run.folder}: none of its next clients quantises its update by `bits`: "
-            "they send float32 values, or have a compressor of their own."
+            f"{run.folder}: none of its next clients codes its update: they send "
+            "float32 values, or numbers of as many bits each; expected a compressor "
+            "(method.updates.kind)."
         )
     return sent
+
+
+def _columns(found: CoderLengths) -> dict[str, np.ndarray]:
+    """The columns of bits, `[U]` each."""
+    entropy = {} if found.entropy is None else {"entropy": found.entropy}
+    return {"sent": found.sent, **entropy, **found.message}
+
+
+def _cells(size: int, bits: Sequence[int]) -> Iterator[str]:
+    """The number of elements, and bits of one; of none where nothing may be sent."""
+    yield str(size)
+    for number in bits:
+        yield f"{number / size:.3f}" if size else ""
 
 
 def _table(found: CoderLengths, title: str) -> Table:
@@ -63,21 +79,32 @@ def _table(found: CoderLengths, title: str) -> Table:
         title_justify="left",
         box=SIMPLE_HEAD,
         show_edge=False,
-        padding=(0, 1, 0, 0),
+        # The box leaves a space between columns: nine of them fit into 80.
+        padding=0,
     )
+    columns = _columns(found)
     shown.add_column("layer", no_wrap=True)
-    for column in ("elements", "entropy", *found.message):
+    for column in ("elements", *columns):
         shown.add_column(column, justify="right", no_wrap=True)
-    columns = (found.entropy, *found.message.values())
-    for place, name in enumerate(found.layers):
-        size = found.size[place]
-        cells = [f"{column[place] / size:.3f}" for column in columns]
-        shown.add_row(name, str(size), *cells)
+    every = np.stack([*columns.values()])
+    for name, size, bits in zip(found.layers, found.size, every.T, strict=True):
+        shown.add_row(name, *_cells(size, bits))
     shown.add_section()
-    size = found.size.sum()
-    cells = [f"{column.sum() / size:.3f}" for column in columns]
-    shown.add_row("all", str(size), *cells)
+    shown.add_row("all", *_cells(found.size.sum(), every.sum(axis=1)))
     return shown
+
+
+def _note(found: CoderLengths) -> str:
+    """What the columns are, and why some of them are not there."""
+    whole = "Messages as encoders emit them, scales and headers included"
+    if found.entropy is None:
+        return (
+            f"{whole}. What this compressor sends are no integer levels: there is no "
+            "entropy to compare with, and no other code."
+        )
+    if not found.message:
+        return f"{whole}. No other code takes the levels of this compressor."
+    return f"{whole}. No code of single levels is shorter than their entropy."
 
 
 def codec_command(line: Line, console: Console) -> None:
@@ -89,13 +116,10 @@ def codec_command(line: Line, console: Console) -> None:
     """
     run = read(line.parse(Codec).folder)
     sent = _sent(run)
+    found = coder_lengths(sent)
     title = (
         f"bits per element of client {sent.client}'s update after round {sent.rounds}, "
-        f"b = {sent.bits}"
+        f"{sent.said}"
     )
-    show_whole(_table(coder_lengths(sent), title), console)
-    console.print(
-        f"Messages as encoders emit them, norms and headers included; the run counts "
-        f"Elias {sent.code}. No code of single levels is shorter than their entropy.",
-        soft_wrap=True,
-    )
+    show_whole(_table(found, title), console)
+    console.print(_note(found), soft_wrap=True)

@@ -5,11 +5,12 @@ ends know the array's shape, which of its entries may be sent (a mask) and a key
 that none of these is sent.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.coding import Message
@@ -40,6 +41,19 @@ class Wire(NamedTuple):
     decode: Callable[[jax.Array, Message, Any], Payload]
 
 
+class Levels(NamedTuple):
+    """The integer levels of a payload, and the codes that they could be sent in.
+
+    Attributes:
+      sent: `sent(payload, mask) -> [n]` integers, those that are sent, on the host.
+      wires: `wires() -> {coder: Wire}`, of the same payload in each code that takes its
+        levels; for numbers that are not traced.
+    """
+
+    sent: Callable[[Payload, Any], np.ndarray]
+    wires: Callable[[], Mapping[str, Wire]] = dict
+
+
 def _everything(payload: Payload, mask: jax.Array) -> jax.Array:
     return mask
 
@@ -62,6 +76,8 @@ class Compressor(NamedTuple):
       init: `init(x) -> State` for arrays like `x`.
       single: whether entries are coded one by one, so that those outside the mask cost
         nothing.
+      levels: of its payloads, beside which `fedjax-sl codec` puts every code; None if
+        they have none.
     """
 
     compress: Callable[[jax.Array, jax.Array, jax.Array, State], tuple[Payload, State]]
@@ -71,6 +87,7 @@ class Compressor(NamedTuple):
     linear: Callable[[Payload, jax.Array, jax.Array], jax.Array] = _unchanged
     init: Callable[[jax.Array], State] = lambda x: ()
     single: bool = True
+    levels: Levels | None = None
 
 
 class Received(NamedTuple):
@@ -92,6 +109,24 @@ class Received(NamedTuple):
 LARGEST = 2.0**125
 """Larger entries count as no numbers: the reciprocal of a scale above 2^126, by which a
 compiled program multiplies, is 0."""
+
+
+def compressed(
+    compressor: Compressor,
+    key: jax.Array,
+    x: jax.Array,
+    mask: jax.Array,
+    *,
+    state: State,
+) -> tuple[Payload, State]:
+    """Compresses an array as `send` does, whose arguments it takes.
+
+    Returns:
+      The payload and the sender's state after it.
+    """
+    # An entry that is not drawn would go unseen: then none is a number.
+    broken = (mask & ~(jnp.abs(x) <= LARGEST)).any()
+    return compressor.compress(key, jnp.where(broken, jnp.nan, x), mask, state)
 
 
 def send(
@@ -118,10 +153,7 @@ def send(
       A `Received`.
     """
     fixed = jax.lax.stop_gradient(x)
-    # An entry that is not drawn would go unseen: then none is a number.
-    broken = (mask & ~(jnp.abs(fixed) <= LARGEST)).any()
-    fixed = jnp.where(broken, jnp.nan, fixed)
-    payload, state = compressor.compress(key, fixed, mask, state)
+    payload, state = compressed(compressor, key, fixed, mask, state=state)
     values = compressor.decompress(key, payload, mask)
     through = compressor.linear(payload, mask, x)
     return Received(

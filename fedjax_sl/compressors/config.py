@@ -140,6 +140,16 @@ class CompressorConfig:
         )
         return SENDERS[self.feedback](at_levels)
 
+    def said(self, levels: Any = None) -> str:
+        """Says which options have an effect, and which levels they are given."""
+        used = [name for name in self.__dataclass_fields__ if name not in self.idle]
+        given = {} if levels is None else {"levels": levels}
+        values = {name: getattr(self, name) for name in used} | given
+        return ", ".join(
+            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in values.items()
+        )
+
     def of_clients(self, client_id: jax.Array) -> "CompressorConfig":
         """Looks up the numbers of each client of a cohort, `[K]` each."""
         kinds = {"bits": jnp.int32, "keep": jnp.float32, "explore": jnp.float32}

@@ -21,7 +21,7 @@ from fedjax_sl.compression.packing import (
     unpacked,
 )
 from fedjax_sl.compression.quantization import FLOAT_BITS
-from fedjax_sl.compressors.compressor import Compressor, Wire
+from fedjax_sl.compressors.compressor import Compressor, Levels, Wire
 
 
 MOST_BITS = 8
@@ -130,7 +130,8 @@ def eden(*, bits: Any = 2) -> Compressor:
         blocks = payload.scale[:, None] * levels_now()[payload.code]
         return jnp.where(mask, rotated_back(key, blocks, mask.shape), 0.0)
 
-    return Compressor(compress, decompress, _wire(bits), single=False)
+    wire, levels = _wire(bits), Levels(_codes_sent)
+    return Compressor(compress, decompress, wire, single=False, levels=levels)
 
 
 def _blocks_sent(mask: Any, numpy: Any = jnp) -> Any:
@@ -141,6 +142,12 @@ def _blocks_sent(mask: Any, numpy: Any = jnp) -> Any:
         .reshape(count, length)
         .any(axis=1)
     )
+
+
+def _codes_sent(payload: Rotated, mask: Any) -> np.ndarray:
+    """The levels of the blocks that are sent, `[n]`."""
+    sent = _blocks_sent(np.asarray(mask), np)
+    return np.asarray(payload.code)[sent].reshape(-1)
 
 
 def _wire(bits: Any) -> Wire:
@@ -164,7 +171,7 @@ def _wire(bits: Any) -> Wire:
 
     def encode(payload, mask):
         sent = _blocks_sent(np.asarray(mask), np)
-        codes = to_flags(np.asarray(payload.code)[sent], int(bits))
+        codes = to_flags(_codes_sent(payload, mask), int(bits))
         return packed([of_floats(np.asarray(payload.scale)[sent]), codes])
 
     def decode(key, message: Message, mask):

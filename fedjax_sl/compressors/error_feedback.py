@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fedjax_sl.compressors.compressor import Compressor, Wire
+from fedjax_sl.compressors.compressor import Compressor, Levels, Wire
 
 
 class Feedback(NamedTuple):
@@ -78,25 +78,41 @@ def ef21(inner: Compressor) -> Compressor:
         change = inner.decompress(key, payload.change, mask)
         return jnp.where(mask, payload.known + change, 0.0)
 
-    def encode(payload, mask):
-        return inner.wire.encode(payload.change, mask)
-
-    def decode(key, message, mask):
-        # What both ends hold is not in the message: the receiver puts in its own.
-        return Increment(jnp.zeros(mask.shape), inner.wire.decode(key, message, mask))
-
-    wire = Wire(
-        count=lambda payload, mask: inner.wire.count(payload.change, mask),
-        most=inner.wire.most,
-        encode=encode,
-        decode=decode,
-    )
     return Compressor(
         compress=compress,
         decompress=decompress,
-        wire=wire,
+        wire=_of_change(inner.wire),
         sent=lambda payload, mask: inner.sent(payload.change, mask),
         linear=lambda payload, mask, x: inner.linear(payload.change, mask, x),
         init=lambda x: Feedback(jnp.zeros_like(x), inner.init(x)),
         single=inner.single,
+        levels=_levels_of_change(inner.levels),
+    )
+
+
+def _of_change(wire: Wire) -> Wire:
+    """The wire of an `Increment`, by one of its change."""
+
+    def encode(payload, mask):
+        return wire.encode(payload.change, mask)
+
+    def decode(key, message, mask):
+        # What both ends hold is not in the message: the receiver puts in its own.
+        return Increment(jnp.zeros(mask.shape), wire.decode(key, message, mask))
+
+    return Wire(
+        count=lambda payload, mask: wire.count(payload.change, mask),
+        most=wire.most,
+        encode=encode,
+        decode=decode,
+    )
+
+
+def _levels_of_change(levels: Levels | None) -> Levels | None:
+    """The levels of an `Increment`, those of its change."""
+    if levels is None:
+        return None
+    return Levels(
+        lambda payload, mask: levels.sent(payload.change, mask),
+        lambda: {name: _of_change(wire) for name, wire in levels.wires().items()},
     )

@@ -1,13 +1,15 @@
 """Natural compression: powers of two."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_sl.compressors.compressor import Compressor
+from fedjax_sl.compressors.compressor import Compressor, Levels, Wire
 from fedjax_sl.compressors.fixed import fixed_wire
+from fedjax_sl.compressors.range import range_wire
 from fedjax_sl.errors import InputError
 
 
@@ -61,11 +63,26 @@ def natural() -> Compressor:
     Returns:
       The compressor; its payload is a `Powers`.
     """
-    wire = fixed_wire(
+    return Compressor(_compress, _decompress, _wire(fixed_wire), levels=_levels())
+
+
+def _wire(in_code: Callable[..., Wire]) -> Wire:
+    """The wire of powers in a code."""
+    return in_code(
         bits=9,
         scales=0,
         to_codes=lambda payload: ([], _checked(payload.code)),
         of_codes=lambda scales, codes: Powers(jnp.asarray(_checked(codes), jnp.int32)),
         num_codes=2 * SIGN,
     )
-    return Compressor(_compress, _decompress, wire)
+
+
+def _levels() -> Levels:
+    """The powers and their signs; not in Golomb-Rice, as none of them is small."""
+
+    def sent(payload, mask):
+        return np.asarray(payload.code)[np.asarray(mask)]
+
+    return Levels(
+        sent, lambda: {"fixed": _wire(fixed_wire), "range": _wire(range_wire)}
+    )

@@ -1,13 +1,20 @@
 """A tree of arrays, each of which is a message of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Link
-from fedjax_sl.compressors.compressor import Compressor, Received, State, send
+from fedjax_sl.compressors.compressor import (
+    Compressor,
+    Payload,
+    Received,
+    State,
+    compressed,
+    send,
+)
 
 
 def init_layers(compressor: Compressor, tree: Any) -> list[State]:
@@ -25,6 +32,31 @@ def total(links: Sequence[Link]) -> Link:
     return jax.tree.map(jnp.sum, stacked(links))._replace(bits=links[0].bits)
 
 
+def _arguments(
+    key: jax.Array, tree: Any, mask: Any, states: list[State]
+) -> Iterator[tuple[jax.Array, jax.Array, jax.Array, State]]:
+    """The key, the array, its mask and the sender's state of every leaf."""
+    leaves, structure = jax.tree.flatten(tree)
+    pairs = zip(leaves, structure.flatten_up_to(mask), states, strict=True)
+    for index, (leaf, keep, state) in enumerate(pairs):
+        yield jax.random.fold_in(key, index), leaf, keep, state
+
+
+def compress_each(
+    compressor: Compressor,
+    key: jax.Array,
+    tree: Any,
+    mask: Any,
+    *,
+    states: list[State],
+) -> list[Payload]:
+    """Compresses every leaf of a tree; arguments as for `send_layers`."""
+    return [
+        compressed(compressor, own, leaf, keep, state=state)[0]
+        for own, leaf, keep, state in _arguments(key, tree, mask, states)
+    ]
+
+
 def send_each(
     compressor: Compressor,
     key: jax.Array,
@@ -34,11 +66,9 @@ def send_each(
     states: list[State],
 ) -> list[Received]:
     """Sends every leaf of a tree; arguments as for `send_layers`, a result for each."""
-    leaves, structure = jax.tree.flatten(tree)
-    pairs = zip(leaves, structure.flatten_up_to(mask), states, strict=True)
     return [
-        send(compressor, jax.random.fold_in(key, index), leaf, keep, state=state)
-        for index, (leaf, keep, state) in enumerate(pairs)
+        send(compressor, own, leaf, keep, state=state)
+        for own, leaf, keep, state in _arguments(key, tree, mask, states)
     ]
 
 

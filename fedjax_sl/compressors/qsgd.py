@@ -1,6 +1,6 @@
 """QSGD: uniform levels between 0 and a norm, with a sign."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +26,7 @@ from fedjax_sl.compression.quantization import (
     quantize,
 )
 from fedjax_sl.compression.rounding import Rounding
-from fedjax_sl.compressors.compressor import Compressor, Wire
+from fedjax_sl.compressors.compressor import Compressor, Levels, Wire
 from fedjax_sl.compressors.fixed import fixed_wire
 from fedjax_sl.compressors.range import range_wire
 from fedjax_sl.compressors.rice import MOST_BITS as RICE_BITS
@@ -112,7 +112,32 @@ def qsgd(
         return jnp.where(mask, values, 0.0)
 
     wire = levels_wire(coder=coder, bits=bits, levels=levels)
-    return Compressor(compress, decompress, wire)
+    return Compressor(compress, decompress, wire, levels=levels_of_quantized(levels))
+
+
+def levels_of_quantized(levels: Any) -> Levels:
+    """Returns the levels in -s..s of a `Quantized`, in each code that has room for s.
+
+    Args:
+      levels: s; may be traced where no code is asked for.
+    """
+
+    def sent(payload, mask):
+        return np.asarray(payload.level)[np.asarray(mask)]
+
+    def wires():
+        most = int(levels)
+        return {
+            coder: levels_wire(
+                coder=coder,
+                bits=bits_from_levels(most, signed=_signed(coder)),
+                levels=most,
+            )
+            for coder in get_args(Coder)
+            if most <= most_levels(coder)
+        }
+
+    return Levels(sent, wires)
 
 
 def levels_wire(*, coder: Coder, bits: Any, levels: Any) -> Wire:

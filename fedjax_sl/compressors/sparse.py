@@ -17,7 +17,7 @@ from fedjax_sl.compression.golomb_rice import (
 )
 from fedjax_sl.compression.packing import packed, unpacked
 from fedjax_sl.compression.pruning import lowest
-from fedjax_sl.compressors.compressor import Compressor, Payload, Wire
+from fedjax_sl.compressors.compressor import Compressor, Levels, Payload, Wire
 from fedjax_sl.errors import InputError
 
 
@@ -129,6 +129,20 @@ def chain(selection: Selection, values: Compressor) -> Compressor:
         wire=_wire(selection, values.wire),
         sent=lambda payload, mask: payload.sent,
         linear=linear,
+        levels=_levels(selection, values.levels),
+    )
+
+
+def _levels(selection: Selection, values: Levels | None) -> Levels | None:
+    """The levels of the values that are sent; every code comes after the positions."""
+    if values is None:
+        return None
+
+    def wires():
+        return {name: _wire(selection, wire) for name, wire in values.wires().items()}
+
+    return Levels(
+        lambda payload, mask: values.sent(payload.values, payload.sent), wires
     )
 
 

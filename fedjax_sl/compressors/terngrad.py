@@ -23,6 +23,7 @@ from fedjax_sl.compression.quantization import (
     quantize,
 )
 from fedjax_sl.compressors.compressor import Compressor, Wire
+from fedjax_sl.compressors.qsgd import levels_of_quantized
 from fedjax_sl.errors import InputError
 
 
@@ -85,4 +86,4 @@ def terngrad() -> Compressor:
         encode=_encode,
         decode=_decode,
     )
-    return Compressor(_compress, _decompress, wire)
+    return Compressor(_compress, _decompress, wire, levels=levels_of_quantized(1))

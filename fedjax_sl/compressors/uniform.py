@@ -1,22 +1,29 @@
 """Uniform levels between the smallest and the largest entry."""
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fedjax_sl.checks import check_choice, check_integer
 from fedjax_sl.compression.rounding import Rounding, rebuilt, rounded
-from fedjax_sl.compressors.compressor import Compressor
+from fedjax_sl.compressors.compressor import Compressor, Levels, Wire
 from fedjax_sl.compressors.fixed import fixed_wire
 from fedjax_sl.compressors.qsgd import MOST_BITS
 from fedjax_sl.compressors.range import range_wire
+from fedjax_sl.compressors.rice import MOST_BITS as RICE_BITS
 from fedjax_sl.compressors.rice import rice_wire
 
 
 Coder = Literal["fixed", "rice", "range"]
 
-_WIRES = {"fixed": fixed_wire, "rice": rice_wire, "range": range_wire}
+_WIRES = {
+    "fixed": fixed_wire,
+    "rice": rice_wire,
+    "range": range_wire,
+}
 
 
 class OnRange(NamedTuple):
@@ -82,13 +89,34 @@ def uniform(
         values = payload.low * (1 - share) + payload.high * share
         return jnp.where(mask, values, 0.0)
 
-    wire = _WIRES[coder](
+    wire = _wire(_WIRES[coder], bits)
+    return Compressor(compress, decompress, wire, levels=_levels(bits))
+
+
+def _wire(in_code: Callable[..., Wire], bits: Any) -> Wire:
+    """The wire of the two ends, and of levels of b bits in a code."""
+    return in_code(
         bits=bits,
         scales=2,
         to_codes=lambda payload: ([payload.low, payload.high], payload.level),
         of_codes=lambda scales, codes: OnRange(
             scales[0], scales[1], jnp.asarray(codes, jnp.int32)
         ),
-        num_codes=levels + 1,
+        num_codes=1 << bits,
     )
-    return Compressor(compress, decompress, wire)
+
+
+def _levels(bits: Any) -> Levels:
+    """The levels of b bits, in each code that has room for them."""
+
+    def sent(payload, mask):
+        return np.asarray(payload.level)[np.asarray(mask)]
+
+    def wires():
+        return {
+            coder: _wire(in_code, int(bits))
+            for coder, in_code in _WIRES.items()
+            if coder != "rice" or bits <= RICE_BITS
+        }
+
+    return Levels(sent, wires)

@@ -4,7 +4,7 @@ Of a store on the host only the rows of a cohort are ever on the device: they ar
 up and written by the host, inside the compiled program.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -61,6 +61,19 @@ on_device = Store(lambda tree: tree, _take, _put)
 
 on_host = Store(_to_host, _take_from_host, _put_on_host)
 """In the memory of the host, with a copy for each device."""
+
+
+def placed(state: Any, on_host: Sequence[str]) -> Any:
+    """Puts fields of a state into the memory of the host, inside a compiled program.
+
+    Args:
+      state: a `NamedTuple`, such as one read from a checkpoint.
+      on_host: names of these fields, as in `Algorithm.on_host`.
+
+    Returns:
+      The state, as a round takes it.
+    """
+    return state._replace(**{name: _to_host(getattr(state, name)) for name in on_host})
 
 
 def store_named(name: StoreName) -> Store:

@@ -27,13 +27,7 @@ from fedjax_sl.fedlpq.state import (
     FedLPQState,
 )
 from fedjax_sl.fedlpq.traffic import Layers
-from fedjax_sl.fedlpq.upload import (
-    Sender,
-    displacement,
-    privatized,
-    quantized_layers,
-    upload,
-)
+from fedjax_sl.fedlpq.upload import Sender, privatized, upload
 from fedjax_sl.training import batch_of, rate_factor
 
 
@@ -136,7 +130,7 @@ def gather_inputs(
     )
 
 
-def _train(context: Context, whole, examples, client: ClientInputs):
+def train(context: Context, whole, examples, client: ClientInputs):
     """Trains one client for its local epochs on its own network.
 
     Returns:
@@ -205,7 +199,7 @@ def run_client(
       client's `Outcome`.
     """
     config = context.config
-    trained, head, loss = _train(context, whole, examples, client)
+    trained, head, loss = train(context, whole, examples, client)
     # Noise comes before the quantiser, so that the message itself is privatized.
     trained = privatized(config, client.noise_key, whole, trained)
     rebuilt = upload(
@@ -231,12 +225,3 @@ def run_client(
     return received, Outcome(
         messages=rebuilt.messages, head=head, residual=residual, loss=loss, good=good
     )
-
-
-def quantize_client(context: Context, whole, examples, client: ClientInputs):
-    """Runs steps 2 and 4 for one client; returns its messages before they are coded."""
-    trained, _, _ = _train(context, whole, examples, client)
-    trained = privatized(context.config, client.noise_key, whole, trained)
-    gap = displacement(context.config, whole["params"], trained["params"])
-    sender = client.sender
-    return quantized_layers(context.config, sender.key, gap, sender.bits)

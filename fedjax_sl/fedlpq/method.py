@@ -22,15 +22,15 @@ from fedjax_sl.federation.aggregator import server_step
 from fedjax_sl.federation.combine import combine
 from fedjax_sl.federation.levels import after_round
 from fedjax_sl.federation.stores import store_named
-from fedjax_sl.fedlpq.client import gather_inputs, quantize_client, run_client
+from fedjax_sl.fedlpq.client import gather_inputs, run_client
 from fedjax_sl.fedlpq.cohort import check_cohort, draw
 from fedjax_sl.fedlpq.compute import work
 from fedjax_sl.fedlpq.config import FedLPQConfig
 from fedjax_sl.fedlpq.download import received_model
 from fedjax_sl.fedlpq.init import initial, templates
+from fedjax_sl.fedlpq.messages import messages_of
 from fedjax_sl.fedlpq.state import Context, FedLPQState
 from fedjax_sl.fedlpq.traffic import Counts, Layers, layers_of, links
-from fedjax_sl.fedlpq.upload import Messages
 
 
 def _sent_by_some(context: Context, layers: Layers, sent: jax.Array) -> dict[str, Any]:
@@ -102,23 +102,6 @@ def _round(
     )
 
 
-def _messages(
-    context: Context, state: FedLPQState, cohort: Cohort, key: jax.Array
-) -> Messages:
-    """Runs steps 2 and 4 alone, for the messages of a cohort before they are coded."""
-    check_cohort(context, cohort)
-    layers = layers_of(templates(context), context.config.unit)
-    each = gather_inputs(context, state, cohort, key, layers=layers)
-    one_client = partial(quantize_client, context)
-    owned = jnp.asarray(layers.owned)[each.complexity]
-    by_name = dict(zip(layers.names, owned.T, strict=True))
-    loaded = {name: flags.any() for name, flags in by_name.items()}
-    received, _ = received_model(context, state, key, loaded=loaded)
-    mapped = clients.scan.map(one_client, received, cohort.examples)
-    quantized = mapped(each)
-    return Messages(quantized, by_name, each.sender.bits)
-
-
 def fedlpq(
     model: nn.Module | Sequence[nn.Module],
     config: FedLPQConfig,
@@ -179,7 +162,7 @@ def fedlpq(
         # Not the heads: a client's complexity is drawn anew, and a head is of one.
         models=("variables",),
         on_host=("residual",) if residuals == "host" else (),
-        messages=None if config.updates.active else partial(_messages, context),
+        messages=partial(messages_of, context),
     )
 
 

@@ -1,22 +1,13 @@
-"""Panels of a report on a FedLP-Q run: the messages of a client, layer by layer.
-
-Runs do not store messages: the method computes them from the last checkpoint, in one
-more round of one client.
-"""
+"""Panels of a report on a FedLP-Q run: the messages of a client, layer by layer."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import numpy as np
 
-from fedjax_sl.algorithm import Cohort
-from fedjax_sl.compression.code_length import code_length, entropy
-from fedjax_sl.compression.quantization import FLOAT_BITS, Quantized
-from fedjax_sl.fedlpq.config import client_configs
-from fedjax_sl.fedlpq.run_config import FedLPQRun
-from fedjax_sl.method_spec import LastCheckpoint, LayerBars, Restored, SentLayers
-from fedjax_sl.simulation import drawn
+from fedjax_sl.compression.code_length import entropy
+from fedjax_sl.fedlpq.next_update import sent_next
+from fedjax_sl.method_spec import LastCheckpoint, LayerBars, SentLayers
 
 
 class CodeLengths(NamedTuple):
@@ -35,93 +26,16 @@ class CodeLengths(NamedTuple):
     message: np.ndarray
 
 
-def _of_one(cohort: Cohort, slot: jax.Array) -> Cohort:
-    """Restricts a cohort to one of its clients."""
-    # Examples are of all clients, and have no axis of slots to cut.
-    each = cohort._replace(examples=None)  # type: ignore[arg-type]
-    single = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, slot, 1), each)
-    return single._replace(examples=cohort.examples)
-
-
-def _next(restored: Restored, config: FedLPQRun) -> tuple[Any, Any, Any]:
-    """Computes the messages of one client of the next cohort.
-
-    It is the client with the most examples among those that code their messages.
-
-    Returns:
-      Its id, the number of these examples, and its `Messages`, leaves `[1, ...]`.
-    """
-    algorithm, state, train, partition = restored
-    messages = algorithm.messages
-    assert messages is not None
-
-    @jax.jit
-    def found(state, train, partition, key):
-        cohort, round_key = drawn(
-            algorithm,
-            state,
-            train,
-            partition,
-            key=key,
-            number=state.round,
-            batch_size=config.batch_size,
-        )
-        codes = client_configs(config.method, cohort.client_id).bits < FLOAT_BITS
-        examples = codes * cohort.num_examples
-        single = _of_one(cohort, examples.argmax())
-        return single.client_id[0], examples.max(), messages(state, single, round_key)
-
-    key = jax.random.key(config.seed)
-    return jax.device_get(found(state, train, partition, key))
-
-
-def sent_next(seen: LastCheckpoint) -> SentLayers | None:
-    """Computes what a client would send in the round after the last checkpoint.
-
-    Args:
-      seen: the run's last checkpoint.
-
-    Returns:
-      The layers of one client of the next cohort; None if there is no checkpoint, or
-      if nothing is coded.
-
-    Raises:
-      ValueError: if the run's data is not available, or the checkpoint is damaged.
-    """
-    config = seen.config
-    method = config.method
-    if not seen.arrays or method.updates.active or not method.coded:
-        return None
-    restored = seen.restored()
-    client, examples, messages = _next(restored, config)
-    if not examples:
-        return None
-    layers = {
-        name: Quantized(layer.norm[0], layer.level[0])
-        for name, layer in messages.layers.items()
-        if messages.owned[name][0]
-    }
-    return SentLayers(
-        rounds=int(restored.state.round),
-        client=int(client),
-        bits=int(messages.bits[0]),
-        code=config.method.code,
-        layers=layers,
-    )
-
-
 def code_lengths(sent: SentLayers) -> CodeLengths:
     """Computes bits per element of each message, `|message| / M`, and entropy."""
-    header = code_length(np.zeros(0, np.int64), bits=sent.bits, code=sent.code)
-    whole = {
-        name: code_length(levels, bits=sent.bits, code=sent.code)
-        for name, levels in sent.levels.items()
-    }
-    sizes = np.array([levels.size for levels in sent.levels.values()])
-    message = np.array(list(whole.values()))
+    wire, levels = sent.compressor.wire, sent.levels
+    pairs = {name: (layer, sent.masks[name]) for name, layer in sent.layers.items()}
+    sizes = np.array([mask.sum() for _, mask in pairs.values()])
+    message = np.array([wire.encode(*pair).num_bits for pair in pairs.values()])
+    header = np.array([wire.count(*pair).side for pair in pairs.values()])
     return CodeLengths(
-        layers=list(whole),
-        entropy=np.array([entropy(levels) for levels in sent.levels.values()]),
+        layers=list(pairs),
+        entropy=np.array([entropy(levels[name]) for name in pairs]),
         payload=(message - header) / sizes,
         message=message / sizes,
     )
@@ -129,11 +43,12 @@ def code_lengths(sent: SentLayers) -> CodeLengths:
 
 def messages(seen: LastCheckpoint) -> LayerBars | None:
     """Bits per element of each layer's message, beside the entropy of its indices."""
-    sent = sent_next(seen)
+    # A compressor's message need not have indices and a header.
+    sent = None if seen.config.method.updates.active else sent_next(seen)
     if sent is None:
         return None
     found = code_lengths(sent)
-    sizes = [levels.size for levels in sent.levels.values()]
+    sizes = [mask.sum() for mask in sent.masks.values()]
     whole = np.average(found.message, weights=sizes)
     least = np.average(found.entropy, weights=sizes)
     return LayerBars(
@@ -150,6 +65,6 @@ def messages(seen: LastCheckpoint) -> LayerBars | None:
         marks={"entropy of indices": found.entropy},
         caption=f"The update of client {sent.client} as it would be sent after round "
         f"{sent.rounds}, were every layer sent: computed for this page from the last "
-        f"checkpoint and the run's data. b = {sent.bits}, Elias {sent.code}; the "
+        f"checkpoint and the run's data. {sent.said}; the "
         "entropy is that of single indices with their signs.",
     )

@@ -14,7 +14,8 @@ from fedjax_sl.federation.memory import check_fits
 from fedjax_sl.fedlpq.cost_table import COSTS
 from fedjax_sl.fedlpq.memory import client_bytes, feedback_bytes, head_bytes
 from fedjax_sl.fedlpq.method import fedlpq
-from fedjax_sl.fedlpq.panels import messages, sent_next
+from fedjax_sl.fedlpq.next_update import sent_next
+from fedjax_sl.fedlpq.panels import messages
 from fedjax_sl.fedlpq.presets import PRESETS
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedlpq.traffic_bound import most

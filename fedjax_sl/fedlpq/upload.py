@@ -37,20 +37,6 @@ class Upload(NamedTuple):
     residual: Any
 
 
-class Messages(NamedTuple):
-    """A client's messages before they are coded; leaves `[K, ...]` of a cohort.
-
-    Attributes:
-      layers: each layer quantised, by name, whether it is sent or not.
-      owned: [] bool by name, whether the client's network has the layer.
-      bits: [] b; at 32, float32 values are sent instead.
-    """
-
-    layers: dict[str, Quantized]
-    owned: dict[str, jax.Array]
-    bits: jax.Array
-
-
 def privatized(config: FedLPQConfig, key: jax.Array, whole: Any, trained: Any) -> Any:
     """Applies the Gaussian mechanism to a client's variables.
 

@@ -11,16 +11,16 @@ from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.config_base import Optimizer, StoreName, optimizer_named
 from fedjax_sl.data.cohort import draw_minibatches
 from fedjax_sl.federation import clients, model_down
-from fedjax_sl.federation.aggregation import broadcast, client_weights
+from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.federation.aggregator import first_moments
 from fedjax_sl.federation.levels import after_round, first_levels
 from fedjax_sl.federation.residuals import first_residuals
 from fedjax_sl.federation.stores import store_named
-from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.compute import scored, work
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.cut import bitmap_bits, channels_sent
 from fedjax_sl.fedsl.global_model import joined, predict, predict_pruned
+from fedjax_sl.fedsl.messages import messages_of
 from fedjax_sl.fedsl.own_models import (
     check_everyone,
     nobody_yet,
@@ -28,18 +28,13 @@ from fedjax_sl.fedsl.own_models import (
     predict_each,
 )
 from fedjax_sl.fedsl.period_end import aggregate
-from fedjax_sl.fedsl.period_start import begin_period, masks
+from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.running_scores import none_yet
-from fedjax_sl.fedsl.sequential import sequential_step
-from fedjax_sl.fedsl.state import (
-    Context,
-    FedSLState,
-    MinibatchIndices,
-    RoundInputs,
-)
+from fedjax_sl.fedsl.state import Context, FedSLState, RoundInputs
 from fedjax_sl.fedsl.statistics import statistics_of
-from fedjax_sl.fedsl.step import StepReport, step
-from fedjax_sl.fedsl.suited import check_cohort, check_model, suited_map
+from fedjax_sl.fedsl.step import StepReport
+from fedjax_sl.fedsl.steps import run_steps
+from fedjax_sl.fedsl.suited import check_model, suited_map
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
 from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import SplitModel
@@ -84,30 +79,12 @@ def _round(
     context: Context, state: FedSLState, cohort: Cohort, key: jax.Array
 ) -> tuple[FedSLState, RoundMetrics]:
     """Runs round t, steps 1 to 9; the first and the last only every I rounds."""
-    check_cohort(context, cohort)
-    config = context.config
+    config, before = context.config, state
+    state, inputs, report, down = run_steps(context, state, cohort, key)
+    per_client, weights = inputs.per_client, state.weights
     present = cohort.num_examples > 0
-    # From here on an absent client is an empty mini-batch.
-    minibatch = MinibatchIndices(
-        cohort.index[:, 0], cohort.weight[:, 0] * present[:, None]
-    )
-    per_client = client_configs(config, cohort.client_id, cohort.fault)
-    inputs = RoundInputs(cohort.examples, minibatch, per_client, key)
-    starts = state.round % config.interval == 0
-    ends = (state.round + 1) % config.interval == 0
-    weights = client_weights(cohort.num_examples, by=config.client_weight)
-    # Before a period starts: scores are averaged over those who are here now.
-    before, state = state, state._replace(weights=weights)
-
-    def begin(state):
-        return begin_period(context, state, inputs, cohort.client_id)
-
-    # A cond, not a select: the scoring pass is only paid when a period starts.
-    nothing = model_down.none_down(config.models)
-    state, down = jax.lax.cond(starts, begin, lambda same: (same, nothing), state)
-    # Steps 2 to 8: a round is one mini-batch step of every client.
-    take_step = sequential_step if config.sequential else step
-    state, report = take_step(context, state, inputs)
+    starts = before.round % config.interval == 0
+    ends = (before.round + 1) % config.interval == 0
     message, good = report.gradient, report.finite
     # Step 9. A relay has handed its model on already; others keep their own.
     if config.client_update == "parallel":
@@ -241,4 +218,5 @@ def fedsl(
         models=("client", "server", "anchor", "weights"),
         joined=None if own else joined,
         on_host=("residual",) if residuals == "host" else (),
+        messages=partial(messages_of, context) if config.updates.active else None,
     )

@@ -34,6 +34,39 @@ def _reset(context: Context, bad: jax.Array, opt, params):
     return jax.tree.map(choose, fresh, opt)
 
 
+def uploads(
+    context: Context,
+    state: FedSLState,
+    inputs: RoundInputs,
+    report: StepReport,
+) -> Client:
+    """Gathers what the updates of a cohort's clients are made of, leaves `[K, ...]`.
+
+    Arguments as for `aggregate`.
+    """
+    per_client, key = inputs.per_client, inputs.key
+    coded = gradient_is_message(context.config, per_client)
+    weights = jnp.where(report.finite, state.weights, 0.0)
+    # Without a message there is no fault: such a client is judged by its own state.
+    fault = per_client.fault
+    fault = None if fault is None else jnp.where(weights > 0, fault, 1.0)
+    return Client(
+        key=client_keys(key, state.client_id, UPLOAD),
+        noise_key=client_keys(key, state.client_id, NOISE),
+        variables=state.client,
+        mask=state.mask,
+        # 32 bits: the parameters already hold the effect of the quantised gradient.
+        bits=jnp.where(coded, FLOAT_BITS, per_client.upload_bits),
+        updates=per_client.updates,
+        levels=levels.of_cohort(
+            context.config.levels, per_client.updates, state.levels, weights
+        ),
+        residual=context.residuals.take(state.residual, state.client_id),
+        weight=weights,
+        fault=fault,
+    )
+
+
 def aggregate(
     context: Context,
     state: FedSLState,
@@ -64,28 +97,9 @@ def aggregate(
       The state, all client models equal; `[K]` messages; `[K]` bool, whether the update
       is valid.
     """
-    per_client, key = inputs.per_client, inputs.key
-    coded = gradient_is_message(context.config, per_client)
-    # 32 bits: the parameters already hold the effect of the quantised gradient.
-    bits = jnp.where(coded, FLOAT_BITS, per_client.upload_bits)
-    weights = jnp.where(report.finite, state.weights, 0.0)
-    # Without a message there is no fault: such a client is judged by its own state.
-    fault = per_client.fault
-    fault = None if fault is None else jnp.where(weights > 0, fault, 1.0)
-    clients = Client(
-        key=client_keys(key, state.client_id, UPLOAD),
-        noise_key=client_keys(key, state.client_id, NOISE),
-        variables=state.client,
-        mask=state.mask,
-        bits=bits,
-        updates=per_client.updates,
-        levels=levels.of_cohort(
-            context.config.levels, per_client.updates, state.levels, weights
-        ),
-        residual=context.residuals.take(state.residual, state.client_id),
-        weight=weights,
-        fault=fault,
-    )
+    clients = uploads(context, state, inputs, report)
+    coded = gradient_is_message(context.config, inputs.per_client)
+    weights = clients.weight
     # Without a valid update clients return to the anchor; the server keeps its steps.
     client, (update, residual, good) = combine(
         context.over_clients,

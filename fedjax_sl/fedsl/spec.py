@@ -15,6 +15,7 @@ from fedjax_sl.fedsl.cost_table import COSTS
 from fedjax_sl.fedsl.global_model import global_model
 from fedjax_sl.fedsl.memory import client_bytes, feedback_bytes
 from fedjax_sl.fedsl.method import fedsl
+from fedjax_sl.fedsl.next_update import sent_next
 from fedjax_sl.fedsl.panels import kept, update
 from fedjax_sl.fedsl.presets import PRESETS
 from fedjax_sl.fedsl.round_kinds import at_rounds, expected, most
@@ -102,6 +103,7 @@ FEDSL = MethodSpec(
     build=build,
     traffic_bound=traffic_bound,
     panels=(kept, update),
+    sent_layers=sent_next,
     theory=Theory(
         check_covered=check_covered,
         ignored=ignored,

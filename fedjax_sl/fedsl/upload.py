@@ -63,6 +63,23 @@ def _privatized(context: Context, key, update, mask):
     return apply_mask(noisy, mask)
 
 
+def update_of(context: Context, client: Client, start: Any) -> Any:
+    """Computes m_k * (w_k - w_0), clipped and with noise if configured.
+
+    Args:
+      context: of the run.
+      client: one client.
+      start: w_0, the parameters that it started from.
+
+    Returns:
+      What its message is of, leaves `[...]`.
+    """
+    params, mask = client.variables["params"], client.mask
+    update = apply_mask(jax.tree.map(jnp.subtract, params, start), mask)
+    # Noise comes before the quantiser, so that the message itself is privatized.
+    return _privatized(context, client.noise_key, update, mask)
+
+
 def _received(context: Context, client: Client, start):
     """Rebuilds one client's parameters, w_0 + Q_b(w_k - w_0), from its message.
 
@@ -71,9 +88,7 @@ def _received(context: Context, client: Client, start):
     """
     config = context.config
     params, mask = client.variables["params"], client.mask
-    update = apply_mask(jax.tree.map(jnp.subtract, params, start), mask)
-    # Noise comes before the quantiser, so that the message itself is privatized.
-    update = _privatized(context, client.noise_key, update, mask)
+    update = update_of(context, client, start)
     message = sent(
         config,
         client.updates,

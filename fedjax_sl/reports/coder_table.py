@@ -1,14 +1,11 @@
 """The layers of a client's update in every code, beside the entropy of their levels."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 
 from fedjax_sl.compression.code_length import entropy
-from fedjax_sl.compression.coding import Code
-from fedjax_sl.compressors.qsgd import Coder, levels_wire
-from fedjax_sl.compressors.rice import MOST_BITS as MOST_RICE_BITS
 from fedjax_sl.method_spec import SentLayers
 
 
@@ -17,49 +14,51 @@ class CoderLengths(NamedTuple):
 
     Attributes:
       layers: their names.
-      size: elements of each.
-      entropy: of the levels of each, as if they were coded one by one.
-      message: by coder, of what its encoder emits, norm and header included.
+      size: elements of each that may be sent.
+      sent: of what the compressor's own encoder emits.
+      entropy: of the levels of each, as if they were coded one by one; None if there
+        are no levels.
+      message: by coder, of what its encoder would emit, scales, headers and positions
+        included.
     """
 
     layers: Sequence[str]
     size: np.ndarray
-    entropy: np.ndarray
-    message: Mapping[Coder, np.ndarray]
+    sent: np.ndarray
+    entropy: np.ndarray | None
+    message: Mapping[str, np.ndarray]
 
 
 def coder_lengths(sent: SentLayers) -> CoderLengths:
-    """Encodes every layer by every coder that takes its levels.
+    """Encodes every layer by its compressor, and by every coder that takes its levels.
 
     Args:
-      sent: layers of levels in -2^b..2^b, of which 2^(b + 1) + 1 have room in b + 2
-        bits.
+      sent: the layers.
 
     Returns:
       The lengths.
 
     Raises:
-      ValueError: if a norm or a level is out of range.
+      ValueError: if a payload cannot be encoded, such as one with no finite norm.
     """
-    levels = 2**sent.bits
 
-    def length(coder, layer):
-        bits = sent.bits if coder in get_args(Code) else sent.bits + 2
-        wire = levels_wire(coder=coder, bits=bits, levels=levels)
-        return wire.encode(layer, np.ones(layer.level.shape, bool)).num_bits
+    def lengths(wire):
+        return np.array(
+            [
+                wire.encode(payload, sent.masks[name]).num_bits
+                for name, payload in sent.layers.items()
+            ]
+        )
 
-    every: tuple[Coder, ...] = ("fixed", "gamma", "delta", "omega", "rice", "range")
-    coders: list[Coder] = [
-        coder for coder in every if coder != "rice" or sent.bits + 2 <= MOST_RICE_BITS
-    ]
-    layers = sent.layers.values()
-    size = np.array([layer.level.size for layer in layers])
+    levels = sent.compressor.levels
+    of_levels = [each.size * entropy(each) for each in sent.levels.values()]
     return CoderLengths(
         layers=list(sent.layers),
-        size=size,
-        entropy=size * np.array([*map(entropy, sent.levels.values())]),
+        size=np.array([sent.masks[name].sum() for name in sent.layers]),
+        sent=lengths(sent.compressor.wire),
+        entropy=np.array(of_levels) if levels else None,
         message={
-            coder: np.array([length(coder, layer) for layer in layers])
-            for coder in coders
+            coder: lengths(wire)
+            for coder, wire in (levels.wires() if levels else {}).items()
         },
     )

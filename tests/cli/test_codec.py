@@ -9,9 +9,11 @@ import pytest
 
 from fedjax_sl.cli.main import main
 from fedjax_sl.compression.code_length import code_length, entropy
+from fedjax_sl.compressors import COMPRESSORS, sign
+from fedjax_sl.compressors.compressor import Levels
 from fedjax_sl.configs.serialization import to_json
-from fedjax_sl.fedlpq.panels import sent_next
-from fedjax_sl.fedsl.run_config import FedSLRun
+from fedjax_sl.custom import CustomRun
+from fedjax_sl.fedlpq.next_update import sent_next
 from fedjax_sl.records.finished_run import read
 from fedjax_sl.records.run_folder import append_lines
 from fedjax_sl.reports.coder_table import coder_lengths
@@ -55,6 +57,7 @@ def sent(coded):
 def test_lengths_are_those_of_messages_and_nothing_is_below_the_entropy(sent):
     found = coder_lengths(sent)
     assert list(found.layers) == list(sent.levels)
+    np.testing.assert_array_equal(found.sent, found.message["omega"])
     assert found.size.tolist() == [levels.size for levels in sent.levels.values()]
     for place, levels in enumerate(sent.levels.values()):
         assert found.entropy[place] == pytest.approx(levels.size * entropy(levels))
@@ -74,12 +77,6 @@ def test_lengths_are_those_of_messages_and_nothing_is_below_the_entropy(sent):
     )
 
 
-def test_rice_is_left_out_where_it_takes_no_such_levels(sent):
-    one = dict(list(sent.layers.items())[:1])
-    assert "rice" in coder_lengths(sent._replace(layers=one, bits=10)).message
-    assert "rice" not in coder_lengths(sent._replace(layers=one, bits=11)).message
-
-
 def test_the_table_has_every_layer_and_their_total(coded, sent, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     capsys.readouterr()
@@ -88,12 +85,12 @@ def test_the_table_has_every_layer_and_their_total(coded, sent, capsys, monkeypa
     found = coder_lengths(sent)
     table = said[: said.index("Messages as encoders")]
     assert max(map(len, table.splitlines())) <= 80
-    assert f"client {sent.client}'s update after round 1, b = 6" in said
-    assert "the run counts Elias omega" in said
+    assert f"client {sent.client}'s update after round 1, b = 6, Elias omega" in said
+    assert "No code of single levels is shorter" in said
     lines = [line.split() for line in table.splitlines() if line.strip()]
     rows = {line[0]: line[1:] for line in lines}
-    assert rows["layer"] == ["elements", "entropy", *found.message]
-    columns = (found.entropy, *found.message.values())
+    assert rows["layer"] == ["elements", "sent", "entropy", *found.message]
+    columns = (found.sent, found.entropy, *found.message.values())
     for place, name in enumerate(found.layers):
         cells = [f"{bits[place] / found.size[place]:.3f}" for bits in columns]
         assert rows[name] == [str(found.size[place]), *cells]
@@ -101,21 +98,83 @@ def test_the_table_has_every_layer_and_their_total(coded, sent, capsys, monkeypa
     assert rows["all"] == [str(found.size.sum()), *whole]
 
 
+def compressed(folder, **updates):
+    """Changes a run's configuration: its next updates take a compressor."""
+    config = json.loads((folder / "config.json").read_text())
+    config["method"]["updates"] |= updates
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def columns_of(folder, capsys):
+    """What the command prints, and the columns of its table."""
+    capsys.readouterr()
+    main(["codec", str(folder)])
+    said = capsys.readouterr().out
+    return said, re.search("^layer (.*)$", said, re.MULTILINE)[1].split()
+
+
+def test_a_compressor_of_levels_is_shown_in_every_code(copy, capsys):
+    compressed(copy, kind="qsgd", bits=4, coder="rice")
+    said, columns = columns_of(copy, capsys)
+    coders = ["fixed", "rice", "range", "omega", "gamma", "delta"]
+    assert columns == ["elements", "sent", "entropy", *coders]
+    assert "kind=qsgd, bits=4" in said.replace("\n", " ")
+    cells = re.search("^all (.*)$", said, re.MULTILINE)[1].split()
+    whole = dict(zip(columns, cells, strict=True))
+    assert whole["sent"] == whole["rice"] != whole["fixed"]
+    assert all(float(whole[coder]) > float(whole["entropy"]) for coder in coders)
+
+
+def test_of_a_compressor_without_levels_what_it_sends_is_shown(copy, capsys):
+    compressed(copy, kind="top_k", keep=0.5)
+    said, columns = columns_of(copy, capsys)
+    assert columns == ["elements", "sent"]
+    assert "are no integer levels: there is no entropy" in said.replace("\n", " ")
+    # Half of the values, and their positions.
+    sent = float(re.search("^all (.*)$", said, re.MULTILINE)[1].split()[1])
+    assert 16 < sent < 18
+
+
+def halves():
+    """A compressor of another package: signs, of which its file says two codes."""
+    inner = sign()
+
+    def levels(payload, mask):
+        return payload.positive[np.asarray(mask)].astype(int)
+
+    return inner._replace(levels=Levels(levels, lambda: {"halves": inner.wire}))
+
+
+def test_a_compressor_of_one_s_own_is_shown_as_its_file_says(copy, capsys, monkeypatch):
+    monkeypatch.setitem(COMPRESSORS, "halves", halves)
+    compressed(copy, kind="halves")
+    _, columns = columns_of(copy, capsys)
+    assert columns == ["elements", "sent", "entropy", "halves"]
+
+
+def test_levels_that_no_other_code_takes_have_an_entropy(copy, capsys):
+    compressed(copy, kind="eden", bits=3)
+    said, columns = columns_of(copy, capsys)
+    assert columns == ["elements", "sent", "entropy"]
+    assert "No other code takes the levels" in said
+
+
 def test_a_method_that_codes_no_layers_is_told_in_a_sentence(tmp_path, capsys):
-    (tmp_path / "config.json").write_text(to_json(FedSLRun()))
+    (tmp_path / "config.json").write_text(to_json(CustomRun()))
     append_lines(
         tmp_path / "rounds.jsonl", [{**ROUND, "round": 0, "updates_up_bits": [9, 9]}]
     )
     append_lines(tmp_path / "metrics.jsonl", [{"round": 1, "test_accuracy": 0.5}])
     said = refused(["codec", tmp_path], capsys)
-    assert re.search("a run of fedsl codes no layers: expected one of fedlpq", said)
+    assert re.search("a run of custom codes no layers: expected one of .*fedlpq", said)
 
 
 def test_a_run_of_float32_values_is_told_in_a_sentence(copy, capsys):
     config = json.loads((copy / "config.json").read_text())
     config["method"]["bits"] = 32
     (copy / "config.json").write_text(json.dumps(config))
-    assert "they send float32 values, or have a comp" in refused(
+    assert "they send float32 values, or numbers of as many bits each; exp" in refused(
         ["codec", copy], capsys
     )
 

@@ -12,8 +12,10 @@ import pytest
 from fedjax_sl.cli.main import main
 from fedjax_sl.compression import encode, quantize
 from fedjax_sl.compression.coding import CODES, NORM_BITS, elias_lengths
+from fedjax_sl.compressors import qsgd
 from fedjax_sl.fedlpq import panels
 from fedjax_sl.fedlpq.panels import code_lengths
+from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.message import number_bits
@@ -40,6 +42,7 @@ FEDSL = FedSLConfig(
 )
 
 NOTHING = LastCheckpoint(FedSLRun(), {}, restored=dict)
+CODED = LastCheckpoint(FedLPQRun(), {}, restored=dict)
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -54,9 +57,18 @@ def test_the_bars_are_the_encoder_s_messages(key, code, monkeypatch):
         )
         for size, spread in ((1, 1.0), (10, 1.0), (300, 0.0), (4000, 1e-3))
     }
-    sent = SentLayers(rounds=1, client=0, bits=7, code=code, layers=layers)
+    sent = SentLayers(
+        rounds=1,
+        client=0,
+        said=f"b = 7, Elias {code}",
+        compressor=qsgd(levels=2**7, norm="l2", coder=code),
+        layers=layers,
+        masks={
+            name: np.ones(layer.level.shape, bool) for name, layer in layers.items()
+        },
+    )
     monkeypatch.setattr(panels, "sent_next", lambda _: sent)
-    bars = panels.messages(NOTHING)
+    bars = panels.messages(CODED)
     assert bars is not None
     axis = layer_bars(bars).axes[0]
     payload, rest = np.array([bar.get_width() for bar in axis.patches]).reshape(2, 4)
@@ -88,7 +100,7 @@ def test_the_next_message_is_that_of_the_next_round(coded, tmp_path):
     seen = last_checkpoint(read(copy))
     assert seen is not None
     sent = panels.sent_next(seen)
-    assert sent is not None and sent.rounds == 0 and sent.bits == 6
+    assert sent is not None and sent.rounds == 0 and "b = 6" in sent.said
     found = code_lengths(sent)
     sizes = np.array([levels.size for levels in sent.levels.values()])
     line = read_lines(coded / "rounds.jsonl")[0]

@@ -1,0 +1,108 @@
+"""The messages of a client before they are coded, as if every layer were sent."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_sl.algorithm import Cohort
+from fedjax_sl.compressors.compressor import Payload
+from fedjax_sl.compressors.config import CompressorConfig
+from fedjax_sl.compressors.per_layer import compress_each, init_layers
+from fedjax_sl.fedlpq.client import gather_inputs, train
+from fedjax_sl.fedlpq.cohort import check_cohort
+from fedjax_sl.fedlpq.config import FedLPQConfig
+from fedjax_sl.fedlpq.download import received_model
+from fedjax_sl.fedlpq.init import templates
+from fedjax_sl.fedlpq.state import Context, FedLPQState
+from fedjax_sl.fedlpq.traffic import layers_of
+from fedjax_sl.fedlpq.upload import (
+    Sender,
+    displacement,
+    privatized,
+    quantized_layers,
+)
+
+
+class Messages(NamedTuple):
+    """The messages of a client before they are coded.
+
+    Attributes:
+      layers: payload of each layer, by name, whether it is sent or not; without a
+        compressor a `Quantized`.
+      masks: `[M_l]` bool by name, the entries that may be sent: all.
+      owned: [] bool by name, whether the client's network has the layer.
+      bits: [] b of the quantiser; at 32, float32 values are sent instead.
+      updates: compressor, in place of b.
+      levels: [] q_k of that compressor; None as its bits say.
+    """
+
+    layers: dict[str, Payload]
+    masks: dict[str, jax.Array]
+    owned: dict[str, jax.Array]
+    bits: jax.Array
+    updates: CompressorConfig
+    levels: jax.Array | None
+
+
+def _everything(gap: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return {name: jnp.ones(x.shape, bool) for name, x in gap.items()}
+
+
+def _payloads(
+    config: FedLPQConfig, sender: Sender, gap: dict[str, Any]
+) -> dict[str, Payload]:
+    """Compresses or quantises every layer of a displacement, `{layer: [M_l]}`."""
+    if not sender.updates.active:
+        return quantized_layers(config, sender.key, gap, sender.bits)
+    how = sender.updates.compressor(sender.levels)
+    states = sender.residual or init_layers(how, gap)
+    found = compress_each(how, sender.key, gap, _everything(gap), states=states)
+    # In the order of the leaves of a dict.
+    return dict(zip(sorted(gap), found, strict=True))
+
+
+def messages_of(
+    context: Context,
+    state: FedLPQState,
+    cohort: Cohort,
+    key: jax.Array,
+    *,
+    slot: jax.Array,
+) -> Messages:
+    """Runs steps 2 and 4 of a round for one client alone.
+
+    Args:
+      context: the networks and the configuration.
+      state: before the round.
+      cohort: of the round.
+      key: of the round.
+      slot: [] of the client in the cohort.
+
+    Returns:
+      The `Messages`.
+
+    Raises:
+      ValueError: if the cohort's steps are not those of local epochs.
+    """
+    check_cohort(context, cohort)
+    config, layers = context.config, layers_of(templates(context), context.config.unit)
+    # Of all clients: levels that adapt depend on the others, too.
+    everyone = gather_inputs(context, state, cohort, key, layers=layers)
+    owned = jnp.asarray(layers.owned)[everyone.complexity]
+    present = (cohort.num_examples > 0).astype(jnp.int32)
+    loaded = dict(zip(layers.names, present @ owned > 0, strict=True))
+    whole, _ = received_model(context, state, key, loaded=loaded)
+    client = jax.tree.map(lambda leaf: leaf[slot], everyone)
+    trained, _, _ = train(context, whole, cohort.examples, client)
+    trained = privatized(config, client.noise_key, whole, trained)
+    gap = displacement(config, whole["params"], trained["params"])
+    sender = client.sender
+    return Messages(
+        layers=_payloads(config, sender, gap),
+        masks=_everything(gap),
+        owned=dict(zip(layers.names, owned[slot], strict=True)),
+        bits=sender.bits,
+        updates=sender.updates,
+        levels=sender.levels,
+    )
