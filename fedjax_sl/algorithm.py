@@ -33,15 +33,22 @@ class Batch(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """All training examples, stored once on every device.
+    """Training examples, stored once on every device: all, or those of some rounds.
 
     Attributes:
       image: `[n, H, W, Ch]` uint8, or float32 if normalised already.
       label: `[n]` int32.
+      number: `[n]` int32, of each among all examples, by which draws are keyed; None if
+        these are all of them.
     """
 
     image: jax.Array
     label: jax.Array
+    number: jax.Array | None = None
+
+    def numbers(self, index: jax.Array) -> jax.Array:
+        """Numbers of the examples at these indices among all."""
+        return index if self.number is None else self.number[index]
 
 
 class Cohort(NamedTuple):

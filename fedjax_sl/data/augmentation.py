@@ -73,7 +73,8 @@ def augmented(
             f"crop_pixels={crop_pixels}: expected less than {min(height, width)}, the "
             "pixels of a side of the images."
         )
-    keys = jax.vmap(lambda example: jax.random.fold_in(key, example))(index)
+    numbers = examples.numbers(index)
+    keys = jax.vmap(lambda example: jax.random.fold_in(key, example))(numbers)
     limits = jnp.array([2 * crop_pixels + 1, 2 * crop_pixels + 1, 2])
     draws = jax.vmap(lambda own: jax.random.randint(own, (3,), 0, limits))(keys)
     row = _lines(draws[:, 0], height, crop_pixels)

@@ -2,7 +2,8 @@
 
 A set that does not fit is streamed: the rounds of a call are divided into parts, and
 while the devices compute one part, the host gathers the images of the next. Draws are
-the same as with the whole set, and so are the batches, bit for bit.
+the same as with the whole set, and so are the batches, bit for bit; what is learned is
+the same to the rounding of another compiled program.
 """
 
 from collections.abc import Callable, Iterator
@@ -204,4 +205,5 @@ def _in_window(draw: Any, window: Window, *args: Any, **rest: Any) -> Cohort:
     row = jnp.searchsorted(window.example, cohort.index).astype(cohort.index.dtype)
     # No index points to an unused row, whose label is that of the last example.
     label = jnp.take(window.label, window.example, mode="clip")
-    return cohort._replace(index=row, examples=Examples(window.image, label))
+    examples = Examples(window.image, label, number=window.example)
+    return cohort._replace(index=row, examples=examples)
