@@ -127,17 +127,25 @@ def levels_of_quantized(levels: Any) -> Levels:
 
     def wires():
         most = int(levels)
-        return {
-            coder: levels_wire(
-                coder=coder,
-                bits=bits_from_levels(most, signed=_signed(coder)),
-                levels=most,
-            )
-            for coder in get_args(Coder)
-            if most <= most_levels(coder)
-        }
+        coders = [coder for coder in get_args(Coder) if most <= most_levels(coder)]
+        return {coder: narrowest_wire(most, coder=coder) for coder in coders}
 
     return Levels(sent, wires)
+
+
+def narrowest_wire(levels: Any, *, coder: Coder) -> Wire:
+    """Returns `levels_wire` of the fewest bits that have room for levels in -s..s.
+
+    Args:
+      levels: s; may be traced where nothing is encoded.
+      coder: of the levels.
+
+    Raises:
+      ValueError: if an argument is out of range.
+    """
+    check_integer("levels", levels, 1, most_levels(coder))
+    bits = bits_from_levels(levels, signed=_signed(coder))
+    return levels_wire(coder=coder, bits=bits, levels=levels)
 
 
 def levels_wire(*, coder: Coder, bits: Any, levels: Any) -> Wire:

@@ -33,6 +33,8 @@ from fedjax_sl.training import TrainingConfig
 
 Preference = Literal["1", "3", "5", "u"]
 
+MessageCode = Literal[Code, "range"]
+
 Head = Literal["kept", "reset"]
 
 
@@ -80,8 +82,9 @@ class FedLPQConfig(TrainingConfig):
     """Round an entry up or down at random, so that it is unbiased; to the nearest
     level; to the level below; or that, rebuilt as the middle of its interval."""
 
-    code: Code = static("omega")
-    """Elias code of the messages."""
+    code: MessageCode = static("omega")
+    """Code of the messages: an Elias code; or range, a range code, which is about as
+    short as the entropy of a layer's levels."""
 
     updates: CompressorConfig = CompressorConfig()
     """Compressor of each layer that is sent, in place of bits, rounding and code."""
@@ -103,6 +106,11 @@ class FedLPQConfig(TrainingConfig):
 
     charge_statistics: bool = static(True)
     """Count the norm statistics that are sent, in float32, with their layer."""
+
+    @property
+    def code_name(self) -> str:
+        """The code in words."""
+        return "range code" if self.code == "range" else f"Elias {self.code}"
 
     @property
     def coded(self) -> bool:

@@ -62,7 +62,7 @@ def _compressor(config: FedLPQConfig, messages: Messages) -> tuple[Compressor, s
         return updates.compressor(levels), updates.said(levels)
     bits = messages.bits.item()
     how = qsgd(levels=2**bits, norm="l2", rounding=config.rounding, coder=config.code)
-    return how, f"b = {bits}, Elias {config.code}"
+    return how, f"b = {bits}, {config.code_name}"
 
 
 def sent_next(seen: LastCheckpoint) -> SentLayers | None:

@@ -16,8 +16,8 @@ class CodeLengths(NamedTuple):
     Attributes:
       layers: their names.
       entropy: of the indices; no code of single elements is shorter.
-      payload: codewords and signs.
-      message: the whole message, with the norm and the codeword of b.
+      payload: levels with their signs.
+      message: the whole message, with the norm and the header.
     """
 
     layers: Sequence[str]
@@ -59,7 +59,7 @@ def messages(seen: LastCheckpoint) -> LayerBars | None:
         axis="bits per element",
         layers=found.layers,
         parts={
-            "codewords and signs": found.payload,
+            "levels with signs": found.payload,
             "norm and header": found.message - found.payload,
         },
         marks={"entropy of indices": found.entropy},

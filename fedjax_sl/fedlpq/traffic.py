@@ -8,7 +8,6 @@ import numpy as np
 
 from fedjax_sl.algorithm import Link, Links
 from fedjax_sl.checks import check_choice
-from fedjax_sl.compression.coding import NORM_BITS, elias_lengths
 from fedjax_sl.compression.layers import Unit, leaves_of, unit_names, unit_of
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.federation.levels import LEVEL_BITS
@@ -77,34 +76,26 @@ class Counts(NamedTuple):
 
 
 def coded_link(
-    config: FedLPQConfig,
-    layers: Layers,
-    bits: jax.Array,
-    *,
-    sent: jax.Array,
-    message_bits: jax.Array,
+    layers: Layers, bits: jax.Array, *, sent: jax.Array, messages: Link
 ) -> Link:
     """Counts the messages of the layers that are sent, or float32 values at 32 bits.
 
     Args:
-      config: the code.
       layers: the U layers.
       bits: `[...]` b.
       sent: `[..., U]` bool, the layers that are sent.
-      message_bits: `[..., U]` int32, of every layer's message, sent or not.
+      messages: `[..., U]` of every layer, sent or not, in a code of levels.
 
     Returns:
       The link, `[...]`; norms and headers are side information.
     """
     exact = bits >= FLOAT_BITS
     values = jnp.where(exact, sent @ layers.params, 0)
-    coded = jnp.where(exact, 0, (sent * message_bits).sum(axis=-1))
-    header = NORM_BITS + elias_lengths(bits, code=config.code)
-    # A layer of statistics alone has no message, and so no header.
-    number = sent @ (layers.params > 0).astype(np.int32)
-    headers = jnp.where(exact, 0, header * number)
-    # `message_bits` includes the headers.
-    return Link.float32(values, headers)._replace(more=coded - headers)
+    coded, headers = (
+        jnp.where(exact, 0, (sent * part).sum(axis=-1))
+        for part in (messages.more, messages.side)
+    )
+    return Link.float32(values, headers)._replace(more=coded)
 
 
 def links(config: FedLPQConfig, layers: Layers, counts: Counts) -> Links:

@@ -9,8 +9,9 @@ from flax import linen as nn
 
 from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.code_length import code_length_bound
-from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.compression.coding import MAX_BITS
 from fedjax_sl.compressors.per_layer import stacked, total
+from fedjax_sl.compressors.qsgd import narrowest_wire
 from fedjax_sl.federation.levels import largest
 from fedjax_sl.fedlpq.compute import work
 from fedjax_sl.fedlpq.config import FedLPQConfig, client_configs
@@ -19,20 +20,18 @@ from fedjax_sl.fedlpq.traffic import Counts, Layers, coded_link, layers_of, link
 from fedjax_sl.traffic import Record, recorded
 
 
-def _message_bits(config: FedLPQConfig, layers: Layers, bits: int) -> list[int]:
-    """Bounds the message bits of each layer."""
+def _message(config: FedLPQConfig, size: int, bits: int) -> Link:
+    """Bounds the message of a layer of so many elements."""
+    # At 32 bits nothing is coded, and the bound is not used.
+    bits = min(bits, MAX_BITS)
+    most = narrowest_wire(2**bits, coder=config.code).most(size, size)
+    # A range code is never longer than levels of fixed width; nothing less is known.
+    if config.code == "range" or not size:
+        return most
     # The mean index is at most 2^b / sqrt(M); rounding adds no more than 1 to it.
-    if bits >= FLOAT_BITS:
-        return [0] * len(layers.params)
-    lengths = [
-        code_length_bound(
-            int(size), 2**bits / math.sqrt(size) + 1, bits=bits, code=config.code
-        )
-        if size
-        else 0
-        for size in layers.params
-    ]
-    return [math.ceil(length) for length in lengths]
+    mean = 2**bits / math.sqrt(size) + 1
+    length = math.ceil(code_length_bound(size, mean, bits=bits, code=config.code))
+    return most._replace(more=length - most.side)
 
 
 def _longest(config: FedLPQConfig, layers: Layers, everyone: jax.Array) -> Link:
@@ -47,14 +46,16 @@ def _longest(config: FedLPQConfig, layers: Layers, everyone: jax.Array) -> Link:
             return total([wire.most(size, size) for size in sizes])
 
         return jax.vmap(of_client)(per_client.updates)
-    bits = np.asarray(per_client.bits)
-    known = {b: _message_bits(config, layers, b) for b in set(bits.tolist())}
+    bits = np.asarray(per_client.bits).tolist()
+    known = {
+        b: stacked([_message(config, int(size), b) for size in layers.params])
+        for b in set(bits)
+    }
     return coded_link(
-        config,
         layers,
         per_client.bits,
         sent=jnp.ones((len(everyone), len(layers.names)), bool),
-        message_bits=jnp.array([known[b] for b in bits.tolist()], jnp.int32),
+        messages=stacked([known[b] for b in bits]),
     )
 
 

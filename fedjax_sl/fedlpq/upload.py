@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Link
-from fedjax_sl.compression.coding import MAX_BITS, message_bits
+from fedjax_sl.compression.coding import MAX_BITS
 from fedjax_sl.compression.layers import from_units, to_units
 from fedjax_sl.compression.quantization import (
     FLOAT_BITS,
@@ -16,7 +16,8 @@ from fedjax_sl.compression.quantization import (
     quantize_tree,
 )
 from fedjax_sl.compressors.config import CompressorConfig
-from fedjax_sl.compressors.per_layer import init_layers, send_layers
+from fedjax_sl.compressors.per_layer import init_layers, send_layers, stacked
+from fedjax_sl.compressors.qsgd import narrowest_wire
 from fedjax_sl.federation.combine import clipped
 from fedjax_sl.federation.privacy import gaussian_mechanism
 from fedjax_sl.fedlpq.config import FedLPQConfig
@@ -153,7 +154,7 @@ def upload(
 def _quantized(
     config: FedLPQConfig, sender: Sender, start: Any, trained: Any, *, layers: Layers
 ) -> Upload:
-    """Uploads by the quantiser and the Elias code, every layer as if it were sent."""
+    """Uploads by the quantiser and its code, every layer as if it were sent."""
     exact, b = sender.bits >= FLOAT_BITS, _coded_bits(sender.bits)
     levels = levels_from_bits(b, signed=False)
     before = to_units(start, by=config.unit)
@@ -170,19 +171,15 @@ def _quantized(
         return jnp.where(exact, after[name], before[name] - gap)
 
     rebuilt = {name: arriving(name, layer) for name, layer in quantized.items()}
+    wire = narrowest_wire(levels, coder=config.code)
     lengths = {
-        name: message_bits(layer, bits=b, code=config.code)
+        name: wire.count(layer, jnp.ones(layer.level.shape, bool))
         for name, layer in quantized.items()
     }
     # A layer with statistics but without parameters has no message.
-    none = jnp.zeros_like(b)
-    messages = coded_link(
-        config,
-        layers,
-        sender.bits,
-        sent=sender.sent,
-        message_bits=jnp.stack([lengths.get(name, none) for name in layers.names]),
-    )
+    none = Link.float32(jnp.zeros_like(b))
+    every = stacked([lengths.get(name, none) for name in layers.names])
+    messages = coded_link(layers, sender.bits, sent=sender.sent, messages=every)
     params = from_units(rebuilt, trained, by=config.unit)
     return Upload(params, messages, sender.residual)
 

@@ -98,6 +98,17 @@ def test_the_table_has_every_layer_and_their_total(coded, sent, capsys, monkeypa
     assert rows["all"] == [str(found.size.sum()), *whole]
 
 
+def test_a_run_in_a_range_code_says_so(copy, capsys):
+    config = json.loads((copy / "config.json").read_text())
+    config["method"]["code"] = "range"
+    (copy / "config.json").write_text(json.dumps(config))
+    said, columns = columns_of(copy, capsys)
+    assert "b = 6, range code" in said
+    cells = re.search("^all (.*)$", said, re.MULTILINE)[1].split()
+    whole = dict(zip(columns, cells, strict=True))
+    assert whole["sent"] == whole["range"] != whole["omega"]
+
+
 def compressed(folder, **updates):
     """Changes a run's configuration: its next updates take a compressor."""
     config = json.loads((folder / "config.json").read_text())

@@ -10,8 +10,9 @@ import pytest
 from flax import linen as nn
 
 from fedjax_sl.algorithm import Batch
-from fedjax_sl.compression import Quantized, draw_layers, encode, message_bits
+from fedjax_sl.compression import Quantized, draw_layers, encode
 from fedjax_sl.compression.layers import leaves_of, unit_of
+from fedjax_sl.compressors.qsgd import narrowest_wire, qsgd
 from fedjax_sl.config_base import optimizer_named
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregation import weighted_mean
@@ -275,7 +276,16 @@ def test_participation_follows_the_keep_probability(key):
     assert abs(nobody - expected) < 5 * (expected * (1 - expected) / layers) ** 0.5
 
 
-@pytest.mark.parametrize("code", ["omega", "gamma", "delta"])
+def emitted(norm, level, code):
+    """The message of a layer at b = 5."""
+    layer = Quantized(norm, level)
+    if code == "range":
+        wire = qsgd(levels=2**5, norm="l2", coder="range").wire
+        return wire.encode(layer, np.ones(level.shape, bool))
+    return encode(layer, bits=5, code=code)
+
+
+@pytest.mark.parametrize("code", ["omega", "gamma", "delta", "range"])
 @pytest.mark.parametrize("charged", [True, False])
 def test_uplink_is_what_the_encoder_emits(key, code, charged, monkeypatch):
     config = dataclasses.replace(EXACT, bits=5, code=code, charge_statistics=charged)
@@ -283,16 +293,19 @@ def test_uplink_is_what_the_encoder_emits(key, code, charged, monkeypatch):
     layers = layers_of([state.variables], "module")
     messages = []
 
-    def intercept(quantized, *, bits, code):
-        def keep(norm, level, bits):
-            messages.append(
-                (level.size, encode(Quantized(norm, level), bits=int(bits), code=code))
-            )
+    def keep(norm, level):
+        messages.append((level.size, emitted(norm, level, code)))
 
-        jax.debug.callback(keep, quantized.norm, quantized.level, bits)
-        return message_bits(quantized, bits=bits, code=code)
+    def intercept(levels, *, coder):
+        wire = narrowest_wire(levels, coder=coder)
 
-    monkeypatch.setattr(upload_module, "message_bits", intercept)
+        def count(payload, mask):
+            jax.debug.callback(keep, payload.norm, payload.level)
+            return wire.count(payload, mask)
+
+        return wire._replace(count=count)
+
+    monkeypatch.setattr(upload_module, "narrowest_wire", intercept)
     _, metrics = round_of(config, state, cohort_of(key), key)
     jax.effects_barrier()
     assert sorted(size for size, _ in messages) == sorted(layers.params.tolist() * N)
@@ -302,8 +315,10 @@ def test_uplink_is_what_the_encoder_emits(key, code, charged, monkeypatch):
     statistics = 32 * N * int(layers.statistics.sum()) if charged else 0
     flags = N * len(layers.names)
     assert uplink == sum(m.num_bits for _, m in messages) + flags + statistics
-    zero = Quantized(jnp.float32(0), jnp.zeros(1, jnp.int32))
-    header = encode(zero, bits=5, code=code).num_bits - 2
+    header = 32 + 4
+    if code != "range":
+        zero = emitted(np.float32(0), np.zeros(1, np.int32), code)
+        header = zero.num_bits - 2
     assert side == header * len(messages) + flags + statistics
 
 

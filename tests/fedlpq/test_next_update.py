@@ -57,25 +57,28 @@ def seen_and_sent(config):
     "config",
     [
         USUAL,
+        dataclasses.replace(USUAL, code="range"),
         with_updates(dataclasses.replace(RANGE, feedback="error")),
         with_updates(dataclasses.replace(FAMILY["top_k-qsgd"], feedback="ef21")),
         with_updates(
             RANGE, levels=LevelConfig(adapt="client"), client_weight="examples"
         ),
     ],
-    ids=["elias", "error", "ef21", "levels"],
+    ids=["elias", "range", "error", "ef21", "levels"],
 )
 def test_it_is_as_long_as_the_round_counts(config):
     """In codes whose length depends on the levels, and these on the residual."""
     seen, bits = seen_and_sent(config)
     sent = sent_next(seen)
     assert sent is not None and (sent.rounds, sent.client) == (1, 2)
-    lengths = [
-        sent.compressor.wire.encode(payload, sent.masks[name]).num_bits
-        for name, payload in sent.layers.items()
-    ]
-    # And a flag for each layer.
-    assert sum(lengths) + len(lengths) == bits[2]
+    length, wire = 0, sent.compressor.wire
+    for name, payload in sent.layers.items():
+        message = wire.encode(payload, sent.masks[name])
+        read = wire.decode(jax.random.key(0), message, sent.masks[name])
+        assert wire.encode(read, sent.masks[name]) == message
+        # And a flag for each layer.
+        length += message.num_bits + 1
+    assert length == bits[2]
     if config.levels.active:
         # The client with most examples has more levels than the 31 of 6 bits.
         said = dict(part.split("=") for part in sent.said.split(", "))
