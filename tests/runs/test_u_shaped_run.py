@@ -26,8 +26,8 @@ def test_a_run_is_resumed_bit_for_bit_and_reported(tmp_path, capsys):
     line = json.loads((whole / "rounds.jsonl").read_text().splitlines()[0])
     assert not any(line["labels_up_bits"]) and all(line["gradients_up_bits"])
     main(["report", str(whole)])
-    page = (whole / "report.html").read_text()
-    assert "features down" in page and "client's tail" in page
+    picture = (whole / "report/spent.svg").read_text()
+    assert "features down" in picture and "second cut" in picture
 
 
 def test_the_bound_is_not_of_it(tmp_path, capsys):
