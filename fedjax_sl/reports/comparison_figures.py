@@ -49,7 +49,7 @@ LINKS = {
     "activations_up": ("activations up", "C0"),
     "labels_up": ("labels up", "C5"),
     "features_down": ("features down", "C6"),
-    "gradients_up": ("gradients up", "C7"),
+    "gradients_up": ("gradients up", "C8"),
     "gradients_down": ("gradients down", "C2"),
     "updates_up": ("updates up", "C3"),
     "model_down": ("models down", "C4"),
