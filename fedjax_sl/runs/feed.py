@@ -105,8 +105,8 @@ def streamed(
     label = place(np.asarray(train.label, np.int32))
 
     @partial(jax.jit, out_shardings=label.sharding)
-    def indices(first, label, partition):
-        """Indices of the examples of `most` rounds, `[most, ...]`."""
+    def indices(first, count, label, partition):
+        """Indices of the examples of `count` rounds, `[most, ...]`, then zeros."""
 
         def of_round(number):
             # Of the state only its round matters: the run is not that far yet.
@@ -122,7 +122,12 @@ def streamed(
             )
             return cohort.index.reshape(-1)
 
-        return jax.lax.map(of_round, first + jnp.arange(most, dtype=jnp.int32))
+        # Of as many rounds as are asked for: a draw sorts all examples of a client.
+        found = jax.eval_shape(of_round, first)
+        nothing = jnp.zeros((most, *found.shape), found.dtype)
+        return jax.lax.fori_loop(
+            0, count, lambda n, x: x.at[n].set(of_round(first + n)), nothing
+        )
 
     def window(needed: np.ndarray) -> Window:
         image = np.zeros((rows, *train.image.shape[1:]), train.image.dtype)
@@ -133,7 +138,8 @@ def streamed(
         return Window(image, example, label)
 
     def feed(first: int, count: int) -> Iterator[Part]:
-        found = np.asarray(indices(np.int32(first), label, partition))[:count]
+        numbers = np.int32(first), np.int32(count)
+        found = np.asarray(indices(*numbers, label, partition))[:count]
         done = 0
         while done < count:
             taken, needed = fitting(found[done:], rows)
