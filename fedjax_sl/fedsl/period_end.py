@@ -98,6 +98,7 @@ def aggregate(
         residual=context.residuals.take(state.residual, state.client_id),
         weight=weights,
         fault=fault,
+        own_cut=per_client.own_cut,
     )
     # Without a valid update clients return to the anchor; the server keeps its steps.
     client, (update, residual, good) = combine(
