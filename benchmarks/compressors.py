@@ -27,7 +27,7 @@ from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.compressors.per_layer import init_layers, send_layers
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.federation.cpu import prepare_cpu
-from fedjax_sl.federation.split_grad import mean_loss
+from fedjax_sl.federation.server_pass import mean_loss
 from fedjax_sl.fedsl.presets import PRESETS
 from fedjax_sl.fedsl.spec import network
 from fedjax_sl.models.split import apply

@@ -46,8 +46,7 @@ class ModelConfig(NetworkConfig):
     """Layers of the VGG."""
 
     cut: IntegerPerClass = 4
-    """L_c, layers on the client's side; see `cost fedsl`. Of several values, one for
-    each class of devices, client k has number k mod G."""
+    """L_c, layers on the client's side, of all or by class; see `cost fedsl`."""
 
     tail: int = 0
     """Last layers, which the client holds, too, with the loss and the labels; 0 leaves

@@ -20,7 +20,7 @@ from tests.worlds import assert_equal, tiny_dataset, tiny_partition
 RUN = [
     *("run", "fedsl", "--data.name", "digits", "--data.num-clients", "4"),
     *("--method.cohort-size", "4", "--method.interval", "2", "--eval-every", "2"),
-    *("--model.name", "mlp", "--model.width", "0.05"),
+    *("--model.name", "mlp", "--model.width", "0.05", "--method.prune-end", "2"),
 ]
 CUTS = [*RUN, "--model.cut", "1", "2"]
 
@@ -40,7 +40,7 @@ def test_a_run_is_resumed_bit_for_bit_and_reported(tmp_path, capsys):
     main(["report", str(whole)])
     main(["compare", str(whole)])
     capsys.readouterr()
-    assert "model.cut=(1, 2)" in refused(["bound", str(whole)], capsys)
+    assert "model.cut=(1, 2)" in refused(["bound", "--folder", str(whole)], capsys)
 
 
 def test_equal_cuts_are_the_run_with_one(tmp_path):
