@@ -340,8 +340,8 @@ def test_statistics_of_norms_are_those_of_the_layers_held(key):
         prunable(cut(1, "batch")).groups[0], of_client(state.mask, 0)
     )
     assert pruned.sum() == 2
-    assert ((first["stage_00"]["norm"]["mean"] == 0) == pruned).all()
-    assert (first["stage_01"]["norm"]["mean"] != 0).all()
+    assert ((first["stage_00"]["norm"]["var"] == 1) == pruned).all()
+    assert (first["stage_01"]["norm"]["var"] != 1).all()
     # Two statistics of 4, 18 and 10 channels, and all parameters, as float32.
     side = 32 * 2 * np.array([4, 18, 10])
     np.testing.assert_array_equal(reports.links.model_down.side[0], side)
