@@ -71,7 +71,7 @@ def own_masks(
       The mask; layers that the client does not hold are kept.
     """
 
-    def of_held(at, scores, ratio):
+    def of_held(at):
         return masks(context.config, prunable(at), scores, ratio, params=params)
 
-    return mask_by_own_cut(context.model, own_cut, of_held, scores, ratio)
+    return mask_by_own_cut(context.model, own_cut, of_held)

@@ -145,7 +145,7 @@ def gradient_sent(
       The `Message`; the gradient of layers that it does not hold is as it was.
     """
 
-    def of_held(at, key, grad, mask):
+    def of_held(at):
         found = sent(
             context.config,
             own.gradients,
@@ -156,4 +156,4 @@ def gradient_sent(
         )
         return found._replace(values={**grad, **found.values})
 
-    return by_own_cut(context.model, own.own_cut, of_held, key, grad, mask)
+    return by_own_cut(context.model, own.own_cut, of_held)

@@ -43,10 +43,7 @@ def _none(leaf: Any) -> bool:
 
 
 def mask_by_own_cut(
-    model: SplitModel,
-    own_cut: jax.Array | None,
-    function: Callable[..., Any],
-    *arguments: Any,
+    model: SplitModel, own_cut: jax.Array | None, function: Callable[[SplitModel], Any]
 ) -> Any:
     """Builds a mask of one client by `by_own_cut`; what it does not hold is kept.
 
@@ -54,13 +51,12 @@ def mask_by_own_cut(
       model: the network.
       own_cut: [], as from `own_cuts`.
       function: its masks may have other leaves, or other axes of size 1, at each cut.
-      *arguments: of that client.
 
     Returns:
       A mask of the same shapes at every cut.
     """
     if own_cut is None:
-        return function(model, *arguments)
+        return function(model)
 
     def widest(one, other):
         if one is None or other is None:
@@ -70,7 +66,7 @@ def mask_by_own_cut(
 
     shapes = reduce(
         partial(jax.tree.map, widest, is_leaf=_none),
-        [jax.eval_shape(partial(function, at), *arguments) for at in cut_models(model)],
+        [jax.eval_shape(partial(function, at)) for at in cut_models(model)],
     )
 
     def fitted(like, mask):
@@ -78,11 +74,10 @@ def mask_by_own_cut(
             return None
         return jnp.broadcast_to(True if mask is None else mask, like.shape)
 
-    def masked(at, *arguments):
-        found = function(at, *arguments)
-        return jax.tree.map(fitted, shapes, found, is_leaf=_none)
+    def masked(at):
+        return jax.tree.map(fitted, shapes, function(at), is_leaf=_none)
 
-    return by_own_cut(model, own_cut, masked, *arguments)
+    return by_own_cut(model, own_cut, masked)
 
 
 def of_those_here(each: Each, here: jax.Array | None) -> Each:

@@ -45,14 +45,14 @@ def statistics_kept(
     """
     statistics = leaves_of(statistics_of(client))
 
-    def of_held(at, mask):
+    def of_held(at):
         can, masks = prunable(at), dict.fromkeys(statistics)
         if context.config.granularity == "filter":
             for path, number in can.statistics.items():
                 masks[path] = channels_kept(can.groups[number], mask)
         return unflatten_dict(masks)
 
-    return mask_by_own_cut(context.model, own_cut, of_held, mask)
+    return mask_by_own_cut(context.model, own_cut, of_held)
 
 
 def learnt(kept: Any, new: Any, old: Any) -> Any:

@@ -82,23 +82,19 @@ def own_cuts(model: SplitModel, client_id: jax.Array) -> jax.Array | None:
 
 
 def by_own_cut(
-    model: SplitModel,
-    own_cut: jax.Array | None,
-    function: Callable[..., Any],
-    *arguments: Any,
+    model: SplitModel, own_cut: jax.Array | None, function: Callable[[SplitModel], Any]
 ) -> Any:
-    """Calls `function(model at the cut of one client, *arguments)`.
+    """Calls a function of the model at the cut of one client.
 
     Args:
       model: the network.
       own_cut: [], as from `own_cuts`.
       function: its results have the same shapes at every cut.
-      *arguments: of that client.
     """
     if own_cut is None:
-        return function(model, *arguments)
+        return function(model)
     branches = [partial(function, at) for at in cut_models(model)]
-    return jax.lax.switch(own_cut, branches, *arguments)
+    return jax.lax.switch(own_cut, branches)
 
 
 def pick(own_cut: jax.Array | None, of_cuts: Sequence[Any]) -> Any:
