@@ -14,8 +14,9 @@ import optax
 from fedjax_sl.algorithm import Cohort, Examples
 from fedjax_sl.data.cohort import take
 from fedjax_sl.federation.aggregation import broadcast, weighted_mean
+from fedjax_sl.federation.client_pass import Cut
 from fedjax_sl.federation.clients import ClientMap, Each
-from fedjax_sl.federation.split_grad import Cut, split_grad
+from fedjax_sl.federation.split_grad import split_grad
 from fedjax_sl.models.split import SplitModel, Variables
 
 
@@ -62,7 +63,7 @@ def round_of(
         client, client_opt, index, weight, share = own
         share = jnp.where(real, share, 0.0)
         batch = take(examples, index, weight)
-        found = split_grad(model, client, server, batch, share, cut=cut, each=each)
+        found = split_grad(model, client, server, batch, share, cuts=[cut], each=each)
         params, opt = each(step)(found.client, client_opt, client["params"])
         return found.server, ({**client, "params": params}, opt)
 

@@ -1,13 +1,13 @@
 """One forward and backward pass through the cut.
 
-The clients' halves are mapped over the clients of a group; the server, which has one
-set of weights, receives all their activations as one batch. The server's gradients are
-summed over groups, so the grouping affects only time and memory, unless the server's
-norms keep batch statistics. A network with a second cut goes on at the clients, see
-`federation.server_pass`.
+The clients' halves are mapped over the clients of a group, see
+`federation.client_pass`; the server, which has one set of weights, receives all their
+activations as one batch. The server's gradients are summed over groups, so the grouping
+affects only time and memory, unless the server's norms keep batch statistics. A network
+with a second cut goes on at the clients, see `federation.server_pass`.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -15,36 +15,15 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Batch
+from fedjax_sl.federation.client_pass import Cut, backward, forward
 from fedjax_sl.federation.clients import Each
 from fedjax_sl.federation.server_pass import (
     Served,
-    all_finite,
     along,
     to_logits,
     to_tails,
 )
-from fedjax_sl.models.split import SplitModel, Variables, apply, joined_parts
-
-
-def _unchanged(sent: jax.Array) -> jax.Array:
-    return sent
-
-
-class Cut(NamedTuple):
-    """Transformations of tensors at the cuts, as functions of a group's arrays.
-
-    Attributes:
-      up: activations `[G, B, ...]` -> (received activations, auxiliary data for
-        `down`); differentiated.
-      down: (gradients `[G, B, ...]` at the received activations, auxiliary data) ->
-        (gradients that the clients receive, auxiliary data).
-      tail_up: gradients `[G, B, ...]` at a second cut -> gradients that the server
-        receives.
-    """
-
-    up: Callable[[jax.Array], tuple[jax.Array, Any]]
-    down: Callable[[jax.Array, Any], tuple[jax.Array, Any]]
-    tail_up: Callable[[jax.Array], jax.Array] = _unchanged
+from fedjax_sl.models.split import SplitModel, Variables, joined_parts
 
 
 class SplitGrad(NamedTuple):
@@ -55,7 +34,7 @@ class SplitGrad(NamedTuple):
       client: gradients of each client's own loss in its parameters, leaves `[G, ...]`.
       server: gradient of the weighted mean loss in the server's parameters.
       client_stats, server_stats: the variables with updated norm statistics.
-      at_cut, back: auxiliary data of `Cut.up` and `Cut.down`.
+      at_cut, back: auxiliary data of `Cut.up` and `Cut.down`, for each cut.
       finite: `[G]` bool, whether all that the server received is finite; if not, the
         client is rejected. True for absent clients.
     """
@@ -65,8 +44,8 @@ class SplitGrad(NamedTuple):
     server: Any
     client_stats: Variables
     server_stats: Variables
-    at_cut: Any
-    back: Any
+    at_cut: tuple[Any, ...]
+    back: tuple[Any, ...]
     finite: jax.Array
 
 
@@ -111,7 +90,7 @@ def split_grad(
     batch: Batch,
     weights: jax.Array,
     *,
-    cut: Cut,
+    cuts: Sequence[Cut],
     each: Each,
 ) -> SplitGrad:
     """Computes losses and gradients of all parts, by one backward pass.
@@ -126,7 +105,8 @@ def split_grad(
       server: the server's variables.
       batch: leaves `[G, B, ...]`.
       weights: `[G]` omega_k, summing to 1 over all groups; 0 for absent clients.
-      cut: transformations of tensors at the cut.
+      cuts: transformations of tensors at the cut; at each, the shallowest first, if
+        classes of devices differ in it.
       each: how the clients' halves are mapped.
 
     Returns:
@@ -139,19 +119,11 @@ def split_grad(
     batch = _emptied(batch, ~present)
     head, tail = model.parts(client)
 
-    def half(variables, image, weight):
-        return apply(model.client, variables, image, weight, train=True)
-
-    def forward(params):
-        return each(half)({**head, "params": params}, batch.image, batch.weight)
-
-    # Pullbacks of each part, not one gradient: `cut.down` comes between them.
-    activations, back, head_stats = jax.vjp(forward, head["params"], has_aux=True)
-    received, back_cut, at_cut = jax.vjp(cut.up, activations, has_aux=True)
-    finite = all_finite(received) | ~present
+    sent = forward(model, head, batch, cuts=cuts, each=each)
+    finite = sent.finite | ~present
     heard = finite & present
     # Zeroed, not only weighted by 0: 0 * nan is nan in the server's gradient.
-    received = jnp.where(along(heard, received), received, 0.0)
+    received = jnp.where(along(heard, sent.received), sent.received, 0.0)
     # Also out of the server's batch statistics, which follow these weights.
     known = batch._replace(weight=batch.weight * heard[:, None])
     served = _served(
@@ -161,21 +133,19 @@ def split_grad(
         known,
         weights=jnp.where(heard, weights, 0.0),
         tail=tail,
-        cut=cut,
+        cut=cuts[-1],
         each=each,
     )
     finite &= served.finite
-    received_grad, returned = cut.down(served.at_cut, at_cut)
-    (activation_grad,) = back_cut(received_grad)
-    (head_grad,) = back(activation_grad)
+    head_grad, returned = backward(sent.passed, served.at_cut, cuts)
     return SplitGrad(
         # The loss of zeroed activations would be meaningless.
         loss=jnp.where(finite, served.loss, jnp.nan),
         client={**head_grad, **served.tail},
         server=served.server,
-        client_stats=joined_parts(head_stats, served.tail_stats),
+        client_stats=joined_parts(sent.statistics, served.tail_stats),
         server_stats=served.server_stats,
-        at_cut=at_cut,
+        at_cut=tuple(segment.at_cut for segment in sent.passed),
         back=returned,
         finite=finite,
     )

@@ -13,7 +13,8 @@ from fedjax_sl.fedsl.config import FedSLConfig
 class ClientConfigs(NamedTuple):
     """Per-client parameters, `[K]` each.
 
-    `fault` is the factor by which a client's messages are corrupted, as in `Cohort`.
+    `fault` is the factor by which a client's messages are corrupted, as in `Cohort`;
+    `own_cut` is the number of a client's cut, as from `models.class_cuts.own_cuts`.
     """
 
     prune_ratio: jax.Array
@@ -26,6 +27,7 @@ class ClientConfigs(NamedTuple):
     gradients: CompressorConfig
     updates: CompressorConfig
     fault: jax.Array | None = None
+    own_cut: jax.Array | None = None
 
 
 def client_configs(

@@ -1,7 +1,6 @@
 """The cut: activations go up with dropout, their gradients come down quantised."""
 
 import math
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,47 +11,50 @@ from fedjax_sl.compression.dropout import drop_activations
 from fedjax_sl.compression.groups import channels_kept
 from fedjax_sl.compression.pruning import Mask
 from fedjax_sl.compressors import send
-from fedjax_sl.federation.clients import client_keys
+from fedjax_sl.federation.client_pass import Cut
+from fedjax_sl.federation.clients import Each, client_keys
 from fedjax_sl.federation.faults import as_it_arrives
-from fedjax_sl.federation.split_grad import Cut
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.mask_bits import thins_cut
+from fedjax_sl.fedsl.own_cut import of_those_here
 from fedjax_sl.fedsl.quantizer import quantized
 from fedjax_sl.fedsl.shared_gradient import (
     mean_gradient,
     number_broadcast,
     sent_entries,
 )
-from fedjax_sl.fedsl.state import ACTIVATIONS, DOWNLINK, DROPOUT, Context
+from fedjax_sl.fedsl.state import ACTIVATIONS, DOWNLINK, DROPOUT
+from fedjax_sl.models.class_cuts import cut_models
 from fedjax_sl.models.prunable import Prunable, prunable
+from fedjax_sl.models.split import SplitModel
 
 
 def send_back(
     config: FedSLConfig,
-    keys: jax.Array,
+    key: jax.Array,
     grad: jax.Array,
     *,
     mask: Any,
     bits: jax.Array,
 ) -> jax.Array:
-    """Quantises the gradients at the cut, as each client receives them.
+    """Quantises the gradients at the cut, as one client receives them.
 
     Args:
       config: the quantiser.
-      keys: `[K]`, of these clients and this pass.
-      grad: `[K, B, ...]`, delta_k.
-      mask: `[K, B, ...]` entries that were sent up; only these are sent down. None for
+      key: of this client and this pass.
+      grad: `[B, ...]`, delta_k.
+      mask: `[B, ...]` entries that were sent up; only these are sent down. None for
         all.
-      bits: `[K]`; 32 sends float32.
+      bits: [] b; 32 sends float32.
 
     Returns:
-      `[K, B, ...]`.
+      `[B, ...]`.
     """
     if mask is not None:
         # Before quantising: entries that are not sent must not enter the norm.
         grad = jnp.where(mask, grad, 0.0)
-    return jax.vmap(partial(quantized, config))(keys, grad, bits)
+    return quantized(config, key, grad, bits)
 
 
 def channels_at_cut(
@@ -100,12 +102,20 @@ def bitmap_bits(
     return draws * channels.sum(axis=1, dtype=jnp.int32) * sent
 
 
-def channels_sent(context: Context, masks: Mask) -> jax.Array:
-    """Applies `channels_at_cut` to clients' masks, leaves `[K, ...]`: `[K, Ch]`."""
-    can, channels = prunable(context.model), context.model.cut_shape()[-1]
-    return jax.vmap(lambda mask: channels_at_cut(context.config, can, mask, channels))(
-        masks
-    )
+def channels_sent(
+    config: FedSLConfig, model: SplitModel, masks: Mask
+) -> list[jax.Array]:
+    """Applies `channels_at_cut` to clients' masks, leaves `[K, ...]`, at each cut.
+
+    Returns:
+      `[K, Ch]` for each of `cut_models`.
+    """
+
+    def at_cut(at):
+        can, channels = prunable(at), at.cut_shape()[-1]
+        return jax.vmap(lambda mask: channels_at_cut(config, can, mask, channels))
+
+    return [at_cut(at)(masks) for at in cut_models(model)]
 
 
 def _allowed(mask: jax.Array, real: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -138,6 +148,8 @@ def cut_with_dropout(
     channels: jax.Array,
     real: jax.Array,
     weights: jax.Array,
+    each: Each = jax.vmap,
+    here: jax.Array | None = None,
 ) -> Cut:
     """Builds a `Cut` with dropout; gradients come back only for what was sent.
 
@@ -152,6 +164,8 @@ def cut_with_dropout(
       channels: `[K, Ch]` bool, as from `channels_at_cut`.
       real: `[K, B]` bool, False for padding.
       weights: `[K]` omega_k, 0 for absent clients.
+      each: how clients are mapped, if not all are cut here.
+      here: `[K]` bool, the clients that are; None for all.
 
     Returns:
       The `Cut`; its auxiliary data are an `AtCut`, and the bits of each client's
@@ -159,9 +173,13 @@ def cut_with_dropout(
     """
     keys = [client_keys(key, client_id, use) for use in (DROPOUT, ACTIVATIONS)]
     down_keys = client_keys(key, client_id, DOWNLINK)
+    over_clients = of_those_here(each, here)
 
-    def compress_back(client_key, grad, sendable, own):
+    def back(client_key, grad, sendable, own):
         mask, real = sendable
+        if not config.cut_gradients.active:
+            bits = own.down_bits
+            return send_back(config, client_key, grad, mask=mask, bits=bits), None
         allowed = _allowed(mask, real, grad.shape)
         received = send(own.cut_gradients.compressor(), client_key, grad, allowed)
         return received.values, received.bits
@@ -201,32 +219,41 @@ def cut_with_dropout(
     def down(grad, at_cut):
         if config.backward == "mean":
             return broadcast(grad, at_cut), None
-        if not config.cut_gradients.active:
-            bits, mask = per_client.down_bits, at_cut.mask
-            return send_back(config, down_keys, grad, mask=mask, bits=bits), None
-        return jax.vmap(compress_back)(down_keys, grad, (at_cut.mask, real), per_client)
+        return over_clients(back)(down_keys, grad, (at_cut.mask, real), per_client)
 
     return Cut(
-        up=lambda activations: jax.vmap(drop)(
+        up=lambda activations: over_clients(drop)(
             keys, activations, (channels, real), per_client
         ),
         down=down,
         tail_up=lambda grad: jax.vmap(as_it_arrives)(per_client.fault, grad),
+        here=here,
     )
 
 
-def number_sent(context: Context, at_cut: AtCut, weight: jax.Array) -> jax.Array:
-    """Counts the activations that each client sends, without padding, `[K]` int32."""
-    shape = (*weight.shape, *context.model.cut_shape())
+def number_sent(shape: tuple[int, ...], at_cut: AtCut, weight: jax.Array) -> jax.Array:
+    """Counts the activations that each client sends, without padding, `[K]` int32.
+
+    Args:
+      shape: of one example's activations at the cut.
+      at_cut: which of them were sent.
+      weight: `[K, B]`, 0 for padding.
+    """
+    shape = (*weight.shape, *shape)
     real = (weight > 0).reshape(*weight.shape, *[1] * (len(shape) - 2))
     # A channel mask has one entry per channel and is counted once per pixel.
     sent = jnp.broadcast_to(at_cut.mask & real, shape)
     return sent.sum(axis=tuple(range(1, sent.ndim)))
 
 
-def number_returned(context: Context, at_cut: AtCut, weight: jax.Array) -> jax.Array:
-    """Counts the values whose gradients each client receives, `[K]` int32."""
-    if context.config.backward == "own":
-        return number_sent(context, at_cut, weight)
-    shape = (*weight.shape, *context.model.cut_shape())
-    return number_broadcast(sent_entries(at_cut.mask, weight > 0, shape))
+def number_returned(
+    config: FedSLConfig, shape: tuple[int, ...], at_cut: AtCut, *, weight: jax.Array
+) -> jax.Array:
+    """Counts the values whose gradients each client receives, `[K]` int32.
+
+    Arguments as for `number_sent`; config: whose gradients they are.
+    """
+    if config.backward == "own":
+        return number_sent(shape, at_cut, weight)
+    whole = (*weight.shape, *shape)
+    return number_broadcast(sent_entries(at_cut.mask, weight > 0, whole))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.federation.aggregation import broadcast, weighted_mean
-from fedjax_sl.fedsl.period_start import masks
+from fedjax_sl.fedsl.masks import masks
 from fedjax_sl.fedsl.state import Context, FedSLState
 from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import SplitParams

@@ -19,6 +19,8 @@ from fedjax_sl.fedsl.bit_allocation import (
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.quantizer import coded_bits, norm_bits, quantized
+from fedjax_sl.fedsl.state import Context
+from fedjax_sl.models.class_cuts import by_own_cut, held
 
 
 class Message(NamedTuple):
@@ -125,3 +127,33 @@ def sent(
     allocation, entries = allocated(each, mask, tree), kept(mask, tree)
     tensors = len(jax.tree.leaves(tree))
     return Message(values, quantized_link(config, allocation, entries, tensors), state)
+
+
+def gradient_sent(
+    context: Context, own: ClientConfigs, key: jax.Array, grad: Any, *, mask: Any
+) -> Message:
+    """Sends the gradient of the layers that one client holds.
+
+    Args:
+      context: model and quantiser.
+      own: of this client.
+      key: of this client and round, used here only.
+      grad: of all layers before the deepest cut, leaves `[...]`, 0 where pruned.
+      mask: m_k.
+
+    Returns:
+      The `Message`; the gradient of layers that it does not hold is as it was.
+    """
+
+    def of_held(at):
+        found = sent(
+            context.config,
+            own.gradients,
+            key,
+            held(at, grad),
+            mask=held(at, mask),
+            bits=own.grad_bits,
+        )
+        return found._replace(values={**grad, **found.values})
+
+    return by_own_cut(context.model, own.own_cut, of_held)

@@ -58,7 +58,7 @@ def messages_of(
     everyone = uploads(context, state, inputs, report)
     client = jax.tree.map(lambda leaf: leaf[slot], everyone)
     start = start_of(context.config, state.anchor, client.mask)
-    update = update_of(context, client, start)
+    update = update_of(context, client, context.model, start)
     how = client.updates.compressor(client.levels)
     kept = entries_of(client.mask, update)
     states = client.residual or init_layers(how, update)

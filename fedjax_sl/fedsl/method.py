@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Algorithm, Cohort, RoundMetrics
-from fedjax_sl.compression.pruning import kept
 from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.config_base import Optimizer, StoreName, optimizer_named
 from fedjax_sl.data.cohort import draw_minibatches
@@ -16,11 +15,14 @@ from fedjax_sl.federation.aggregator import first_moments
 from fedjax_sl.federation.levels import after_round, first_levels
 from fedjax_sl.federation.residuals import first_residuals
 from fedjax_sl.federation.stores import store_named
-from fedjax_sl.fedsl.compute import scored, work
+from fedjax_sl.fedsl.compute import scored
 from fedjax_sl.fedsl.config import FedSLConfig
-from fedjax_sl.fedsl.cut import bitmap_bits, channels_sent
+from fedjax_sl.fedsl.cuts import bitmaps
 from fedjax_sl.fedsl.global_model import joined, predict, predict_pruned
+from fedjax_sl.fedsl.held_counts import kept_held, sizes_held, work_held
+from fedjax_sl.fedsl.masks import own_masks
 from fedjax_sl.fedsl.messages import messages_of
+from fedjax_sl.fedsl.own_cut import check_class_cuts
 from fedjax_sl.fedsl.own_models import (
     check_everyone,
     nobody_yet,
@@ -28,15 +30,14 @@ from fedjax_sl.fedsl.own_models import (
     predict_each,
 )
 from fedjax_sl.fedsl.period_end import aggregate
-from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.running_scores import none_yet
 from fedjax_sl.fedsl.state import Context, FedSLState, RoundInputs
 from fedjax_sl.fedsl.statistics import statistics_of
 from fedjax_sl.fedsl.step import StepReport
 from fedjax_sl.fedsl.steps import run_steps
 from fedjax_sl.fedsl.suited import check_model, suited_map
-from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
-from fedjax_sl.models.prunable import prunable
+from fedjax_sl.fedsl.traffic import Counts, links
+from fedjax_sl.models.class_cuts import own_cuts
 from fedjax_sl.models.split import SplitModel
 
 
@@ -49,7 +50,9 @@ def _init(context: Context, num_clients: int | None, key: jax.Array) -> FedSLSta
     client = broadcast(params.client, cohort)
     # The rate must be no part of the state: each round builds the optimiser anew.
     opt = jax.vmap(context.client_optimizer(0.0).init)(client["params"])
-    nothing_pruned = masks(context.config, prunable(context.model), scores, 0.0)
+    # Masks have the same shapes at every cut.
+    any_cut = own_cuts(context.model, jnp.int32(0))
+    nothing_pruned = own_masks(context, any_cut, scores, 0.0)
     return FedSLState(
         round=jnp.int32(0),
         client=client,
@@ -98,7 +101,7 @@ def _round(
     state = state._replace(
         levels=after_round(config.levels, state.levels, report.loss, heard)
     )
-    sizes = sizes_of(config, context.model)
+    sizes = sizes_held(config, context.model, per_client)
     # The message is the gradient, unless a period ends and sends an update.
     sent = report._replace(gradient=message)
     counts = _counts(context, state, inputs, sent, starts=starts)._replace(down=down)
@@ -108,9 +111,10 @@ def _round(
         loss=report.loss,
         kept_ratio=counts.kept / sizes.params,
         rejected=present & ~(good & report.finite),
-        work=work(
+        work=work_held(
             config,
             context.model,
+            per_client,
             counts.examples,
             scored=counts.scored,
             masks=state.mask,
@@ -133,18 +137,14 @@ def _counts(
     """Counts what each client of the cohort did in a round."""
     present = state.weights > 0
     examples = (inputs.minibatch.weight > 0).sum(axis=1)
-    num_kept = jax.vmap(kept)(state.mask, state.client["params"])
-    params = sizes_of(context.config, context.model).params
+    config, model, per_client = context.config, context.model, inputs.per_client
+    num_kept = kept_held(model, per_client, state.mask, state.client["params"])
+    params = sizes_held(config, model, per_client).params
     return Counts(
         present=present,
         examples=examples,
-        scored=scored(context.config, inputs.per_client, examples, starts),
-        bitmap=bitmap_bits(
-            context.config,
-            inputs.per_client.dropout_rate,
-            channels_sent(context, state.mask),
-            shape=context.model.cut_shape(),
-        ),
+        scored=scored(config, per_client, examples, starts),
+        bitmap=bitmaps(config, model, per_client, state.mask),
         activations=report.activations,
         returned=report.returned,
         back=report.back,
@@ -193,6 +193,7 @@ def fedsl(
     """
     store = store_named(residuals)
     check_model(config, model)
+    check_class_cuts(config, model)
     check_everyone(config, num_clients)
     usual = optimizer_named(config.optimizer, config.momentum, config.weight_decay)
     context = Context(
@@ -204,6 +205,8 @@ def fedsl(
         residuals=store,
     )
     own = config.client_update == "local"
+    # Messages of one structure: with several cuts, clients hold different layers.
+    coded = config.updates.active and not model.by_class
     whole, pruned = predict, predict_pruned
     if own:
         whole, pruned = predict_each, partial(predict_each, pruned=True)
@@ -218,5 +221,5 @@ def fedsl(
         models=("client", "server", "anchor", "weights"),
         joined=None if own else joined,
         on_host=("residual",) if residuals == "host" else (),
-        messages=partial(messages_of, context) if config.updates.active else None,
+        messages=partial(messages_of, context) if coded else None,
     )

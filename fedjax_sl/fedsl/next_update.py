@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from fedjax_sl.config_base import plain
+from fedjax_sl.errors import InputError
 from fedjax_sl.federation.stores import placed
 from fedjax_sl.fedsl.messages import Messages
 from fedjax_sl.fedsl.run_config import FedSLRun
@@ -24,7 +25,11 @@ def _next(restored: Restored, config: FedSLRun, last: int) -> tuple[Any, Any, Me
     """
     algorithm, state, train, partition = restored
     messages, first = algorithm.messages, int(state.round)
-    assert messages is not None
+    if messages is None:
+        raise InputError(
+            f"cut={config.model.cut}: expected one cut of all clients, whose messages "
+            "then have one form."
+        )
 
     @jax.jit
     def found(state, train, partition, key):

@@ -48,13 +48,16 @@ def update_bits(arrays: dict[str, np.ndarray], config: FedSLRun) -> UpdateBits |
       config: of the run.
 
     Returns:
-      The bits; None if no updates are sent, if none was sent yet, or if each tensor has
-      its own bit allocation or message, which a checkpoint does not hold.
+      The bits; None if no updates are sent, if none was sent yet, or if a checkpoint
+      does not tell: of tensors with their own bit allocation or message, and of classes
+      of devices that hold different layers.
     """
     if not arrays or arrays["round"] < 1:
         return None
     method = config.method
     if method.client_update != "parallel" or method.quantizer_error is not None:
+        return None
+    if len(np.unique(config.model.cut)) > 1:
         return None
     if method.updates.active or (method.gradients.active and method.interval == 1):
         return None

@@ -64,6 +64,7 @@ def uploads(
         residual=context.residuals.take(state.residual, state.client_id),
         weight=weights,
         fault=fault,
+        own_cut=per_client.own_cut,
     )
 
 

@@ -7,23 +7,24 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Link
-from fedjax_sl.compression.hard_pruning import without_zeros, zeros_first
-from fedjax_sl.compression.pruning import keep_mask, ratio_at
+from fedjax_sl.compression.pruning import ratio_at
 from fedjax_sl.compression.scores import (
     magnitude_scores,
-    of_kernels,
     random_scores,
     taylor_scores,
 )
 from fedjax_sl.compressors.per_layer import total
 from fedjax_sl.federation.aggregation import broadcast, choose, weighted_mean
+from fedjax_sl.federation.client_pass import Cut
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.faults import as_it_arrives, valid
 from fedjax_sl.federation.model_down import send_down
-from fedjax_sl.federation.split_grad import Cut, split_grad
-from fedjax_sl.fedsl.config import FedSLConfig
+from fedjax_sl.federation.split_grad import split_grad
 from fedjax_sl.fedsl.cut import send_back
+from fedjax_sl.fedsl.cuts import places
 from fedjax_sl.fedsl.following import follow_clients
+from fedjax_sl.fedsl.held_leaves import leaves_held
+from fedjax_sl.fedsl.masks import own_masks
 from fedjax_sl.fedsl.running_scores import ranked_by
 from fedjax_sl.fedsl.state import (
     MODEL,
@@ -35,44 +36,7 @@ from fedjax_sl.fedsl.state import (
     batches,
 )
 from fedjax_sl.fedsl.statistics import statistics_of
-from fedjax_sl.models.prunable import Prunable, prunable
-
-
-def masks(
-    config: FedSLConfig,
-    can: Prunable,
-    scores: Any,
-    ratio: jax.Array | float,
-    *,
-    params: Any = None,
-) -> Any:
-    """Builds the mask of one client from its scores.
-
-    Args:
-      config: granularity and scope of the ranking.
-      can: what can be pruned of the client's half.
-      scores: as from `compression.scores`.
-      ratio: [] rho_t.
-      params: of the averaged model; its zeros stay pruned unless weights are restored.
-
-    Returns:
-      The mask; inputs of a kernel that come from pruned filters are pruned too.
-    """
-    hard = params is not None and not config.restore
-    groups = can.groups if config.granularity == "filter" else None
-    if groups is None:
-        scores = of_kernels(scores, can.kernels)
-    if hard:
-        scores = zeros_first(scores, params, groups)
-    mask = keep_mask(
-        scores,
-        ratio,
-        granularity=config.granularity,
-        scope=config.prune_scope,
-        groups=groups,
-    )
-    # Ranked first is not enough where more weights are 0 than the ratio prunes.
-    return without_zeros(mask, params, groups) if hard else mask
+from fedjax_sl.models.class_cuts import cut_models, pick
 
 
 def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
@@ -86,14 +50,16 @@ def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
         def arrive(sent):
             return jax.vmap(as_it_arrives)(own.fault, sent)
 
+        def back(key, grad, bits):
+            return send_back(context.config, key, grad, mask=None, bits=bits)
+
         def up(sent):
             return arrive(sent), None
 
         def down(grad, _):
             # Not DOWNLINK, whose draws round the gradients of this round's step.
             keys = client_keys(key, ids, SCORING)
-            bits = own.down_bits
-            return send_back(context.config, keys, grad, mask=None, bits=bits), None
+            return jax.vmap(back)(keys, grad, own.down_bits), None
 
         gradients = split_grad(
             context.model,
@@ -101,7 +67,10 @@ def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
             server,
             batches(context.config, key, examples, minibatch, client_id=ids),
             weights=jnp.where(real, weights, 0.0),
-            cut=Cut(up=up, down=down, tail_up=arrive),
+            cuts=[
+                Cut(up=up, down=down, tail_up=arrive, here=here)
+                for here in places(context.model, own.own_cut)
+            ],
             each=each,
         )
         scores = each(taylor_scores)(client["params"], gradients.client)
@@ -157,22 +126,30 @@ def _scores(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
 
 
 def _model_received(
-    context: Context, state: FedSLState, key: jax.Array
+    context: Context, state: FedSLState, inputs: RoundInputs
 ) -> tuple[FedSLState, Link | None]:
-    """Sends the averaged model to the clients; None if it goes as it is."""
+    """Sends the averaged model to the clients; None if it goes as it is.
+
+    Each receives the messages of the layers that it holds.
+    """
     models = context.config.models
     if not models.active:
         return state, None
     # All client models are equal here.
     params = jax.tree.map(lambda leaf: leaf[0], state.client["params"])
-    own = jax.random.fold_in(key, MODEL)
+    own = jax.random.fold_in(inputs.key, MODEL)
     down = send_down(models, own, params, residual=state.model_residual)
     everyone = broadcast(down.tree, len(state.client_id))
     client = {**state.client, "params": everyone}
     # From here on it is the model: what it left out is in the residual, if at all.
     after = state._replace(client=client, model_residual=down.residual)
+    received = [
+        total(leaves_held(at, params, down.messages))
+        for at in cut_models(context.model)
+    ]
+    message = pick(inputs.per_client.own_cut, received)
     # To a cohort of nobody nothing is sent.
-    return choose((state.weights > 0).any(), after, state), total(down.messages)
+    return choose((state.weights > 0).any(), after, state), message
 
 
 def begin_period(
@@ -195,10 +172,10 @@ def begin_period(
 
     Returns:
       The state with new masks, kept until the next period; the message of the model, []
-      each, None if it goes as it is.
+      each, or `[K]` if classes are cut at different layers; None if it goes as it is.
     """
     config = context.config
-    state, down = _model_received(context, state, inputs.key)
+    state, down = _model_received(context, state, inputs)
     state = follow_clients(context, state, client_id)
     scores, good, mean = _scores(context, state, inputs)
     # Only a run knows how many rounds a ramp could take.
@@ -210,19 +187,19 @@ def begin_period(
         end=end,
         shape=config.prune_shape,
     )
-    can, ratio = prunable(context.model), jnp.where(good, ratio, 0.0)
+    ratio, own_cut = jnp.where(good, ratio, 0.0), inputs.per_client.own_cut
 
-    def mask_client(params, scores, ratio):
-        return masks(config, can, scores, ratio, params=params)
+    def mask_client(params, scores, ratio, own_cut):
+        return own_masks(context, own_cut, scores, ratio, params=params)
 
     if config.client_update == "local":
         each = context.over_clients.map(mask_client)
-        mask = each(state.client["params"], scores, ratio)
+        mask = each(state.client["params"], scores, ratio, own_cut)
         return state._replace(mask=mask, importance=mean), down
     # All client models are equal here, so one copy serves as the anchor.
     one = jax.tree.map(lambda leaf: leaf[0], state.client)
     anchor, statistics = one["params"], statistics_of(one)
-    mask = context.over_clients.map(mask_client, anchor)(scores, ratio)
+    mask = context.over_clients.map(mask_client, anchor)(scores, ratio, own_cut)
     state = state._replace(
         anchor=anchor, statistics=statistics, mask=mask, importance=mean
     )

@@ -5,6 +5,7 @@ method's own code counts each kind, from expected or from maximal counts.
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -19,6 +20,7 @@ from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.compute import scored, work
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.cut import bitmap_bits, channels_at_cut
+from fedjax_sl.fedsl.masks import masks
 from fedjax_sl.fedsl.message_length import (
     longest_at_cut,
     longest_model,
@@ -27,8 +29,8 @@ from fedjax_sl.fedsl.message_length import (
     typical_model,
     typical_update,
 )
-from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
+from fedjax_sl.models.class_cuts import cut_models, own_cuts
 from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import SplitModel
 from fedjax_sl.traffic import Record, recorded
@@ -97,6 +99,18 @@ def _expected(
     return jax.vmap(count_kind)(jnp.asarray(KINDS))
 
 
+def _of_own_cuts(model: SplitModel, records: Sequence[Record]) -> Record:
+    """Picks the counts of each client, `[4, N]`, from those at each of `cut_models`.
+
+    What a client sends and computes depends on its own cut alone.
+    """
+    own_cut = own_cuts(model, jnp.asarray(records[0].client_id[0]))
+    if own_cut is None:
+        return records[0]
+    own, clients = np.asarray(own_cut), np.arange(len(own_cut))
+    return jax.tree.map(lambda *x: np.stack(x, axis=1)[:, own, clients], *records)
+
+
 def expected(model: SplitModel, config: FedSLConfig, batch_size: int) -> Record:
     """Counts what each kind of round computes and sends, with full batches.
 
@@ -109,25 +123,17 @@ def expected(model: SplitModel, config: FedSLConfig, batch_size: int) -> Record:
     Returns:
       A record of four rounds, in the order of `KINDS`, of clients 0 to K - 1.
     """
-    counted, done = jax.device_get(_expected(model, config, batch_size))
     ids = np.broadcast_to(np.arange(config.cohort_size), (4, config.cohort_size))
-    return recorded(ids, counted, done)
+    counted = [
+        jax.device_get(_expected(at, config, batch_size)) for at in cut_models(model)
+    ]
+    return _of_own_cuts(model, [recorded(ids, *each) for each in counted])
 
 
-def most(
+def _most(
     model: SplitModel, config: FedSLConfig, examples: np.ndarray, *, batch_size: int
 ) -> Record:
-    """Bounds what each kind of round takes of each client: dense, without dropout.
-
-    Args:
-      model: the network, cut.
-      config: the configuration.
-      examples: `[N]`, in a mini-batch of each client.
-      batch_size: B, padding included.
-
-    Returns:
-      A record of four rounds, in the order of `KINDS`, of all N clients.
-    """
+    """Bounds as `most`, of a network with one cut."""
     sizes, everyone = sizes_of(config, model), jnp.arange(len(examples))
     per_client, real = (
         client_configs(config, everyone),
@@ -164,3 +170,23 @@ def most(
 
     counted, done = jax.device_get(jax.vmap(count_kind)(jnp.asarray(KINDS)))
     return recorded(np.broadcast_to(everyone, (4, len(examples))), counted, done)
+
+
+def most(
+    model: SplitModel, config: FedSLConfig, examples: np.ndarray, *, batch_size: int
+) -> Record:
+    """Bounds what each kind of round takes of each client: dense, without dropout.
+
+    Args:
+      model: the network, cut.
+      config: the configuration.
+      examples: `[N]`, in a mini-batch of each client.
+      batch_size: B, padding included.
+
+    Returns:
+      A record of four rounds, in the order of `KINDS`, of all N clients.
+    """
+    bounds = [
+        _most(at, config, examples, batch_size=batch_size) for at in cut_models(model)
+    ]
+    return _of_own_cuts(model, bounds)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from fedjax_sl.analysis.phases import Sequential
+from fedjax_sl.config_base import IntegerPerClass
 from fedjax_sl.configs.network_config import ImageKind, NetworkConfig
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
@@ -46,8 +47,8 @@ class ModelConfig(NetworkConfig):
     depth: Depth = 11
     """Layers of the VGG."""
 
-    cut: int = 4
-    """L_c, layers on the client's side; see `cost fedsl`."""
+    cut: IntegerPerClass = 4
+    """L_c, layers on the client's side, of all or by class; see `cost fedsl`."""
 
     tail: int = 0
     """Last layers, which the client holds, too, with the loss and the labels; 0 leaves
@@ -59,6 +60,13 @@ class ModelConfig(NetworkConfig):
     @property
     def _registered(self) -> str:
         return f"vgg{self.depth}" if self.name == "vgg" else self.name
+
+    def resolved(self) -> "ModelConfig":
+        """Fills in the hash of a file; equal cuts of all classes are one cut."""
+        config = super().resolved()
+        if isinstance(config.cut, tuple) and len(set(config.cut)) == 1:
+            return dataclasses.replace(config, cut=config.cut[0])
+        return config
 
     def uncut(self, image: ImageKind) -> Network:
         """Builds the network for images of a kind."""

@@ -29,6 +29,7 @@ from fedjax_sl.fedsl.theory import (
     with_choice,
 )
 from fedjax_sl.method_spec import Built, ChooseMap, MethodSpec, Theory
+from fedjax_sl.models.class_cuts import cut_models
 from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import SplitModel
 from fedjax_sl.models.vgg import BLOCKS
@@ -43,7 +44,7 @@ def network(config: FedSLRun, train: Dataset) -> SplitModel:
     """
     own = config.model
     model = own.uncut(kind_of(train)).at(own.cut, tail=own.tail)
-    if not prunable(model).kernels:
+    if not all(prunable(at).kernels for at in cut_models(model)):
         raise InputError(
             f"cut={own.cut}: no layer with weights is on the client's side."
         )

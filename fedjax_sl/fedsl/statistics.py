@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import unflatten_dict
 
-from fedjax_sl.compression.groups import Path, channels_kept
+from fedjax_sl.compression.groups import channels_kept
 from fedjax_sl.compression.layers import leaves_of
 from fedjax_sl.compression.pruning import Mask
-from fedjax_sl.fedsl.config import FedSLConfig
-from fedjax_sl.models.prunable import Prunable
+from fedjax_sl.fedsl.own_cut import mask_by_own_cut
+from fedjax_sl.fedsl.state import Context
+from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import Variables
 
 
@@ -29,13 +30,13 @@ def _none(leaf: Any) -> bool:
 
 
 def statistics_kept(
-    config: FedSLConfig, can: Prunable, mask: Mask, client: Variables
+    context: Context, own_cut: jax.Array | None, mask: Mask, client: Variables
 ) -> dict[str, Any]:
     """Returns a mask of the statistics that a client updates and sends.
 
     Args:
-      config: its granularity; pruning single weights keeps every channel.
-      can: what can be pruned.
+      context: granularity, where single weights keep every channel; and model.
+      own_cut: [], as from `own_cuts`.
       mask: m_k.
       client: its variables, statistics `[n]`.
 
@@ -43,11 +44,15 @@ def statistics_kept(
       A mask of the statistics: `[n]` at each leaf, or None where all are kept.
     """
     statistics = leaves_of(statistics_of(client))
-    masks: dict[Path, Any] = dict.fromkeys(statistics)
-    if config.granularity == "filter":
-        for path, number in can.statistics.items():
-            masks[path] = channels_kept(can.groups[number], mask)
-    return unflatten_dict(masks)
+
+    def of_held(at):
+        can, masks = prunable(at), dict.fromkeys(statistics)
+        if context.config.granularity == "filter":
+            for path, number in can.statistics.items():
+                masks[path] = channels_kept(can.groups[number], mask)
+        return unflatten_dict(masks)
+
+    return mask_by_own_cut(context.model, own_cut, of_held)
 
 
 def learnt(kept: Any, new: Any, old: Any) -> Any:

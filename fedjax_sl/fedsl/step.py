@@ -13,13 +13,8 @@ from fedjax_sl.federation.clients import Each, client_keys
 from fedjax_sl.federation.proximal import proximal_gradient
 from fedjax_sl.federation.split_grad import split_grad
 from fedjax_sl.fedsl.client_configs import ClientConfigs
-from fedjax_sl.fedsl.cut import (
-    channels_sent,
-    cut_with_dropout,
-    number_returned,
-    number_sent,
-)
-from fedjax_sl.fedsl.message import sent
+from fedjax_sl.fedsl.cuts import cuts_with_dropout, sent_at_cuts
+from fedjax_sl.fedsl.message import gradient_sent
 from fedjax_sl.fedsl.running_scores import RunningScores, add
 from fedjax_sl.fedsl.state import (
     GRADIENT,
@@ -32,7 +27,6 @@ from fedjax_sl.fedsl.state import (
     start_of,
 )
 from fedjax_sl.fedsl.statistics import learnt, statistics_kept, statistics_of
-from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import Variables
 
 
@@ -122,7 +116,6 @@ def _update_clients(
     A client that the server did not hear receives no gradient and does not step.
     """
     config, optimizer = context.config, context.client_optimizer(local.rate)
-    can = prunable(context.model)
 
     def step_client(group, backward):
         client, mask, running = group.client, group.mask, group.running
@@ -136,9 +129,7 @@ def _update_clients(
         # Step 8: quantised before the optimiser, so that with I = 1 the server could
         # repeat the step from the message.
         own = group.per_client
-        message = sent(
-            config, own.gradients, backward.key, grad, mask=mask, bits=own.grad_bits
-        )
+        message = gradient_sent(context, own, backward.key, grad, mask=mask)
         values = message.values
         if config.proximal is not None:
             # Not in the message: at the first step of a period there is no such term.
@@ -147,7 +138,7 @@ def _update_clients(
         updates, new_opt = optimizer.update(values, group.client_opt, start)
         # Momentum from before the pruning would still move pruned weights.
         params = optax.apply_updates(start, apply_mask(updates, mask))
-        kept = statistics_kept(config, can, mask, client)
+        kept = statistics_kept(context, own.own_cut, mask, client)
         new = learnt(kept, backward.statistics, statistics_of(client))
         after = ({**new, "params": params}, new_opt, scored)
         before = (client, group.client_opt, running)
@@ -174,14 +165,16 @@ def _group_step(
             context.config, key, examples, group.minibatch, client_id=group.client_id
         ),
         weights=weights,
-        cut=cut_with_dropout(
+        cuts=cuts_with_dropout(
             context.config,
+            context.model,
             group.per_client,
             group.client_id,
-            key,
-            channels=channels_sent(context, group.mask),
+            key=key,
+            masks=group.mask,
             real=weight > 0,
             weights=weights,
+            each=each,
         ),
         each=each,
     )
@@ -195,13 +188,12 @@ def _group_step(
     client, opt, running, gradient = _update_clients(
         context, each, group, backward, local=local
     )
-    crossed = number_sent(context, result.at_cut, weight)
-    message = result.at_cut.message
+    at_cut = sent_at_cuts(
+        context.config, context.model, group.per_client.own_cut, result, weight=weight
+    )
     report = StepReport(
         loss=result.loss,
-        activations=Link.float32(crossed) if message is None else message,
-        returned=number_returned(context, result.at_cut, weight),
-        back=result.back,
+        **at_cut._asdict(),
         gradient=gradient,
         finite=result.finite,
     )

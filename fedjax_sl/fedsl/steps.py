@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax
 
 from fedjax_sl.algorithm import Cohort, Link
-from fedjax_sl.federation import model_down
 from fedjax_sl.federation.aggregation import client_weights
 from fedjax_sl.fedsl.client_configs import client_configs
+from fedjax_sl.fedsl.held_counts import nothing_down
 from fedjax_sl.fedsl.period_start import begin_period
 from fedjax_sl.fedsl.sequential import sequential_step
 from fedjax_sl.fedsl.state import (
@@ -18,6 +18,7 @@ from fedjax_sl.fedsl.state import (
 )
 from fedjax_sl.fedsl.step import StepReport, step
 from fedjax_sl.fedsl.suited import check_cohort
+from fedjax_sl.models.class_cuts import own_cuts
 
 
 class Stepped(NamedTuple):
@@ -61,6 +62,7 @@ def run_steps(
         cohort.index[:, 0], cohort.weight[:, 0] * present[:, None]
     )
     per_client = client_configs(config, cohort.client_id, cohort.fault)
+    per_client = per_client._replace(own_cut=own_cuts(context.model, cohort.client_id))
     inputs = RoundInputs(cohort.examples, minibatch, per_client, key)
     # Before a period starts: scores are averaged over those who are here now.
     weights = client_weights(cohort.num_examples, by=config.client_weight)
@@ -70,7 +72,7 @@ def run_steps(
         return begin_period(context, state, inputs, cohort.client_id)
 
     # A cond, not a select: the scoring pass is only paid when a period starts.
-    nothing = model_down.none_down(config.models)
+    nothing = nothing_down(config, context.model, per_client)
     starts = state.round % config.interval == 0
     state, down = jax.lax.cond(starts, begin, lambda same: (same, nothing), state)
     # Steps 2 to 8: a round is one mini-batch step of every client.

@@ -58,6 +58,7 @@ def _another_method(config: FedSLRun) -> list[str]:
     of_run = {
         "corruption_probability": config.corruption_probability > 0,
         "model.tail": config.model.tail > 0,
+        "model.cut": len(np.unique(config.model.cut)) > 1,
     }
     return _named(method, another) + _named(config, of_run)
 

@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from fedjax_sl.checks import check_integer
 from fedjax_sl.errors import InputError
+from fedjax_sl.models.class_cuts import cut_by_class
 from fedjax_sl.models.split import SplitModel, Stages, cut_at
 
 
@@ -94,17 +95,22 @@ class Network:
         layers = sum(stage.layers for stage in self.stages)
         return tuple(sorted(layers - other for other in self.cuts if other > cut))
 
-    def at(self, cut: int, *, tail: int = 0) -> SplitModel:
+    def at(self, cut: int | tuple[int, ...], *, tail: int = 0) -> SplitModel:
         """Cuts the network after `cut` layers, and before the last `tail`, if any.
 
         Args:
-          cut: L_c, layers before the first cut.
+          cut: L_c, layers before the first cut; or G of them, one for each class of
+            devices.
           tail: layers after a second one, which the client holds, too; 0 if there is no
             second cut.
 
         Raises:
           ValueError: if it cannot be cut there.
         """
+        if isinstance(cut, tuple):
+            if not cut:
+                raise InputError("cut=(): expected a number of layers for each class.")
+            return cut_by_class([self.at(number, tail=tail) for number in cut])
         check_integer("cut", cut, 1)
         check_integer("tail", tail, 0)
         ends = dict(self._ends)

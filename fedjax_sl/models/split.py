@@ -110,6 +110,8 @@ class SplitModel:
       tail: the layers after a second cut, up to the logits, which the client holds, so
         that no label leaves it; their numbers follow the server's. None if there is no
         such cut.
+      by_class: the network at the cut of each class of devices, where these differ; it
+        is itself at the deepest of them. See `models.class_cuts`.
     """
 
     client: nn.Module
@@ -117,6 +119,7 @@ class SplitModel:
     input_shape: tuple[int, int, int]
     num_classes: int
     tail: "Stages | None" = None
+    by_class: "tuple[SplitModel, ...]" = ()
 
     @property
     def whole(self) -> "Stages":

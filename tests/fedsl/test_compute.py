@@ -11,7 +11,7 @@ from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.compute import kept_macs, work
-from fedjax_sl.fedsl.period_start import masks
+from fedjax_sl.fedsl.masks import masks
 from fedjax_sl.models import cifar_cnn, split_vgg
 from fedjax_sl.models.cost import macs
 from fedjax_sl.models.prunable import prunable

@@ -11,7 +11,7 @@ from flax import linen as nn
 from fedjax_sl.compression import apply_mask, magnitude_scores
 from fedjax_sl.compression.groups import channels_kept
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.period_start import masks
+from fedjax_sl.fedsl.masks import masks
 from fedjax_sl.models.network import network
 from fedjax_sl.models.prunable import prunable
 from tests.worlds import assert_close, assert_equal, programs, tiny_cohort

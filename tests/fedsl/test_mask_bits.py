@@ -17,8 +17,8 @@ from fedjax_sl.fedsl.bit_allocation import BitAllocation
 from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.compute import scored
 from fedjax_sl.fedsl.mask_bits import mask_bits
+from fedjax_sl.fedsl.masks import masks
 from fedjax_sl.fedsl.message import quantized_link
-from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
 from fedjax_sl.models.network import network
 from fedjax_sl.models.prunable import prunable

@@ -9,8 +9,8 @@ import pytest
 
 from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.compression.scores import magnitude_scores
+from fedjax_sl.fedsl.masks import masks
 from fedjax_sl.fedsl.message import entries_of, sent
-from fedjax_sl.fedsl.period_start import masks
 from fedjax_sl.fedsl.round_kinds import expected, most
 from fedjax_sl.models.prunable import prunable
 from fedjax_sl.traffic import traffic

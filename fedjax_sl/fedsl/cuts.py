@@ -1,0 +1,133 @@
+"""All cuts of a round: where each client transmits, and what that takes."""
+
+from typing import NamedTuple
+
+import jax
+
+from fedjax_sl.algorithm import Link
+from fedjax_sl.compression.pruning import Mask
+from fedjax_sl.federation.client_pass import Cut
+from fedjax_sl.federation.clients import Each
+from fedjax_sl.federation.split_grad import SplitGrad
+from fedjax_sl.fedsl.client_configs import ClientConfigs
+from fedjax_sl.fedsl.config import FedSLConfig
+from fedjax_sl.fedsl.cut import (
+    bitmap_bits,
+    channels_sent,
+    cut_with_dropout,
+    number_returned,
+    number_sent,
+)
+from fedjax_sl.models.class_cuts import cut_models, pick
+from fedjax_sl.models.split import SplitModel
+
+
+def places(model: SplitModel, own_cut: jax.Array | None) -> list[jax.Array | None]:
+    """Which clients are cut at each of `cut_models`, `[K]` bool; None for all."""
+    if own_cut is None:
+        return [None]
+    return [own_cut == number for number, _ in enumerate(cut_models(model))]
+
+
+def cuts_with_dropout(
+    config: FedSLConfig,
+    model: SplitModel,
+    per_client: ClientConfigs,
+    client_id: jax.Array,
+    *,
+    key: jax.Array,
+    masks: Mask,
+    real: jax.Array,
+    weights: jax.Array,
+    each: Each,
+) -> list[Cut]:
+    """Builds the `cut_with_dropout` at each cut; a client passes through its own.
+
+    Args:
+      config: of the dropout.
+      model: the network.
+      per_client: `[K]` each.
+      client_id: `[K]`.
+      key: of this round.
+      masks: m_k, leaves `[K, ...]`.
+      real: `[K, B]` bool, False for padding.
+      weights: `[K]` omega_k, 0 for absent clients.
+      each: how clients are mapped, if not all have one cut.
+
+    Returns:
+      A `Cut` for each of `cut_models`.
+    """
+    channels = channels_sent(config, model, masks)
+    found = zip(channels, places(model, per_client.own_cut), strict=True)
+    return [
+        # The same keys at each cut: a client draws at one of them only.
+        cut_with_dropout(
+            config,
+            per_client,
+            client_id,
+            key,
+            channels=here,
+            real=real,
+            weights=weights,
+            each=each,
+            here=those,
+        )
+        for here, those in found
+    ]
+
+
+class SentAtCut(NamedTuple):
+    """What crosses each client's own cut in a step, `[K]`.
+
+    Attributes:
+      activations: the message of the activations.
+      returned: int32, values whose gradients come back.
+      back: the message of these gradients; None if it has a plain count.
+    """
+
+    activations: Link
+    returned: jax.Array
+    back: Link | None
+
+
+def sent_at_cuts(
+    config: FedSLConfig,
+    model: SplitModel,
+    own_cut: jax.Array | None,
+    result: SplitGrad,
+    *,
+    weight: jax.Array,
+) -> SentAtCut:
+    """Counts what crosses the cuts of a step.
+
+    Args:
+      config: whose gradients come back.
+      model: the network.
+      own_cut: `[K]`, as from `own_cuts`.
+      result: of the step.
+      weight: `[K, B]`, 0 for padding.
+
+    Returns:
+      A `SentAtCut`.
+    """
+    found = []
+    pairs = zip(cut_models(model), result.at_cut, result.back, strict=True)
+    for at, at_cut, back in pairs:
+        shape = at.cut_shape()
+        crossed, message = number_sent(shape, at_cut, weight), at_cut.message
+        returned = number_returned(config, shape, at_cut, weight=weight)
+        activations = Link.float32(crossed) if message is None else message
+        found.append(SentAtCut(activations, returned, back))
+    return pick(own_cut, found)
+
+
+def bitmaps(
+    config: FedSLConfig, model: SplitModel, per_client: ClientConfigs, masks: Mask
+) -> jax.Array:
+    """Returns the `bitmap_bits` of each client at its own cut, `[K]` int32."""
+    rate, channels = per_client.dropout_rate, channels_sent(config, model, masks)
+    pairs = zip(cut_models(model), channels, strict=True)
+    return pick(
+        per_client.own_cut,
+        [bitmap_bits(config, rate, here, shape=at.cut_shape()) for at, here in pairs],
+    )
