@@ -48,7 +48,7 @@ class ModelConfig(NetworkConfig):
     """Layers of the VGG."""
 
     cut: IntegerPerClass = 4
-    """L_c, layers on the client's side, of all or by class; see `cost fedsl`."""
+    """L_c, client layers, of all or by class; `cost fedsl`."""
 
     tail: int = 0
     """Last layers, which the client holds, too, with the loss and the labels; 0 leaves

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import numpy as np
+import pytest
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.cli.main import main
@@ -11,6 +12,7 @@ from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
+from fedjax_sl.fedsl.theory import check_covered
 from fedjax_sl.runs.stragglers import in_time
 from tests.commands import refused
 from tests.runs.test_resume import assert_same_run
@@ -25,7 +27,7 @@ RUN = [
 CUTS = [*RUN, "--model.cut", "1", "2"]
 
 
-def test_a_run_is_resumed_bit_for_bit_and_reported(tmp_path, capsys):
+def test_a_run_is_resumed_bit_for_bit_and_reported(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     updates = ["--method.updates.kind", "qsgd", "--method.updates.feedback", "error"]
     run = [*CUTS, *updates]
@@ -39,8 +41,11 @@ def test_a_run_is_resumed_bit_for_bit_and_reported(tmp_path, capsys):
     assert sent[0] == sent[2] < sent[1] == sent[3]
     main(["report", str(whole)])
     main(["compare", str(whole)])
-    capsys.readouterr()
-    assert "model.cut=(1, 2)" in refused(["bound", "--folder", str(whole)], capsys)
+
+
+def test_the_bound_is_not_of_it():
+    with pytest.raises(InputError, match=r"model.cut=\(1, 2\): the bound is not of it"):
+        check_covered(FedSLRun(model=ModelConfig(cut=(1, 2))))
 
 
 def test_equal_cuts_are_the_run_with_one(tmp_path):
