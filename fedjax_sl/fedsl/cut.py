@@ -21,7 +21,6 @@ from fedjax_sl.fedsl.own_cut import of_those_here
 from fedjax_sl.fedsl.quantizer import quantized
 from fedjax_sl.fedsl.shared_gradient import (
     mean_gradient,
-    number_broadcast,
     sent_entries,
 )
 from fedjax_sl.fedsl.state import ACTIVATIONS, DOWNLINK, DROPOUT
@@ -229,31 +228,3 @@ def cut_with_dropout(
         tail_up=lambda grad: jax.vmap(as_it_arrives)(per_client.fault, grad),
         here=here,
     )
-
-
-def number_sent(shape: tuple[int, ...], at_cut: AtCut, weight: jax.Array) -> jax.Array:
-    """Counts the activations that each client sends, without padding, `[K]` int32.
-
-    Args:
-      shape: of one example's activations at the cut.
-      at_cut: which of them were sent.
-      weight: `[K, B]`, 0 for padding.
-    """
-    shape = (*weight.shape, *shape)
-    real = (weight > 0).reshape(*weight.shape, *[1] * (len(shape) - 2))
-    # A channel mask has one entry per channel and is counted once per pixel.
-    sent = jnp.broadcast_to(at_cut.mask & real, shape)
-    return sent.sum(axis=tuple(range(1, sent.ndim)))
-
-
-def number_returned(
-    config: FedSLConfig, shape: tuple[int, ...], at_cut: AtCut, *, weight: jax.Array
-) -> jax.Array:
-    """Counts the values whose gradients each client receives, `[K]` int32.
-
-    Arguments as for `number_sent`; config: whose gradients they are.
-    """
-    if config.backward == "own":
-        return number_sent(shape, at_cut, weight)
-    whole = (*weight.shape, *shape)
-    return number_broadcast(sent_entries(at_cut.mask, weight > 0, whole))

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.pruning import Mask
@@ -12,12 +13,12 @@ from fedjax_sl.federation.split_grad import SplitGrad
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.cut import (
+    AtCut,
     bitmap_bits,
     channels_sent,
     cut_with_dropout,
-    number_returned,
-    number_sent,
 )
+from fedjax_sl.fedsl.shared_gradient import number_broadcast, sent_entries
 from fedjax_sl.models.class_cuts import cut_models, pick
 from fedjax_sl.models.split import SplitModel
 
@@ -76,6 +77,34 @@ def cuts_with_dropout(
     ]
 
 
+def _number_sent(shape: tuple[int, ...], at_cut: AtCut, weight: jax.Array) -> jax.Array:
+    """Counts the activations that each client sends, without padding, `[K]` int32.
+
+    Args:
+      shape: of one example's activations at the cut.
+      at_cut: which of them were sent.
+      weight: `[K, B]`, 0 for padding.
+    """
+    shape = (*weight.shape, *shape)
+    real = (weight > 0).reshape(*weight.shape, *[1] * (len(shape) - 2))
+    # A channel mask has one entry per channel and is counted once per pixel.
+    sent = jnp.broadcast_to(at_cut.mask & real, shape)
+    return sent.sum(axis=tuple(range(1, sent.ndim)))
+
+
+def _number_returned(
+    config: FedSLConfig, shape: tuple[int, ...], at_cut: AtCut, *, weight: jax.Array
+) -> jax.Array:
+    """Counts the values whose gradients each client receives, `[K]` int32.
+
+    Arguments as for `_number_sent`; config: whose gradients they are.
+    """
+    if config.backward == "own":
+        return _number_sent(shape, at_cut, weight)
+    whole = (*weight.shape, *shape)
+    return number_broadcast(sent_entries(at_cut.mask, weight > 0, whole))
+
+
 class SentAtCut(NamedTuple):
     """What crosses each client's own cut in a step, `[K]`.
 
@@ -114,8 +143,8 @@ def sent_at_cuts(
     pairs = zip(cut_models(model), result.at_cut, result.back, strict=True)
     for at, at_cut, back in pairs:
         shape = at.cut_shape()
-        crossed, message = number_sent(shape, at_cut, weight), at_cut.message
-        returned = number_returned(config, shape, at_cut, weight=weight)
+        crossed, message = _number_sent(shape, at_cut, weight), at_cut.message
+        returned = _number_returned(config, shape, at_cut, weight=weight)
         activations = Link.float32(crossed) if message is None else message
         found.append(SentAtCut(activations, returned, back))
     return pick(own_cut, found)

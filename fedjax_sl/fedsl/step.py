@@ -12,7 +12,6 @@ from fedjax_sl.federation.aggregation import choose
 from fedjax_sl.federation.clients import Each, client_keys
 from fedjax_sl.federation.proximal import proximal_gradient
 from fedjax_sl.federation.split_grad import split_grad
-from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.cuts import cuts_with_dropout, sent_at_cuts
 from fedjax_sl.fedsl.message import gradient_sent
 from fedjax_sl.fedsl.running_scores import RunningScores, add
@@ -20,13 +19,13 @@ from fedjax_sl.fedsl.state import (
     GRADIENT,
     Context,
     FedSLState,
-    MinibatchIndices,
     RoundInputs,
     batches,
     rates,
     start_of,
 )
 from fedjax_sl.fedsl.statistics import learnt, statistics_kept, statistics_of
+from fedjax_sl.fedsl.step_parts import Backward, Group, Local, Received
 from fedjax_sl.models.split import Variables
 
 
@@ -51,65 +50,8 @@ class StepReport(NamedTuple):
     finite: jax.Array
 
 
-class _Received(NamedTuple):
-    """Sums over the clients of a group that the server received activations from.
-
-    Attributes:
-      gradient: sum_k omega_k g_{s,k} over these clients.
-      statistics: of the server's norms, updated with their activations.
-      missing: [] total weight of the other clients.
-      heard: [] int32, number of these clients.
-    """
-
-    gradient: Any
-    statistics: Any
-    missing: jax.Array
-    heard: jax.Array
-
-
-class _Local(NamedTuple):
-    """What the steps of all clients share.
-
-    Attributes:
-      rate: gamma.
-      anchor: the model that they began the period from; None if no step needs it.
-    """
-
-    rate: jax.Array
-    anchor: Any
-
-
-class _Group(NamedTuple):
-    """Inputs of the clients of a group, leaves `[G, ...]`."""
-
-    client: Variables
-    client_opt: Any
-    mask: Any
-    running: RunningScores | None
-    client_id: jax.Array
-    weights: jax.Array
-    minibatch: MinibatchIndices
-    per_client: ClientConfigs
-
-
-class _Backward(NamedTuple):
-    """The results of the backward pass for the clients of a group, leaves `[G, ...]`.
-
-    Attributes:
-      key: of the quantiser.
-      heard: whether the server received valid activations.
-      gradient: of the client's loss in its parameters.
-      statistics: of its norms, updated.
-    """
-
-    key: jax.Array
-    heard: jax.Array
-    gradient: Any
-    statistics: Any
-
-
 def _update_clients(
-    context: Context, each: Each, group: _Group, backward: _Backward, *, local: _Local
+    context: Context, each: Each, group: Group, backward: Backward, *, local: Local
 ) -> tuple[Variables, Any, RunningScores | None, Link]:
     """w_k <- w_k - gamma Q_b(m_k * g_k), by the optimiser; pruned entries stay.
 
@@ -179,7 +121,7 @@ def _group_step(
         each=each,
     )
     heard = present & result.finite
-    backward = _Backward(
+    backward = Backward(
         key=client_keys(key, group.client_id, GRADIENT),
         heard=heard,
         gradient=result.client,
@@ -199,13 +141,13 @@ def _group_step(
     )
     # By what is missing: if nothing is, the server's divisor is exactly 1.
     missing = jnp.where(real & ~heard, group.weights, 0.0).sum()
-    received = _Received(
+    received = Received(
         result.server, statistics_of(result.server_stats), missing, heard.sum()
     )
     return received, (client, opt, running, report)
 
 
-def _update_server(context: Context, state: FedSLState, received: _Received, rate):
+def _update_server(context: Context, state: FedSLState, received: Received, rate):
     """w_s <- w_s - gamma sum_k omega_k g_{s,k}, by the optimiser.
 
     The gradient is renormalised by the weights of the clients heard. If there are none,
@@ -243,7 +185,7 @@ def step(
       The state after the step, and the `StepReport` of the clients.
     """
     client_rate, server_rate = rates(context.config, state.round)
-    group = _Group(
+    group = Group(
         client=state.client,
         client_opt=state.client_opt,
         mask=state.mask,
@@ -258,7 +200,7 @@ def step(
         return _group_step(context, each, *rest)
 
     proximal = context.config.proximal is not None
-    local = _Local(client_rate, state.anchor if proximal else None)
+    local = Local(client_rate, state.anchor if proximal else None)
     shared = (state.server, inputs.examples, local, inputs.key)
     folded = context.over_clients.fold(step_group, *shared)
     received, (client, opt, running, report) = folded(group)

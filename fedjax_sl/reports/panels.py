@@ -20,6 +20,7 @@ from fedjax_sl.records.checkpoint import Arrays, Checkpoints
 from fedjax_sl.records.finished_run import Finished
 from fedjax_sl.records.named_arrays import as_like
 from fedjax_sl.reports import comparison_figures
+from fedjax_sl.reports.breakdown import where_time_goes
 from fedjax_sl.reports.groups import Group, progress_axis
 from fedjax_sl.reports.heat_map import draw, heat_map
 from fedjax_sl.reports.layer_figures import layer_bars
@@ -172,8 +173,8 @@ def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
             "Where time and bits go",
             "Stacked bars: seconds of a run by phase; bits by link, and of side "
             "information.",
-            comparison_figures.where_time_goes(groups, channel),
-            narrow=comparison_figures.where_time_goes(groups, channel, columns=1),
+            where_time_goes(groups, channel),
+            narrow=where_time_goes(groups, channel, columns=1),
         ),
     ]
     if len(groups) > 1:

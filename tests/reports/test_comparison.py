@@ -17,6 +17,7 @@ from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.records.finished_run import Finished
 from fedjax_sl.records.metrics import Totals
 from fedjax_sl.reports import comparison_figures
+from fedjax_sl.reports.breakdown import where_time_goes
 from fedjax_sl.reports.groups import grouped
 from fedjax_sl.traffic import Record, Traffic
 
@@ -61,7 +62,7 @@ def test_bars_of_time_end_with_the_run():
     runs = [finished(0, {3: 0.5, 6: 0.6})]
     free = round_costs(Channel(), runs[0].record).seconds
     channel = Channel(deadline_s=float(np.median(free)))
-    drawn = comparison_figures.where_time_goes(grouped(runs, channel), channel)
+    drawn = where_time_goes(grouped(runs, channel), channel)
     width = sum(bar.get_width() for bar in drawn.axes[0].patches)
     assert width == pytest.approx(np.minimum(free, channel.deadline_s).sum())
 
