@@ -25,6 +25,7 @@ from fedjax_sl.federation.aggregator_config import AggregatorConfig
 from fedjax_sl.federation.level_config import LevelConfig
 from fedjax_sl.fedsl.config_checks import (
     LINKS,
+    check_aggregator,
     check_links,
     check_no_mean,
     check_shared_gradient,
@@ -231,6 +232,7 @@ class FedSLConfig(TrainingConfig):
         check_links(self)
         check_no_mean(self)
         check_shared_gradient(self)
+        check_aggregator(self)
         for name in ("interval", "cohort_size"):
             check(self, name, lambda v: v >= 1, "at least 1")
         for name in ("prune_start", "prune_end"):

@@ -118,6 +118,24 @@ def check_no_mean(config: Any) -> None:
         )
 
 
+def check_aggregator(config: Any) -> None:
+    """Rejects a step along a mean of which it is not known what it started from.
+
+    Args:
+      config: a `FedSLConfig`.
+
+    Raises:
+      ValueError: naming the option.
+    """
+    # A trimmed mean is of other clients in each entry, and hard pruning makes them
+    # start from different values.
+    if config.aggregator.active and config.trim is not None and not config.restore:
+        raise InputError(
+            f"trim={config.trim}: expected none with restore=False and "
+            f"aggregator.kind={config.aggregator.kind!r}."
+        )
+
+
 def check_shared_gradient(config: Any) -> None:
     """Rejects what one gradient for all clients cannot be combined with.
 

@@ -213,7 +213,9 @@ def cut_with_dropout(
         # The server's own key: all clients receive the same message.
         server_key = jax.random.fold_in(key, DOWNLINK)
         one = quantized(config, server_key, mean, per_client.down_bits[0])
-        return jnp.broadcast_to(one, grad.shape)
+        # A client with fewer examples has padding where others have some.
+        own = real.reshape(*real.shape, *[1] * (grad.ndim - 2))
+        return jnp.where(own, one, 0.0)
 
     def down(grad, at_cut):
         if config.backward == "mean":

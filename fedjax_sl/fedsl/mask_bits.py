@@ -37,7 +37,8 @@ def mask_bits(config: FedSLConfig, can: Prunable, params: Any) -> MaskBits:
     knows the scores (reconstructed):
 
     - Magnitudes: the client models are equal when a period starts, and the server,
-      which averaged them, ranks the same weights: nothing is sent.
+      which averaged them, ranks the same weights: nothing is sent. Clients that keep
+      their own models send the mask at the cut.
     - Taylor scores depend on a client's own examples. With a mask per client the scores
       stay local, and the mask goes up with the update. With a common mask the scores go
       up first, float32 each, summed over filters where these are ranked; the mask comes
@@ -62,7 +63,8 @@ def mask_bits(config: FedSLConfig, can: Prunable, params: Any) -> MaskBits:
     if config.mask_scope == "common":
         down = (taylor or random) * flags
         return MaskBits(taylor * FLOAT_BITS * flags, down, at_cut=0, up=0)
-    unknown = taylor or (random and config.dropout_mask == "bitmap")
+    own = config.client_update == "local" and not random
+    unknown = taylor or own or (random and config.dropout_mask == "bitmap")
     # Without a channel's flag the server could not tell what an activation belongs to.
     at_cut = 0
     if unknown and thins_cut(config, can):

@@ -82,6 +82,9 @@ def update_bits(arrays: dict[str, np.ndarray], config: FedSLRun) -> UpdateBits |
 
 def kept(seen: LastCheckpoint) -> LayerBars | None:
     """Share of each client kernel that is kept, `[K, U]`, of those that participate."""
+    if len(np.unique(seen.config.model.cut)) > 1:
+        # What a client does not hold it does not keep either.
+        return None
     masks = _fields(seen.arrays, "mask")
     # Who is absent has the mask of nothing that was trained.
     present = seen.arrays["weights"] > 0 if masks else np.zeros(0, bool)

@@ -137,21 +137,29 @@ def streamed(
         image, example = place((image, example))
         return Window(image, example, label)
 
-    def feed(first: int, count: int) -> Iterator[Part]:
+    def of_rounds(first: int, count: int) -> np.ndarray:
         numbers = np.int32(first), np.int32(count)
-        found = np.asarray(indices(*numbers, label, partition))[:count]
-        done = 0
+        return np.asarray(indices(*numbers, label, partition))[:count]
+
+    def next_part(found: np.ndarray, first: int) -> tuple[int, np.ndarray]:
+        taken, needed = fitting(found, rows)
+        if not taken:
+            size = BUFFERS * len(needed) * train.image[0].nbytes / MIB
+            raise InputError(
+                f"stream_mib={mib}: expected at least {size:.3g}, for the images of "
+                f"round {first}."
+            )
+        return taken, needed
+
+    def feed(first: int, count: int) -> Iterator[Part]:
+        found, done = of_rounds(first, count), 0
         while done < count:
-            taken, needed = fitting(found[done:], rows)
-            if not taken:
-                size = BUFFERS * len(needed) * train.image[0].nbytes / MIB
-                raise InputError(
-                    f"stream_mib={mib}: expected at least {size:.3g}, for the images "
-                    f"of round {first + done}."
-                )
+            taken, needed = next_part(found[done:], first + done)
             yield Part(first + done, taken, window(needed))
             done += taken
 
+    # Before a run's folder is touched.
+    next_part(of_rounds(0, 1), 0)
     return feed
 
 

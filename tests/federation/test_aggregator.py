@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from fedjax_sl.errors import InputError
 from fedjax_sl.federation.aggregator import first_moments, server_step
 from fedjax_sl.federation.aggregator_config import Aggregator, AggregatorConfig
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
@@ -285,3 +286,9 @@ def test_numbers_out_of_range_are_refused(field):
 def test_a_relay_has_no_mean_to_step_along():
     with pytest.raises(ValueError, match=r"aggregator.kind='adam': expected 'average'"):
         FedSLConfig(client_update="relay", aggregator=ADAM)
+
+
+def test_a_trimmed_mean_of_models_pruned_for_good_has_no_start():
+    config = dataclasses.replace(SPLIT, restore=False, trim=0.25)
+    with pytest.raises(InputError, match="trim=0.25: .*restore=False"):
+        dataclasses.replace(config, aggregator=ADAM)

@@ -156,3 +156,13 @@ def test_what_is_sent_may_be_no_channels_of_a_layer():
     """Flattened, rows, columns and channels are one axis, of which nothing is left."""
     flat = by_hand(lambda x: x.reshape(len(x), -1))
     assert mask_bits(FedSLConfig(), *flat) == (0, 0, 0, 7)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_server_ranks_magnitudes_only_of_models_that_it_has(own, key):
+    """Which channels a client of its own model sends, the server has to be told."""
+    update = "local" if own else "parallel"
+    config = FedSLConfig(importance="magnitude", client_update=update)
+    params = tiny_model().init(key).client["params"]
+    found = mask_bits(config, prunable(tiny_model()), params)
+    assert (found.at_cut > 0) == own

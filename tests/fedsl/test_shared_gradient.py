@@ -11,6 +11,8 @@ from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.server_pass import mean_loss
 from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.client_configs import client_configs
+from fedjax_sl.fedsl.cut import AtCut, cut_with_dropout
 from fedjax_sl.fedsl.round_kinds import at_rounds, most
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.fedsl.shared_gradient import mean_gradient
@@ -159,3 +161,21 @@ def test_it_is_called_by_its_name():
     assert FedSLRun(method=dataclasses.replace(GA, cohort_size=10)).title == "SFL-GA"
     averaged = FedSLConfig(backward="mean")
     assert FedSLRun(method=averaged).title == "compressed SFL-GA, averaged"
+
+
+def test_padding_receives_no_gradient(key):
+    """Where another client has an example, a client with fewer trains on nothing."""
+    real = jnp.array([[True] * 5, [True, True, False, False, False]])
+    ids = jnp.arange(2)
+    cut = cut_with_dropout(
+        dataclasses.replace(GA, cohort_size=2),
+        client_configs(GA, ids),
+        ids,
+        key,
+        channels=jnp.ones((2, 6), bool),
+        real=real,
+        weights=jnp.full(2, 0.5),
+    )
+    at_cut = AtCut(jnp.ones((2, 5, 4, 4, 6), bool), None, jnp.ones(2, bool))
+    returned, _ = cut.down(jnp.ones((2, 5, 4, 4, 6)), at_cut)
+    np.testing.assert_array_equal(returned.any(axis=(2, 3, 4)), real)

@@ -111,6 +111,7 @@ def test_a_budget_too_small_for_a_round_says_what_is_needed(tmp_path, capsys):
     asked = ["run", *TINY, "--rounds", "8", "--folder", str(tmp_path / "run")]
     said = refused([*asked, "--stream-mib", "0.01"], capsys)
     assert "expected at least" in said and "round 0" in said
+    assert not (tmp_path / "run").exists()
     assert "a number > 0" in refused([*asked, "--stream-mib", "0"], capsys)
 
 
