@@ -1,11 +1,13 @@
 """The pictures of a report, with their headings and alternative texts."""
 
 import warnings
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -13,6 +15,7 @@ from fedjax_sl import reading
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.configs.foreign_data import warn_of_data
 from fedjax_sl.errors import InputError
+from fedjax_sl.federation.faults import without_stragglers
 from fedjax_sl.method_spec import LastCheckpoint, Restored
 from fedjax_sl.methods import spec_of
 from fedjax_sl.records import run_folder as folders
@@ -25,6 +28,7 @@ from fedjax_sl.reports.groups import Group, progress_axis
 from fedjax_sl.reports.heat_map import draw, heat_map
 from fedjax_sl.reports.layer_figures import layer_bars
 from fedjax_sl.runs.build import prepare
+from fedjax_sl.runs.stragglers import in_time
 from fedjax_sl.simulation import start
 from fedjax_sl.theory import bound_curve
 from fedjax_sl.theory.bound_curve import said_of
@@ -75,6 +79,11 @@ def _restored(run: Finished, arrays: Arrays) -> Restored:
     job = prepare(run.config)
     algorithm = job.method.algorithm
     shape = jax.eval_shape(partial(start, algorithm, jax.random.key(0)))
+    # The next round may be in a period behind the run's last.
+    longer = replace(job.config, rounds=job.config.rounds + job.config.period)
+    known = in_time(longer, job.train, job.partition)
+    if known is not None:
+        algorithm = without_stragglers(algorithm, jnp.asarray(known))
     return Restored(algorithm, as_like(shape, arrays), job.train, job.partition)
 
 

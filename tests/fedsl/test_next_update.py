@@ -7,12 +7,16 @@ import jax
 import numpy as np
 import pytest
 
+from fedjax_sl.cli.main import main
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.fedsl.next_update import sent_next
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.fedsl.traffic import sizes_of
 from fedjax_sl.method_spec import LastCheckpoint, Restored
+from fedjax_sl.records.finished_run import read
+from fedjax_sl.reports.panels import last_checkpoint
+from fedjax_sl.runs.build import prepare
 from fedjax_sl.simulation import run_rounds, start
 from fedjax_sl.traffic import traffic
 from tests.worlds import tiny_dataset, tiny_model, tiny_partition
@@ -84,3 +88,22 @@ def test_without_a_compressor_of_updates_there_is_none():
     plain = dataclasses.replace(CONFIG, updates=CompressorConfig())
     seen = LastCheckpoint(FedSLRun(method=plain), {"round": 1}, dict)
     assert sent_next(seen) is None
+
+
+def test_stragglers_send_nothing(tmp_path):
+    """The client that is shown is one that the run would wait for."""
+    main(
+        [
+            *("run", "fedsl", "--data.name", "digits", "--model.name", "mlp"),
+            *("--model.cut", "1", "--model.width", "0.25", "--rounds", "2"),
+            *("--method.interval", "1", "--method.updates.kind", "qsgd"),
+            *("--drop-stragglers", "--channel.deadline-s", "0.12"),
+            *("--folder", str(tmp_path)),
+        ]
+    )
+    run = read(tmp_path)
+    longer = dataclasses.replace(run.config, rounds=run.config.rounds + 1)
+    prompt = prepare(longer).in_time[-1]
+    assert prompt.any() and not prompt.all()
+    seen = last_checkpoint(run)
+    assert prompt[sent_next(seen).client]
