@@ -1,6 +1,7 @@
 """The cut: activations go up with dropout, their gradients come down quantised."""
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -138,6 +139,54 @@ class AtCut(NamedTuple):
     finite: jax.Array | None
 
 
+def _drop(
+    config: FedSLConfig, keys: Any, activations: jax.Array, sendable: Any, own: Any
+) -> tuple[jax.Array, AtCut]:
+    """Drops and compresses the activations of one client, as the server receives them.
+
+    Args:
+      config: granularity and rescaling of the dropout.
+      keys: of the dropout and of the compressor.
+      activations: `[B, ...]`.
+      sendable: `[Ch]` bool, channels that are not pruned; `[B]` bool, no padding.
+      own: its `ClientConfigs`.
+    """
+    (drop_key, send_key), (channels, real) = keys, sendable
+    # Pruned channels are drawn for, too: a thin cut changes no other draw.
+    sent, mask = drop_activations(
+        drop_key,
+        activations,
+        rate=own.dropout_rate,
+        rescale=config.rescale,
+        per=config.dropout_per,
+    )
+    # What is not sent is 0 to the server, whatever the network made of it.
+    mask &= channels.reshape(*[1] * (mask.ndim - 1), -1)
+    sent = jnp.where(mask, sent, 0.0)
+    message = None
+    if config.activations.active:
+        allowed = _allowed(mask, real, sent.shape)
+        compressor = own.activations.compressor()
+        sent, mask, message, _ = send(compressor, send_key, sent, allowed)
+    # A fault changes what the server receives, not the client's own gradient.
+    received = as_it_arrives(own.fault, sent)
+    shared = config.backward == "mean"
+    finite = jnp.isfinite(received.sum()) if shared else None
+    return received, AtCut(mask, message, finite)
+
+
+def _back(
+    config: FedSLConfig, key: jax.Array, grad: jax.Array, sendable: Any, own: Any
+) -> tuple[jax.Array, Link | None]:
+    """Sends one client the gradients, `[B, ...]`, of what it sent."""
+    mask, real = sendable
+    if not config.cut_gradients.active:
+        return send_back(config, key, grad, mask=mask, bits=own.down_bits), None
+    allowed = _allowed(mask, real, grad.shape)
+    received = send(own.cut_gradients.compressor(), key, grad, allowed)
+    return received.values, received.bits
+
+
 def cut_with_dropout(
     config: FedSLConfig,
     per_client: ClientConfigs,
@@ -174,40 +223,11 @@ def cut_with_dropout(
     down_keys = client_keys(key, client_id, DOWNLINK)
     over_clients = of_those_here(each, here)
 
-    def back(client_key, grad, sendable, own):
-        mask, real = sendable
-        if not config.cut_gradients.active:
-            bits = own.down_bits
-            return send_back(config, client_key, grad, mask=mask, bits=bits), None
-        allowed = _allowed(mask, real, grad.shape)
-        received = send(own.cut_gradients.compressor(), client_key, grad, allowed)
-        return received.values, received.bits
-
-    def drop(client_keys, activations, sendable, own):
-        (drop_key, send_key), (channels, real) = client_keys, sendable
-        # Pruned channels are drawn for, too: a thin cut changes no other draw.
-        sent, mask = drop_activations(
-            drop_key,
-            activations,
-            rate=own.dropout_rate,
-            rescale=config.rescale,
-            per=config.dropout_per,
-        )
-        # What is not sent is 0 to the server, whatever the network made of it.
-        mask &= channels.reshape(*[1] * (mask.ndim - 1), -1)
-        sent = jnp.where(mask, sent, 0.0)
-        message = None
-        if config.activations.active:
-            allowed = _allowed(mask, real, sent.shape)
-            compressor = own.activations.compressor()
-            sent, mask, message, _ = send(compressor, send_key, sent, allowed)
-        # A fault changes what the server receives, not the client's own gradient.
-        received = as_it_arrives(own.fault, sent)
-        shared = config.backward == "mean"
-        finite = jnp.isfinite(received.sum()) if shared else None
-        return received, AtCut(mask, message, finite)
-
-    def broadcast(grad, at_cut):
+    def down(grad, at_cut):
+        if config.backward == "own":
+            sendable = at_cut.mask, real
+            back = over_clients(partial(_back, config))
+            return back(down_keys, grad, sendable, per_client)
         heard = jnp.where(at_cut.finite, weights, 0.0)
         mean = mean_gradient(grad, sent_entries(at_cut.mask, real, grad.shape), heard)
         # The server's own key: all clients receive the same message.
@@ -215,15 +235,10 @@ def cut_with_dropout(
         one = quantized(config, server_key, mean, per_client.down_bits[0])
         # A client with fewer examples has padding where others have some.
         own = real.reshape(*real.shape, *[1] * (grad.ndim - 2))
-        return jnp.where(own, one, 0.0)
-
-    def down(grad, at_cut):
-        if config.backward == "mean":
-            return broadcast(grad, at_cut), None
-        return over_clients(back)(down_keys, grad, (at_cut.mask, real), per_client)
+        return jnp.where(own, one, 0.0), None
 
     return Cut(
-        up=lambda activations: over_clients(drop)(
+        up=lambda activations: over_clients(partial(_drop, config))(
             keys, activations, (channels, real), per_client
         ),
         down=down,

@@ -117,22 +117,20 @@ class FedSLRun(RunConfig):
         method = self.method
         dropped = np.any(method.prune_ratio) or np.any(method.dropout_rate)
         whole = not (method.coded or method.compressed or dropped)
-        shape = "U-shaped " if self.model.tail else ""
+        own, sequential = method.client_update == "local", method.sequential
         if method.backward == "mean":
-            own = method.client_update == "local"
             name = "SFL-GA" if own else "SFL-GA, averaged"
-            return name if whole else f"compressed {name}"
-        if not method.sequential and method.client_update == "parallel":
-            return shape + ("SplitFed v1" if whole else "FedSL")
-        name = (
-            shape
-            + {
-                "parallel": "SplitFed v2",
-                "relay": "split learning (relay)",
-                "local": "sequential PSL" if method.sequential else "PSL",
-            }[method.client_update]
-        )
-        return name if whole else f"compressed {name}"
+        elif own:
+            name = "sequential PSL" if sequential else "PSL"
+        elif method.client_update == "relay":
+            name = "split learning (relay)"
+        elif sequential:
+            name = "SplitFed v2"
+        else:
+            name = "SplitFed v1" if whole else "FedSL"
+        if self.model.tail:
+            name = f"U-shaped {name}"
+        return name if whole or "FedSL" in name else f"compressed {name}"
 
     @property
     def sequential(self) -> Sequential:

@@ -1,9 +1,9 @@
 """The training examples on the devices: all of them, or those of the next rounds.
 
 A set that does not fit is streamed: the rounds of a call are divided into parts, and
-while the devices compute one part, the host gathers the images of the next. Draws are
-the same as with the whole set, and so are the batches, bit for bit; what is learned is
-the same to the rounding of another compiled program.
+while the devices compute one part, the host gathers the images of the next. Cohorts are
+drawn once, ahead of the rounds, as from the whole set, so that batches are the same,
+bit for bit; what is learned is the same to the rounding of another compiled program.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ class Part(NamedTuple):
     Attributes:
       first: number of the first of them.
       count: number of rounds.
-      examples: a `Dataset`; or a `Window`, where they are streamed.
+      examples: as `Feed.reading` takes them.
     """
 
     first: int
@@ -42,27 +42,42 @@ class Part(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Some of n examples.
+    """The examples of some rounds, R of n.
 
     Attributes:
-      image: `[R, H, W, Ch]` of R examples.
-      example: `[R]` int32, which of the n they are, ascending; n where a row is unused.
-      label: `[n]` int32, of all.
+      data: the R examples.
+      number: `[R]` int32, which of the n they are, ascending; n where a row is unused.
+      cohorts: of the rounds from `first` on, leaves `[T, ...]`, without examples, their
+        indices among the n.
+      first: [] int32.
     """
 
-    image: jax.Array
-    example: jax.Array
-    label: jax.Array
+    data: Dataset
+    number: jax.Array
+    cohorts: Cohort
+    first: jax.Array | np.int32
 
 
-Feed = Callable[[int, int], Iterator[Part]]
-"""`feed(first, count)`: the parts of a call's rounds, in order."""
+class Feed(NamedTuple):
+    """How the examples come to the devices.
+
+    Attributes:
+      parts: `parts(first, count)`: the rounds of a call, in order.
+      reading: `reading(algorithm, examples)`: the method that reads those of a part,
+        and its data set.
+    """
+
+    parts: Callable[[int, int], Iterator[Part]]
+    reading: Callable[[Algorithm, Any], tuple[Algorithm, Dataset]]
 
 
 def resident(train: Dataset, place: Callable[[Any], Any]) -> Feed:
     """Feeds the whole set, which is put on the devices once."""
     placed = place(train)
-    return lambda first, count: iter([Part(first, count, placed)])
+    return Feed(
+        parts=lambda first, count: iter([Part(first, count, placed)]),
+        reading=lambda algorithm, examples: (algorithm, examples),
+    )
 
 
 def streamed(
@@ -82,7 +97,7 @@ def streamed(
     Args:
       algorithm: the method; the period of its draws follows from `state.round`.
       train: the n examples, on the host or in a file that is mapped into memory.
-      partition: of them.
+      partition: of them, on the devices.
       key: of the run.
       shape: of the method's state.
       batch_size: B.
@@ -101,66 +116,86 @@ def streamed(
             f"stream_mib={mib}: expected a method whose state has the number of its "
             "round, from which batches can be drawn ahead."
         )
-    rows = min(int(mib * MIB / BUFFERS / train.image[0].nbytes), len(train.label))
+    size = train.image[0].nbytes
+    rows = min(int(mib * MIB / BUFFERS / size), len(train.label))
+    draw = partial(_drawn, algorithm, train, shape, key=key, batch_size=batch_size)
     label = place(np.asarray(train.label, np.int32))
+    ahead = jax.jit(partial(_ahead, draw, most), out_shardings=label.sharding)
 
-    @partial(jax.jit, out_shardings=label.sharding)
-    def indices(first, count, label, partition):
-        """Indices of the examples of `count` rounds, `[most, ...]`, then zeros."""
-
-        def of_round(number):
-            # Of the state only its round matters: the run is not that far yet.
-            blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape)
-            cohort, _ = drawn(
-                algorithm,
-                blank._replace(round=number),
-                _unseen(label, train),
-                partition,
-                key=key,
-                number=number,
-                batch_size=batch_size,
-            )
-            return cohort.index.reshape(-1)
-
-        # Of as many rounds as are asked for: a draw sorts all examples of a client.
-        found = jax.eval_shape(of_round, first)
-        nothing = jnp.zeros((most, *found.shape), found.dtype)
-        return jax.lax.fori_loop(
-            0, count, lambda n, x: x.at[n].set(of_round(first + n)), nothing
-        )
-
-    def window(needed: np.ndarray) -> Window:
-        image = np.zeros((rows, *train.image.shape[1:]), train.image.dtype)
-        image[: len(needed)] = train.image[needed]
-        example = np.full(rows, len(train.label), np.int32)
-        example[: len(needed)] = needed
-        image, example = place((image, example))
-        return Window(image, example, label)
-
-    def of_rounds(first: int, count: int) -> np.ndarray:
-        numbers = np.int32(first), np.int32(count)
-        return np.asarray(indices(*numbers, label, partition))[:count]
-
-    def next_part(found: np.ndarray, first: int) -> tuple[int, np.ndarray]:
-        taken, needed = fitting(found, rows)
+    def next_part(index: np.ndarray, first: int) -> tuple[int, np.ndarray]:
+        taken, needed = fitting(index, rows)
         if not taken:
-            size = BUFFERS * len(needed) * train.image[0].nbytes / MIB
+            least = BUFFERS * len(needed) * size / MIB
             raise InputError(
-                f"stream_mib={mib}: expected at least {size:.3g}, for the images of "
+                f"stream_mib={mib}: expected at least {least:.3g}, for the images of "
                 f"round {first}."
             )
         return taken, needed
 
-    def feed(first: int, count: int) -> Iterator[Part]:
-        found, done = of_rounds(first, count), 0
+    def parts(first: int, count: int) -> Iterator[Part]:
+        cohorts = ahead(np.int32(first), np.int32(count), label, partition)
+        index, done = np.asarray(cohorts.index)[:count], 0
         while done < count:
-            taken, needed = next_part(found[done:], first + done)
-            yield Part(first + done, taken, window(needed))
+            taken, needed = next_part(index[done:], first + done)
+            data, number = place(_rows(train, needed, rows))
+            window = Window(data, number, cohorts, np.int32(first))
+            yield Part(first + done, taken, window)
             done += taken
 
     # Before a run's folder is touched.
-    next_part(of_rounds(0, 1), 0)
-    return feed
+    now = ahead(np.int32(0), np.int32(1), label, partition)
+    next_part(np.asarray(now.index)[:1], 0)
+    return Feed(parts, _reading)
+
+
+def _drawn(
+    algorithm: Algorithm,
+    like: Dataset,
+    shape: State,
+    number: jax.Array,
+    label: jax.Array,
+    partition: Partition,
+    *,
+    key: jax.Array,
+    batch_size: int,
+) -> Cohort:
+    """Draws the cohort of a round, without examples, before the run is that far."""
+    # Of the state only its round matters, and under jit no memory is taken for images.
+    blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape)
+    image = jnp.zeros((len(label), *like.image.shape[1:]), like.image.dtype)
+    whole = Dataset(
+        image=image, label=label, name=like.name, class_names=like.class_names
+    )
+    cohort, _ = drawn(
+        algorithm,
+        blank._replace(round=number),
+        whole,
+        partition,
+        key=key,
+        number=number,
+        batch_size=batch_size,
+    )
+    return cohort._replace(examples=None)
+
+
+def _ahead(
+    draw: Callable[..., Cohort],
+    most: int,
+    first: jax.Array,
+    count: jax.Array,
+    label: jax.Array,
+    partition: Partition,
+) -> Cohort:
+    """Draws the cohorts of `count` rounds, leaves `[most, ...]`, then zeros."""
+    # Of as many rounds as are asked for: a draw sorts all examples of a client.
+    shapes = jax.eval_shape(draw, first, label, partition)
+    nothing = jax.tree.map(lambda x: jnp.zeros((most, *x.shape), x.dtype), shapes)
+
+    def add(n, cohorts):
+        new = draw(first + n, label, partition)
+        return jax.tree.map(lambda x, y: x.at[n].set(y), cohorts, new)
+
+    return jax.lax.fori_loop(0, count, add, nothing)
 
 
 def fitting(index: np.ndarray, rows: int) -> tuple[int, np.ndarray]:
@@ -186,38 +221,28 @@ def fitting(index: np.ndarray, rows: int) -> tuple[int, np.ndarray]:
     return taken, needed
 
 
-def _unseen(label: jax.Array, like: Dataset) -> Dataset:
-    """The set as far as draws need it: with labels, and without images."""
-    # Under jit no memory is taken for what nothing reads.
-    image = jnp.zeros((len(label), *like.image.shape[1:]), like.image.dtype)
-    return Dataset(
-        image=image, label=label, name=like.name, class_names=like.class_names
+def _rows(train: Dataset, needed: np.ndarray, rows: int) -> tuple[Dataset, np.ndarray]:
+    """Gathers some examples, and fills up to `rows` with zeros: data and numbers."""
+    image = np.zeros((rows, *train.image.shape[1:]), train.image.dtype)
+    label = np.zeros(rows, np.int32)
+    image[: len(needed)] = train.image[needed]
+    label[: len(needed)] = train.label[needed]
+    number = np.full(rows, len(train.label), np.int32)
+    number[: len(needed)] = needed
+    data = Dataset(
+        image=image, label=label, name=train.name, class_names=train.class_names
     )
+    return data, number
 
 
-def reading(
-    algorithm: Algorithm, examples: Any, like: Dataset
-) -> tuple[Algorithm, Dataset]:
-    """Returns the method that reads what a feed put on the devices, and its data set.
+def _reading(algorithm: Algorithm, window: Window) -> tuple[Algorithm, Dataset]:
+    """Returns the method that takes its cohorts from a window, and the data there."""
 
-    Args:
-      algorithm: the method.
-      examples: of a `Part`.
-      like: the whole set, of which shapes and names are used.
-    """
-    if not isinstance(examples, Window):
-        return algorithm, examples
-    return (
-        algorithm._replace(draw=partial(_in_window, algorithm.draw, examples)),
-        _unseen(examples.label, like),
-    )
+    def draw(*_: Any, round: jax.Array, **__: Any) -> Cohort:
+        cohort = jax.tree.map(lambda x: x[round - window.first], window.cohorts)
+        row = jnp.searchsorted(window.number, cohort.index).astype(jnp.int32)
+        data = window.data
+        examples = Examples(data.image, data.label, number=window.number)
+        return cohort._replace(index=row, examples=examples)
 
-
-def _in_window(draw: Any, window: Window, *args: Any, **rest: Any) -> Cohort:
-    """Draws a cohort, and points its indices at the rows of a window."""
-    cohort = draw(*args, **rest)
-    row = jnp.searchsorted(window.example, cohort.index).astype(cohort.index.dtype)
-    # No index points to an unused row, whose label is that of the last example.
-    label = jnp.take(window.label, window.example, mode="clip")
-    examples = Examples(window.image, label, number=window.example)
-    return cohort._replace(index=row, examples=examples)
+    return algorithm._replace(draw=draw), window.data

@@ -16,7 +16,7 @@ from fedjax_sl.federation.faults import without_stragglers
 from fedjax_sl.federation.stores import HOST
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import Job
-from fedjax_sl.runs.feed import Feed, reading, resident, streamed
+from fedjax_sl.runs.feed import Feed, resident, streamed
 from fedjax_sl.simulation import run_some_rounds, start
 
 
@@ -77,6 +77,26 @@ def _feed_of(
     )
 
 
+def _advance(
+    program: Callable[..., Any], feed: Feed, data: Any
+) -> Callable[[State, int, int], tuple[State, RoundMetrics]]:
+    """Returns the function that runs a program over the parts of a call."""
+
+    def advance(state, first, count):
+        found = []
+        for part in feed.parts(first, count):
+            numbers = np.int32(part.first), np.int32(part.count)
+            state, metrics = program(state, part.examples, data, *numbers)
+            # The next part is gathered while this one is computed, and no third one.
+            jax.block_until_ready([before for before, _ in found[-1:]])
+            found.append((metrics, part.count))
+        # To the host at once: this waits for the program, which `calls` times.
+        parts = [jax.tree.map(lambda x, n=n: np.asarray(x)[:n], m) for m, n in found]
+        return state, jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+    return advance
+
+
 def programs_of(job: Job) -> Programs:
     """The programs of a job, compiled when first called.
 
@@ -98,12 +118,10 @@ def programs_of(job: Job) -> Programs:
 
     def some_rounds(state, examples, data, first, count):
         partition, in_time = data
-        method, train = reading(
-            without_stragglers(algorithm, in_time), examples, job.train
-        )
+        method, train = feed.reading(algorithm, examples)
         # Metrics have one shape, since one that followed `count` would recompile.
         return run_some_rounds(
-            method,
+            without_stragglers(method, in_time),
             state,
             train,
             partition,
@@ -127,23 +145,11 @@ def programs_of(job: Job) -> Programs:
         out_shardings=everywhere,
     )
 
-    def advance(state, first, count):
-        found = []
-        for part in feed(first, count):
-            numbers = np.int32(part.first), np.int32(part.count)
-            state, metrics = program(state, part.examples, data, *numbers)
-            # The next part is gathered while this one is computed, and no third one.
-            jax.block_until_ready([before for before, _ in found[-1:]])
-            found.append((metrics, part.count))
-        # To the host at once: this waits for the program, which `calls` times.
-        parts = [jax.tree.map(lambda x, n=n: np.asarray(x)[:n], m) for m, n in found]
-        return state, jax.tree.map(lambda *x: np.concatenate(x), *parts)
-
     return Programs(
         shape=shape,
         initial=jax.jit(initial, out_shardings=of_state),
         place=lambda state: jax.tree.map(whole, of_state, state),
-        advance=advance,
+        advance=_advance(program, feed, data),
         views=lambda state: views(state, test),
     )
 

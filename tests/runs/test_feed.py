@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fedjax_sl.cli.main import main
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
-from fedjax_sl.runs.feed import fitting, reading, resident, streamed
+from fedjax_sl.runs.feed import fitting, resident, streamed
 from fedjax_sl.simulation import drawn
 from tests.commands import refused
 from tests.runs.test_resume import SMALL, TINY, lines_of
@@ -25,11 +25,11 @@ from tests.worlds import (
 )
 
 
-def batches(algorithm, train, state, feed, partition, key, *, rounds):
+def batches(algorithm, state, feed, partition, key, *, rounds):
     """Images, labels, numbers and weights of every round, as a feed hands them out."""
     found = []
-    for part in feed(0, rounds):
-        method, data = reading(algorithm, part.examples, train)
+    for part in feed.parts(0, rounds):
+        method, data = feed.reading(algorithm, part.examples)
         for number in range(part.first, part.first + part.count):
             cohort, _ = drawn(
                 method,
@@ -64,7 +64,7 @@ def test_batches_are_those_of_the_whole_set(method, key):
     narrow = streamed(
         algorithm,
         train,
-        partition,
+        jax.tree.map(jnp.asarray, partition),
         key,
         shape=shape,
         batch_size=4,
@@ -72,10 +72,10 @@ def test_batches_are_those_of_the_whole_set(method, key):
         mib=2 * 26 * image / 2**20,
         place=partial(jax.tree.map, jnp.asarray),
     )
-    assert len(list(narrow(0, 7))) > 1
+    assert len(list(narrow.parts(0, 7))) > 1
     whole = resident(train, partial(jax.tree.map, jnp.asarray))
     given = [
-        batches(algorithm, train, state, feed, partition, key, rounds=7)
+        batches(algorithm, state, feed, partition, key, rounds=7)
         for feed in (narrow, whole)
     ]
     assert_equal(*given)
