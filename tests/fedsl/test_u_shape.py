@@ -222,7 +222,7 @@ def test_gradients_that_arrive_not_finite_are_rejected(key):
 
 def test_the_server_waits_for_what_is_behind_the_second_cut(key):
     """Seconds of the tail: features, both of its passes, and their gradients."""
-    model, channel = cut(1, 2), Channel(fading=False)
+    model, channel = cut(1, 2), Channel(fading=False, clock_hz=(1e9,))
     _, reports = played(model, PLAIN, tiny_cohort(key, 3))
     record = record_of(jax.tree.map(lambda *x: np.stack(x), *reports))
     found = round_costs(channel, record)
@@ -236,13 +236,19 @@ def test_the_server_waits_for_what_is_behind_the_second_cut(key):
     np.testing.assert_allclose(
         found.seconds - found.tail, round_costs(channel, without).seconds, rtol=1e-6
     )
-    clock = np.asarray(channel.clock_hz)[0]
-    computing = (1 + BACKWARD) * record.tail_macs[0, 0] / channel.macs_per_cycle / clock
-    assert (found.tail > computing).all()
+    macs = 1e12
+    longer = record._replace(
+        client_macs=record.client_macs + macs, tail_macs=record.tail_macs + macs
+    )
+    computing = (1 + BACKWARD) * macs / channel.macs_per_cycle / channel.clock_hz[0]
+    took = round_costs(channel, longer)
+    for name in ("tail", "seconds"):
+        more = getattr(took, name) - getattr(found, name)
+        np.testing.assert_allclose(more, computing, rtol=1e-6)
     assert (record.tail_macs > 0).all()
     # In turns, the parts of all clients add up.
-    turns = round_costs(channel, record, sequential="exchanges")
-    assert (turns.tail > 2 * computing).all()
+    turns = round_costs(channel, longer, sequential="exchanges")
+    assert (turns.tail > 3 * computing).all()
 
 
 @pytest.mark.parametrize(
