@@ -23,6 +23,8 @@ pytest_xdist_auto_num_workers = footprint.pytest_xdist_auto_num_workers
 # tests start inherit and, as they should, respect.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# A command that a test starts would compile all that it imports: 9 s of its time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Nearly all the time of these tests goes into compiling programs that run once; without
 # fusion emitters that takes 40 % less.
 os.environ.setdefault(
