@@ -33,9 +33,7 @@ def client_bytes(
       M_residual + copies x M_model of `federation.memory`.
     """
     image = jax.ShapeDtypeStruct((batch_size, *input_shape), jnp.float32)
-    variables = jax.eval_shape(
-        lambda key, x: model.init(key, x, False), jax.random.key(0), image
-    )
+    variables = template(model, input_shape)
 
     def logits(variables, x):
         return model.apply(variables, x, True, mutable=["batch_stats"])[0]

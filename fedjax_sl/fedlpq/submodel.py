@@ -4,6 +4,8 @@ Layers of a sub-model with the name of a layer of the whole network are shared; 
 others are its private head, which never leaves the client.
 """
 
+from functools import lru_cache
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -11,6 +13,7 @@ from flax import linen as nn
 from fedjax_sl.models.split import Variables
 
 
+@lru_cache(maxsize=256)
 def template(model: nn.Module, input_shape: tuple[int, ...]) -> Variables:
     """Returns the shapes of a model's variables."""
     image = jax.ShapeDtypeStruct((1, *input_shape), jnp.float32)

@@ -24,7 +24,7 @@ def client_bytes(model: SplitModel, batch_size: int) -> int:
     Returns:
       M_residual + copies x M_model of `federation.memory`.
     """
-    params = jax.eval_shape(model.init, jax.random.key(0))
+    params = model.shapes
     image = jax.ShapeDtypeStruct((batch_size, *model.input_shape), jnp.float32)
 
     def through(half):
@@ -58,6 +58,6 @@ def feedback_bytes(model: SplitModel, config: FedSLConfig, num_clients: int) -> 
     Returns:
       M_feedback; 0 without feedback.
     """
-    params = jax.eval_shape(model.init, jax.random.key(0)).client["params"]
+    params = model.shapes.client["params"]
     one = jax.eval_shape(lambda tree: first_residuals(config.updates, tree, 1), params)
     return num_clients * bytes_of(one)

@@ -146,7 +146,7 @@ def _most(
     if config.backward == "mean":
         # One message for all, as long as that of the largest mini-batch.
         at_cut = at_cut._replace(returned=entries.max() * (real > 0))
-    params = jax.eval_shape(model.init, jax.random.key(0)).client["params"]
+    params = model.shapes.client["params"]
     update = longest_update(config, per_client, params)
     channels = jnp.ones((len(examples), shape[-1]), bool)
     bitmap = bitmap_bits(config, per_client.dropout_rate, channels, shape=shape)

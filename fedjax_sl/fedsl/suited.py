@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import jax
-
 from fedjax_sl.algorithm import Cohort
 from fedjax_sl.data.cohort import check_images
 from fedjax_sl.errors import InputError
@@ -37,7 +35,7 @@ def check_model(config: FedSLConfig, model: SplitModel) -> None:
         raise InputError(
             "backward='mean': expected a network that is cut once, without a tail."
         )
-    client = jax.eval_shape(model.init, jax.random.key(0)).client
+    client = model.shapes.client
     if config.noise_multiplier is not None and set(client) != {"params"}:
         raise InputError(
             f"noise_multiplier={config.noise_multiplier}: expected a model whose norms "
@@ -53,7 +51,7 @@ def suited_map(
     Its batch holds all clients; or one client at a time, also in the scoring pass, if
     clients are sequential. A mean of the gradients at the cut needs all clients, too.
     """
-    server = jax.eval_shape(model.init, jax.random.key(0)).server
+    server = model.shapes.server
     if set(server) == {"params"} and config.backward == "own":
         return over_clients
     # Groups would each have statistics of their own, so that results depended on them.

@@ -135,7 +135,7 @@ def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
     # bits, when it is uploaded.
     if method.interval == 1:
         step = np.asarray(number_bits(method, per_client))
-    client = jax.eval_shape(model.init, jax.random.key(0)).client["params"]
+    client = model.shapes.client["params"]
     sizes = [leaf.size for leaf in jax.tree.leaves(client)]
     upload = FLOAT_BITS if method.interval == 1 else int(per_client.upload_bits.min())
     pruned = float(ratios(config).mean())

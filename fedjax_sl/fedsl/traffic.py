@@ -41,7 +41,7 @@ class Sizes(NamedTuple):
 
 def sizes_of(config: FedSLConfig, model: SplitModel) -> Sizes:
     """Computes the sizes of a split model."""
-    client = jax.eval_shape(model.init, jax.random.key(0)).client
+    client = model.shapes.client
     params = jax.tree.leaves(client["params"])
     size = sum(leaf.size for leaf in params)
     ends_here = model.tail is not None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from inspect import signature
 from typing import Any, NamedTuple
 
@@ -147,6 +148,12 @@ class SplitModel:
             client = joined_parts(client, tail)
         return SplitParams(dict(client), dict(server))
 
+    # Traced once: a network of many layers takes a second each time.
+    @cached_property
+    def shapes(self) -> SplitParams:
+        """The shapes of the variables of both sides."""
+        return jax.eval_shape(self.init, jax.random.key(0))
+
     def parts(self, client: Variables) -> tuple[Variables, Variables]:
         """Parts a client's variables: before the first cut, and after the second."""
         if self.tail is None:
@@ -168,11 +175,18 @@ class SplitModel:
 
     def cut_shape(self) -> tuple[int, ...]:
         """The shape of one example's activations at the cut."""
-        return jax.eval_shape(self.activations, jax.random.key(0)).shape[1:]
+        return self._cut_shape
 
     def tail_shape(self) -> tuple[int, ...]:
         """The shape of one example's features at the second cut, or of its logits."""
+        return self._tail_shape
 
+    @cached_property
+    def _cut_shape(self) -> tuple[int, ...]:
+        return jax.eval_shape(self.activations, jax.random.key(0)).shape[1:]
+
+    @cached_property
+    def _tail_shape(self) -> tuple[int, ...]:
         def features(key: jax.Array) -> Any:
             cut = jnp.zeros((1, *self.cut_shape()))
             return self.server.init_with_output(key, cut, False)[0]
@@ -218,7 +232,7 @@ def recut(params: SplitParams, model: SplitModel) -> SplitParams:
     Returns:
       The same arrays, in the halves of `model`.
     """
-    halves = jax.eval_shape(model.init, jax.random.key(0))
+    halves = model.shapes
 
     def half(like: Variables) -> Variables:
         every = {kind: {**params.client[kind], **params.server[kind]} for kind in like}
