@@ -197,9 +197,9 @@ class Algorithm(NamedTuple):
       joined: `joined(state) -> State` with the global model in the place of all models,
         for a run that starts from another's; None if they are the global model.
       on_host: fields of the state that lie in the host's memory.
-      messages: `messages(state, cohort, key, slot=slot)`, what the client in this slot
-        of a cohort would send of its model in this round, before it is coded; None if
-        the method codes nothing.
+      messages: `messages(state, cohort, key, slot=slot, link=link)`, what the client in
+        this slot of a cohort would send, or receive, on a link in this round, before it
+        is coded; None if the method codes nothing.
     """
 
     init: Callable[[jax.Array], State]

@@ -104,12 +104,13 @@ class LayerBars(NamedTuple):
 
 
 class SentLayers(NamedTuple):
-    """The layers of one client's update, as if all of them were sent.
+    """The tensors on a link, such as the layers of an update, as if all were sent.
 
     Attributes:
-      rounds: completed before the one in which it is sent.
-      client: its id.
-      said: how its layers are compressed, in words.
+      rounds: completed before the one in which they are sent.
+      client: whose message it is, its id.
+      what: they are, in words.
+      said: how they are compressed, in words.
       compressor: of each layer.
       layers: payloads by name, on the host.
       masks: by name `[...]` bool, the entries that may be sent.
@@ -117,6 +118,7 @@ class SentLayers(NamedTuple):
 
     rounds: int
     client: int
+    what: str
     said: str
     compressor: Compressor
     layers: Mapping[str, Payload]
@@ -196,9 +198,10 @@ class MethodSpec(NamedTuple):
       traffic_bound: bounds the traffic of clients; None if `drop_stragglers` is not
         supported.
       panels: functions that draw a report's charts from the last checkpoint of a run.
-      sent_layers: computes from the last checkpoint of a run the update that a client
-        would send next, or None if nothing of it would be coded; None if the method
-        codes no layers.
+      sent_layers: `sent_layers(seen, link)` computes from the last checkpoint of a run
+        what would be sent next on a link, or None if nothing of it would be coded; None
+        if the method codes nothing.
+      coded_links: that it knows, by the option of their compressor.
       theory: convergence bound, if there is one.
       costs: the subcommand of `fedjax-sl cost`, if there is one.
     """
@@ -208,6 +211,7 @@ class MethodSpec(NamedTuple):
     build: Build | None
     traffic_bound: TrafficBound | None = None
     panels: Sequence[Callable[[LastCheckpoint], LayerBars | None]] = ()
-    sent_layers: Callable[[LastCheckpoint], SentLayers | None] | None = None
+    sent_layers: Callable[[LastCheckpoint, str], SentLayers | None] | None = None
+    coded_links: Sequence[str] = ("updates",)
     theory: Theory | None = None
     costs: Costs | None = None

@@ -1,9 +1,9 @@
-"""`fedjax-sl codec RUN`: a client's update in every code, against its entropy."""
+"""`fedjax-sl codec RUN`: a message in every code, against its entropy."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from fedjax_sl.checks import check_choice
 from fedjax_sl.cli.compare import show_whole
 from fedjax_sl.cli.line import Line
 from fedjax_sl.errors import InputError
@@ -23,7 +24,7 @@ from fedjax_sl.reports.panels import last_checkpoint
 
 @dataclass(frozen=True, kw_only=True)
 class Codec:
-    """Code what a client of a finished run would send next, by every coder."""
+    """Code what would be sent next on a link of a finished run, by every coder."""
 
     folder: Annotated[
         Path,
@@ -32,29 +33,35 @@ class Codec:
     ]
     """Folder of a run."""
 
+    link: str = "updates"
+    """Whose compressor's message it is: of the updates or the models; in FedSL also of
+    the activations or the cut_gradients."""
 
-def _sent(run: Finished) -> SentLayers:
-    """Computes what a client would send next.
+
+def _sent(run: Finished, link: str) -> SentLayers:
+    """Computes what would be sent next on a link.
 
     Raises:
       ValueError: if that is not coded, or there is no checkpoint to compute it from.
     """
-    compute = spec_of(run.config).sent_layers
+    spec = spec_of(run.config)
+    compute = spec.sent_layers
     if compute is None:
         coded = [name for name, spec in methods().items() if spec.sent_layers]
         raise InputError(
             f"{run.folder}: a run of {run.config.algorithm} codes no layers: expected "
             f"one of {' or '.join(coded)}."
         )
+    check_choice("link", link, Literal[tuple(spec.coded_links)])
     seen = last_checkpoint(run)
     if seen is None or not seen.arrays:
         raise InputError(f"{run.folder} has no checkpoint: expected that of a run.")
-    sent = compute(seen)
+    sent = compute(seen, link)
     if sent is None:
         raise InputError(
-            f"{run.folder}: none of its next clients codes its update: they send "
-            "float32 values, or numbers of as many bits each; expected a compressor "
-            "(method.updates.kind)."
+            f"{run.folder}: its next clients have nothing coded on the link {link!r}: "
+            "values are float32, or of as many bits each; expected a compressor "
+            f"(method.{link}.kind)."
         )
     return sent
 
@@ -114,12 +121,9 @@ def codec_command(line: Line, console: Console) -> None:
       ValueError: if the folder makes no sense, or nothing of the run is coded.
       OSError: if something cannot be read.
     """
-    run = read(line.parse(Codec).folder)
-    sent = _sent(run)
+    options = line.parse(Codec)
+    sent = _sent(read(options.folder), options.link)
     found = coder_lengths(sent)
-    title = (
-        f"bits per element of client {sent.client}'s update after round {sent.rounds}, "
-        f"{sent.said}"
-    )
+    title = f"bits per element of {sent.what} after round {sent.rounds}, {sent.said}"
     show_whole(_table(found, title), console)
     console.print(_note(found), soft_wrap=True)

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Link
+from fedjax_sl.compressors.compressor import Payload
 from fedjax_sl.compressors.config import CompressorConfig
-from fedjax_sl.compressors.per_layer import init_layers, send_each
+from fedjax_sl.compressors.per_layer import compress_each, init_layers, send_each
 from fedjax_sl.errors import InputError
 
 
@@ -77,6 +78,16 @@ def send_down(
         messages=[each.bits for each in sent],
         residual=None if residual is None else [each.state for each in sent],
     )
+
+
+def compress_down(
+    models: CompressorConfig, key: jax.Array, tree: Any, *, residual: Any
+) -> list[Payload]:
+    """Compresses the model as `send_down` does, whose arguments it takes."""
+    how = models.compressor()
+    everything = jax.tree.map(lambda x: jnp.ones(x.shape, bool), tree)
+    states = residual or init_layers(how, tree)
+    return compress_each(how, key, tree, everything, states=states)
 
 
 def none_down(models: CompressorConfig) -> Link | None:

@@ -6,15 +6,18 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Cohort
+from fedjax_sl.compression.layers import to_units
+from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compressors.compressor import Payload
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.compressors.per_layer import compress_each, init_layers
+from fedjax_sl.federation.model_down import compress_down
 from fedjax_sl.fedlpq.client import gather_inputs, train
 from fedjax_sl.fedlpq.cohort import check_cohort
 from fedjax_sl.fedlpq.config import FedLPQConfig
 from fedjax_sl.fedlpq.download import received_model
 from fedjax_sl.fedlpq.init import templates
-from fedjax_sl.fedlpq.state import Context, FedLPQState
+from fedjax_sl.fedlpq.state import MODEL, Context, FedLPQState
 from fedjax_sl.fedlpq.traffic import layers_of
 from fedjax_sl.fedlpq.upload import (
     Sender,
@@ -33,7 +36,7 @@ class Messages(NamedTuple):
       masks: `[M_l]` bool by name, the entries that may be sent: all.
       owned: [] bool by name, whether the client's network has the layer.
       bits: [] b of the quantiser; at 32, float32 values are sent instead.
-      updates: compressor, in place of b.
+      how: compressor, in place of b.
       levels: [] q_k of that compressor; None as its bits say.
     """
 
@@ -41,7 +44,7 @@ class Messages(NamedTuple):
     masks: dict[str, jax.Array]
     owned: dict[str, jax.Array]
     bits: jax.Array
-    updates: CompressorConfig
+    how: CompressorConfig
     levels: jax.Array | None
 
 
@@ -62,6 +65,23 @@ def _payloads(
     return dict(zip(sorted(gap), found, strict=True))
 
 
+def _of_model(context: Context, state: FedLPQState, key: jax.Array) -> Messages:
+    """Compresses the whole network, for all clients alike."""
+    config = context.config
+    whole = to_units(state.variables["params"], by=config.unit)
+    own = jax.random.fold_in(key, MODEL)
+    found = compress_down(config.models, own, whole, residual=state.model_residual)
+    return Messages(
+        # In the order of the leaves of a dict.
+        layers=dict(zip(sorted(whole), found, strict=True)),
+        masks=_everything(whole),
+        owned={name: jnp.bool_(True) for name in whole},
+        bits=jnp.int32(FLOAT_BITS),
+        how=config.models,
+        levels=None,
+    )
+
+
 def messages_of(
     context: Context,
     state: FedLPQState,
@@ -69,8 +89,9 @@ def messages_of(
     key: jax.Array,
     *,
     slot: jax.Array,
+    link: str,
 ) -> Messages:
-    """Runs steps 2 and 4 of a round for one client alone.
+    """Runs steps 2 and 4 of a round for one client alone; or compresses the model.
 
     Args:
       context: the networks and the configuration.
@@ -78,6 +99,7 @@ def messages_of(
       cohort: of the round.
       key: of the round.
       slot: [] of the client in the cohort.
+      link: "updates" or "models".
 
     Returns:
       The `Messages`.
@@ -86,6 +108,8 @@ def messages_of(
       ValueError: if the cohort's steps are not those of local epochs.
     """
     check_cohort(context, cohort)
+    if link == "models":
+        return _of_model(context, state, key)
     config, layers = context.config, layers_of(templates(context), context.config.unit)
     # Of all clients: levels that adapt depend on the others, too.
     everyone = gather_inputs(context, state, cohort, key, layers=layers)
@@ -103,6 +127,6 @@ def messages_of(
         masks=_everything(gap),
         owned=dict(zip(layers.names, owned[slot], strict=True)),
         bits=sender.bits,
-        updates=sender.updates,
+        how=sender.updates,
         levels=sender.levels,
     )

@@ -1,4 +1,4 @@
-"""The update that a client of FedLP-Q would send next.
+"""The message that a client of FedLP-Q would send or receive next.
 
 Runs do not store messages: the method computes them from the last checkpoint, in one
 more round of one client.
@@ -20,10 +20,16 @@ from fedjax_sl.method_spec import LastCheckpoint, Restored, SentLayers
 from fedjax_sl.simulation import drawn
 
 
-def _next(restored: Restored, config: FedLPQRun) -> tuple[Any, Any, Messages]:
+LINKS = {"updates": "client {client}'s update", "models": "the server's model"}
+"""Links whose messages are shown, by the option of their compressor, and in words."""
+
+
+def _next(
+    restored: Restored, config: FedLPQRun, link: str
+) -> tuple[Any, Any, Messages]:
     """Computes the messages of one client of the next cohort.
 
-    It is the client with the most examples among those that code their messages.
+    It is the client with the most examples among those whose messages are coded.
 
     Returns:
       Its id, the number of these examples, and its `Messages`.
@@ -45,10 +51,10 @@ def _next(restored: Restored, config: FedLPQRun) -> tuple[Any, Any, Messages]:
             batch_size=config.batch_size,
         )
         bits = client_configs(method, cohort.client_id).bits
-        codes = (bits < FLOAT_BITS) | method.updates.active
+        codes = (bits < FLOAT_BITS) | getattr(method, link).active
         examples = codes * cohort.num_examples
         slot = examples.argmax()
-        sent = messages(state, cohort, round_key, slot=slot)
+        sent = messages(state, cohort, round_key, slot=slot, link=link)
         return cohort.client_id[slot], examples[slot], sent
 
     key = jax.random.key(config.seed)
@@ -57,19 +63,20 @@ def _next(restored: Restored, config: FedLPQRun) -> tuple[Any, Any, Messages]:
 
 def _compressor(config: FedLPQConfig, messages: Messages) -> tuple[Compressor, str]:
     """The compressor of a client's layers, and what it is in words."""
-    if config.updates.active:
-        updates, levels = plain((messages.updates, messages.levels))
-        return updates.compressor(levels), updates.said(levels)
+    if messages.how.active:
+        how, levels = plain((messages.how, messages.levels))
+        return how.compressor(levels), how.said(levels)
     bits = messages.bits.item()
     how = qsgd(levels=2**bits, norm="l2", rounding=config.rounding, coder=config.code)
     return how, f"b = {bits}, {config.code_name}"
 
 
-def sent_next(seen: LastCheckpoint) -> SentLayers | None:
-    """Computes what a client would send in the round after the last checkpoint.
+def sent_next(seen: LastCheckpoint, link: str = "updates") -> SentLayers | None:
+    """Computes what a client would send or receive in the round after the checkpoint.
 
     Args:
       seen: the run's last checkpoint.
+      link: one of `LINKS`.
 
     Returns:
       The layers of one client of the next cohort; None if there is no checkpoint, or
@@ -79,10 +86,11 @@ def sent_next(seen: LastCheckpoint) -> SentLayers | None:
       ValueError: if the run's data is not available, or the checkpoint is damaged.
     """
     config = seen.config
-    if not seen.arrays or not config.method.coded:
+    coded = {"updates": config.method.coded, "models": config.method.models.active}
+    if not seen.arrays or not coded[link]:
         return None
     restored = seen.restored()
-    client, examples, messages = _next(restored, config)
+    client, examples, messages = _next(restored, config, link)
     if not examples:
         return None
     compressor, said = _compressor(config.method, messages)
@@ -90,6 +98,7 @@ def sent_next(seen: LastCheckpoint) -> SentLayers | None:
     return SentLayers(
         rounds=int(restored.state.round),
         client=int(client),
+        what=LINKS[link].format(client=client),
         said=said,
         compressor=compressor,
         layers={name: messages.layers[name] for name in owned},

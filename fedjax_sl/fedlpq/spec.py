@@ -14,7 +14,7 @@ from fedjax_sl.federation.memory import check_fits
 from fedjax_sl.fedlpq.cost_table import COSTS
 from fedjax_sl.fedlpq.memory import client_bytes, feedback_bytes, head_bytes
 from fedjax_sl.fedlpq.method import fedlpq
-from fedjax_sl.fedlpq.next_update import sent_next
+from fedjax_sl.fedlpq.next_update import LINKS, sent_next
 from fedjax_sl.fedlpq.panels import messages
 from fedjax_sl.fedlpq.presets import PRESETS
 from fedjax_sl.fedlpq.run_config import FedLPQRun
@@ -114,5 +114,6 @@ FEDLPQ = MethodSpec(
     traffic_bound=traffic_bound,
     panels=(messages,),
     sent_layers=sent_next,
+    coded_links=tuple(LINKS),
     costs=COSTS,
 )

@@ -118,8 +118,8 @@ def channels_sent(
     return [at_cut(at)(masks) for at in cut_models(model)]
 
 
-def _allowed(mask: jax.Array, real: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Entries of one client that a compressor may send, `[B, ...]` bool."""
+def allowed(mask: jax.Array, real: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Returns the entries of one client that a compressor may send, `[B, ...]` bool."""
     # Neither padding nor what the dropout took may enter a norm or a rank.
     return jnp.broadcast_to(mask, shape) & real.reshape(-1, *[1] * (len(shape) - 1))
 
@@ -139,6 +139,39 @@ class AtCut(NamedTuple):
     finite: jax.Array | None
 
 
+def dropped(
+    config: FedSLConfig,
+    key: jax.Array,
+    activations: jax.Array,
+    channels: jax.Array,
+    *,
+    rate: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Drops activations of one client at random, and those of pruned channels.
+
+    Args:
+      config: granularity and rescaling of the dropout.
+      key: of the client and the pass.
+      activations: `[B, ...]`.
+      channels: `[Ch]` bool, those that are not pruned.
+      rate: [] p.
+
+    Returns:
+      `[B, ...]`, 0 where dropped; bool that broadcasts to them, which are kept.
+    """
+    # Pruned channels are drawn for, too: a thin cut changes no other draw.
+    sent, mask = drop_activations(
+        key,
+        activations,
+        rate=rate,
+        rescale=config.rescale,
+        per=config.dropout_per,
+    )
+    # What is not sent is 0 to the server, whatever the network made of it.
+    mask &= channels.reshape(*[1] * (mask.ndim - 1), -1)
+    return jnp.where(mask, sent, 0.0), mask
+
+
 def _drop(
     config: FedSLConfig, keys: Any, activations: jax.Array, sendable: Any, own: Any
 ) -> tuple[jax.Array, AtCut]:
@@ -152,22 +185,12 @@ def _drop(
       own: its `ClientConfigs`.
     """
     (drop_key, send_key), (channels, real) = keys, sendable
-    # Pruned channels are drawn for, too: a thin cut changes no other draw.
-    sent, mask = drop_activations(
-        drop_key,
-        activations,
-        rate=own.dropout_rate,
-        rescale=config.rescale,
-        per=config.dropout_per,
-    )
-    # What is not sent is 0 to the server, whatever the network made of it.
-    mask &= channels.reshape(*[1] * (mask.ndim - 1), -1)
-    sent = jnp.where(mask, sent, 0.0)
+    sent, mask = dropped(config, drop_key, activations, channels, rate=own.dropout_rate)
     message = None
     if config.activations.active:
-        allowed = _allowed(mask, real, sent.shape)
+        may = allowed(mask, real, sent.shape)
         compressor = own.activations.compressor()
-        sent, mask, message, _ = send(compressor, send_key, sent, allowed)
+        sent, mask, message, _ = send(compressor, send_key, sent, may)
     # A fault changes what the server receives, not the client's own gradient.
     received = as_it_arrives(own.fault, sent)
     shared = config.backward == "mean"
@@ -182,8 +205,8 @@ def _back(
     mask, real = sendable
     if not config.cut_gradients.active:
         return send_back(config, key, grad, mask=mask, bits=own.down_bits), None
-    allowed = _allowed(mask, real, grad.shape)
-    received = send(own.cut_gradients.compressor(), key, grad, allowed)
+    may = allowed(mask, real, grad.shape)
+    received = send(own.cut_gradients.compressor(), key, grad, may)
     return received.values, received.bits
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.pruning import apply_mask, kept
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.compressors.compressor import Payload
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.compressors.per_layer import init_layers, send_layers
 from fedjax_sl.fedsl.bit_allocation import (
@@ -35,6 +36,22 @@ class Message(NamedTuple):
     values: Any
     link: Link
     state: Any
+
+
+class Messages(NamedTuple):
+    """Messages of one compressor before they are coded.
+
+    Attributes:
+      tensors: payload of each tensor, by name.
+      masks: `[...]` bool by name, the entries that may be sent.
+      how: the compressor.
+      levels: [] q_k of that compressor; None as its bits say.
+    """
+
+    tensors: dict[str, Payload]
+    masks: dict[str, jax.Array]
+    how: CompressorConfig
+    levels: jax.Array | None
 
 
 def entries_of(mask: Any, tree: Any) -> Any:

@@ -21,7 +21,7 @@ from fedjax_sl.fedsl.cuts import bitmaps
 from fedjax_sl.fedsl.global_model import joined, predict, predict_pruned
 from fedjax_sl.fedsl.held_counts import kept_held, sizes_held, work_held
 from fedjax_sl.fedsl.masks import own_masks
-from fedjax_sl.fedsl.messages import messages_of
+from fedjax_sl.fedsl.messages import LINKS, messages_of
 from fedjax_sl.fedsl.own_cut import check_class_cuts
 from fedjax_sl.fedsl.own_models import (
     check_everyone,
@@ -206,7 +206,7 @@ def fedsl(
     )
     own = config.client_update == "local"
     # Messages of one structure: with several cuts, clients hold different layers.
-    coded = config.updates.active and not model.by_class
+    coded = any(getattr(config, link).active for link in LINKS) and not model.by_class
     whole, pruned = predict, predict_pruned
     if own:
         whole, pruned = predict_each, partial(predict_each, pruned=True)

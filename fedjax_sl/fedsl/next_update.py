@@ -1,7 +1,7 @@
-"""The update that a client of FedSL would send next, at the end of a period.
+"""The message that a client of FedSL would send or receive next, on any link.
 
 Runs do not store messages: the method computes them from the last checkpoint, in the
-rounds that are left of its period.
+rounds that are left until there is one.
 """
 
 from typing import Any
@@ -11,13 +11,28 @@ import jax
 from fedjax_sl.config_base import plain
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.stores import placed
-from fedjax_sl.fedsl.messages import Messages
+from fedjax_sl.fedsl.config import FedSLConfig
+from fedjax_sl.fedsl.message import Messages
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.method_spec import LastCheckpoint, Restored, SentLayers
 from fedjax_sl.simulation import drawn, run_rounds
 
 
-def _next(restored: Restored, config: FedSLRun, last: int) -> tuple[Any, Any, Messages]:
+AT_CUT = ("activations", "cut_gradients")
+"""Links whose messages are of one step."""
+
+WHAT = {
+    "updates": "client {client}'s update",
+    "models": "the server's model",
+    "activations": "client {client}'s activations",
+    "cut_gradients": "the gradients that client {client} receives",
+}
+"""Messages in words."""
+
+
+def _next(
+    restored: Restored, config: FedSLRun, link: str, *, last: int
+) -> tuple[Any, Any, Messages]:
     """Computes the messages of the client with the most examples, in round `last`.
 
     Returns:
@@ -42,42 +57,58 @@ def _next(restored: Restored, config: FedSLRun, last: int) -> tuple[Any, Any, Me
             )
         cohort, round_key = drawn(algorithm, state, *data, number=last, **how)
         slot = cohort.num_examples.argmax()
-        sent = messages(state, cohort, round_key, slot=slot)
+        sent = messages(state, cohort, round_key, slot=slot, link=link)
         return cohort.client_id[slot], cohort.num_examples[slot], sent
 
     key = jax.random.key(config.seed)
     return jax.device_get(found(state, train, partition, key))
 
 
-def sent_next(seen: LastCheckpoint) -> SentLayers | None:
-    """Computes the update that a client would send after the last checkpoint.
+def _rounds_left(method: FedSLConfig, link: str, done: int) -> int:
+    """Returns the rounds until there is a message on a link, after so many."""
+    first = done % method.interval
+    if link == "models":
+        return -first % method.interval
+    # Updates are sent in the last round of a period, activations in every one.
+    return method.interval - 1 - first if link == "updates" else 0
+
+
+def sent_next(seen: LastCheckpoint, link: str = "updates") -> SentLayers | None:
+    """Computes the message that a client would send or receive after the checkpoint.
 
     Args:
       seen: the run's last checkpoint.
+      link: one of `messages.LINKS`.
 
     Returns:
-      The tensors of one client; None if there is no checkpoint, if updates have no
+      The tensors of one client; None if there is no checkpoint, if the link has no
       compressor, or if no client participates.
 
     Raises:
-      ValueError: if the run's data is not available, or the checkpoint is damaged.
+      ValueError: if the run's data is not available, the checkpoint is damaged, or the
+        clients go one after another.
     """
     config, method = seen.config, seen.config.method
-    if not seen.arrays or not method.updates.active:
+    if not seen.arrays or not getattr(method, link).active:
         return None
+    if method.sequential and link in AT_CUT:
+        raise InputError(
+            f"link={link!r}: expected clients side by side, as those that go one after "
+            "another send to a server that changes between them."
+        )
     restored = seen.restored()
-    # Updates are sent in the last round of a period.
-    left = method.interval - 1 - int(restored.state.round) % method.interval
-    last = int(restored.state.round) + left
-    client, examples, messages = _next(restored, config, last)
+    done = int(restored.state.round)
+    last = done + _rounds_left(method, link, done)
+    client, examples, messages = _next(restored, config, link, last=last)
     if not examples:
         return None
-    updates, levels = plain((messages.updates, messages.levels))
+    how, levels = plain((messages.how, messages.levels))
     return SentLayers(
         rounds=last,
         client=int(client),
-        said=updates.said(levels),
-        compressor=updates.compressor(levels),
+        what=WHAT[link].format(client=client),
+        said=how.said(levels),
+        compressor=how.compressor(levels),
         layers=messages.tensors,
         masks=messages.masks,
     )

@@ -14,6 +14,7 @@ from fedjax_sl.federation.memory import check_fits
 from fedjax_sl.fedsl.cost_table import COSTS
 from fedjax_sl.fedsl.global_model import global_model
 from fedjax_sl.fedsl.memory import client_bytes, feedback_bytes
+from fedjax_sl.fedsl.messages import LINKS
 from fedjax_sl.fedsl.method import fedsl
 from fedjax_sl.fedsl.next_update import sent_next
 from fedjax_sl.fedsl.panels import kept, update
@@ -105,6 +106,7 @@ FEDSL = MethodSpec(
     traffic_bound=traffic_bound,
     panels=(kept, update),
     sent_layers=sent_next,
+    coded_links=tuple(LINKS),
     theory=Theory(
         check_covered=check_covered,
         ignored=ignored,

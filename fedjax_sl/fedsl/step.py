@@ -11,21 +11,20 @@ from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.federation.aggregation import choose
 from fedjax_sl.federation.clients import Each, client_keys
 from fedjax_sl.federation.proximal import proximal_gradient
-from fedjax_sl.federation.split_grad import split_grad
-from fedjax_sl.fedsl.cuts import cuts_with_dropout, sent_at_cuts
+from fedjax_sl.fedsl.cuts import sent_at_cuts
 from fedjax_sl.fedsl.message import gradient_sent
+from fedjax_sl.fedsl.passes import both_passes
 from fedjax_sl.fedsl.running_scores import RunningScores, add
 from fedjax_sl.fedsl.state import (
     GRADIENT,
     Context,
     FedSLState,
     RoundInputs,
-    batches,
     rates,
     start_of,
 )
 from fedjax_sl.fedsl.statistics import learnt, statistics_kept, statistics_of
-from fedjax_sl.fedsl.step_parts import Backward, Group, Local, Received
+from fedjax_sl.fedsl.step_parts import Backward, Group, Local, Received, group_of
 from fedjax_sl.models.split import Variables
 
 
@@ -94,31 +93,10 @@ def _group_step(
 ):
     """Runs the step of one group; returns the server's sums and the new clients."""
     # `real` is False for padding that fills up the last group.
-    present = real & (group.minibatch.weight > 0).any(axis=1)
-    # Outside the gradient: a single weight that is pruned still has one, for its score.
-    pruned = each(apply_mask)(group.client["params"], group.mask)
-    weights, weight = jnp.where(present, group.weights, 0.0), group.minibatch.weight
-    # Steps 2 to 4, 6 and 7: one backward pass serves the server and the clients.
-    result = split_grad(
-        context.model,
-        {**group.client, "params": pruned},
-        server,
-        batches(
-            context.config, key, examples, group.minibatch, client_id=group.client_id
-        ),
-        weights=weights,
-        cuts=cuts_with_dropout(
-            context.config,
-            context.model,
-            group.per_client,
-            group.client_id,
-            key=key,
-            masks=group.mask,
-            real=weight > 0,
-            weights=weights,
-            each=each,
-        ),
-        each=each,
+    weight = group.minibatch.weight
+    present = real & (weight > 0).any(axis=1)
+    result = both_passes(
+        context, each, server, examples, group=group, key=key, present=present
     )
     heard = present & result.finite
     backward = Backward(
@@ -185,16 +163,6 @@ def step(
       The state after the step, and the `StepReport` of the clients.
     """
     client_rate, server_rate = rates(context.config, state.round)
-    group = Group(
-        client=state.client,
-        client_opt=state.client_opt,
-        mask=state.mask,
-        running=state.running,
-        client_id=state.client_id,
-        weights=state.weights,
-        minibatch=inputs.minibatch,
-        per_client=inputs.per_client,
-    )
 
     def step_group(each, *rest):
         return _group_step(context, each, *rest)
@@ -203,6 +171,6 @@ def step(
     local = Local(client_rate, state.anchor if proximal else None)
     shared = (state.server, inputs.examples, local, inputs.key)
     folded = context.over_clients.fold(step_group, *shared)
-    received, (client, opt, running, report) = folded(group)
+    received, (client, opt, running, report) = folded(group_of(state, inputs))
     state = _update_server(context, state, received, server_rate)
     return state._replace(client=client, client_opt=opt, running=running), report

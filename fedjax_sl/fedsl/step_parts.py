@@ -6,7 +6,7 @@ import jax
 
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.running_scores import RunningScores
-from fedjax_sl.fedsl.state import MinibatchIndices
+from fedjax_sl.fedsl.state import FedSLState, MinibatchIndices, RoundInputs
 from fedjax_sl.models.split import Variables
 
 
@@ -49,6 +49,20 @@ class Group(NamedTuple):
     weights: jax.Array
     minibatch: MinibatchIndices
     per_client: ClientConfigs
+
+
+def group_of(state: FedSLState, inputs: RoundInputs) -> Group:
+    """Returns the whole cohort as one group."""
+    return Group(
+        client=state.client,
+        client_opt=state.client_opt,
+        mask=state.mask,
+        running=state.running,
+        client_id=state.client_id,
+        weights=state.weights,
+        minibatch=inputs.minibatch,
+        per_client=inputs.per_client,
+    )
 
 
 class Backward(NamedTuple):

@@ -21,6 +21,20 @@ from fedjax_sl.fedsl.suited import check_cohort
 from fedjax_sl.models.class_cuts import own_cuts
 
 
+class Begun(NamedTuple):
+    """A round before its steps.
+
+    Attributes:
+      state: after the start of a period, if one starts.
+      inputs: of the round.
+      down: message of the model, [] each; None if it goes as it is.
+    """
+
+    state: FedSLState
+    inputs: RoundInputs
+    down: Link | None
+
+
 class Stepped(NamedTuple):
     """A round before a period may end.
 
@@ -37,10 +51,10 @@ class Stepped(NamedTuple):
     down: Link | None
 
 
-def run_steps(
+def begin_round(
     context: Context, state: FedSLState, cohort: Cohort, key: jax.Array
-) -> Stepped:
-    """Runs steps 1 to 8; the first only every I rounds.
+) -> Begun:
+    """Runs step 1, which is due every I rounds.
 
     Args:
       context: the model and the configuration.
@@ -49,7 +63,7 @@ def run_steps(
       key: of the round.
 
     Returns:
-      A `Stepped`.
+      A `Begun`.
 
     Raises:
       ValueError: if the cohort is not of the shape that the method takes.
@@ -75,7 +89,27 @@ def run_steps(
     nothing = nothing_down(config, context.model, per_client)
     starts = state.round % config.interval == 0
     state, down = jax.lax.cond(starts, begin, lambda same: (same, nothing), state)
-    # Steps 2 to 8: a round is one mini-batch step of every client.
-    take_step = sequential_step if config.sequential else step
+    return Begun(state, inputs, down)
+
+
+def run_steps(
+    context: Context, state: FedSLState, cohort: Cohort, key: jax.Array
+) -> Stepped:
+    """Runs steps 1 to 8: a round is one mini-batch step of every client.
+
+    Args:
+      context: the model and the configuration.
+      state: before the round.
+      cohort: of the round.
+      key: of the round.
+
+    Returns:
+      A `Stepped`.
+
+    Raises:
+      ValueError: if the cohort is not of the shape that the method takes.
+    """
+    state, inputs, down = begin_round(context, state, cohort, key)
+    take_step = sequential_step if context.config.sequential else step
     state, report = take_step(context, state, inputs)
     return Stepped(state, inputs, report, down)

@@ -185,9 +185,27 @@ def test_a_run_of_float32_values_is_told_in_a_sentence(copy, capsys):
     config = json.loads((copy / "config.json").read_text())
     config["method"]["bits"] = 32
     (copy / "config.json").write_text(json.dumps(config))
-    assert "they send float32 values, or numbers of as many bits each; exp" in refused(
-        ["codec", copy], capsys
-    )
+    told = "nothing coded on the link 'updates': values are float32, or of as many"
+    assert told in refused(["codec", copy], capsys)
+
+
+def test_the_model_that_goes_down_is_a_link_of_its_own(copy, capsys):
+    told = refused(["codec", copy, "--link", "models"], capsys)
+    assert "(method.models.kind)" in told
+    config = json.loads((copy / "config.json").read_text())
+    config["method"]["models"] |= {"kind": "qsgd", "bits": 4, "coder": "rice"}
+    (copy / "config.json").write_text(json.dumps(config))
+    main(["codec", str(copy), "--link", "models"])
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "of the server's model after round 1, kind=qsgd, bits=4" in said
+    # Weights of one size are as long in a Rice code as in one of fixed width.
+    sent = float(re.search("  all +[0-9]+ +([0-9.]+)", said)[1])
+    assert 2 < sent < 5
+
+
+def test_a_link_that_a_method_has_not_is_refused(copy, capsys):
+    told = refused(["codec", copy, "--link", "activations"], capsys)
+    assert "link='activations': expected one of ('updates', 'models')" in told
 
 
 def test_without_a_checkpoint_there_is_nothing_to_code(copy, capsys):

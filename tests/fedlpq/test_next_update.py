@@ -35,8 +35,8 @@ def with_updates(updates, **change):
     return dataclasses.replace(USUAL, updates=updates, **change)
 
 
-def seen_and_sent(config):
-    """The checkpoint of a round, and the bits of each client's next update."""
+def seen_and_links(config):
+    """The checkpoint of a round, and by link the bits of each client in the next."""
     run = FedLPQRun(method=config, batch_size=3)
     made = fedlpq(Tiny(), config, num_clients=4, input_shape=SHAPE)
     key, how = jax.random.key(run.seed), {"rounds": 1, "batch_size": run.batch_size}
@@ -49,8 +49,11 @@ def seen_and_sent(config):
     _, metrics = one(middle, 1)
     restored = Restored(made, middle, TRAIN, OWNED)
     seen = LastCheckpoint(run, {"round": middle.round}, lambda: restored)
-    ids = metrics.client_id[0].tolist()
-    return seen, dict(zip(ids, traffic(metrics.links).updates_up[0], strict=True))
+    ids, bits = metrics.client_id[0].tolist(), traffic(metrics.links)
+    return seen, {
+        "updates": dict(zip(ids, bits.updates_up[0], strict=True)),
+        "models": dict(zip(ids, bits.model_down[0], strict=True)),
+    }
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,8 @@ def seen_and_sent(config):
 )
 def test_it_is_as_long_as_the_round_counts(config):
     """In codes whose length depends on the levels, and these on the residual."""
-    seen, bits = seen_and_sent(config)
+    seen, links = seen_and_links(config)
+    bits = links["updates"]
     sent = sent_next(seen)
     assert sent is not None and (sent.rounds, sent.client) == (1, 2)
     length, wire = 0, sent.compressor.wire
@@ -84,3 +88,18 @@ def test_it_is_as_long_as_the_round_counts(config):
         said = dict(part.split("=") for part in sent.said.split(", "))
         assert {"kind": "qsgd", "coder": "range"}.items() <= said.items()
         assert int(said["levels"]) > 31 and "keep" not in said
+
+
+def test_the_model_is_as_long_as_the_round_counts():
+    models = dataclasses.replace(RANGE, feedback="error")
+    seen, links = seen_and_links(dataclasses.replace(USUAL, models=models))
+    sent = sent_next(seen, "models")
+    assert sent is not None and sent.what == "the server's model"
+    wire = sent.compressor.wire
+    messages = [wire.encode(x, sent.masks[name]) for name, x in sent.layers.items()]
+    # The statistics of norms go down beside it.
+    statistics = jax.tree.leaves(seen.restored().state.variables["batch_stats"])
+    length = sum(message.num_bits for message in messages)
+    length += 32 * sum(leaf.size for leaf in statistics)
+    assert length == links["models"][sent.client] > 0
+    assert sent_next(seen._replace(config=FedLPQRun(method=USUAL)), "models") is None

@@ -1,4 +1,4 @@
-"""The update seen from a checkpoint is the one that ends the period."""
+"""Messages seen from a checkpoint are those of the rounds that follow."""
 
 import dataclasses
 from functools import partial
@@ -66,6 +66,71 @@ def test_it_is_as_long_as_the_period_s_last_round_counts(rounds, done):
     ]
     mask_bits = sizes_of(CONFIG, tiny_model()).mask.up
     assert sum(lengths) + mask_bits == updates[5][sent.client] > 0
+
+
+CODED = CompressorConfig(kind="qsgd", bits=5, coder="rice")
+ON_LINKS = dataclasses.replace(
+    CONFIG,
+    cohort_size=3,
+    dropout_rate=0.3,
+    activations=CODED,
+    cut_gradients=dataclasses.replace(CODED, bits=7),
+    models=dataclasses.replace(CODED, bits=6, feedback="error"),
+)
+COLUMNS = {
+    "activations": "activations_up",
+    "cut_gradients": "gradients_down",
+    "models": "model_down",
+}
+
+
+@pytest.fixture(scope="module")
+def on_links():
+    """The method, its state before each of four rounds, and their links."""
+    made = fedsl(tiny_model(), ON_LINKS, num_clients=4)
+    key, how = jax.random.key(FedSLRun().seed), {"rounds": 1, "batch_size": 16}
+
+    @jax.jit
+    def one(state, first):
+        return run_rounds(made, state, TRAIN, OWNED, key, first=first, **how)
+
+    states, links = [start(made, key)], []
+    for number in range(4):
+        state, metrics = one(states[-1], number)
+        states.append(state)
+        links.append((metrics.client_id[0].tolist(), metrics.links))
+    return made, states, links
+
+
+@pytest.mark.parametrize("link", COLUMNS)
+@pytest.mark.parametrize("done", [1, 3])
+def test_on_every_link_it_is_as_long_as_the_round_counts(on_links, link, done):
+    """Padding, dropped activations and pruned channels are in no message."""
+    made, states, links = on_links
+    restored = Restored(made, states[done], TRAIN, OWNED)
+    run = FedSLRun(method=ON_LINKS, batch_size=16)
+    seen = LastCheckpoint(run, {"round": done}, lambda: restored)
+    sent = sent_next(seen, link)
+    # A model is sent when a period begins, the others in every round.
+    assert sent is not None and sent.rounds == (3 if link == "models" else done)
+    ids, counted = links[sent.rounds]
+    counted = getattr(counted, COLUMNS[link])
+    counted = jax.tree.map(lambda leaf: int(leaf[0][ids.index(sent.client)]), counted)
+    lengths = [
+        sent.compressor.wire.encode(payload, np.asarray(sent.masks[name])).num_bits
+        for name, payload in sent.layers.items()
+    ]
+    # Which filters are pruned goes up beside the activations when a period begins.
+    begins = link == "activations" and done == 3
+    mask_bits = sizes_of(ON_LINKS, tiny_model()).mask.at_cut if begins else 0
+    assert sum(lengths) + mask_bits == counted.more + counted.side > 1000
+
+
+def test_at_the_cut_clients_that_go_one_after_another_are_refused():
+    relay = dataclasses.replace(ON_LINKS, server_update="sequential")
+    seen = LastCheckpoint(FedSLRun(method=relay), {"round": 1}, dict)
+    with pytest.raises(ValueError, match="link='activations': expected clients side"):
+        sent_next(seen, "activations")
 
 
 def test_residuals_in_the_host_s_memory_are_found_there(rounds):
