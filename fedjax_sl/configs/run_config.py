@@ -33,9 +33,6 @@ class RunConfig:
     """Parts of a configuration: fields that files of earlier versions lack, and what
     these versions did."""
 
-    not_private: ClassVar[str] = ""
-    """A sentence on what the noise of `noise_multiplier` does not protect."""
-
     data: DataConfig = field(default_factory=DataConfig)
     channel: Channel = field(default_factory=Channel)
     method: Any
@@ -89,6 +86,11 @@ class RunConfig:
     """Memory for training images on each device, MiB, > 0: a set that takes more is
     streamed, the images of the next rounds while others are computed. The whole set is
     on the device if not given."""
+
+    @property
+    def not_private(self) -> str:
+        """A sentence on what the noise of `noise_multiplier` does not protect."""
+        return ""
 
     def __post_init__(self):
         """Checks types, choices and the ranges that depend on no data."""

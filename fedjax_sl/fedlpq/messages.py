@@ -12,13 +12,10 @@ from fedjax_sl.compressors.compressor import Payload
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.compressors.per_layer import compress_each, init_layers
 from fedjax_sl.federation.model_down import compress_down
-from fedjax_sl.fedlpq.client import gather_inputs, train
-from fedjax_sl.fedlpq.cohort import check_cohort
+from fedjax_sl.fedlpq.client import train
 from fedjax_sl.fedlpq.config import FedLPQConfig
-from fedjax_sl.fedlpq.download import received_model
-from fedjax_sl.fedlpq.init import templates
+from fedjax_sl.fedlpq.round_start import start_round
 from fedjax_sl.fedlpq.state import MODEL, Context, FedLPQState
-from fedjax_sl.fedlpq.traffic import layers_of
 from fedjax_sl.fedlpq.upload import (
     Sender,
     displacement,
@@ -107,17 +104,13 @@ def messages_of(
     Raises:
       ValueError: if the cohort's steps are not those of local epochs.
     """
-    check_cohort(context, cohort)
     if link == "models":
         return _of_model(context, state, key)
-    config, layers = context.config, layers_of(templates(context), context.config.unit)
+    config = context.config
     # Of all clients: levels that adapt depend on the others, too.
-    everyone = gather_inputs(context, state, cohort, key, layers=layers)
-    owned = jnp.asarray(layers.owned)[everyone.complexity]
-    present = (cohort.num_examples > 0).astype(jnp.int32)
-    loaded = dict(zip(layers.names, present @ owned > 0, strict=True))
-    whole, _ = received_model(context, state, key, loaded=loaded)
-    client = jax.tree.map(lambda leaf: leaf[slot], everyone)
+    started = start_round(context, state, cohort, key)
+    layers, whole = started.layers, started.received
+    client = jax.tree.map(lambda leaf: leaf[slot], started.each)
     trained, _, _ = train(context, whole, cohort.examples, client)
     trained = privatized(config, client.noise_key, whole, trained)
     gap = displacement(config, whole["params"], trained["params"])
@@ -125,7 +118,7 @@ def messages_of(
     return Messages(
         layers=_payloads(config, sender, gap),
         masks=_everything(gap),
-        owned=dict(zip(layers.names, owned[slot], strict=True)),
+        owned=dict(zip(layers.names, started.owned[slot], strict=True)),
         bits=sender.bits,
         how=sender.updates,
         levels=sender.levels,

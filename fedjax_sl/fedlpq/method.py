@@ -22,15 +22,15 @@ from fedjax_sl.federation.aggregator import server_step
 from fedjax_sl.federation.combine import combine
 from fedjax_sl.federation.levels import after_round
 from fedjax_sl.federation.stores import store_named
-from fedjax_sl.fedlpq.client import gather_inputs, run_client
-from fedjax_sl.fedlpq.cohort import check_cohort, draw
+from fedjax_sl.fedlpq.client import run_client
+from fedjax_sl.fedlpq.cohort import draw
 from fedjax_sl.fedlpq.compute import work
 from fedjax_sl.fedlpq.config import FedLPQConfig
-from fedjax_sl.fedlpq.download import received_model
 from fedjax_sl.fedlpq.init import initial, templates
 from fedjax_sl.fedlpq.messages import messages_of
+from fedjax_sl.fedlpq.round_start import start_round
 from fedjax_sl.fedlpq.state import Context, FedLPQState
-from fedjax_sl.fedlpq.traffic import Counts, Layers, layers_of, links
+from fedjax_sl.fedlpq.traffic import Counts, Layers, links
 
 
 def _sent_by_some(context: Context, layers: Layers, sent: jax.Array) -> dict[str, Any]:
@@ -45,15 +45,9 @@ def _round(
 ) -> tuple[FedLPQState, RoundMetrics]:
     """Runs round t of Algorithm 3."""
     config = context.config
-    check_cohort(context, cohort)
-    layers = layers_of(templates(context), config.unit)
-    # Step 3, which layers are kept, depends on no training: it is drawn here for all.
-    each = gather_inputs(context, state, cohort, key, layers=layers)
-    owned = jnp.asarray(layers.owned)[each.complexity]
-    # Step 7, the download: what a round starts from.
-    present = (cohort.num_examples > 0).astype(jnp.int32)
-    loaded = dict(zip(layers.names, present @ owned > 0, strict=True))
-    received, down = received_model(context, state, key, loaded=loaded)
+    layers, each, owned, present, received, down = start_round(
+        context, state, cohort, key
+    )
     # Steps 2 and 4 to 6. A layer that nobody sends stays as it was received: what that
     # left out is in the residual, if at all.
     averaged, own = combine(

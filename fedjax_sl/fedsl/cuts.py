@@ -102,7 +102,9 @@ def _number_returned(
     if config.backward == "own":
         return _number_sent(shape, at_cut, weight)
     whole = (*weight.shape, *shape)
-    return number_broadcast(sent_entries(at_cut.mask, weight > 0, whole))
+    sent = sent_entries(at_cut.mask, weight > 0, whole)
+    # A mean of gradients is of the finite ones: they are known there.
+    return number_broadcast(sent, at_cut.finite)  # type: ignore[arg-type]
 
 
 class SentAtCut(NamedTuple):

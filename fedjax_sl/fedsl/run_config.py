@@ -94,17 +94,21 @@ class FedSLRun(RunConfig):
     in_title: ClassVar[tuple[str, ...]] = (
         *("server_update", "client_update", "backward"),
     )
-    not_private: ClassVar[str] = (
-        "FedSL: of the clients' models where they are aggregated; activations, labels, "
-        "gradients at the cut and masks cross as they are, so that neither they nor "
-        "the server's half are protected."
-    )
-
     model: ModelConfig = field(default_factory=ModelConfig)
     method: FedSLConfig = field(default_factory=FedSLConfig)
     rounds: int = 220
     batch_size: int = 16
     eval_every: int = 20
+
+    @property
+    def not_private(self) -> str:
+        """What crosses the cut, or both cuts of a U-shaped network."""
+        sent = "features, gradients" if self.model.tail else "labels, gradients"
+        return (
+            f"FedSL: of the clients' models where they are aggregated; activations, "
+            f"{sent} at the cut and masks cross as they are, so that neither they nor "
+            "the server's half are protected."
+        )
 
     def __post_init__(self):
         """Checks what every run's configuration does, and who keeps a model."""

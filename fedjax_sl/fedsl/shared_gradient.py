@@ -44,16 +44,19 @@ def mean_gradient(grad: jax.Array, sent: jax.Array, weights: jax.Array) -> jax.A
     return mean_of_shares(total, jnp.zeros(grad.shape[1:], grad.dtype))
 
 
-def number_broadcast(sent: jax.Array) -> jax.Array:
+def number_broadcast(sent: jax.Array, finite: jax.Array) -> jax.Array:
     """Counts the values that the server broadcasts, for each client that takes part.
 
     Every one of them receives the message, and is charged for all of it.
 
     Args:
       sent: `[K, B, ...]` bool, as from `sent_entries`.
+      finite: `[K]` bool, the clients whose activations arrived finite: the mean has no
+        entries that only others sent.
 
     Returns:
       `[K]` int32, 0 for a client that sent nothing.
     """
     present = sent.any(axis=tuple(range(1, sent.ndim)))
-    return sent.any(axis=0).sum(dtype=jnp.int32) * present
+    of_mean = sent & finite.reshape(-1, *[1] * (sent.ndim - 1))
+    return of_mean.any(axis=0).sum(dtype=jnp.int32) * present

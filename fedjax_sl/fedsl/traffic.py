@@ -113,6 +113,32 @@ def _model(
     )
 
 
+def _gradients(
+    config: FedSLConfig,
+    sizes: Sizes,
+    per_client: ClientConfigs,
+    counts: Counts,
+    *,
+    ends: jax.Array,
+) -> Link:
+    """Link of the gradients at the cut, and of what the server says of levels."""
+    present, gradients = counts.present.astype(jnp.int32), counts.back
+    if gradients is None:
+        # Each pass quantises a tensor of its own, with a norm of its own.
+        passes = 1 + (counts.scored > 0)
+        down_norms = norm_bits(config, 1, per_client.down_bits)
+        gradients = Link(
+            counts.returned + counts.scored * sizes.cut,
+            coded_bits(config, per_client.down_bits),
+            jnp.zeros_like(present),
+            down_norms * passes * present,
+        )
+    if not config.levels.active:
+        return gradients
+    # The server has the loss and the weights, and so it says what the levels are.
+    return gradients._replace(side=gradients.side + LEVEL_BITS * present * ends)
+
+
 def links(
     config: FedSLConfig,
     sizes: Sizes,
@@ -166,22 +192,7 @@ def links(
     else:
         updates = _update(sizes, counts, ends)
     bitmap = counts.examples * counts.bitmap
-    activations, scored = counts.activations, counts.scored * sizes.cut
-    gradients = counts.back
-    if gradients is None:
-        # Each pass quantises a tensor of its own, with a norm of its own.
-        passes = 1 + (counts.scored > 0)
-        down_norms = norm_bits(config, 1, per_client.down_bits)
-        gradients = Link(
-            counts.returned + scored,
-            coded_bits(config, per_client.down_bits),
-            none,
-            down_norms * passes * present,
-        )
-    # The server has the loss and the weights, and so it says what the levels are.
-    if config.levels.active:
-        told = LEVEL_BITS * present * ends
-        gradients = gradients._replace(side=gradients.side + told)
+    activations = counts.activations
     loaded = present * (starts | relay)
     if counts.lacks is not None:
         loaded *= counts.lacks
@@ -193,11 +204,11 @@ def links(
         model_down=_model(sizes, counts, loaded, masks=sizes.mask.down * pruned),
         activations_up=activations._replace(
             # There is no scoring pass where a compressor has other bits than 32.
-            entries=activations.entries + scored,
+            entries=activations.entries + counts.scored * sizes.cut,
             side=activations.side + bitmap + sizes.mask.at_cut * pruned,
         ),
         labels_up=Link(passed, jnp.full_like(present, sizes.label_bits), none, none),
-        gradients_down=gradients,
+        gradients_down=_gradients(config, sizes, per_client, counts, ends=ends),
         updates_up=updates._replace(side=updates.side + scores),
         features_down=behind,
         gradients_up=behind,

@@ -51,6 +51,15 @@ def test_it_is_counted_from_the_record(folder, capsys):
     )
 
 
+def test_labels_that_stay_at_home_do_not_cross(folder, capsys):
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["tail"] = 3
+    (folder / "config.json").write_text(json.dumps(config))
+    main(["privacy", str(folder)])
+    said = capsys.readouterr().out
+    assert "activations, features, gradients at the cut and masks cross" in said
+
+
 def test_without_noise_nothing_is_promised(folder, capsys):
     config = json.loads((folder / "config.json").read_text())
     config["method"]["noise_multiplier"] = None

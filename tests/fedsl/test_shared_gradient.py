@@ -15,7 +15,7 @@ from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.cut import AtCut, cut_with_dropout
 from fedjax_sl.fedsl.round_kinds import at_rounds, most
 from fedjax_sl.fedsl.run_config import FedSLRun
-from fedjax_sl.fedsl.shared_gradient import mean_gradient
+from fedjax_sl.fedsl.shared_gradient import mean_gradient, number_broadcast
 from fedjax_sl.fedsl.suited import suited_map
 from fedjax_sl.fedsl.traffic import sizes_of
 from fedjax_sl.models.split import apply
@@ -119,6 +119,13 @@ def test_each_client_is_charged_for_the_message_to_all(key):
     bound = at_rounds(kinds, np.arange(1), 1).traffic
     for link, bits in traffic(metrics.links)._asdict().items():
         assert (bits <= getattr(bound, link)[0]).all(), link
+
+
+def test_what_only_a_client_that_is_not_heard_sent_is_not_in_the_message():
+    sent = jnp.array([[[True, False]], [[False, True]], [[False, False]]])
+    everyone, first = jnp.ones(3, bool), jnp.arange(3) == 0
+    assert number_broadcast(sent, everyone).tolist() == [2, 2, 0]
+    assert number_broadcast(sent, first).tolist() == [1, 1, 0]
 
 
 def test_all_clients_are_in_one_group():
