@@ -1,6 +1,7 @@
 """The command line: `fedjax-sl COMMAND`."""
 
 import os
+import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -9,36 +10,17 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
-from fedjax_sl.cli.bound import bound_command
-from fedjax_sl.cli.codec import codec_command
-from fedjax_sl.cli.compare import compare_command
-from fedjax_sl.cli.cost import cost_command
 from fedjax_sl.cli.exit_codes import INTERRUPTED, PIPE_CLOSED, report
 from fedjax_sl.cli.line import SUMMARIES, Line, Nothing, entry
 from fedjax_sl.cli.options import PROGRAM, Names, call, union
-from fedjax_sl.cli.plan import plan_command
 from fedjax_sl.cli.presets import start_of
-from fedjax_sl.cli.privacy import privacy_command
-from fedjax_sl.cli.report import report_command
-from fedjax_sl.cli.run import run_command
-from fedjax_sl.cli.suggest import suggest_command
-from fedjax_sl.cli.sweep import sweep_command
 from fedjax_sl.federation.cpu import prepare_cpu
 from fedjax_sl.methods import presets
 
 
-COMMANDS: dict[str, Callable[[Line, Console], None]] = {
-    "run": run_command,
-    "sweep": sweep_command,
-    "compare": compare_command,
-    "suggest": suggest_command,
-    "plan": plan_command,
-    "report": report_command,
-    "privacy": privacy_command,
-    "codec": codec_command,
-    "cost": cost_command,
-    "bound": bound_command,
-}
+def _command(name: str) -> Callable[[Line, Console], None]:
+    """Imports a command: Matplotlib, which only some of them need, takes a second."""
+    return pkgutil.resolve_name(f"fedjax_sl.cli.{name}:{name}_command")
 
 
 def _prepare_jax() -> None:
@@ -74,8 +56,8 @@ def execute(words: Sequence[str], console: Console) -> None:
         console.print(f"{PROGRAM} {metadata.version('fedjax-sl')}")
         return
     start = start_of(words)
-    if start.name in COMMANDS:
-        COMMANDS[start.name](Line(words, start), console)
+    if start.name in SUMMARIES:
+        _command(start.name)(Line(words, start), console)
         return
     # tyro shows the program's help, or refuses what is no command.
     kinds = {name: (Nothing, said) for name, said in SUMMARIES.items()}

@@ -22,7 +22,7 @@ def ends(monkeypatch, capsys):
     monkeypatch.setattr(main, "_prepare_jax", lambda: None)
 
     def ended(function):
-        monkeypatch.setitem(main.COMMANDS, "cost", lambda *_: function())
+        monkeypatch.setattr(main, "_command", lambda _: lambda *_: function())
         with pytest.raises(SystemExit) as stop:
             main.main(["cost"])
         return stop.value.code, capsys.readouterr().err
