@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Without bytecode every command compiles all that it imports again: 9 s of its time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all test-flower check bench clean
+.PHONY: demo test test-all test-flower check bench docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/fedjax-sl run --folder runs/demo --overwrite
@@ -43,6 +43,10 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.structures
 	$(BIN)/python -m benchmarks.scaling
 
+# Executes tutorials that changed; SPHINXOPTS="-D nb_execution_mode=off" executes none.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -b html -W --keep-going $(SPHINXOPTS) docs build/docs
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --no-compile --constraint constraints.txt --editable .
@@ -60,10 +64,14 @@ $(FLOWER)/.installed: pyproject.toml constraints.txt
 	  --constraint $(FLOWER)/constraints.txt --editable '.[dev,flower]'
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.installed
+	$(PIP) install --no-compile --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 # A CPU build of PyTorch suffices.
 $(VENV)/.bench: $(VENV)/.dev
 	$(PIP) install --no-compile --constraint constraints.txt --editable '.[bench]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(FLOWER) runs
+	rm -rf $(VENV) $(FLOWER) build runs

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from fedjax_sl.cli import bound, codec, cost, plan, privacy, run, run_selection, sweep
-from fedjax_sl.cli.main import COMMANDS, execute
+from fedjax_sl.cli.line import SUMMARIES
+from fedjax_sl.cli.main import execute
 from fedjax_sl.cli.presets import start_of
 from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.fedsl.run_config import FedSLRun
@@ -18,30 +19,60 @@ from fedjax_sl.fedsl.run_config import FedSLRun
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+HOW_TO = ROOT / "docs/howto"
+
+
+def pages():
+    """The README, and every page of the site that is written by hand."""
+    return [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page, kind):
+    """The blocks of a language in a page, from top to bottom."""
+    return re.findall(rf"```{kind}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def shorter(code, *lengths):
+    """The same code with these lengths, in the order of their occurrence, set to 1."""
+    for name, long in lengths:
+        assert f"{name}={long}" in code
+        code = code.replace(f"{name}={long}", f"{name}=1")
+    return code
 
 
 @pytest.mark.slow
 def test_the_examples_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    code = "\n".join(blocks)
-    for name, long in (("rounds", 100), ("eval_every", 100), ("rounds", 20)):
-        assert f"{name}={long}," in code
-        code = code.replace(f"{name}={long},", f"{name}=1,")
+    networks, library = HOW_TO / "networks.md", HOW_TO / "library.md"
+    code = "\n".join(blocks(networks, "python") + blocks(library, "python"))
+    code = shorter(code, ("rounds", 100), ("eval_every", 100), ("rounds", 20))
     names = {}
-    exec(compile(code, README, "exec"), names)
+    exec(compile(code, library, "exec"), names)
     assert names["bits"] == 4
     assert (tmp_path / "runs/mine/summary.json").exists()
     assert names["back"].level.tolist() == names["layer"].level.tolist()
 
 
+@pytest.mark.slow
+def test_the_lines_in_the_readme_run(capsys):
+    (code,) = blocks(README, "python")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 12
+    code = shorter(code, ("rounds", 100), ("eval_every", 100))
+    exec(compile(code, README, "exec"), {})
+    assert re.match(r"\[[01]\.\d*\]", capsys.readouterr().out)
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text().split()) < 900
+
+
 def test_the_code_about_compressors_runs():
-    text = (ROOT / "docs/compressors.md").read_text()
-    blocks, names = re.findall(r"```python\n(.*?)```", text, re.DOTALL), {}
+    page = ROOT / "docs/compressors.md"
     # Flower's runs where Flower is installed.
-    blocks = [block for block in blocks if "flwr" not in block]
-    assert len(blocks) == 3
-    exec(compile("\n".join(blocks), "compressors.md", "exec"), names)
+    shown = [block for block in blocks(page, "python") if "flwr" not in block]
+    assert len(shown) == 3
+    names = {}
+    exec(compile("\n".join(shown), page, "exec"), names)
     assert names["message"].num_bits < 32 * names["x"].size / 30
     assert (names["back"].sent == names["payload"].sent).all()
     assert len(names["data"]) < 4 * 2 * 8 * 64 / 10
@@ -49,18 +80,24 @@ def test_the_code_about_compressors_runs():
         np.testing.assert_allclose(rebuilt, trained, atol=0.4)
 
 
-def commands():
-    """What the README has typed, from top to bottom, as lists of words."""
-    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
-    text = "\n".join(blocks).replace("\\\n", " ")
-    return [shlex.split(line, comments=True) for line in text.splitlines()]
+def commands(page):
+    """What a page has typed, from top to bottom, as lists of words."""
+    text = "\n".join(blocks(page, "sh") + typed_in_cells(page))
+    lines = text.replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
-def test_every_folder_is_made_before_it_is_read():
-    """By an earlier command, as one types them from top to bottom."""
-    made, read = set(), []
+def typed_in_cells(page):
+    """The cells of a tutorial that are commands of a shell."""
+    return re.findall(r"ipython3\n%%bash\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
+def test_every_folder_is_made_before_it_is_read(page):
+    """By an earlier command of the page, as one types them from top to bottom."""
+    made = set()
     demo = re.search("--folder (runs/\\S+)", (ROOT / "Makefile").read_text())
-    for words in commands():
+    for words in commands(page):
         if words[:2] == ["make", "demo"]:
             made.add(demo[1])
         if words[:1] != ["fedjax-sl"]:
@@ -68,9 +105,14 @@ def test_every_folder_is_made_before_it_is_read():
         folders = [word for word in words if word.startswith("runs/")]
         if words[1] in ("run", "sweep") and "--init-from" not in words:
             made.update(folders)
-        read += folders
         assert made.issuperset(folders), words
-    assert {"runs/demo"} < set(read)
+
+
+def test_pages_have_commands_that_read_folders():
+    """Those of the list of all commands, and of a tutorial."""
+    typed = [word for words in commands(HOW_TO / "commands.md") for word in words]
+    assert {"runs/demo", "runs/bits", "runs/coded"} < set(typed)
+    assert ["ls", "runs/first"] in commands(ROOT / "docs/tutorials/first_run.md")
 
 
 class Understood(Exception):
@@ -94,8 +136,9 @@ def test_every_command_is_understood(tmp_path, monkeypatch):
         (sweep, "jobs_of"),
     ):
         monkeypatch.setattr(module, name, begin)
-    lines = [words[1:] for words in commands() if words[:1] == ["fedjax-sl"]]
-    assert {start_of(tuple(line)).name for line in lines} == set(COMMANDS)
+    typed = [words for page in pages() for words in commands(page)]
+    lines = [words[1:] for words in typed if words[:1] == ["fedjax-sl"]]
+    assert {start_of(tuple(line)).name for line in lines} == set(SUMMARIES)
     for line in lines:
         with pytest.raises(SystemExit if "--help" in line else Understood):
             execute(line, Console(quiet=True))
@@ -106,13 +149,9 @@ def test_the_table_of_fields_is_that_of_the_code():
     assert (ROOT / "docs/fields.md").read_text() == written
 
 
-@pytest.mark.parametrize(
-    "page",
-    [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))],
-    ids=lambda path: path.name,
-)
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
 def test_links_lead_to_files(page):
-    links = re.findall(r"\]\(([^)#\s]+)\)", page.read_text())
+    links = re.findall(r"\]\(([^)#\s]+)(?:#\S*)?\)", page.read_text())
     for link in links:
         if "://" not in link:
             assert (page.parent / link).exists(), link
