@@ -12,6 +12,13 @@ Less than `faulthandler_timeout`, so that it goes, and its test fails by itself.
 """
 
 
+PERCEPTRON = ["--model.name", "mlp", "--model.width", "0.05"]
+"""Of a run whose folder, signals or record is tested, not its network.
+
+It is compiled and run in a third of the time that the published networks take.
+"""
+
+
 def refused(arguments, capsys):
     """The sentence that a command refuses with."""
     capsys.readouterr()

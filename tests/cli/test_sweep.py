@@ -20,13 +20,12 @@ from fedjax_sl.records.run_folder import held, read_lines
 from fedjax_sl.reports import comparison_figures
 from fedjax_sl.reports.groups import Group
 from tests.browser import assert_readable, pages_shown
-from tests.commands import refused
+from tests.commands import PERCEPTRON, refused
 
 
 SMALL = [
-    *("fedlpq", "--data.num-clients", "4", "--method.cohort-size", "3"),
-    *("--model.width", "0.1", "--rounds", "2", "--eval-every", "1"),
-    *("--model.lowering", "xla"),
+    *("fedlpq", *PERCEPTRON, "--rounds", "2", "--eval-every", "1"),
+    *("--data.num-clients", "4", "--method.cohort-size", "3"),
     *("--batch-size", "50", "--method.learning-rate", "0.001"),
     *("--data.partition", "dirichlet"),
 ]

@@ -27,13 +27,13 @@ from fedjax_sl.records.finished_run import read
 from fedjax_sl.records.run_folder import read_lines
 from fedjax_sl.reports.layer_figures import layer_bars
 from fedjax_sl.reports.panels import last_checkpoint
+from tests.commands import PERCEPTRON
 from tests.worlds import played
 
 
 RUN = [
-    *("fedlpq", "--data.num-clients", "4", "--method.cohort-size", "3"),
-    *("--model.width", "0.05", "--batch-size", "50", "--method.bits", "6"),
-    *("--model.lowering", "xla"),
+    *("fedlpq", *PERCEPTRON, "--batch-size", "50", "--method.bits", "6"),
+    *("--data.num-clients", "4", "--method.cohort-size", "3"),
     *("--rounds", "1", "--eval-every", "1", "--data.train-examples", "300"),
     *("--data.test-examples", "100", "--method.keep-probability", "1"),
 ]
@@ -119,7 +119,7 @@ def test_the_report_shows_it_and_says_what_it_is(coded, tmp_path):
     )
     assert "bits per element of each layer&#x27;s message" in text
     drawn = (tmp_path / "page" / "code_length.svg").read_text()
-    assert "bits per element" in drawn and "block6/conv" in drawn
+    assert "bits per element" in drawn and "stage_02/dense" in drawn
 
 
 def test_without_data_or_checkpoint_the_rest_is_shown(coded, tmp_path):

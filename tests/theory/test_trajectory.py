@@ -12,10 +12,11 @@ from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.records.checkpoint import Checkpoints
 from fedjax_sl.runs.build import prepare
 from fedjax_sl.theory.trajectory import batches, models_along
+from tests.commands import PERCEPTRON
 
 
 TINY = [
-    *("--model.cut", "1", "--model.width", "0.03", "--model.lowering", "xla"),
+    *(*PERCEPTRON, "--model.cut", "1"),
     *("--data.num-clients", "3", "--method.cohort-size", "3", "--batch-size", "4"),
     *("--method.interval", "1", "--rounds", "2", "--eval-every", "2"),
     *("--data.train-examples", "60", "--data.test-examples", "20"),
