@@ -37,8 +37,8 @@ highlight_language = "none"
 
 # Tutorials call the command of the environment that builds them.
 os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-# Its progress is then lines, not a live bar: a kernel's output is no terminal.
-os.environ["TTY_COMPATIBLE"] = "0"
+# Its progress is then lines of this width, not a live bar: a kernel is no terminal.
+os.environ.update(TTY_COMPATIBLE="0", COLUMNS="112")
 
 # A tutorial is executed again when its own code changes; `make clean` forgets all.
 nb_execution_mode = "cache"
