@@ -27,6 +27,7 @@ SMALL = [
     *("fedlpq", *PERCEPTRON, "--rounds", "2", "--eval-every", "1"),
     *("--data.num-clients", "4", "--method.cohort-size", "3"),
     *("--batch-size", "50", "--method.learning-rate", "0.001"),
+    *("--method.keep-probability", "0.9"),  # so that everybody sends a layer
     *("--data.partition", "dirichlet"),
 ]
 GRID = ["--grid", "method.bits=6,32", "--seeds", "2"]
