@@ -60,4 +60,11 @@ def start_round(
     present = (cohort.num_examples > 0).astype(jnp.int32)
     loaded = dict(zip(layers.names, present @ owned > 0, strict=True))
     received, down = received_model(context, state, key, loaded=loaded)
-    return Started(layers, each, owned, present, received, down)
+    return Started(
+        layers=layers,
+        each=each,
+        owned=owned,
+        present=present,
+        received=received,
+        down=down,
+    )
