@@ -20,14 +20,14 @@ from fedjax_sl.records.run_folder import held, read_lines
 from fedjax_sl.reports import comparison_figures
 from fedjax_sl.reports.groups import Group
 from tests.browser import assert_readable, pages_shown
-from tests.commands import PERCEPTRON, refused
+from tests.commands import refused
 
 
 SMALL = [
-    *("fedlpq", *PERCEPTRON, "--rounds", "2", "--eval-every", "1"),
-    *("--data.num-clients", "4", "--method.cohort-size", "3"),
+    *("fedlpq", "--data.num-clients", "4", "--method.cohort-size", "3"),
+    *("--model.width", "0.1", "--rounds", "2", "--eval-every", "1"),
+    *("--model.lowering", "xla"),
     *("--batch-size", "50", "--method.learning-rate", "0.001"),
-    *("--method.keep-probability", "0.9"),  # so that everybody sends a layer
     *("--data.partition", "dirichlet"),
 ]
 GRID = ["--grid", "method.bits=6,32", "--seeds", "2"]
