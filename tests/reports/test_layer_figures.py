@@ -60,6 +60,7 @@ def test_the_bars_are_the_encoder_s_messages(key, code, monkeypatch):
     sent = SentLayers(
         rounds=1,
         client=0,
+        what="client 0's update",
         said=f"b = 7, Elias {code}",
         compressor=qsgd(levels=2**7, norm="l2", coder=code),
         layers=layers,
