@@ -8,8 +8,8 @@ import numpy as np
 from fedjax_sl.algorithm import Link, Links, RoundMetrics, Work
 from fedjax_sl.cli import run as run_command
 from fedjax_sl.evaluation import Evaluation
-from fedjax_sl.runs import plots, sweep
 from fedjax_sl.runs import run as running
+from fedjax_sl.runs import sweep
 from fedjax_sl.runs.loop import Programs
 
 
@@ -120,5 +120,5 @@ def use(monkeypatch, programs: Programs = PROGRAMS) -> None:
 
     monkeypatch.setattr(running, "programs_of", lambda job: programs)
     monkeypatch.setattr(sweep, "_programs", side_by_side)
-    monkeypatch.setattr(plots, "draw", lambda *_: None)
+    monkeypatch.setattr(running, "draw_plots", lambda *_: None)
     monkeypatch.setattr(run_command, "prepare", prepared)

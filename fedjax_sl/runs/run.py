@@ -21,6 +21,7 @@ from fedjax_sl.records.data_file import RUN, of_run, write_data
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import Job
 from fedjax_sl.runs.loop import Programs, programs_of
+from fedjax_sl.runs.plots import draw as draw_plots
 from fedjax_sl.runs.progress import reporting
 from fedjax_sl.runs.recorder import Keeping, Record, clock
 from fedjax_sl.runs.restore import begin
@@ -178,9 +179,6 @@ def _stop(record: Record | None, console: Console, signal: int) -> NoReturn:
 
 def _finish(job: Job, folder: Path) -> dict[str, Any]:
     """Draws the pictures, and sums up the whole record."""
-    # Here, so that no run waits for Matplotlib before its first round.
-    from fedjax_sl.runs.plots import draw as draw_plots
-
     config, lines = job.config, folders.read_lines(folder / folders.METRICS)
     title = f"{config.title} on {config.on_data}"
     with disk.writing(folder / folders.PLOTS):

@@ -18,8 +18,7 @@ from fedjax_sl.federation.combine import Received, combine
 from fedjax_sl.federation.faults import arrived, valid
 from fedjax_sl.federation.local_epochs import local_epochs
 from fedjax_sl.method_spec import Built, MethodSpec, Preset
-from fedjax_sl.models.mlp import mlp
-from fedjax_sl.models.options import Options
+from fedjax_sl.models import cifar_cnn
 
 
 @pytree
@@ -102,10 +101,12 @@ def fedavgm(model, config: FedAvgMConfig, shape, over: ClientMap = scan) -> Algo
 
 
 def build(config: FedAvgMRun, train, partition, choose_map) -> Built:
-    """From a configuration, a small network for these images."""
+    """From a configuration, a narrow network for these images."""
     shape = train.image.shape[1:]
-    options = Options(num_classes=train.num_classes, input_shape=shape, width=0.05)
-    model, over = mlp(options).whole, choose_map(10**7)
+    model, over = (
+        cifar_cnn(width=0.05, num_classes=train.num_classes),
+        choose_map(10**7),
+    )
     steps = -(-partition.index.shape[1] // config.batch_size)
     return Built(fedavgm(model, config.method, shape, over), steps, over.devices)
 
