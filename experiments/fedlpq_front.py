@@ -40,9 +40,10 @@ HEAD = f"""# FedLP-Q with other compressors
 
 `simple-cnn` on CIFAR-10, ten clients of equal size, five of them in a round, {ROUNDS}
 rounds of one local epoch (SGD with momentum 0.9, batches of 32, rate 0.03 with warm-up
-and a cosine, flips). The rate was tried once, on 5,000 training images held out of
-FedAvg's run, and never changed. Final accuracy on the test split, mean and 95 %
-t-interval over seeds. `python -m experiments.fedlpq_front --seeds N` computes a row.
+and a cosine, flips). The rate was tried once, with FedAvg and all ten clients in a
+round, on 5,000 training images held out, and never changed. Final accuracy on the test
+split, mean and 95 % t-interval over seeds. A row, and what it loses against FedAvg,
+paired over seeds: `python -m experiments.fedlpq_front --seeds N`.
 """
 
 

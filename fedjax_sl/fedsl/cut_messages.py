@@ -55,6 +55,7 @@ def cut_messages(
     """
     config = context.config
     state, inputs, _ = begin_round(context, state, cohort, key)
+    real = inputs.minibatch.weight > 0
     passed = both_passes(
         context,
         context.over_clients.each,
@@ -62,19 +63,13 @@ def cut_messages(
         inputs.examples,
         group=group_of(state, inputs),
         key=key,
-        present=cohort.num_examples > 0,
+        present=real.any(axis=1),
         watched=_watched,
     )
     (channels,) = channels_sent(config, context.model, state.mask)
     (at_cut, activations), own, channels, grad, real = jax.tree.map(
         lambda leaf: leaf[slot],
-        (
-            passed.at_cut[0],
-            inputs.per_client,
-            channels,
-            passed.back[0][1],
-            inputs.minibatch.weight > 0,
-        ),
+        (passed.at_cut[0], inputs.per_client, channels, passed.back[0][1], real),
     )
 
     def own_key(use):
