@@ -82,7 +82,7 @@ PROGRAMS = Programs(
 
 
 def side_by_side(any_job, size, most):
-    """As `sweep._programs`: the same for several runs at once."""
+    """As `programs_of_points`: the same for several runs at once."""
     del any_job, size, most
 
     def stacked(rows):
@@ -119,6 +119,6 @@ def use(monkeypatch, programs: Programs = PROGRAMS) -> None:
         return jobs[repr(config)]
 
     monkeypatch.setattr(running, "programs_of", lambda job: programs)
-    monkeypatch.setattr(sweep, "_programs", side_by_side)
+    monkeypatch.setattr(sweep, "programs_of_points", side_by_side)
     monkeypatch.setattr(running, "draw_plots", lambda *_: None)
     monkeypatch.setattr(run_command, "prepare", prepared)

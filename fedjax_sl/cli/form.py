@@ -124,18 +124,26 @@ def form_of(options: Any, name: str, first: Sequence[str] = ()) -> type[Form]:
     for group, text in about.items():
         fields = [option.typed for option in part.options() if option.group == group]
         if group and fields:
-            kind = dataclasses.make_dataclass(
-                group, fields, bases=(Group,), namespace={"__doc__": text}
-            )
+            kind = _class_of(group, fields, (Group,), {"__doc__": text})
             shown = tyro.conf.arg(name=group, help=text)
             rest.append((f"group_{group}", Annotated[kind, shown]))
+    fields = [*(option.typed for option in at_top), *rest]
+    names = {"name": name, "part": part, "first": at_top, "__doc__": ""}
+    return _class_of(name, fields, (Form,), names)
+
+
+def _class_of(name: str, fields: list, bases: tuple, namespace: dict) -> type:
+    """A dataclass that is filled in, and neither compared nor printed."""
     return dataclasses.make_dataclass(
         name,
-        [*(option.typed for option in at_top), *rest],
-        bases=(Form,),
+        fields,
+        bases=bases,
+        namespace=namespace,
         # An option without a default may follow one that has one.
         kw_only=True,
-        namespace={"name": name, "part": part, "first": at_top, "__doc__": ""},
+        # Each would compile a function: half of the time that a form takes.
+        repr=False,
+        eq=False,
     )
 
 

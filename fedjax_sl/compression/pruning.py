@@ -6,6 +6,7 @@ filters with all that goes with them (`compression.groups`).
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import chex
@@ -38,6 +39,8 @@ def _ordered(scores: jax.Array) -> jax.Array:
     return jnp.where(bits >= top, ~bits, bits | top)
 
 
+# Called outside a program, its loop would be compiled anew each time.
+@partial(jax.jit, inline=True)
 def lowest(scores: jax.Array, count: jax.Array) -> jax.Array:
     """Marks exactly the `count` lowest scores; ties are broken by index.
 

@@ -81,11 +81,7 @@ def variable_wire(
         kept = np.asarray(codes)[np.asarray(mask)]
         if not kept.size:
             return packed([])
-        choice, flags = code.write(kept, int(bits))
-        if choice == FIXED:
-            flags = [to_flags(kept, int(bits))]
-        chosen = to_flags(np.asarray([choice]), HEADER)
-        return packed([of_floats(np.asarray(heads)), chosen, *flags])
+        return packed([of_floats(np.asarray(heads)), *_written(code, kept, int(bits))])
 
     def decode(key, message, mask):
         kept = np.asarray(mask)
@@ -94,12 +90,9 @@ def variable_wire(
             unpacked(message, [0])
             return of_codes(np.zeros(scales), codes)
         head, choice, rest = unpacked(message, [FLOAT_BITS * scales, HEADER, -1])
-        chosen, entries = int(from_flags(choice, HEADER)[0]), int(kept.sum())
+        read = _reader(code, int(from_flags(choice, HEADER)[0]))
         last = int(num_codes) - 1
-        if chosen == FIXED:
-            codes[kept] = _read_fixed(rest, entries, int(bits))
-        else:
-            codes[kept] = code.read(rest, chosen, entries, bits=int(bits), last=last)
+        codes[kept] = read(rest, int(kept.sum()), bits=int(bits), last=last)
         if codes.max() > last:
             raise InputError(
                 f"the message holds code {codes.max()}: expected codes below "
@@ -120,7 +113,23 @@ def _link(length: jax.Array, entries: jax.Array, scales: int) -> Link:
     return Link(none, none, length, side)
 
 
-def _read_fixed(flags: np.ndarray, entries: int, bits: int) -> np.ndarray:
+def _written(code: Code, codes: np.ndarray, bits: int) -> list[np.ndarray]:
+    """Writes the choice and the codes, as flags."""
+    choice, flags = code.write(codes, bits)
+    if choice == FIXED:
+        flags = [to_flags(codes, bits)]
+    return [to_flags(np.asarray([choice]), HEADER), *flags]
+
+
+def _reader(code: Code, choice: int) -> Callable[..., np.ndarray]:
+    """Returns `read(flags, entries, bits, last)` of the choice that a message makes."""
+    if choice == FIXED:
+        return _read_fixed
+    return lambda flags, entries, **limits: code.read(flags, choice, entries, **limits)
+
+
+def _read_fixed(flags: np.ndarray, entries: int, bits: int, last: int) -> np.ndarray:
+    del last  # checked for every choice
     if len(flags) != entries * bits:
         raise InputError(f"the message does not hold {entries} codes.")
     return from_flags(flags, bits)

@@ -22,13 +22,13 @@ from fedjax_sl.federation.aggregator import server_step
 from fedjax_sl.federation.combine import combine
 from fedjax_sl.federation.levels import after_round
 from fedjax_sl.federation.stores import store_named
-from fedjax_sl.fedlpq.client import run_client
+from fedjax_sl.fedlpq.client import Outcome, run_client
 from fedjax_sl.fedlpq.cohort import draw
 from fedjax_sl.fedlpq.compute import work
 from fedjax_sl.fedlpq.config import FedLPQConfig
 from fedjax_sl.fedlpq.init import initial, templates
 from fedjax_sl.fedlpq.messages import messages_of
-from fedjax_sl.fedlpq.round_start import start_round
+from fedjax_sl.fedlpq.round_start import Started, start_round
 from fedjax_sl.fedlpq.state import Context, FedLPQState
 from fedjax_sl.fedlpq.traffic import Counts, Layers, links
 
@@ -40,40 +40,55 @@ def _sent_by_some(context: Context, layers: Layers, sent: jax.Array) -> dict[str
     return per_leaf(flags, whole, by=context.config.unit)
 
 
+def _metrics(
+    context: Context, cohort: Cohort, started: Started, own: Outcome
+) -> RoundMetrics:
+    """Returns what a round's clients did and what was sent, from `[K, ...]` leaves."""
+    layers, each, down = started.layers, started.each, started.down
+    sent = each.sender.sent
+    counts = Counts(
+        present=started.present,
+        owned=started.owned,
+        sent=sent,
+        messages=own.messages,
+        down=None if down is None else stacked(down.messages),
+    )
+    examples = (cohort.weight > 0).sum(axis=(1, 2))
+    return RoundMetrics(
+        client_id=cohort.client_id,
+        loss=own.loss,
+        kept_ratio=sent @ layers.params / layers.params.sum(),
+        rejected=(started.present > 0) & ~own.good,
+        work=work(context.models, context.input_shape, each.complexity, examples),
+        links=links(context.config, layers, counts),
+    )
+
+
 def _round(
     context: Context, state: FedLPQState, cohort: Cohort, key: jax.Array
 ) -> tuple[FedLPQState, RoundMetrics]:
     """Runs round t of Algorithm 3."""
-    config = context.config
-    layers, each, owned, present, received, down = start_round(
-        context, state, cohort, key
-    )
+    config, ids = context.config, cohort.client_id
+    started = start_round(context, state, cohort, key)
+    each, received, down = started.each, started.received, started.down
     # Steps 2 and 4 to 6. A layer that nobody sends stays as it was received: what that
     # left out is in the residual, if at all.
     averaged, own = combine(
         context.over_clients,
-        partial(run_client, context, layers=layers),
+        partial(run_client, context, layers=started.layers),
         (received, cohort.examples),
         (each,),
         fallback=received,
         trim=config.trim,
     )
-    sent, ids = each.sender.sent, cohort.client_id
-    counts = Counts(
-        present=present,
-        owned=owned,
-        sent=sent,
-        messages=own.messages,
-        down=None if down is None else stacked(down.messages),
-    )
-    kept_ratio = sent @ layers.params / layers.params.sum()
     heard = each.share * own.good
+    sent = each.sender.sent & (heard > 0)[:, None]
     params, moments = server_step(
         config.aggregator,
         state.moments,
         averaged["params"],
         start=received["params"],
-        sent=_sent_by_some(context, layers, sent & (heard > 0)[:, None]),
+        sent=_sent_by_some(context, started.layers, sent),
     )
     new = state._replace(
         round=state.round + 1,
@@ -85,15 +100,7 @@ def _round(
         levels=after_round(config.levels, state.levels, own.loss, heard),
         moments=moments,
     )
-    examples = (cohort.weight > 0).sum(axis=(1, 2))
-    return new, RoundMetrics(
-        client_id=ids,
-        loss=own.loss,
-        kept_ratio=kept_ratio,
-        rejected=(present > 0) & ~own.good,
-        work=work(context.models, context.input_shape, each.complexity, examples),
-        links=links(config, layers, counts),
-    )
+    return new, _metrics(context, cohort, started, own)
 
 
 def fedlpq(

@@ -1,6 +1,5 @@
 """The cut: activations go up with dropout, their gradients come down quantised."""
 
-import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,15 +8,12 @@ import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Link
 from fedjax_sl.compression.dropout import drop_activations
-from fedjax_sl.compression.groups import channels_kept
-from fedjax_sl.compression.pruning import Mask
 from fedjax_sl.compressors import send
 from fedjax_sl.federation.client_pass import Cut
 from fedjax_sl.federation.clients import Each, client_keys
 from fedjax_sl.federation.faults import as_it_arrives
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig
-from fedjax_sl.fedsl.mask_bits import thins_cut
 from fedjax_sl.fedsl.own_cut import of_those_here
 from fedjax_sl.fedsl.quantizer import quantized
 from fedjax_sl.fedsl.shared_gradient import (
@@ -25,9 +21,6 @@ from fedjax_sl.fedsl.shared_gradient import (
     sent_entries,
 )
 from fedjax_sl.fedsl.state import ACTIVATIONS, DOWNLINK, DROPOUT
-from fedjax_sl.models.class_cuts import cut_models
-from fedjax_sl.models.prunable import Prunable, prunable
-from fedjax_sl.models.split import SplitModel
 
 
 def send_back(
@@ -55,67 +48,6 @@ def send_back(
         # Before quantising: entries that are not sent must not enter the norm.
         grad = jnp.where(mask, grad, 0.0)
     return quantized(config, key, grad, bits)
-
-
-def channels_at_cut(
-    config: FedSLConfig, can: Prunable, mask: Mask, channels: int
-) -> jax.Array:
-    """Returns which channels of the cut one client sends.
-
-    A pruned channel at the cut is one of zeros, which the server, who knows the mask,
-    need not be sent (reconstructed). Gradients of these channels do not come down
-    either.
-
-    Args:
-      config: granularity of the mask, and whether the cut is thin.
-      can: what can be pruned.
-      mask: m_k.
-      channels: Ch, at the cut.
-
-    Returns:
-      `[Ch]` bool.
-    """
-    if thins_cut(config, can):
-        return channels_kept(can.groups[can.at_cut], mask)  # type: ignore[index]
-    return jnp.ones((channels,), bool)
-
-
-def bitmap_bits(
-    config: FedSLConfig, rate: jax.Array, channels: jax.Array, *, shape: tuple[int, ...]
-) -> jax.Array:
-    """Returns the bits that tell the server which activations of an example are sent.
-
-    One for each draw of the dropout; none if the server redraws them, or if a client
-    drops nothing.
-
-    Args:
-      config: what is drawn, and whether the mask is sent.
-      rate: `[K]` p.
-      channels: `[K, Ch]` bool, which of them are not pruned.
-      shape: of one example's activations at the cut.
-
-    Returns:
-      `[K]` int32.
-    """
-    draws = math.prod(shape[:-1]) if config.dropout_per == "element" else 1
-    sent = (config.dropout_mask == "bitmap") & (rate > 0)
-    return draws * channels.sum(axis=1, dtype=jnp.int32) * sent
-
-
-def channels_sent(
-    config: FedSLConfig, model: SplitModel, masks: Mask
-) -> list[jax.Array]:
-    """Applies `channels_at_cut` to clients' masks, leaves `[K, ...]`, at each cut.
-
-    Returns:
-      `[K, Ch]` for each of `cut_models`.
-    """
-
-    def at_cut(at):
-        can, channels = prunable(at), at.cut_shape()[-1]
-        return jax.vmap(lambda mask: channels_at_cut(config, can, mask, channels))
-
-    return [at_cut(at)(masks) for at in cut_models(model)]
 
 
 def allowed(mask: jax.Array, real: jax.Array, shape: tuple[int, ...]) -> jax.Array:

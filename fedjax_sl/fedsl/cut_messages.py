@@ -6,12 +6,13 @@ from fedjax_sl.algorithm import Cohort
 from fedjax_sl.compressors.compressor import compressed
 from fedjax_sl.federation.client_pass import Cut
 from fedjax_sl.federation.clients import client_keys
-from fedjax_sl.fedsl.cut import allowed, channels_sent, dropped
+from fedjax_sl.fedsl.cut import allowed, dropped
 from fedjax_sl.fedsl.message import Messages
 from fedjax_sl.fedsl.passes import both_passes
 from fedjax_sl.fedsl.state import ACTIVATIONS, DOWNLINK, DROPOUT, Context, FedSLState
 from fedjax_sl.fedsl.step_parts import group_of
 from fedjax_sl.fedsl.steps import begin_round
+from fedjax_sl.fedsl.thin_cut import channels_sent
 
 
 def _watched(cut: Cut) -> Cut:

@@ -12,13 +12,9 @@ from fedjax_sl.federation.clients import Each
 from fedjax_sl.federation.split_grad import SplitGrad
 from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig
-from fedjax_sl.fedsl.cut import (
-    AtCut,
-    bitmap_bits,
-    channels_sent,
-    cut_with_dropout,
-)
+from fedjax_sl.fedsl.cut import AtCut, cut_with_dropout
 from fedjax_sl.fedsl.shared_gradient import number_broadcast, sent_entries
+from fedjax_sl.fedsl.thin_cut import bitmap_bits, channels_sent
 from fedjax_sl.models.class_cuts import cut_models, pick
 from fedjax_sl.models.split import SplitModel
 

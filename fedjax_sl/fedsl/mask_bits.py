@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from fedjax_sl.compression.layers import leaves_of
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.fedsl.config import FedSLConfig
+from fedjax_sl.fedsl.thin_cut import thins_cut
 from fedjax_sl.models.prunable import Prunable
 
 
@@ -22,12 +23,6 @@ class MaskBits(NamedTuple):
     down: int
     at_cut: int
     up: int
-
-
-def thins_cut(config: FedSLConfig, can: Prunable) -> bool:
-    """Returns whether pruned channels at the cut are not sent."""
-    filters = config.granularity == "filter" and can.at_cut is not None
-    return config.thin_cut and filters
 
 
 def mask_bits(config: FedSLConfig, can: Prunable, params: Any) -> MaskBits:

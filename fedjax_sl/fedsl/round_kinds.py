@@ -19,7 +19,6 @@ from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.compute import scored, work
 from fedjax_sl.fedsl.config import FedSLConfig
-from fedjax_sl.fedsl.cut import bitmap_bits, channels_at_cut
 from fedjax_sl.fedsl.masks import masks
 from fedjax_sl.fedsl.message_length import (
     longest_at_cut,
@@ -29,6 +28,7 @@ from fedjax_sl.fedsl.message_length import (
     typical_model,
     typical_update,
 )
+from fedjax_sl.fedsl.thin_cut import bitmap_bits, channels_at_cut
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
 from fedjax_sl.models.class_cuts import cut_models, own_cuts
 from fedjax_sl.models.prunable import prunable

@@ -1,4 +1,10 @@
-"""A convolution and its kernel gradient as matrix products of shifted copies."""
+"""A convolution and its kernel gradient as matrix products of shifted copies.
+
+Called outside a program, their loops would be compiled anew each time: each is a
+program of its own there, and part of the caller's inside one.
+"""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +81,7 @@ def _with_pixels_last(
     return lax.map(of_part, parts).reshape(*x.shape[:3], outputs)
 
 
+@partial(jax.jit, static_argnames="precision", inline=True)
 def im2col(
     x: jax.Array, kernel: jax.Array, precision: Precision = "float32"
 ) -> jax.Array:
@@ -136,6 +143,7 @@ def _as_convolution(x, dy, size: tuple[int, int], precision: Precision) -> jax.A
     ).transpose(1, 2, 0, 3)
 
 
+@partial(jax.jit, static_argnames=("shape", "precision"), inline=True)
 def kernel_gradient(
     x: jax.Array,
     dy: jax.Array,

@@ -60,6 +60,8 @@ def _convolution(x: jax.Array, kernel: jax.Array, precision: Precision) -> jax.A
     return _forward(x, kernel, precision)[0]
 
 
+# Called outside a program, its loop would be compiled anew each time.
+@partial(jax.jit, static_argnames="precision", inline=True)
 def _forward(x, kernel, precision):
     filters = filters_for(x.shape[1:3])
     # Sums are transformed exactly, and rounded as factors.
@@ -100,6 +102,7 @@ def _kernel_gradient(x, dy, transformed, filters, *, precision):
     return back(total)[0]
 
 
+@partial(jax.jit, static_argnames="precision", inline=True)
 def _backward(precision, residual, dy):
     x, transformed = residual
     filters = filters_for(x.shape[1:3])

@@ -18,8 +18,8 @@ from fedjax_sl.compression.dropout import drop_activations
 from fedjax_sl.compression.quantization import levels_from_bits, quantize
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.cut import channels_at_cut
 from fedjax_sl.fedsl.state import DROPOUT
+from fedjax_sl.fedsl.thin_cut import channels_at_cut
 from fedjax_sl.models.prunable import prunable
 from fedjax_sl.traffic import bits as bits_of
 from tests.worlds import played, tiny_model

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -35,20 +36,18 @@ PRUNES = np.array([1, 0, 1, 0])
 CHANNELS, FILTERS, ENTRIES = 6, 4 + 6, 9 * 2 * 4 + 9 * 4 * 6
 
 
-def sent(starts, ends, key, **change):
-    """Side bits of models down, updates up and activations up.
+@partial(jax.jit, static_argnames="change")
+def links_of(params, starts, ends, change):
+    """The links of four clients with a changed configuration.
 
     Client 1 does not prune, 3 is absent.
     """
-    config, model = dataclasses.replace(CONFIG, **change), tiny_model()
-    settings, params = client_configs(config, IDS), model.init(key).client["params"]
+    config, model = dataclasses.replace(CONFIG, **dict(change)), tiny_model()
+    settings = client_configs(config, IDS)
     scores = magnitude_scores(params)
-    num_kept = jnp.stack(
-        [
-            kept(masks(config, prunable(model), scores, one), params)
-            for one in settings.prune_ratio
-        ]
-    )
+    num_kept = jax.vmap(
+        lambda ratio: kept(masks(config, prunable(model), scores, ratio), params)
+    )(settings.prune_ratio)
     sizes, none = sizes_of(config, model), jnp.zeros(4, jnp.int32)
     counts = Counts(
         present=jnp.asarray(PRESENT > 0),
@@ -64,8 +63,13 @@ def sent(starts, ends, key, **change):
             config, BitAllocation(settings.upload_bits, none), num_kept, sizes.tensors
         ),
     )
-    flags = {"starts": jnp.bool_(starts), "ends": jnp.bool_(ends)}
-    found = links(config, sizes, settings, counts, **flags)
+    return links(config, sizes, settings, counts, starts=starts, ends=ends)
+
+
+def sent(starts, ends, key, **change):
+    """Side bits of models down, updates up and activations up."""
+    params, settings = tiny_model().init(key).client["params"], tuple(change.items())
+    found = links_of(params, jnp.bool_(starts), jnp.bool_(ends), settings)
     using = (found.model_down, found.updates_up, found.activations_up)
     for link in using:  # side information is part of the bits
         assert (bits_of(link) >= link.side).all()
