@@ -136,6 +136,14 @@ class SplitModel:
 
     def init(self, key: jax.Array) -> SplitParams:
         """Draws the variables of both sides; the client's are those of its parts."""
+        return self._init(key)
+
+    # Outside a program it is compiled once, and not each of its operations.
+    @cached_property
+    def _init(self) -> Callable[[jax.Array], SplitParams]:
+        return jax.jit(self._drawn, inline=True)
+
+    def _drawn(self, key: jax.Array) -> SplitParams:
         # The same key draws other weights at another cut; `recut` moves them instead.
         client_key, server_key = jax.random.split(key)
         image = jnp.zeros((1, *self.input_shape))

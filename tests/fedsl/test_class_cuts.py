@@ -283,7 +283,7 @@ def compressed():
     """The state after two periods of compressed messages, and the metrics."""
     key = jax.random.key(3)
     algorithm = fedsl(cut(CUTS), COMPRESSED, num_clients=3)
-    state, reports = algorithm.init(key), []
+    state, reports = jax.jit(algorithm.init)(key), []
     play = jax.jit(algorithm.round)
     for number in range(3):
         own = jax.random.fold_in(key, number)
@@ -352,7 +352,7 @@ def test_a_loop_and_a_batch_of_clients_agree(key):
     looped, _ = played(cut(CUTS), ON, cohort, rounds=1)
     algorithm = fedsl(cut(CUTS), ON, over_clients=clients.vmap)
     key = jax.random.key(3)
-    state, own = algorithm.init(key), jax.random.fold_in(key, 0)
+    state, own = jax.jit(algorithm.init)(key), jax.random.fold_in(key, 0)
     batched, _ = jax.jit(algorithm.round)(state, cohort, own)
     assert_close(looped.client, batched.client, 1e-5)
 
