@@ -5,7 +5,7 @@ import pytest
 from fedjax_sl.cli.main import main
 
 
-PATIENCE = 3000
+PATIENCE = 1000
 """Seconds after which a process hangs, however busy the machine is.
 
 Less than `faulthandler_timeout`, so that it goes, and its test fails by itself.
