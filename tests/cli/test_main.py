@@ -1,4 +1,4 @@
-"""The command line as its users meet it: real processes, real folders."""
+"""The command line as its users meet it: real folders, one of a real process."""
 
 import dataclasses
 import json
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -22,31 +23,29 @@ from fedjax_sl.methods import presets
 from fedjax_sl.records.run_folder import read_lines
 from fedjax_sl.runs.build import prepare
 from tests.browser import assert_readable, pages_shown
-from tests.commands import PATIENCE
+from tests.commands import PATIENCE, PERCEPTRON, refused
 
 
-QUICK = (
-    "--model.cut 1 --model.width 0.03 --rounds 3 --eval-every 2 --batch-size 4 "
-    "--data.num-clients 3 --method.cohort-size 2 --method.interval 2"
-).split()
-
-
-def call(*arguments, cwd, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "fedjax_sl.cli.main", "run", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+QUICK = [
+    *(*PERCEPTRON, "--model.cut", "1", "--batch-size", "4"),
+    *("--rounds", "3", "--eval-every", "2", "--method.interval", "2"),
+    *("--data.num-clients", "3", "--method.cohort-size", "2"),
+]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A short run, and the folder it left."""
+    """A short run in a process of its own, and the folder it left."""
     base = tmp_path_factory.mktemp("runs")
-    result = call("fedsl", *QUICK, "--folder", "first", cwd=base)
+    command = ["-m", "fedjax_sl.cli.main", "run", "fedsl", *QUICK, "--folder", "first"]
+    result = subprocess.run(
+        [sys.executable, *command],
+        cwd=base,
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(jax.device_count())},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
     assert result.returncode == 0, result.stderr
     return base / "first", result
 
@@ -84,33 +83,29 @@ def test_its_report_in_a_browser(finished, tmp_path):
 @pytest.mark.slow
 def test_its_configuration_repeats_it(finished):
     folder, _ = finished
-    config = folder / "config.json"
-    result = call("--config", config, "--folder", "again", cwd=folder.parent)
-    assert result.returncode == 0, result.stderr
-    first, again = (
-        read_lines(f / "metrics.jsonl") for f in (folder, folder.parent / "again")
-    )
+    other = folder.parent / "again"
+    main.main(["run", "--config", str(folder / "config.json"), "--folder", str(other)])
+    first, again = (read_lines(f / "metrics.jsonl") for f in (folder, other))
     for a, b in zip(first, again, strict=True):
         a.pop("wall_seconds"), b.pop("wall_seconds")
     assert first == again
 
 
-@pytest.mark.slow
-def test_nothing_is_overwritten_unasked(finished):
+def test_nothing_is_overwritten_unasked(finished, capsys):
     folder, _ = finished
     before = (folder / "metrics.jsonl").read_bytes()
-    result = call(*QUICK, "--folder", "first", cwd=folder.parent)
-    assert result.returncode == 2
-    assert "--overwrite" in result.stderr
+    assert "--overwrite" in refused(["run", *QUICK, "--folder", folder], capsys)
     assert (folder / "metrics.jsonl").read_bytes() == before
 
 
 @pytest.mark.slow
-def test_a_diverged_run_names_round_and_client(tmp_path):
-    huge = ["--method.learning-rate", "1e30", "--folder", "bad"]
-    result = call(*QUICK, *huge, cwd=tmp_path)
-    assert result.returncode == 3
-    assert "round" in result.stderr and "client" in result.stderr
+def test_a_diverged_run_names_round_and_client(tmp_path, capsys):
+    huge = ["--method.learning-rate", "1e30", "--folder", str(tmp_path / "bad")]
+    with pytest.raises(SystemExit) as stop:
+        main.main(["run", *QUICK, *huge])
+    assert stop.value.code == 3
+    said = capsys.readouterr().err
+    assert "round" in said and "client" in said
 
 
 @pytest.mark.parametrize(
@@ -198,22 +193,20 @@ def test_an_unknown_complexity_is_refused(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_a_layer_wise_run_leaves_its_record_and_another_method_refuses_it(tmp_path):
-    quick = "--model.width 0.05 --rounds 2 --eval-every 1 --data.num-clients 4"
-    result = call(
-        "fedlp",
-        *quick.split(),
-        *("--method.cohort-size", 2, "--method.preference", "u", "--folder", "one"),
-        cwd=tmp_path,
-    )
-    assert result.returncode == 0, result.stderr
+def test_a_layer_wise_run_leaves_its_record_and_another_method_refuses_it(
+    tmp_path, capsys
+):
+    few = "--data.num-clients 4 --method.cohort-size 2 --rounds 2 --eval-every 1"
+    folder = ["--folder", str(tmp_path / "one")]
+    main.main(["run", "fedlp", *PERCEPTRON, *few.split(), *folder])
     lines = read_lines(tmp_path / "one" / "metrics.jsonl")
     assert [line["step"] for line in lines] == [37, 74]
-    config = from_json(tmp_path / "one" / "config.json")
+    path = tmp_path / "one" / "config.json"
+    config = from_json(path)
     assert (config.algorithm, config.method.bits) == ("fedlpq", 32)
-    result = call("fedsl", "--config", "one/config.json", cwd=tmp_path)
-    assert result.returncode == 2
-    assert "is of a run of fedlpq" in result.stderr
+    assert "is of a run of fedlpq" in refused(
+        ["run", "fedsl", "--config", path], capsys
+    )
 
 
 def test_cost_prints_the_published_table(monkeypatch, capsys):

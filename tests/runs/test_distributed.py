@@ -12,13 +12,13 @@ import pytest
 
 from fedjax_sl.cli.main import main
 from fedjax_sl.runs.distributed import Cluster
-from tests.commands import PATIENCE
+from tests.commands import PATIENCE, PERCEPTRON
 
 
 SMALL = [
-    *("fedlpq", "--data.num-clients", "5", "--method.cohort-size", "5"),
-    *("--model.width", "0.1", "--rounds", "2", "--eval-every", "1"),
-    *("--batch-size", "50", "--method.learning-rate", "0.001"),
+    *("fedlpq", *PERCEPTRON, "--data.num-clients", "5", "--method.cohort-size", "5"),
+    *("--rounds", "2", "--eval-every", "1", "--data.train-examples", "500"),
+    *("--batch-size", "50", "--method.learning-rate", "0.01"),
     *("--method.bits", "32", "--method.optimizer", "sgd"),
 ]
 """Five clients divide by neither two processes nor their four devices.

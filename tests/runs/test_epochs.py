@@ -24,7 +24,7 @@ from fedjax_sl.runs.tracking import Tracking
 FEW = DataConfig(num_clients=4, train_examples=40, test_examples=20)
 SPLIT = FedSLRun(
     data=FEW,
-    model=ModelConfig(cut=1, width=0.03, lowering="xla"),
+    model=ModelConfig(name="mlp", cut=1, width=0.05),
     method=FedSLConfig(cohort_size=4, interval=2, prune_ratio=0.0),
     rounds=4,
     eval_every=2,
@@ -32,7 +32,7 @@ SPLIT = FedSLRun(
 )
 LAYERS = FedLPQRun(
     data=FEW,
-    model=CNNConfig(width=0.03, lowering="xla"),
+    model=CNNConfig(name="mlp", width=0.05),
     method=FedLPQConfig(cohort_size=4, local_epochs=2),
     rounds=2,
     eval_every=1,

@@ -68,7 +68,7 @@ FIVE_LINES = """
 train = Dataset.from_arrays(image, label, name="mine")
 test = Dataset.from_arrays(image[:40], label[:40], class_names=train.class_names)
 data = DataConfig(num_clients=3)
-config = FedLPQRun(data=data, model=CNNConfig(width=0.1), method=method, rounds=1)
+config = FedLPQRun(data=data, model=CNNConfig(name="mlp"), method=method, rounds=1)
 print(run_on(config, folder, train=train, test=test, quiet=True)["train_examples"])
 """
 

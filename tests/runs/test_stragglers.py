@@ -19,19 +19,15 @@ from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
 from fedjax_sl.records.finished_run import read
 from fedjax_sl.runs.build import divide
 from fedjax_sl.runs.stragglers import in_time
-from tests.commands import refused
+from tests.commands import PERCEPTRON, refused
 from tests.worlds import tiny_dataset, tiny_model
 
 
 SPLIT = [
-    *("fedsl", "--model.cut", "1", "--model.width", "0.03", "--batch-size", "4"),
-    *("--model.lowering", "xla"),
+    *("fedsl", *PERCEPTRON, "--model.cut", "1", "--batch-size", "4"),
     *("--method.interval", "2", "--method.prune-end", "2", "--method.upload-bits", "6"),
 ]
-LAYERS = [
-    *("fedlpq", "--model.width", "0.05", "--batch-size", "50", "--method.bits", "6"),
-    *("--model.lowering", "xla"),
-]
+LAYERS = ["fedlpq", *PERCEPTRON, "--batch-size", "50", "--method.bits", "6"]
 FEW = [
     *("--data.num-clients", "6", "--method.cohort-size", "4", "--rounds", "6"),
     *("--eval-every", "3", "--data.train-examples", "300"),

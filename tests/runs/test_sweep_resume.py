@@ -11,13 +11,14 @@ import sys
 import time
 from contextlib import suppress
 
+import jax
 import pyarrow.parquet as pq
 import pytest
 
 from fedjax_sl.cli.main import main
 from fedjax_sl.runs import loop, sweep
 from tests import dry
-from tests.commands import refused
+from tests.commands import PERCEPTRON, refused
 from tests.interruptions import Killed, full_disk, heed_signals, killed, send
 
 
@@ -183,8 +184,7 @@ def test_one_begun_before_a_field_was_there_goes_on(
 
 
 REAL = [
-    *("fedsl", "--model.cut", "1", "--model.width", "0.03", "--batch-size", "4"),
-    *("--model.lowering", "xla"),
+    *("fedsl", *PERCEPTRON, "--model.cut", "1", "--batch-size", "4"),
     *("--data.num-clients", "3", "--method.cohort-size", "2", "--method.interval", "3"),
     *("--rounds", "24", "--eval-every", "12", "--data.test-examples", "50"),
     *("--seeds", "2", "--at-a-time", "2", "--checkpoint-seconds", "0"),
@@ -193,22 +193,22 @@ REAL = [
 
 @pytest.mark.slow
 def test_a_real_one_that_is_stopped_and_killed(tmp_path):
-    def start(folder):
-        command = [sys.executable, "-m", "fedjax_sl.cli.main", "sweep", *REAL]
+    quiet, shaken = tmp_path / "quiet", tmp_path / "shaken"
+    main(["sweep", *REAL, "--folder", str(quiet)])
+    command = ["sweep", *REAL, "--folder", str(shaken)]
+
+    def start():
         return subprocess.Popen(
-            [*command, "--folder", str(folder)],
-            env=os.environ | {"JAX_NUM_CPU_DEVICES": "2"},
+            [sys.executable, "-m", "fedjax_sl.cli.main", *command],
+            env=os.environ | {"JAX_NUM_CPU_DEVICES": str(jax.device_count())},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    said, _ = start(tmp_path / "quiet").communicate(timeout=600)
-    assert (tmp_path / "quiet/run-0001").exists(), said
-    shaken = tmp_path / "shaken"
     rounds = shaken / "unfinished/run-0000/rounds.jsonl"
     for number in (signal.SIGTERM, signal.SIGKILL):
-        process, before = start(shaken), rounds.exists() and rounds.stat().st_size
+        process, before = start(), rounds.exists() and rounds.stat().st_size
         while process.poll() is None:
             if rounds.exists() and rounds.stat().st_size > before:
                 process.send_signal(number)
@@ -217,8 +217,8 @@ def test_a_real_one_that_is_stopped_and_killed(tmp_path):
         said, _ = process.communicate(timeout=600)
         assert process.returncode == (143 if number == 15 else -number), said
         assert "Traceback" not in said
-    assert start(shaken).communicate(timeout=600)
+    main(command)
     for name in ("run-0000", "run-0001"):
         for file in ("metrics.jsonl", "rounds.jsonl"):
-            here, there = (tmp_path / k / name / file for k in ("shaken", "quiet"))
+            here, there = (folder / name / file for folder in (shaken, quiet))
             assert here.read_bytes() == there.read_bytes()

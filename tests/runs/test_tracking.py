@@ -10,12 +10,12 @@ from fedjax_sl.cli.main import main
 from fedjax_sl.methods import presets
 from fedjax_sl.records.run_folder import read_lines
 from fedjax_sl.runs.tracking import Tracking, _wandb
+from tests.commands import PERCEPTRON
 
 
 QUICK = [
-    *("run", "fedlpq", "--data.num-clients", "3", "--method.cohort-size", "2"),
-    *("--model.width", "0.05", "--batch-size", "50", "--eval-every", "1"),
-    *("--model.lowering", "xla"),
+    *("run", "fedlpq", *PERCEPTRON, "--batch-size", "50", "--eval-every", "1"),
+    *("--data.num-clients", "3", "--method.cohort-size", "2"),
     *("--data.train-examples", "200", "--data.test-examples", "50"),
 ]
 
