@@ -275,16 +275,12 @@ def test_bits_of_a_period(key, granularity):
 
 
 @pytest.mark.slow
-def test_every_option_takes_a_finite_step(key):
+def test_every_way_to_quantise_and_drop_takes_a_finite_step(key):
+    # The others are compared with the reference, in every pair.
     for change in (
-        {"importance": "magnitude", "prune_scope": "global"},
-        {"granularity": "weight", "mask_scope": "common", "average_over": "keepers"},
-        {"quantizer_norm": "l2", "quantizer_levels": "2^b", "down_bits": 8},
-        {"quantizer_norm": "range", "down_bits": 6},
-        {"quantizer_levels": "2^b-1", "dropout_per": "channel", "rescale": False},
-        {"dropout_mask": "bitmap", "client_weight": "examples", "optimizer": "adam"},
-        {"server_update": "sequential", "cosine_rounds": 10, "prune_shape": "linear"},
-        {"restore": False, "average_over": "keepers", "server_learning_rate": 0.1},
+        {"quantizer_norm": "l2", "quantizer_levels": "2^b", "dropout_per": "channel"},
+        {"quantizer_norm": "range", "down_bits": 6, "dropout_mask": "bitmap"},
+        {"quantizer_levels": "2^b-1", "rescale": False, "granularity": "weight"},
     ):
         states, metrics = play(dataclasses.replace(ON, **change), key, 3)
         assert np.isfinite(metrics[-1].loss).all(), change
