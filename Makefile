@@ -10,6 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-all test-flower check bench docs clean
 
+# With pictures: plots of runs and reports are drawn where Matplotlib is installed.
 demo: $(VENV)/.installed
 	$(BIN)/fedjax-sl run --folder runs/demo --overwrite
 
@@ -49,7 +50,7 @@ docs: $(VENV)/.docs
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --no-compile --constraint constraints.txt --editable .
+	$(PIP) install --no-compile --constraint constraints.txt --editable '.[reports]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

@@ -17,6 +17,14 @@ from PIL import Image
 from fedjax_sl.data.data_error import DataError
 from fedjax_sl.data.pictures import to_uint8
 from fedjax_sl.data.vetting import Untrusted, base_of, check_files, vet
+from fedjax_sl.extras import lacking
+
+
+_NEED = (
+    "data set {!r}: expected 'digits' or data of your own as npz:FILE, folder:DIR, "
+    "idx:DIR or hf:DIR; sets of TensorFlow Datasets need"
+)
+"""What is said of any other name without TensorFlow Datasets."""
 
 
 def open_prepared(name: str, data_dir: str | os.PathLike | None) -> Any:
@@ -33,7 +41,10 @@ def open_prepared(name: str, data_dir: str | os.PathLike | None) -> Any:
       DataError: if the set is unknown, not prepared in a format that can be read
         without TensorFlow, or not an image-classification set.
     """
-    import tensorflow_datasets as tfds  # half a second, not needed for the digits
+    if sentence := lacking("tensorflow_datasets", _NEED.format(name)):
+        raise DataError(sentence)
+    # Half a second, not needed for the digits.
+    import tensorflow_datasets as tfds
     from tensorflow_datasets.core.read_only_builder import builder_from_files
 
     if data_dir is not None:
