@@ -3,11 +3,14 @@
 import inspect
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import fedjax_sl
 from fedjax_sl import api
+from fedjax_sl.cli.main import main
 
 
 def python(code):
@@ -15,6 +18,14 @@ def python(code):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def test_its_version_is_that_of_the_project(capsys):
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    version = tomllib.loads(project.read_text())["project"]["version"]
+    assert fedjax_sl.__version__ == version
+    main(["--version"])
+    assert capsys.readouterr().out == f"fedjax-sl {version}\n"
 
 
 @pytest.mark.parametrize("module", ["fedjax_sl", "fedjax_sl.__main__"])

@@ -4,12 +4,12 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 
 import jax
 from rich.console import Console
 
+import fedjax_sl
 from fedjax_sl.cli.exit_codes import INTERRUPTED, PIPE_CLOSED, report
 from fedjax_sl.cli.line import SUMMARIES, Line, Nothing, entry
 from fedjax_sl.cli.options import PROGRAM, Names, call, union
@@ -53,7 +53,7 @@ def execute(words: Sequence[str], console: Console) -> None:
     """
     words = tuple(words) or ("--help",)
     if words == ("--version",):
-        console.print(f"{PROGRAM} {metadata.version('fedjax-sl')}")
+        console.print(f"{PROGRAM} {fedjax_sl.__version__}")
         return
     start = start_of(words)
     if start.name in SUMMARIES:

@@ -5,13 +5,14 @@ import dataclasses
 import html
 import json
 from dataclasses import dataclass
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 
+import fedjax_sl
 from fedjax_sl import reading
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.cli.line import Line
@@ -140,7 +141,7 @@ def _page(groups: list[Group], sections: list[str], options: Report) -> str:
         + f"<p>{html.escape(_charged(groups, options.charge_side))}</p>\n"
         + "".join(sections)
         + _details(groups, options.channel),
-        version=metadata.version("fedjax-sl"),
+        version=fedjax_sl.__version__,
     )
 
 
