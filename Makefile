@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Without bytecode every command compiles all that it imports again: 9 s of its time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all test-flower check bench docs clean
+.PHONY: demo test test-all test-flower check wheel bench docs clean
 
 # With pictures: plots of runs and reports are drawn where Matplotlib is installed.
 demo: $(VENV)/.installed
@@ -30,6 +30,13 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# Both archives, in dist/: installed and run in an environment of their own, and checked.
+wheel: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/test_wheel.py
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m twine check --strict dist/*
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.round
@@ -75,4 +82,4 @@ $(VENV)/.bench: $(VENV)/.dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(FLOWER) build runs
+	rm -rf $(VENV) $(FLOWER) build dist runs
