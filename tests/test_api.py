@@ -11,6 +11,7 @@ import pytest
 import fedjax_sl
 from fedjax_sl import api
 from fedjax_sl.cli.main import main
+from fedjax_sl.extras import EXTRAS
 
 
 def python(code):
@@ -33,6 +34,15 @@ def test_the_package_imports_nothing_heavy(module):
     code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in "
     code += "sys.modules} & {'jax', 'numpy', 'flax', 'orbax', 'scipy'})"
     assert python(code) == ""
+
+
+def test_the_public_names_import_nothing_that_few_of_them_need():
+    """Half of the time went into these, 1.5 s."""
+    late = {*("numba", "scipy", "PIL", "sklearn", "orbax"), *EXTRAS}
+    code = (
+        f"import sys, fedjax_sl; fedjax_sl.simulate; print({late} & {{*sys.modules}})"
+    )
+    assert python(code) == "set()"
 
 
 def test_every_public_name_is_there():

@@ -9,15 +9,18 @@ import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from fedjax_sl.data.data_error import DataError
 from fedjax_sl.data.pictures import to_uint8
 from fedjax_sl.data.vetting import Untrusted, base_of, check_files, vet
 from fedjax_sl.extras import lacking
+
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 _NEED = (
@@ -190,13 +193,14 @@ def decode(
     return images[order], labels[order]
 
 
-def _examples(builder: Any, split: str) -> Iterator[tuple[Image.Image, int, Any]]:
+def _examples(builder: Any, split: str) -> Iterator[tuple["Image.Image", int, Any]]:
     """Yields picture, label and id (or None) of each example, as prepared.
 
     Raises:
       DataError: if one cannot be read.
     """
     import tensorflow_datasets as tfds
+    from PIL import Image
 
     # Decoded here, not by TFDS: it uses OpenCV or Pillow, whichever is installed, and
     # the two do not agree on every JPEG.
