@@ -16,6 +16,7 @@ Options = TypeVar("Options")
 SUMMARIES = {
     "run": "Train and evaluate, and leave a folder with the record.",
     "sweep": "Train a grid of runs, and leave a folder with a run for each point.",
+    "list": "List data at hand, presets, methods, networks and compressors.",
     "compare": "Compare finished runs over a channel; nothing is trained.",
     "suggest": "Choose among the settings of finished runs, by their cost.",
     "plan": "Choose settings by the convergence bound, before any run.",
