@@ -8,8 +8,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Without bytecode every command compiles all that it imports again: 9 s of its time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all test-flower check bench docs clean
+.PHONY: demo test test-all test-flower check wheel bench docs clean
 
+# With pictures: plots of runs and reports are drawn where Matplotlib is installed.
 demo: $(VENV)/.installed
 	$(BIN)/fedjax-sl run --folder runs/demo --overwrite
 
@@ -30,6 +31,13 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# Both archives, in dist/: installed and run in an environment of their own, and checked.
+wheel: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/test_wheel.py
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m twine check --strict dist/*
+
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.round
 	$(BIN)/python -m benchmarks.resnet
@@ -49,7 +57,7 @@ docs: $(VENV)/.docs
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --no-compile --constraint constraints.txt --editable .
+	$(PIP) install --no-compile --constraint constraints.txt --editable '.[reports]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
@@ -74,4 +82,4 @@ $(VENV)/.bench: $(VENV)/.dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(FLOWER) build runs
+	rm -rf $(VENV) $(FLOWER) build dist runs

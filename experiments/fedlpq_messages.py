@@ -16,7 +16,7 @@ from experiments.fedlpq_setting import USUAL, Scale, config_of
 from fedjax_sl.fedlpq.next_update import sent_next
 from fedjax_sl.records.finished_run import read
 from fedjax_sl.records.run_folder import append_lines, resume_lines
-from fedjax_sl.reports.panels import last_checkpoint
+from fedjax_sl.reports.last_checkpoint import last_checkpoint
 
 
 KEEP, BITS = 0.5, 10

@@ -12,13 +12,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fedjax_sl.api import *  # noqa: F403
 
+    __version__: str
+
 
 def __getattr__(name: str) -> Any:
-    """A module of the package, which may be callable, or a public name.
+    """A module of the package, which may be callable, a public name or the version.
 
     Raises:
       AttributeError: if there is no such name.
     """
+    if name == "__version__":
+        # Of the installed package: pyproject.toml alone says which it is.
+        from importlib import metadata
+
+        return metadata.version("fedjax-sl")
     if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
         return import_module(f"{__name__}.{name}")
     if not name.startswith("_") or name == "__all__":

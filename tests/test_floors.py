@@ -20,6 +20,7 @@ FLOORS = {
     "config_base": 0,
     "training": 1,
     "errors": 0,
+    "extras": 0,
     "reading": 0,
     "compression": 0,
     "compressors": 1,

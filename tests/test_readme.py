@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from fedjax_sl.cli import bound, codec, cost, plan, privacy, run, run_selection, sweep
+from fedjax_sl.cli import list as list_
 from fedjax_sl.cli.line import SUMMARIES
 from fedjax_sl.cli.main import execute
 from fedjax_sl.cli.presets import start_of
@@ -133,6 +134,7 @@ def test_every_command_is_understood(tmp_path, monkeypatch):
         *((m, "find") for m in (run_selection, privacy)),
         (codec, "read"),
         (cost, "_show"),
+        (list_, "_sections"),
         (sweep, "jobs_of"),
     ):
         monkeypatch.setattr(module, name, begin)

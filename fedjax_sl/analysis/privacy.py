@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedjax_sl.errors import InputError
+from fedjax_sl.extras import require
 from fedjax_sl.traffic import Record
 
 
@@ -115,14 +115,9 @@ def epsilon(
     Raises:
       ValueError: if `dp-accounting` is not installed.
     """
-    # An optional dependency.
-    try:
-        import dp_accounting as dp
-    except ImportError as missing:
-        raise InputError(
-            "privacy is accounted for by dp-accounting: expected it to be installed "
-            "(pip install dp-accounting)."
-        ) from missing
+    require("dp_accounting", "epsilons need")
+    import dp_accounting as dp
+
     if noise_multiplier == 0:
         return Epsilon(np.inf, np.inf, np.inf)
     relation = dp.NeighboringRelation

@@ -14,13 +14,13 @@ from fedjax_sl.configs.foreign_data import warn_of_data
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.errors import InputError
+from fedjax_sl.extras import lacking, require
 from fedjax_sl.methods import presets, theory_of
 from fedjax_sl.records import run_folder as folders
-from fedjax_sl.reports import comparison_figures
 from fedjax_sl.runs.build import prepare
 from fedjax_sl.theory import bound_curve
 from fedjax_sl.theory.bound_constants import Estimate, estimate, under_dropout
-from fedjax_sl.theory.bound_curve import said_of
+from fedjax_sl.theory.bound_curve import BoundCurve, said_of
 from fedjax_sl.theory.trajectory import Trajectory, batches, models_along
 
 
@@ -46,6 +46,8 @@ class Bound:
         """Checks the ranges."""
         if self.target is not None and not self.target > 0:
             raise InputError(f"target={self.target}: expected more than 0.")
+        if self.picture is not None:
+            require("matplotlib", f"picture={self.picture}: pictures need")
 
 
 def _print_constants(constants: Constants, cut: int, console: Console) -> None:
@@ -142,6 +144,17 @@ def bound_command(line: Line, console: Console) -> None:
     beside = bound_curve.curve_of(job.config, setting, options.trajectory.rounds, found)
     if options.folder is not None:
         bound_curve.write(beside, options.folder)
+    _draw(beside, picture, console)
+
+
+def _draw(found: BoundCurve, picture: Path, console: Console) -> None:
+    """Draws the bound beside what is measured, if Matplotlib is installed."""
+    if sentence := lacking("matplotlib", f"{picture} is left out: pictures need"):
+        console.print(sentence, soft_wrap=True)
+        return
+    # Late: it takes a second, and is an extra.
+    from fedjax_sl.reports import comparison_figures
+
     picture.parent.mkdir(parents=True, exist_ok=True)
-    picture.write_bytes(comparison_figures.svg(comparison_figures.theory(beside)))
+    picture.write_bytes(comparison_figures.svg(comparison_figures.theory(found)))
     console.print(f"theory beside measurement: {picture}", soft_wrap=True)

@@ -19,7 +19,7 @@ from fedjax_sl.method_spec import SentLayers
 from fedjax_sl.methods import methods, spec_of
 from fedjax_sl.records.finished_run import Finished, read
 from fedjax_sl.reports.coder_table import CoderLengths, coder_lengths
-from fedjax_sl.reports.panels import last_checkpoint
+from fedjax_sl.reports.last_checkpoint import last_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import shutil
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,6 +16,7 @@ Options = TypeVar("Options")
 SUMMARIES = {
     "run": "Train and evaluate, and leave a folder with the record.",
     "sweep": "Train a grid of runs, and leave a folder with a run for each point.",
+    "list": "List data at hand, presets, methods, networks and compressors.",
     "compare": "Compare finished runs over a channel; nothing is trained.",
     "suggest": "Choose among the settings of finished runs, by their cost.",
     "plan": "Choose settings by the convergence bound, before any run.",
@@ -67,7 +68,9 @@ class Line(NamedTuple):
           SystemExit: 0 after help.
         """
         name = self.start.name
-        return self._filled(form_of(options, name), SUMMARIES[name]).options()
+        form = form_of(options, name)
+        flags = [option.flag for option in form.part.options()]
+        return self._filled(form, SUMMARIES[name], flags).options()
 
     def parse_one_of(
         self,
@@ -91,10 +94,19 @@ class Line(NamedTuple):
         }
         if default is not None:
             about += "".join(_first_options(kinds[default][0], name=self.start.command))
-        form = self._filled(union(kinds, default), about, Names("method", branches))
+        forms = [form for form, _ in kinds.values()]
+        flags = {option.flag for form in forms for option in form.part.options()}
+        names = Names("method", branches)
+        form = self._filled(union(kinds, default), about, sorted(flags), names)
         return form.name, form.options()
 
-    def _filled(self, kind: Any, about: str, names: Names | None = None) -> Form:
+    def _filled(
+        self,
+        kind: Any,
+        about: str,
+        flags: Sequence[str],
+        names: Names | None = None,
+    ) -> Form:
         """The form of the command, or of one of its branches."""
         # tyro has to know the other commands, but none of their options.
         kinds: dict[str, tuple[Any, str]] = {
@@ -104,7 +116,11 @@ class Line(NamedTuple):
         # Under the word that was typed: `suggest --bound` has the options of plan.
         kinds[command] = (kind, about)
         return call(
-            union(kinds), self.words, see=f"{PROGRAM} {command} --help", names=names
+            union(kinds),
+            self.words,
+            see=f"{PROGRAM} {command} --help",
+            names=names,
+            flags=flags,
         )
 
 

@@ -1,12 +1,13 @@
 """Calls tyro: subcommands, and one sentence for a wrong command line."""
 
 import contextlib
+import difflib
 import io
 import itertools
 import re
 import shutil
 import textwrap
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar, Union
 
 import tyro
@@ -62,6 +63,7 @@ def call(
     *,
     see: str,
     names: Names | None = None,
+    flags: Collection[str] = (),
     **settings: Any,
 ) -> Any:
     """Calls tyro, and turns its box of an error into a sentence.
@@ -71,6 +73,7 @@ def call(
       words: as typed.
       see: the command that shows help.
       names: of which one was to be given.
+      flags: options that there are, without dashes, to find the nearest one.
       settings: of `tyro.cli`.
 
     Returns:
@@ -89,7 +92,7 @@ def call(
         if not stop.code:
             print(_wrapped(help_text.getvalue()), end="")
             raise
-    raise InputError(f"{_sentence(box.getvalue(), names)}; see {see}.")
+    raise InputError(f"{_sentence(box.getvalue(), names, flags)}; see {see}.")
 
 
 def _wrapped(help_text: str) -> str:
@@ -104,7 +107,7 @@ def _wrapped(help_text: str) -> str:
     return usage + end + rest
 
 
-def _sentence(box: str, names: Names | None) -> str:
+def _sentence(box: str, names: Names | None, flags: Collection[str]) -> str:
     """The first paragraph of a box, and the options similar to an unknown one.
 
     The box is the only public place of tyro's errors: it exits with 2, its exceptions
@@ -120,13 +123,45 @@ def _sentence(box: str, names: Names | None) -> str:
     sentence = " ".join(said).removeprefix("Error parsing ").rstrip(".")
     unknown = sentence.removeprefix(UNKNOWN)
     if unknown == sentence:
-        return _of_types(sentence)
+        return _of_choices(_of_types(sentence))
     word = unknown.split(", ")[0]
     if names is not None and not word.startswith("-"):
-        return f"unknown {names.of} {word!r}: expected one of {tuple(names.known)}"
+        known = tuple(names.known)
+        near = _meant(map(repr, difflib.get_close_matches(word, known, 1)))
+        return f"unknown {names.of} {word!r}: expected one of {known}{near}"
     similar = [line for line in itertools.chain(*others) if line.startswith("--")]
     options = dict.fromkeys(line.split()[0].rstrip(",") for line in similar)
-    return f"{sentence}; did you mean {', '.join(options)}" if options else sentence
+    return sentence + _meant(options or _near(word, flags))
+
+
+def _meant(options: Iterable[str]) -> str:
+    """The end of a sentence that names what is similar, if anything is."""
+    found = ", ".join(options)
+    return f"; did you mean {found}" if found else ""
+
+
+def _near(word: str, flags: Collection[str]) -> list[str]:
+    """The option, or the group of options, that is nearest to a word.
+
+    tyro names options that share most letters with it; a group is none of them.
+    """
+    groups = {flag.partition(".")[0]: "…" for flag in flags if "." in flag}
+    ends = dict.fromkeys(flags, "") | {
+        f"{group}.": end for group, end in groups.items()
+    }
+    given = word.lstrip("-").partition("=")[0]
+    return [f"--{n}{ends[n]}" for n in difflib.get_close_matches(given, ends, 1)]
+
+
+def _of_choices(sentence: str) -> str:
+    """Names the choice that is nearest to what was given, where there are some."""
+    found = re.search(
+        r"invalid choice '(.*?)' for .*Expected one of \((.*)\)", sentence
+    )
+    if not found:
+        return sentence
+    known = re.findall(r"'([^']*)'", found[2])
+    return sentence + _meant(map(repr, difflib.get_close_matches(found[1], known, 1)))
 
 
 def _of_types(sentence: str) -> str:

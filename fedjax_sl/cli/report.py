@@ -5,24 +5,30 @@ import dataclasses
 import html
 import json
 from dataclasses import dataclass
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from string import Template
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 
+import fedjax_sl
 from fedjax_sl import reading
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.cli.line import Line
 from fedjax_sl.cli.run_selection import UNCHARGED, Selection, select
 from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.errors import InputError
+from fedjax_sl.extras import require
 from fedjax_sl.records import run_folder as folders
-from fedjax_sl.reports import comparison_figures
 from fedjax_sl.reports.groups import Group, grouped
 from fedjax_sl.reports.labels import titles
-from fedjax_sl.reports.panels import Picture, best, pictures
+from fedjax_sl.reports.names import best, names_of
 from fedjax_sl.reports.results_table import results
+
+
+if TYPE_CHECKING:
+    from fedjax_sl.reports.panels import Picture
 
 
 NARROW = "44rem"
@@ -40,15 +46,41 @@ class Report(Selection):
     """The page; report.html in the folder, or here if there are several."""
 
 
+class Drawn(NamedTuple):
+    """A picture with its file, and that of its version for narrow screens."""
+
+    picture: "Picture"
+    svg: bytes
+    narrow: bytes | None
+
+
+def _drawn(groups: list[Group], channel: Channel) -> list[Drawn]:
+    """Draws all pictures.
+
+    Raises:
+      ValueError: if Matplotlib is not installed.
+    """
+    require("matplotlib", "reports need")
+    # Late: it takes a second, and is an extra.
+    from fedjax_sl.reports.comparison_figures import svg
+    from fedjax_sl.reports.panels import pictures
+
+    return [
+        Drawn(found, svg(found.figure), found.narrow and svg(found.narrow))
+        for found in pictures(groups, channel)
+    ]
+
+
 def _inside(svg: bytes) -> str:
     """A picture as an address that holds all of it."""
     return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
 
 
-def _section(picture: Picture, svg: bytes) -> str:
-    shown = f'<img alt="{html.escape(picture.alt)}" src="{_inside(svg)}">'
-    if picture.narrow:
-        other = _inside(comparison_figures.svg(picture.narrow))
+def _section(drawn: Drawn) -> str:
+    picture = drawn.picture
+    shown = f'<img alt="{html.escape(picture.alt)}" src="{_inside(drawn.svg)}">'
+    if drawn.narrow:
+        other = _inside(drawn.narrow)
         narrow = f'<source media="(max-width: {NARROW})" srcset="{other}">'
         shown = f"<picture>{narrow}{shown}</picture>"
     caption = f"<figcaption>{html.escape(picture.caption)}</figcaption>"
@@ -75,7 +107,7 @@ def _details(groups: list[Group], channel: Channel) -> str:
     each = "".join(
         f"<details><summary>Configuration of {html.escape(name)}</summary>"
         f"<pre>{html.escape(to_json(group.runs[0].config))}</pre></details>\n"
-        for name, group in zip(comparison_figures.names_of(groups), groups, strict=True)
+        for name, group in zip(names_of(groups), groups, strict=True)
     )
     over = html.escape(json.dumps(dataclasses.asdict(channel), indent=2))
     return (
@@ -109,7 +141,7 @@ def _page(groups: list[Group], sections: list[str], options: Report) -> str:
         + f"<p>{html.escape(_charged(groups, options.charge_side))}</p>\n"
         + "".join(sections)
         + _details(groups, options.channel),
-        version=metadata.version("fedjax-sl"),
+        version=fedjax_sl.__version__,
     )
 
 
@@ -134,15 +166,11 @@ def report_command(line: Line, console: Console) -> None:
         raise InputError(f"{output} is no report: expected another --output.")
     groups = grouped(runs, options.channel)
     # All pictures first: one that fails leaves an earlier page as it is.
-    drawn = [
-        (picture, comparison_figures.svg(picture.figure))
-        for picture in pictures(groups, options.channel)
-    ]
-    sections = [_section(picture, svg) for picture, svg in drawn]
-    folders.write_text(output, _page(groups, sections, options))
+    drawn = _drawn(groups, options.channel)
+    folders.write_text(output, _page(groups, [*map(_section, drawn)], options))
     beside = output.with_suffix("")
     beside.mkdir(exist_ok=True)
-    for picture, svg in drawn:
+    for picture, svg, _ in drawn:
         (beside / f"{picture.name}.svg").write_bytes(svg)
     console.print(
         f"{output} ({output.stat().st_size / 1e3:.0f} kB), {beside}/*.svg",

@@ -134,8 +134,10 @@ def run_command(line: Line, console: Console) -> None:
     if summary is None:
         return
     final = summary["final"]
+    # Without Matplotlib there are none.
+    plots = "plots/, " if (folder / folders.PLOTS).exists() else ""
     console.print(
         f"test accuracy {final['test_accuracy']:.4f} (majority class "
-        f"{final['majority_rate']:.4f}); {folder}/metrics.jsonl, plots/, summary.json",
+        f"{final['majority_rate']:.4f}); {folder}/metrics.jsonl, {plots}summary.json",
         soft_wrap=True,
     )

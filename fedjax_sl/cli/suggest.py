@@ -12,8 +12,8 @@ from fedjax_sl.cli.compare import show
 from fedjax_sl.cli.line import Line
 from fedjax_sl.cli.run_selection import UNCHARGED, Selection, select
 from fedjax_sl.errors import InputError
-from fedjax_sl.reports.comparison_figures import name_of
 from fedjax_sl.reports.groups import Group, Target, at_target, grouped
+from fedjax_sl.reports.names import name_of
 
 
 @dataclass(frozen=True, kw_only=True)

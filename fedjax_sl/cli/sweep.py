@@ -178,8 +178,13 @@ def sweep_command(line: Line, console: Console) -> None:
                 soft_wrap=True,
             )
             raise
-        folder.write_table()
+        left_out = folder.write_table()
     runs = [read(path) for path in find([folder.path])]
     groups = grouped(runs, points[0].channel)
     show(groups, usual_target(groups), console)
-    console.print(f"{folder.path}/sweep.parquet, and a folder for each run")
+    console.print(
+        f"{folder.path}: a folder for each run; {left_out}"
+        if left_out
+        else f"{folder.path}/sweep.parquet, and a folder for each run",
+        soft_wrap=True,
+    )

@@ -9,7 +9,8 @@ import functools
 
 import numpy as np
 
-from fedjax_sl.compression.codewords import codeword, compiled, read_codeword, take
+from fedjax_sl.compression.codewords import codeword, read_codeword, take
+from fedjax_sl.compression.compiled import compiled
 from fedjax_sl.errors import InputError
 
 

@@ -1,15 +1,14 @@
 """Single codewords of the Elias codes, for compiled loops on the host."""
 
-import numba
 import numpy as np
+
+from fedjax_sl.compression.compiled import compiled
 
 
 OMEGA, GAMMA, DELTA = range(3)
 
 MAX_LENGTH = 17
 """Binary digits of the largest value, 2^16 + 1."""
-
-compiled = numba.njit(cache=True, nogil=True)
 
 
 @compiled

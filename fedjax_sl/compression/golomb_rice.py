@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_sl.compression.codewords import compiled
+from fedjax_sl.compression.compiled import compiled
 from fedjax_sl.errors import InputError
 
 

@@ -3,7 +3,6 @@
 import functools
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 
 @functools.cache
@@ -18,6 +17,9 @@ def normal_levels(bits: int) -> np.ndarray:
     Returns:
       `[2^b]` float32, ascending.
     """
+    # Late: it takes half a second, and few runs need it.
+    from scipy.special import ndtr, ndtri
+
     levels = ndtri((np.arange(2**bits) + 0.5) / 2**bits)
     # Lloyd's iteration converges linearly, the slower the more levels there are.
     for _ in range(200 * 2**bits):

@@ -7,7 +7,7 @@ The coder keeps an interval of 64 bits, and narrows it to the part of each group
 
 import numpy as np
 
-from fedjax_sl.compression.codewords import compiled
+from fedjax_sl.compression.compiled import compiled
 from fedjax_sl.compression.range_model import PRECISION, WHOLE
 from fedjax_sl.errors import InputError
 

@@ -22,6 +22,7 @@ from fedjax_sl.compressors.arrays import (
 )
 from fedjax_sl.compressors.compressor import Compressor
 from fedjax_sl.errors import InputError
+from fedjax_sl.extras import require
 
 
 Mod = Callable[[Any, Any, Callable[[Any, Any], Any]], Any]
@@ -84,12 +85,8 @@ def decompressing(strategy: Any, compressor: Compressor, *, seed: int = 0) -> An
       ValueError: if the seed is out of range, or Flower is not installed.
     """
     check_integer("seed", seed, 0, 2**32 - 1)
-    try:
-        from flwr.serverapp.strategy import Strategy  # type: ignore[import-not-found]
-    except ImportError as missing:
-        raise InputError(
-            "decompressing: expected Flower to be installed (pip install flwr)."
-        ) from missing
+    require("flwr", "decompressing needs")
+    from flwr.serverapp.strategy import Strategy  # type: ignore[import-not-found]
 
     class Decompressing(Strategy):
         def __init__(self):

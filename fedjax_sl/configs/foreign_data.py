@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.data.sources import place_of
+from fedjax_sl.extras import lacking
 
 
 def warn_of_data(config: RunConfig, folder: Path) -> None:
@@ -22,6 +23,8 @@ def warn_of_data(config: RunConfig, folder: Path) -> None:
     if own := place_of(name):
         data_dir = own[1]
     elif name == "digits" or data_dir is None:  # embedded, or in the usual folder
+        return
+    elif lacking("tensorflow_datasets", ""):  # nothing will be opened
         return
     else:
         # Imported late: it takes half a second.

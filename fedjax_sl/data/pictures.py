@@ -1,18 +1,22 @@
 """Converts decoded pictures to arrays."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from fedjax_sl.data.data_error import DataError
+
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 """Pillow's modes without colour."""
 
 
-def to_uint8(picture: Image.Image, mode: str, image_size: int | None) -> np.ndarray:
+def to_uint8(picture: "Image.Image", mode: str, image_size: int | None) -> np.ndarray:
     """Converts a picture of any depth to an array of 8-bit channels.
 
     Args:
@@ -24,6 +28,9 @@ def to_uint8(picture: Image.Image, mode: str, image_size: int | None) -> np.ndar
     Returns:
       `[H, W, Ch]` uint8.
     """
+    # Late: it takes a quarter of a second.
+    from PIL import Image
+
     # Pillow's own conversion clips 16 bits at 255.
     if picture.mode.startswith("I"):
         picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
@@ -34,7 +41,7 @@ def to_uint8(picture: Image.Image, mode: str, image_size: int | None) -> np.ndar
     return np.asarray(picture).reshape(picture.height, picture.width, -1)
 
 
-def in_own_colours(picture: Image.Image, image_size: int | None) -> np.ndarray:
+def in_own_colours(picture: "Image.Image", image_size: int | None) -> np.ndarray:
     """Converts a picture to `[H, W, 1]` if it is grey, `[H, W, 3]` otherwise."""
     return to_uint8(picture, "L" if picture.mode in GREY else "RGB", image_size)
 

@@ -1,7 +1,6 @@
 """Resizes whole arrays of images."""
 
 import numpy as np
-from PIL import Image
 
 
 def resized(image: np.ndarray, size: int) -> np.ndarray:
@@ -16,6 +15,9 @@ def resized(image: np.ndarray, size: int) -> np.ndarray:
     """
     if image.shape[1:3] == (size, size):
         return image
+    # Late: it takes a quarter of a second.
+    from PIL import Image
+
     found = np.empty((len(image), size, size, image.shape[3]), image.dtype)
     for old, new in zip(image, found, strict=True):
         for channel in range(image.shape[3]):

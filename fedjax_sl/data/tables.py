@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from fedjax_sl.data.arrays import as_images
 from fedjax_sl.data.data_error import DataError
@@ -118,6 +117,9 @@ def images_in(
     Raises:
       ValueError: if there are none, sizes differ, or they are no images.
     """
+    # Late: it takes a quarter of a second.
+    from PIL import Image
+
     rows = [image for table in tables for image in table[layout.image]]
     if not rows:
         raise DataError("it has no examples.")

@@ -9,14 +9,25 @@ import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from fedjax_sl.data.data_error import DataError
 from fedjax_sl.data.pictures import to_uint8
 from fedjax_sl.data.vetting import Untrusted, base_of, check_files, vet
+from fedjax_sl.extras import lacking
+
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+_NEED = (
+    "data set {!r}: expected 'digits' or data of your own as npz:FILE, folder:DIR, "
+    "idx:DIR or hf:DIR; sets of TensorFlow Datasets need"
+)
+"""What is said of any other name without TensorFlow Datasets."""
 
 
 def open_prepared(name: str, data_dir: str | os.PathLike | None) -> Any:
@@ -33,7 +44,10 @@ def open_prepared(name: str, data_dir: str | os.PathLike | None) -> Any:
       DataError: if the set is unknown, not prepared in a format that can be read
         without TensorFlow, or not an image-classification set.
     """
-    import tensorflow_datasets as tfds  # half a second, not needed for the digits
+    if sentence := lacking("tensorflow_datasets", _NEED.format(name)):
+        raise DataError(sentence)
+    # Half a second, not needed for the digits.
+    import tensorflow_datasets as tfds
     from tensorflow_datasets.core.read_only_builder import builder_from_files
 
     if data_dir is not None:
@@ -179,13 +193,14 @@ def decode(
     return images[order], labels[order]
 
 
-def _examples(builder: Any, split: str) -> Iterator[tuple[Image.Image, int, Any]]:
+def _examples(builder: Any, split: str) -> Iterator[tuple["Image.Image", int, Any]]:
     """Yields picture, label and id (or None) of each example, as prepared.
 
     Raises:
       DataError: if one cannot be read.
     """
     import tensorflow_datasets as tfds
+    from PIL import Image
 
     # Decoded here, not by TFDS: it uses OpenCV or Pillow, whichever is installed, and
     # the two do not agree on every JPEG.

@@ -7,14 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from fedjax_sl import reading
 from fedjax_sl.configs.fields import differing, flattened, renamed
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.errors import InputError
+from fedjax_sl.extras import lacking
 from fedjax_sl.methods import usual_of
 from fedjax_sl.records import disk, opening
 from fedjax_sl.records import run_folder as folders
@@ -178,8 +176,23 @@ class SweepFolder:
         """Reads the evaluations of a finished point."""
         return folders.read_lines(self._point(number) / folders.METRICS)
 
-    def write_table(self) -> None:
-        """Writes sweep.parquet, with a row for each run and evaluation."""
+    def write_table(self) -> str:
+        """Writes sweep.parquet, with a row for each run and evaluation.
+
+        Returns:
+          Why it is left out, in a sentence, if PyArrow is not installed.
+        """
+        sentence = lacking("pyarrow", f"{TABLE} is left out: it needs")
+        if not sentence:
+            self._write_rows()
+        shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
+        return sentence
+
+    def _write_rows(self) -> None:
+        # Late: it takes half a second, and is an extra.
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         names = differing(self.points)
         rows = []
         for number, point in enumerate(self.points):
@@ -192,4 +205,3 @@ class SweepFolder:
             pq.write_table(pa.Table.from_pylist(rows), part)
             disk.sync(part)
             part.replace(self.path / TABLE)
-        shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)

@@ -9,8 +9,9 @@ from matplotlib.transforms import ScaledTranslation
 
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.latency import round_costs
-from fedjax_sl.reports.comparison_figures import names_of, new_figure
+from fedjax_sl.reports.comparison_figures import new_figure
 from fedjax_sl.reports.groups import Group
+from fedjax_sl.reports.names import names_of
 from fedjax_sl.traffic import AT_SECOND_CUT, Record
 
 

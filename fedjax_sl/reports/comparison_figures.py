@@ -15,7 +15,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: E402
 
 from fedjax_sl.analysis.pareto import pareto_front  # noqa: E402
 from fedjax_sl.reports.groups import Group, progress_axis  # noqa: E402
-from fedjax_sl.reports.labels import words  # noqa: E402
+from fedjax_sl.reports.names import names_of  # noqa: E402
 from fedjax_sl.theory.bound_curve import BoundCurve  # noqa: E402
 
 
@@ -30,9 +30,6 @@ AXES = {
 
 COSTS = ("bits", "seconds", "joules")
 """The axes that are costs, which are comparable between any runs."""
-
-MOST_NAMED = 4
-"""Largest number of options that fit into a name beside a picture."""
 
 
 def new_figure(
@@ -62,21 +59,6 @@ def svg(figure: Figure) -> bytes:
             written, format="svg", bbox_inches="tight", metadata={"Date": None}
         )
     return written.getvalue()
-
-
-def name_of(group: Group) -> str:
-    """Returns a group's options as a short text, or its folder if they are many."""
-    if len(group.label) > MOST_NAMED:
-        return f"{group.name} ({group.title})"
-    return words(group.label) or group.title
-
-
-def names_of(groups: Sequence[Group]) -> list[str]:
-    """Returns a unique name of each group for pictures."""
-    names = [name_of(group) for group in groups]
-    if len(set(names)) == len(names):
-        return names
-    return [f"{group.name} ({group.title})" for group in groups]
 
 
 def accuracy(groups: Sequence[Group], *, columns: int = 2) -> Figure:

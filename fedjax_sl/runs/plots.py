@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-
-# A run may have no display.
-matplotlib.use("Agg")
-
-from matplotlib import pyplot  # noqa: E402
-
 
 def _draw(path: Path, title: str, y_label: str, curves: dict[str, Any]) -> None:
     """Draws a curve `(x, y, style)` for each name."""
+    # Late: it takes a second, and is an extra.
+    import matplotlib
+
+    # A run may have no display.
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
     figure, axes = pyplot.subplots(figsize=(6, 3.8), layout="constrained")
     for name, (x, y, style) in curves.items():
         axes.plot(x, y, style, label=name, markersize=3)

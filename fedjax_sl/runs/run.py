@@ -13,6 +13,7 @@ from rich.console import Console
 
 from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.data.skew import label_histogram, label_skew
+from fedjax_sl.extras import lacking
 from fedjax_sl.federation.cpu import bf16_instructions
 from fedjax_sl.records import disk, opening
 from fedjax_sl.records import run_folder as folders
@@ -86,7 +87,7 @@ def run(
             return None
         # It is written in the background: if it fails, there must be no summary.
         record.checkpoints.wait()
-        return _finish(job, folder)
+        return _finish(job, folder, console)
 
 
 def _open(
@@ -177,13 +178,16 @@ def _stop(record: Record | None, console: Console, signal: int) -> NoReturn:
     raise Stopped(signal)
 
 
-def _finish(job: Job, folder: Path) -> dict[str, Any]:
-    """Draws the pictures, and sums up the whole record."""
+def _finish(job: Job, folder: Path, console: Console) -> dict[str, Any]:
+    """Draws the plots, if Matplotlib is installed, and sums up the whole record."""
     config, lines = job.config, folders.read_lines(folder / folders.METRICS)
     title = f"{config.title} on {config.on_data}"
-    with disk.writing(folder / folders.PLOTS):
-        (folder / folders.PLOTS).mkdir(exist_ok=True)
-        draw_plots(folder / folders.PLOTS, title, lines)
+    if sentence := lacking("matplotlib", "plots are left out: they need"):
+        console.print(sentence, soft_wrap=True)
+    else:
+        with disk.writing(folder / folders.PLOTS):
+            (folder / folders.PLOTS).mkdir(exist_ok=True)
+            draw_plots(folder / folders.PLOTS, title, lines)
     # Last: there is no summary before a run has ended.
     summary = _summary(job, lines)
     folders.write_text(folder / folders.SUMMARY, json.dumps(summary, indent=2) + "\n")

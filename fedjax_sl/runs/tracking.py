@@ -10,6 +10,7 @@ from typing import Any
 
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
+from fedjax_sl.extras import require
 from fedjax_sl.records.run_folder import EVENTS
 
 
@@ -24,7 +25,9 @@ class Tracking:
     """Project of Weights & Biases to report to, if that is installed."""
 
     def __post_init__(self):
-        """Checks that Weights & Biases is installed if it is used."""
+        """Checks that what is used is installed."""
+        if self.tensorboard:
+            require("tensorboardX", "tensorboard=True: event files need")
         if self.wandb is not None and find_spec("wandb") is None:
             raise InputError(
                 f"wandb={self.wandb}: expected Weights & Biases to be installed "
@@ -37,7 +40,7 @@ Track = Callable[[dict[str, Any]], None]
 
 @contextmanager
 def _events(folder: Path, first: int) -> Iterator[Track]:
-    # Imported late: few runs need it.
+    # Late: few runs need it, and it is an extra.
     from tensorboardX import SummaryWriter
 
     # A resumed run repeats some rounds: their earlier events are hidden.

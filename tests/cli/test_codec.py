@@ -17,7 +17,7 @@ from fedjax_sl.fedlpq.next_update import sent_next
 from fedjax_sl.records.finished_run import read
 from fedjax_sl.records.run_folder import append_lines
 from fedjax_sl.reports.coder_table import coder_lengths
-from fedjax_sl.reports.panels import last_checkpoint
+from fedjax_sl.reports.last_checkpoint import last_checkpoint
 from tests.cli.test_privacy import ROUND
 from tests.commands import refused
 

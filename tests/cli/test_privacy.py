@@ -72,7 +72,7 @@ def test_what_makes_no_sense_is_refused(folder, capsys, monkeypatch):
     assert "delta=1.0" in refused(["privacy", folder, "--delta", "1"], capsys)
     monkeypatch.setitem(sys.modules, "dp_accounting", None)
     said = refused(["privacy", folder], capsys)
-    assert "pip install dp-accounting" in said
+    assert "need dp-accounting: pip install 'fedjax-sl[privacy]'" in said
 
 
 @pytest.mark.parametrize("name", ["eval_every", "rounds"])

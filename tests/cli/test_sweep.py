@@ -17,8 +17,8 @@ from fedjax_sl.analysis.pareto import pareto_front
 from fedjax_sl.cli.main import main
 from fedjax_sl.records.finished_run import read
 from fedjax_sl.records.run_folder import held, read_lines
-from fedjax_sl.reports import comparison_figures
 from fedjax_sl.reports.groups import Group
+from fedjax_sl.reports.names import name_of
 from tests.browser import assert_readable, pages_shown
 from tests.commands import refused
 
@@ -298,11 +298,8 @@ def test_runs_that_differ_in_much_are_named_by_their_folders(swept):
     """Names of a dozen settings would leave no room for the pictures."""
     run = read(swept / "run-0000")
     few, many = ({f"x{n}": str(n) for n in range(count)} for count in (2, 9))
-    assert comparison_figures.name_of(Group("run-0000", few, [run], [])) == "x0 0, x1 1"
-    assert (
-        comparison_figures.name_of(Group("run-0000", many, [run], []))
-        == "run-0000 (FedLP-Q)"
-    )
+    assert name_of(Group("run-0000", few, [run], [])) == "x0 0, x1 1"
+    assert name_of(Group("run-0000", many, [run], [])) == "run-0000 (FedLP-Q)"
 
 
 def test_a_page_is_not_written_over_what_is_no_file(swept, capsys):

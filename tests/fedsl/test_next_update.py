@@ -15,7 +15,7 @@ from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.fedsl.traffic import sizes_of
 from fedjax_sl.method_spec import LastCheckpoint, Restored
 from fedjax_sl.records.finished_run import read
-from fedjax_sl.reports.panels import last_checkpoint
+from fedjax_sl.reports.last_checkpoint import last_checkpoint
 from fedjax_sl.runs.build import prepare
 from fedjax_sl.simulation import run_rounds, start
 from fedjax_sl.traffic import traffic

@@ -25,8 +25,8 @@ from fedjax_sl.method_spec import LastCheckpoint, SentLayers
 from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints
 from fedjax_sl.records.finished_run import read
 from fedjax_sl.records.run_folder import read_lines
+from fedjax_sl.reports.last_checkpoint import last_checkpoint
 from fedjax_sl.reports.layer_figures import layer_bars
-from fedjax_sl.reports.panels import last_checkpoint
 from tests.commands import PERCEPTRON
 from tests.worlds import played
 

@@ -36,6 +36,11 @@ def _installed() -> dict[str, Source]:
     return installed(ENTRY_POINTS, "source", SOURCES)
 
 
+def sources() -> dict[str, Source]:
+    """Returns every source by scheme, those of other packages last."""
+    return SOURCES | _installed()
+
+
 def place_of(name: str) -> tuple[str, str] | None:
     """Splits the name of a user's own data into scheme and place.
 
@@ -46,7 +51,7 @@ def place_of(name: str) -> tuple[str, str] | None:
       Such as ("npz", "mine.npz"); None for the digits and sets of TFDS.
     """
     scheme, colon, place = name.partition(":")
-    known = colon and scheme in SOURCES | _installed()
+    known = colon and scheme in sources()
     return (scheme, os.path.expanduser(place)) if known else None
 
 
@@ -107,7 +112,7 @@ def load(
 def _own(scheme: str, place: str, split: str, image_size: int | None) -> Dataset:
     """Loads a split of a user's own data; what is wrong with them names the place."""
     try:
-        return (SOURCES | _installed())[scheme](place, split, image_size)
+        return sources()[scheme](place, split, image_size)
     except InputError as error:
         raise DataError(f"{scheme}:{place}: {error}") from error
     except OSError as error:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from fedjax_sl.data.data_error import DataError
 from fedjax_sl.data.dataset import Dataset
@@ -16,7 +15,9 @@ def digits(split: str, image_size: int | None) -> Dataset:
     Raises:
       DataError: if there is no such split.
     """
-    from sklearn.datasets import load_digits  # slow, and not needed for other sets
+    # Both are slow, and not needed for other sets.
+    from PIL import Image
+    from sklearn.datasets import load_digits
 
     if split not in ("train", "test"):
         raise DataError(f"split={split!r}: digits has 'train' and 'test'.")

@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from fedjax_sl import reading
 from fedjax_sl.data.arrays import check_every_class
@@ -102,6 +101,9 @@ def _decoded(path: Path, image_size: int | None) -> np.ndarray:
     Raises:
       DataError: if it is no picture, or damaged.
     """
+    # Late: it takes a quarter of a second.
+    from PIL import Image
+
     reading.check(path)  # opening a pipe would block
     try:
         with Image.open(path) as picture:

@@ -6,6 +6,7 @@ from fedjax_sl.data.data_error import DataError
 from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.hugging_face import from_hugging_face
 from fedjax_sl.data.own_split import check_split, no_test_split
+from fedjax_sl.extras import require
 
 
 def saved(place: str, split: str, image_size: int | None) -> Dataset:
@@ -24,12 +25,9 @@ def saved(place: str, split: str, image_size: int | None) -> Dataset:
         or has no such split, or its columns do not form a data set.
     """
     check_split(split)
-    try:
-        import datasets  # type: ignore[import-not-found]  # an extra, and slow
-    except ImportError as error:
-        raise DataError(
-            "expected the package `datasets`: pip install 'fedjax-sl[hf]'"
-        ) from error
+    require("datasets", "a saved DatasetDict needs")
+    import datasets  # type: ignore[import-not-found]  # an extra, and slow
+
     if not (Path(place) / "dataset_dict.json").is_file():
         raise DataError(f"{place}: expected a DatasetDict that save_to_disk wrote.")
     try:
