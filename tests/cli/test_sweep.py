@@ -28,7 +28,7 @@ SMALL = [
     *("--model.width", "0.1", "--rounds", "2", "--eval-every", "1"),
     *("--model.lowering", "xla"),
     *("--batch-size", "50", "--method.learning-rate", "0.001"),
-    *("--data.partition", "dirichlet"),
+    *("--data.partition", "dirichlet", "--data.train-examples", "500"),
 ]
 GRID = ["--grid", "method.bits=6,32", "--seeds", "2"]
 

@@ -227,8 +227,8 @@ def test_a_state_of_other_arrays_is_refused(flower, caplog):
 
 
 def test_without_flower_a_sentence_says_so(monkeypatch):
-    monkeypatch.setitem(sys.modules, "flwr.serverapp.strategy", None)
-    with pytest.raises(InputError, match="expected Flower to be installed"):
+    monkeypatch.setitem(sys.modules, "flwr", None)
+    with pytest.raises(InputError, match="decompressing needs flwr: pip install"):
         decompressing(None, identity())
 
 
