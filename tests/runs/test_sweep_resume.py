@@ -47,7 +47,7 @@ def calls_of(monkeypatch, before):
 
     dry.use(monkeypatch)
     heed_signals(monkeypatch)
-    monkeypatch.setattr(sweep, "_programs", side_by_side)
+    monkeypatch.setattr(sweep, "programs_of_points", side_by_side)
     monkeypatch.setattr(loop, "MOST_ROUNDS", 2)
 
 
