@@ -52,6 +52,11 @@ def test_every_command_explains_itself_in_80_columns(arguments, capsys, monkeypa
     monkeypatch.setenv("COLUMNS", "80")
     text = shown(capsys, *arguments)
     assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("arguments", [[], ["run"], ["run", "fedsl"]], ids=" ".join)
+def test_help_has_a_short_name(arguments, capsys):
+    text = shown(capsys, *arguments)
     assert shown(capsys, *arguments, help_flag="-h") == text
 
 

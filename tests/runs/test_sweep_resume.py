@@ -109,7 +109,7 @@ def test_a_kill_costs_what_came_after_the_last_checkpoints(
     calls_of(monkeypatch, begun.append)
     command = [*SWEEP, "--checkpoint-seconds", "0", "--folder"]
     chance, last = random.Random(0), 0
-    for number in range(12):
+    for number in range(6):
         folder = tmp_path / str(number)
         last = chance.randint(1, 900)
         with suppress(Killed), killed(folder, last):
