@@ -23,7 +23,7 @@ def suite(folder, text, *options):
     (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     (folder / "tests/test_first.py").write_text(text)
     (folder / "tests/test_second.py").write_text("def test_it(): pass")
-    [given] = re.findall(r"-m pytest (.*)", (ROOT / "Makefile").read_text())
+    [given] = re.findall(r"PYTEST := .* pytest (.*)", (ROOT / "Makefile").read_text())
     command = [sys.executable, "-m", "pytest", *given.split(), "-n", "1", *options]
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE
