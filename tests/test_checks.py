@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from PIL import Image
 
 import fedjax_sl
 from fedjax_sl.checks import check_integer, check_number
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.reports.panels import Picture
 
 
 MODULES = [
@@ -31,6 +33,8 @@ GIVEN = {
     "num_clients": 2,
 }
 """Arguments of functions that look at them before their choices; others are None."""
+LAZY = {"Image": Image, "Picture": Picture}
+"""Names of annotations that modules import for a type checker alone."""
 
 
 def has_choices(hint):
@@ -48,7 +52,7 @@ def defined(of):
 
 def choices_of_functions():
     for function in defined(inspect.isfunction):
-        for name, hint in get_type_hints(function).items():
+        for name, hint in get_type_hints(function, localns=LAZY).items():
             if name != "return" and has_choices(hint):
                 yield pytest.param(function, name, id=f"{function.__name__}-{name}")
 
