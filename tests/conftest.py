@@ -47,7 +47,7 @@ draws.register()
 # A third of the time of tracing goes into looking for garbage among what is imported;
 # `programs_let_go` collects what a module leaves.
 gc.freeze()
-gc.set_threshold(200_000, 50, 100)
+gc.set_threshold(100_000, 10, 10)
 
 
 @pytest.fixture
