@@ -141,7 +141,7 @@ def _class_of(name: str, fields: list, bases: tuple, namespace: dict) -> type:
         namespace=namespace,
         # An option without a default may follow one that has one.
         kw_only=True,
-        # Each would compile a function: half of the time that a form takes.
+        # Each would compile a function that nobody calls.
         repr=False,
         eq=False,
     )

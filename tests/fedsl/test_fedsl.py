@@ -278,7 +278,10 @@ def test_bits_of_a_period(key, granularity):
 def test_every_way_to_quantise_and_drop_takes_a_finite_step(key):
     # The others are compared with the reference, in every pair.
     for change in (
-        {"quantizer_norm": "l2", "quantizer_levels": "2^b", "dropout_per": "channel"},
+        {
+            **{"quantizer_norm": "l2", "quantizer_levels": "2^b", "down_bits": 8},
+            "dropout_per": "channel",
+        },
         {"quantizer_norm": "range", "down_bits": 6, "dropout_mask": "bitmap"},
         {"quantizer_levels": "2^b-1", "rescale": False, "granularity": "weight"},
     ):
