@@ -1,5 +1,6 @@
 """Runs without training: folders, records and stops are what is tested with them."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -7,6 +8,7 @@ import numpy as np
 
 from fedjax_sl.algorithm import Link, Links, RoundMetrics, Work
 from fedjax_sl.cli import run as run_command
+from fedjax_sl.cli.line import Line
 from fedjax_sl.evaluation import Evaluation
 from fedjax_sl.runs import run as running
 from fedjax_sl.runs import sweep
@@ -110,8 +112,21 @@ def side_by_side(any_job, size, most):
 
 
 def use(monkeypatch, programs: Programs = PROGRAMS) -> None:
-    """Lets the command line run without training and plots, its jobs made once."""
+    """Lets the command line run without training and plots.
+
+    Its options are parsed once, and its jobs made once, for all folders.
+    """
     jobs, prepare = {}, run_command.prepare
+    commands, parse = {}, Line.parse_one_of
+
+    def parsed(line, *rest):
+        folder = line.start.folder
+        words = tuple(word for word in line.words if word != str(folder))
+        asked = words, repr(line.start.stored)
+        if asked not in commands:
+            commands[asked] = parse(line, *rest)
+        name, command = commands[asked]
+        return name, dataclasses.replace(command, folder=folder)
 
     def prepared(config):
         if repr(config) not in jobs:
@@ -122,3 +137,4 @@ def use(monkeypatch, programs: Programs = PROGRAMS) -> None:
     monkeypatch.setattr(sweep, "programs_of_points", side_by_side)
     monkeypatch.setattr(running, "draw_plots", lambda *_: None)
     monkeypatch.setattr(run_command, "prepare", prepared)
+    monkeypatch.setattr(Line, "parse_one_of", parsed)

@@ -25,7 +25,7 @@ MAPPINGS = {
 }
 
 
-def play(over_clients, key, cohort_size=5, norm="group"):
+def play(over_clients, key, cohort_size=5, norm="none"):
     """Parameters after three rounds; five clients divide by none of the mappings."""
     config = FedSLConfig(
         cohort_size=cohort_size, interval=2, learning_rate=0.02, prune_ratio=0.5

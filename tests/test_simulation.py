@@ -10,7 +10,7 @@ from fedjax_sl.data import draw_epochs, draw_minibatches
 from fedjax_sl.evaluation import evaluate
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
-from fedjax_sl.models import cifar_cnn, split_vgg
+from fedjax_sl.models import split_vgg
 from fedjax_sl.simulation import (
     DRAW,
     ROUND,
@@ -22,6 +22,7 @@ from fedjax_sl.simulation import (
 from tests.worlds import (
     CLASSES,
     SHAPE,
+    TwoBlocks,
     assert_close,
     assert_equal,
     tiny_dataset,
@@ -189,7 +190,7 @@ FEW = tiny_dataset(12)
 
 def layers(config=LAYERS, num_clients=2, **change):
     """FedLP-Q on a network for the tiny images."""
-    network = cifar_cnn(num_classes=CLASSES, width=0.03, lowering="xla")
+    network = TwoBlocks()
     config = dataclasses.replace(config, **change)
     return fedlpq(network, config, num_clients=num_clients, input_shape=SHAPE)
 

@@ -5,12 +5,14 @@ from functools import cache, partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from fedjax_sl.algorithm import Batch, Cohort, Examples
 from fedjax_sl.data import Dataset, Partition, iid
 from fedjax_sl.data.cohort import take
 from fedjax_sl.fedsl import fedsl
 from fedjax_sl.models.dense_stage import DenseStage
+from fedjax_sl.models.fedlp_cnn import ConvBlock
 from fedjax_sl.models.split import apply, cut_at
 from fedjax_sl.models.vgg import ConvStage
 
@@ -20,7 +22,7 @@ SHAPE = (8, 8, 2)
 
 
 @cache
-def tiny_model(cut=2, norm="group"):
+def tiny_model(cut=2, norm="none"):
     """Three convolutions and a dense layer, cut after stage 1 to 3."""
     # The plain lowering is compiled in a fifth less time; they are compared elsewhere.
     stages = (
@@ -30,6 +32,17 @@ def tiny_model(cut=2, norm="group"):
         partial(DenseStage, CLASSES, last=True),
     )
     return cut_at(stages, cut, input_shape=SHAPE, num_classes=CLASSES)
+
+
+class TwoBlocks(nn.Module):
+    """Two convolutions with batch norms, and a dense layer."""
+
+    @nn.compact
+    def __call__(self, x, train, weight=None):
+        weight = jnp.ones(x.shape[0]) if weight is None else weight
+        x = ConvBlock(2, False, "xla", name="block1")(x, train, weight)
+        x = ConvBlock(3, True, "xla", name="block2")(x, train, weight)
+        return nn.Dense(CLASSES, name="fc")(x.reshape(x.shape[0], -1))
 
 
 @cache

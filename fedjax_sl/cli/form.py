@@ -1,8 +1,8 @@
 """Forms: the options of a dataclass in the groups that help shows.
 
 tyro groups options by dataclass, and keeps a line break of a field's docstring if the
-next line is indented. A form is a class for tyro to fill in that has the same options
-in other groups, and docstrings without line breaks. The dataclass is built from the
+next line is indented. A form is what tyro fills in instead: it has the same options in
+other groups, and docstrings without line breaks. The dataclass is built from the
 filled-in form after parsing, so that its errors do not pass through tyro.
 """
 
@@ -14,6 +14,12 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import docstring_parser
 import tyro
+from tyro.constructors import (
+    ConstructorRegistry,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
 
 
 class Option(NamedTuple):
@@ -39,11 +45,15 @@ class Option(NamedTuple):
         return "option_" + self.flag.replace("-", "_").replace(".", "__")
 
     @property
-    def typed(self) -> tuple[str, Any, Any]:
+    def field(self) -> StructFieldSpec:
         """Its field in a form."""
         shown = tyro.conf.arg(name=self.flag, help=self.help, prefix_name=False)
-        field = dataclasses.field(default=self.default)
-        return self.key, Annotated[self.hint, shown], field
+        required = self.default is dataclasses.MISSING
+        return StructFieldSpec(
+            name=self.key,
+            type=Annotated[self.hint, shown],  # type: ignore[arg-type]
+            default=tyro.MISSING if required else self.default,
+        )
 
 
 class Part(NamedTuple):
@@ -72,18 +82,75 @@ class Part(NamedTuple):
         )
 
 
+class Group:
+    """Options that are shown together. `form_of` makes a subclass for each group.
+
+    Attributes:
+      values: of its options, by key.
+    """
+
+    shown: Sequence[Option]
+
+    def __init__(self, **values: Any):
+        self.values = values
+
+    @classmethod
+    def fields(cls) -> Iterator[StructFieldSpec]:
+        """What tyro is to fill in."""
+        return (option.field for option in cls.shown)
+
+
 class Form:
     """A filled-in form. `form_of` makes a subclass for each command.
 
     Attributes:
       name: of the subcommand that it is the form of.
-      part: whose options it has.
-      first: those that are in no group.
+      kind: a dataclass, or one whose values are the defaults.
+      flags: that are in no group, in this order.
+      values: of its options, by key, and its groups.
     """
 
     name: str
-    part: Part
-    first: Sequence[Option]
+    kind: Any
+    flags: Sequence[str]
+
+    def __init__(self, **values: Any):
+        self.values = values
+
+    @classmethod
+    @functools.cache
+    def _parts(cls) -> tuple[Part, dict[str, str]]:
+        return _part(cls.kind, cls.flags)
+
+    @classmethod
+    def part(cls) -> Part:
+        """The dataclass taken apart."""
+        return cls._parts()[0]
+
+    @classmethod
+    def first(cls) -> list[Option]:
+        """The options that are in no group."""
+        order = {flag: rank for rank, flag in enumerate(cls.flags)}
+        return sorted(
+            (option for option in cls.part().options() if not option.group),
+            key=lambda option: order.get(option.flag, len(order)),
+        )
+
+    @classmethod
+    def fields(cls) -> Iterator[StructFieldSpec]:
+        """What tyro is to fill in."""
+        part, about = cls._parts()
+        yield from (option.field for option in cls.first())
+        for group, text in about.items():
+            shown = [option for option in part.options() if option.group == group]
+            if group and shown:
+                kind = type(group, (Group,), {"__doc__": text, "shown": shown})
+                named = tyro.conf.arg(name=group, help=text)
+                yield StructFieldSpec(
+                    name=f"group_{group}",
+                    type=Annotated[kind, named],  # type: ignore[arg-type]
+                    default=tyro.MISSING,
+                )
 
     def options(self) -> Any:
         """The dataclass that the form is of.
@@ -92,15 +159,21 @@ class Form:
           ValueError: if it refuses a value.
         """
         values: dict[str, Any] = {}
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            group = vars(value) if isinstance(value, Group) else {field.name: value}
-            values |= group
-        return self.part.built(values)
+        for name, value in self.values.items():
+            values |= value.values if isinstance(value, Group) else {name: value}
+        return self.part().built(values)
 
 
-class Group:
-    """Options that are shown together."""
+FORMS = ConstructorRegistry()
+"""How tyro fills in a form: only that of the command that was given is laid out."""
+
+
+@FORMS.struct_rule
+def _laid_out(info: StructTypeInfo) -> StructConstructorSpec | None:
+    kind = info.type
+    if isinstance(kind, type) and issubclass(kind, Form | Group):
+        return StructConstructorSpec(kind, tuple(kind.fields()))
+    return None
 
 
 def form_of(options: Any, name: str, first: Sequence[str] = ()) -> type[Form]:
@@ -114,37 +187,8 @@ def form_of(options: Any, name: str, first: Sequence[str] = ()) -> type[Form]:
     Returns:
       The type that tyro is to fill in.
     """
-    part, about = _part(options, first)
-    order = {flag: rank for rank, flag in enumerate(first)}
-    at_top = sorted(
-        (option for option in part.options() if not option.group),
-        key=lambda option: order.get(option.flag, len(order)),
-    )
-    rest = []
-    for group, text in about.items():
-        fields = [option.typed for option in part.options() if option.group == group]
-        if group and fields:
-            kind = _class_of(group, fields, (Group,), {"__doc__": text})
-            shown = tyro.conf.arg(name=group, help=text)
-            rest.append((f"group_{group}", Annotated[kind, shown]))
-    fields = [*(option.typed for option in at_top), *rest]
-    names = {"name": name, "part": part, "first": at_top, "__doc__": ""}
-    return _class_of(name, fields, (Form,), names)
-
-
-def _class_of(name: str, fields: list, bases: tuple, namespace: dict) -> type:
-    """A dataclass that is filled in, and neither compared nor printed."""
-    return dataclasses.make_dataclass(
-        name,
-        fields,
-        bases=bases,
-        namespace=namespace,
-        # An option without a default may follow one that has one.
-        kw_only=True,
-        # Each would compile a function that nobody calls.
-        repr=False,
-        eq=False,
-    )
+    names = {"name": name, "kind": options, "flags": first, "__doc__": ""}
+    return type(name, (Form,), names)
 
 
 def _part(

@@ -69,8 +69,7 @@ class Line(NamedTuple):
         """
         name = self.start.name
         form = form_of(options, name)
-        flags = [option.flag for option in form.part.options()]
-        return self._filled(form, SUMMARIES[name], flags).options()
+        return self._filled(form, SUMMARIES[name], [form]).options()
 
     def parse_one_of(
         self,
@@ -95,19 +94,23 @@ class Line(NamedTuple):
         if default is not None:
             about += "".join(_first_options(kinds[default][0], name=self.start.command))
         forms = [form for form, _ in kinds.values()]
-        flags = {option.flag for form in forms for option in form.part.options()}
         names = Names("method", branches)
-        form = self._filled(union(kinds, default), about, sorted(flags), names)
+        form = self._filled(union(kinds, default), about, forms, names)
         return form.name, form.options()
 
     def _filled(
         self,
         kind: Any,
         about: str,
-        flags: Sequence[str],
+        forms: Sequence[type[Form]],
         names: Names | None = None,
     ) -> Form:
         """The form of the command, or of one of its branches."""
+
+        def flags() -> list[str]:
+            found = (option.flag for form in forms for option in form.part().options())
+            return sorted(set(found))
+
         # tyro has to know the other commands, but none of their options.
         kinds: dict[str, tuple[Any, str]] = {
             name: (Nothing, said) for name, said in SUMMARIES.items()
@@ -140,5 +143,5 @@ def entry(name: str, text: str, *, column: int) -> str:
 def _first_options(form: type[Form], name: str) -> Iterator[str]:
     """The options of a form that people change first."""
     yield f"\n\nThe first of the options that {PROGRAM} {name} METHOD --help shows:\n"
-    for option in form.first:
+    for option in form.first():
         yield entry(f"--{option.flag}", option.help, column=24)

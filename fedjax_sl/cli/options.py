@@ -7,11 +7,12 @@ import itertools
 import re
 import shutil
 import textwrap
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar, Union
 
 import tyro
 
+from fedjax_sl.cli.form import FORMS
 from fedjax_sl.errors import InputError
 
 
@@ -63,7 +64,7 @@ def call(
     *,
     see: str,
     names: Names | None = None,
-    flags: Collection[str] = (),
+    flags: Callable[[], Collection[str]] = tuple,
     **settings: Any,
 ) -> Any:
     """Calls tyro, and turns its box of an error into a sentence.
@@ -73,7 +74,8 @@ def call(
       words: as typed.
       see: the command that shows help.
       names: of which one was to be given.
-      flags: options that there are, without dashes, to find the nearest one.
+      flags: `flags()` are the options that there are, without dashes; asked for the one
+        nearest to what is unknown.
       settings: of `tyro.cli`.
 
     Returns:
@@ -87,7 +89,7 @@ def call(
     try:
         # Held back: help is wrapped first, and the box of an error becomes a sentence.
         with contextlib.redirect_stderr(box), contextlib.redirect_stdout(help_text):
-            return tyro.cli(kind, prog=PROGRAM, args=words, **settings)
+            return tyro.cli(kind, prog=PROGRAM, args=words, registry=FORMS, **settings)
     except SystemExit as stop:
         if not stop.code:
             print(_wrapped(help_text.getvalue()), end="")
@@ -107,7 +109,9 @@ def _wrapped(help_text: str) -> str:
     return usage + end + rest
 
 
-def _sentence(box: str, names: Names | None, flags: Collection[str]) -> str:
+def _sentence(
+    box: str, names: Names | None, flags: Callable[[], Collection[str]]
+) -> str:
     """The first paragraph of a box, and the options similar to an unknown one.
 
     The box is the only public place of tyro's errors: it exits with 2, its exceptions
@@ -131,7 +135,7 @@ def _sentence(box: str, names: Names | None, flags: Collection[str]) -> str:
         return f"unknown {names.of} {word!r}: expected one of {known}{near}"
     similar = [line for line in itertools.chain(*others) if line.startswith("--")]
     options = dict.fromkeys(line.split()[0].rstrip(",") for line in similar)
-    return sentence + _meant(options or _near(word, flags))
+    return sentence + _meant(options or _near(word, flags()))
 
 
 def _meant(options: Iterable[str]) -> str:

@@ -101,8 +101,8 @@ def test_texts_wrap_as_the_terminal_does(columns, capsys, monkeypatch):
     text = " ".join(" ".join(lines).split())
     assert "the channel's deadline with nothing pruned" in text
     form = form_of(RunCommand(run=FedSLRun()), "fedsl", FIRST)
-    assert all(option.help for option in form.part.options())
-    assert not any("\n" in option.help for option in form.part.options())
+    assert all(option.help for option in form.part().options())
+    assert not any("\n" in option.help for option in form.part().options())
 
 
 def test_suggest_by_bound_is_an_alias_of_plan(monkeypatch):

@@ -12,21 +12,25 @@ import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from fedjax_sl.analysis.pareto import pareto_front
+from fedjax_sl.cli.compare import Compare
+from fedjax_sl.cli.line import Line
 from fedjax_sl.cli.main import main
+from fedjax_sl.cli.presets import start_of
+from fedjax_sl.cli.run_selection import select
 from fedjax_sl.records.finished_run import read
 from fedjax_sl.records.run_folder import held, read_lines
 from fedjax_sl.reports.groups import Group
 from fedjax_sl.reports.names import name_of
 from tests.browser import assert_readable, pages_shown
-from tests.commands import refused
+from tests.commands import PERCEPTRON, refused
 
 
 SMALL = [
     *("fedlpq", "--data.num-clients", "4", "--method.cohort-size", "3"),
-    *("--model.width", "0.1", "--rounds", "2", "--eval-every", "1"),
-    *("--model.lowering", "xla"),
+    *(*PERCEPTRON, "--rounds", "2", "--eval-every", "1"),
     *("--batch-size", "50", "--method.learning-rate", "0.001"),
     *("--data.partition", "dirichlet", "--data.train-examples", "500"),
 ]
@@ -133,15 +137,19 @@ def test_simulated_time_is_in_the_metrics(swept):
 def test_side_information_can_be_left_out(swept, tmp_path, capsys):
     """Of 32-bit numbers only they are left: parameters of layers that were sent."""
 
-    def mbit(*options):
-        main(["compare", str(swept), "--target", "0.01", *options])
+    def found(*options):
+        words = ("compare", str(swept), "--target", "0.01", *options)
+        main(words)
         said = capsys.readouterr().out
         assert ("not counted" in said) == ("--no-charge-side" in options)
-        return [float(x) for x in re.findall(r"2/2 +\d+ +([\d.]+)", said)]
+        line, quiet = Line(words, start_of(words)), Console(quiet=True)
+        return [run.record for run in select(line, Compare, quiet)[1]]
 
-    without, everything = mbit("--no-charge-side"), mbit()
-    assert len(without) == len(everything) == 2
-    assert all(a < b for a, b in zip(without, everything, strict=True))
+    without, everything = found("--no-charge-side"), found()
+    assert len(without) == len(everything) == 4
+    for a, b in zip(without, everything, strict=True):
+        assert (a.traffic.updates_up < b.traffic.updates_up).all()
+        assert not a.side.updates_up.any() and b.side.updates_up.all()
     for one in read_lines(swept / "run-0002" / "rounds.jsonl"):
         numbers = np.array(one["updates_up_bits"]) - one["updates_up_side_bits"]
         assert (numbers > 0).all() and not (numbers % 32).any()

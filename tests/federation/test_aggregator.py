@@ -19,7 +19,7 @@ from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.reports.labels import with_effect
 from fedjax_sl.sweep import groups, sweep
-from tests.fedlpq.test_fedlpq import EXACT, SHAPE, N, Tiny, cohort_of
+from tests.fedlpq.test_fedlpq import EXACT, SHAPE, N, TwoBlocks, cohort_of
 from tests.reference.aggregator import begun, stepped
 from tests.worlds import assert_close, assert_equal, tiny_cohort, tiny_model
 
@@ -41,10 +41,10 @@ SPLIT = FedSLConfig(
 UNPRUNED = dataclasses.replace(SPLIT, prune_ratio=0.0)
 
 
-def algorithm(config, norm="group"):
+def algorithm(config, norm="none"):
     if isinstance(config, FedSLConfig):
         return fedsl(tiny_model(norm=norm), config)
-    return fedlpq(Tiny(), config, num_clients=N, input_shape=SHAPE)
+    return fedlpq(TwoBlocks(), config, num_clients=N, input_shape=SHAPE)
 
 
 def cohort(config, key, fault=None):
@@ -60,7 +60,7 @@ def params_of(state):
     return jax.tree.map(lambda x: x[0], state.client["params"])
 
 
-def played(config, key, faults=(None, None), state=None, norm="group"):
+def played(config, key, faults=(None, None), state=None, norm="none"):
     """The states before and after each round, a fault for each."""
     made = algorithm(config, norm)
     state = jax.jit(made.init)(key) if state is None else state

@@ -13,9 +13,15 @@ from fedjax_sl.federation.aggregation import mean_of_shares, share
 from fedjax_sl.federation.combine import Received, clipped, trimmed_mean
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
-from fedjax_sl.models import cifar_cnn
 from tests.draws import examples
-from tests.worlds import SHAPE, assert_close, assert_equal, tiny_cohort, tiny_model
+from tests.worlds import (
+    SHAPE,
+    TwoBlocks,
+    assert_close,
+    assert_equal,
+    tiny_cohort,
+    tiny_model,
+)
 
 
 def received(values, weight=None, sent=None):
@@ -98,7 +104,7 @@ def played(key, config):
     if isinstance(config, FedSLConfig):
         algorithm = fedsl(tiny_model(), config)
     else:
-        net = cifar_cnn(num_classes=3, width=0.03, lowering="xla")
+        net = TwoBlocks()
         algorithm = fedlpq(net, config, num_clients=4, input_shape=SHAPE)
     state = jax.jit(algorithm.init)(key)
     new, _ = jax.jit(algorithm.round)(state, tiny_cohort(key), key)

@@ -18,10 +18,10 @@ from fedjax_sl.federation.faults import (
 )
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
-from fedjax_sl.models import cifar_cnn
 from fedjax_sl.traffic import traffic
 from tests.worlds import (
     SHAPE,
+    TwoBlocks,
     assert_close,
     assert_equal,
     tiny_cohort,
@@ -41,7 +41,7 @@ def split():
 
 def layers(**change):
     return fedlpq(
-        cifar_cnn(num_classes=3, width=0.03, lowering="xla"),
+        TwoBlocks(),
         dataclasses.replace(LAYERS, **change),
         num_clients=4,
         input_shape=SHAPE,

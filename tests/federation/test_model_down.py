@@ -23,7 +23,7 @@ from tests.fedlpq.test_fedlpq import (
     SHAPE,
     STEPS,
     N,
-    Tiny,
+    TwoBlocks,
     cohort_of,
     networks,
 )
@@ -138,7 +138,7 @@ def test_no_round_takes_more_than_the_most(name):
 
 
 def fedlpq_round(config, key, counts=None):
-    made = fedlpq(Tiny(), config, num_clients=N, input_shape=SHAPE)
+    made = fedlpq(TwoBlocks(), config, num_clients=N, input_shape=SHAPE)
     state = jax.jit(made.init)(key)
     return state, *jax.jit(made.round)(state, cohort_of(key, counts=counts), key)
 
@@ -160,14 +160,14 @@ def test_fedlpq_goes_on_from_what_clients_receive(models, key):
     sizes = sum(layer.size for layer in exact.values())
     assert down.entries.tolist() == [sizes] * N and down.bits.tolist() == [3] * N
     whole = np.full(N, STEPS * BATCH)
-    bound = most_of_fedlpq(Tiny(), SHAPE, still, whole).traffic.model_down
+    bound = most_of_fedlpq(TwoBlocks(), SHAPE, still, whole).traffic.model_down
     assert (traffic(metrics.links).model_down <= bound).all()
 
 
 @pytest.mark.parametrize("models", [COARSE, FEEDBACK])
 def test_a_layer_of_fedlpq_that_nobody_loads_stays(models, key):
     config = dataclasses.replace(EXACT, learning_rate=0.0, models=models)
-    made = fedlpq(Tiny(), config, num_clients=N, input_shape=SHAPE)
+    made = fedlpq(TwoBlocks(), config, num_clients=N, input_shape=SHAPE)
     state = jax.jit(made.init)(key)
     nobody = cohort_of(key, counts=[0] * N)
     after, metrics = jax.jit(made.round)(state, nobody, key)

@@ -12,8 +12,7 @@ from fedjax_sl.federation.combine import clipped
 from fedjax_sl.federation.privacy import gaussian_mechanism
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
-from fedjax_sl.models import cifar_cnn
-from tests.worlds import SHAPE, assert_equal, tiny_cohort, tiny_model
+from tests.worlds import SHAPE, TwoBlocks, assert_equal, tiny_cohort, tiny_model
 
 
 SPLIT = FedSLConfig(cohort_size=4, interval=1, prune_ratio=0.0, dropout_rate=0.0)
@@ -27,7 +26,7 @@ def programs(kind):
     def algorithm(config):
         if kind is FedSLConfig:
             return fedsl(tiny_model(), config)
-        net = cifar_cnn(num_classes=3, width=0.03, lowering="xla")
+        net = TwoBlocks()
         return fedlpq(net, config, num_clients=6, input_shape=SHAPE)
 
     init = jax.jit(lambda config, key: algorithm(config).init(key))

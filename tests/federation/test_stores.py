@@ -15,7 +15,7 @@ from fedjax_sl.federation.faults import skip_empty_rounds
 from fedjax_sl.federation.memory import check_fits
 from fedjax_sl.fedlpq import fedlpq
 from fedjax_sl.fedsl import fedsl
-from tests.fedlpq.test_fedlpq import EXACT, SHAPE, Tiny, cohort_of
+from tests.fedlpq.test_fedlpq import EXACT, SHAPE, TwoBlocks, cohort_of
 from tests.fedsl.test_updates import PLAIN
 from tests.worlds import assert_equal, tiny_cohort, tiny_model
 
@@ -38,7 +38,7 @@ def of_fedsl(residuals):
 def of_fedlpq(residuals):
     config = dataclasses.replace(EXACT, updates=FEEDBACK, cohort_size=2)
     return fedlpq(
-        Tiny(),
+        TwoBlocks(),
         config,
         num_clients=CLIENTS,
         input_shape=SHAPE,

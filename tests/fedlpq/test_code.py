@@ -16,7 +16,7 @@ from tests.fedlpq.test_fedlpq import (
     SHAPE,
     STEPS,
     N,
-    Tiny,
+    TwoBlocks,
     cohort_of,
 )
 from tests.worlds import assert_equal
@@ -28,7 +28,7 @@ CODED = dataclasses.replace(EXACT, bits=(3, 9, 32))
 def after_a_round(code, key):
     """The state after a round in this code, and the bits that clients send."""
     config = dataclasses.replace(CODED, code=code)
-    made = fedlpq(Tiny(), config, num_clients=N, input_shape=SHAPE)
+    made = fedlpq(TwoBlocks(), config, num_clients=N, input_shape=SHAPE)
     state = jax.jit(made.init)(key)
     state, metrics = jax.jit(made.round)(state, cohort_of(key), key)
     return config, state, traffic(metrics.links).updates_up
@@ -37,7 +37,9 @@ def after_a_round(code, key):
 @pytest.mark.parametrize("code", [*CODES, "range"])
 def test_no_round_takes_more_than_the_most(code, key):
     config, _, found = after_a_round(code, key)
-    bound = most(Tiny(), SHAPE, config, np.full(N, STEPS * BATCH)).traffic.updates_up
+    bound = most(
+        TwoBlocks(), SHAPE, config, np.full(N, STEPS * BATCH)
+    ).traffic.updates_up
     assert (found > 0).all() and (found <= bound).all()
     # At 32 bits nothing is coded, and the bound is what is sent.
     assert found[2] == bound[2]

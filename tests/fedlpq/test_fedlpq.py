@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
 from fedjax_sl.algorithm import Batch
 from fedjax_sl.compression import Quantized, draw_layers, encode
@@ -23,9 +22,9 @@ from fedjax_sl.fedlpq import client as client_module
 from fedjax_sl.fedlpq import upload as upload_module
 from fedjax_sl.fedlpq.config import PREFERENCES
 from fedjax_sl.fedlpq.traffic import layers_of
-from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, ConvBlock, cifar_cnn
+from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, cifar_cnn
 from fedjax_sl.traffic import side_information, traffic
-from tests.worlds import assert_close, batches_of, with_batches
+from tests.worlds import TwoBlocks, assert_close, batches_of, with_batches
 from tests.worlds import cohort_of as cohort_from
 
 
@@ -39,20 +38,9 @@ EXACT = FedLPQConfig(
 )
 
 
-class Tiny(nn.Module):
-    """Two blocks and a dense layer."""
-
-    @nn.compact
-    def __call__(self, x, train, weight=None):
-        weight = jnp.ones(x.shape[0]) if weight is None else weight
-        x = ConvBlock(2, False, "auto", name="block1")(x, train, weight)
-        x = ConvBlock(3, True, "auto", name="block2")(x, train, weight)
-        return nn.Dense(3, name="fc")(x.reshape(x.shape[0], -1))
-
-
 def networks(preference):
     if preference is None:
-        return Tiny()
+        return TwoBlocks()
     return [
         cifar_cnn(complexity=c, width=0.06, num_classes=3, lowering="xla")
         for c in COMPLEXITIES
@@ -107,7 +95,7 @@ def alone(key, config=EXACT, counts=None):
     @jax.jit
     def train(index, weight):
         return local_epochs(
-            Tiny(), optimizer, state.variables, cohort.examples, index, weight
+            TwoBlocks(), optimizer, state.variables, cohort.examples, index, weight
         )[0]
 
     one_each = [train(cohort.index[k], cohort.weight[k]) for k in range(N)]
@@ -123,7 +111,7 @@ def test_all_layers_unquantised_is_fedavg_to_the_last_bit(key):
     assert all(leaf < 1e-6 for leaf in jax.tree.leaves(moved))
 
     both = [
-        jax.jit(make(Tiny(), config, num_clients=N, input_shape=SHAPE).round)(
+        jax.jit(make(TwoBlocks(), config, num_clients=N, input_shape=SHAPE).round)(
             start, cohort_of(key), key
         )[0].variables
         for make, config in (
@@ -476,7 +464,7 @@ def test_numbers_do_not_compile_again(key):
     @jax.jit
     def step(config, state, cohort, key):
         traces.append(config)
-        algorithm = fedlpq(Tiny(), config, num_clients=N, input_shape=SHAPE)
+        algorithm = fedlpq(TwoBlocks(), config, num_clients=N, input_shape=SHAPE)
         return algorithm.round(state, cohort, key)
 
     state = programs()[0](EXACT, key)
@@ -516,4 +504,4 @@ def test_settings_out_of_range_are_refused(change, named):
 
 def test_the_number_of_networks_must_suit(key):
     with pytest.raises(ValueError, match="expects 5"):
-        fedlpq(Tiny(), dataclasses.replace(EXACT, preference="u"), num_clients=N)
+        fedlpq(TwoBlocks(), dataclasses.replace(EXACT, preference="u"), num_clients=N)

@@ -15,7 +15,7 @@ from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedlpq.traffic_bound import most
 from fedjax_sl.sweep import groups
 from fedjax_sl.traffic import traffic
-from tests.fedlpq.test_fedlpq import BATCH, EXACT, SHAPE, STEPS, N, Tiny, cohort_of
+from tests.fedlpq.test_fedlpq import BATCH, EXACT, SHAPE, STEPS, N, TwoBlocks, cohort_of
 from tests.fedlpq.test_updates import rounds
 from tests.worlds import assert_close, assert_equal
 
@@ -79,7 +79,7 @@ def test_an_absent_client_is_told_nothing(key):
 def test_this_round_s_levels_follow_from_the_rounds_before(key):
     """A loss that stays is answered by the next message, not by its own."""
     still = dataclasses.replace(adapting("time", start=1), learning_rate=0.0)
-    made = fedlpq(Tiny(), still, num_clients=N, input_shape=SHAPE)
+    made = fedlpq(TwoBlocks(), still, num_clients=N, input_shape=SHAPE)
     state, step = jax.jit(made.init)(key), jax.jit(made.round)
     for number, (level, width) in enumerate([(1, 2), (1, 2), (2, 3), (4, 4)]):
         assert int(state.levels.level) == level
@@ -105,7 +105,7 @@ def test_no_round_takes_more_than_the_most(adapt, coder, key):
     config = adapting(adapt, updates, start=40, most=50)
     _, metrics = rounds(config, key, [cohort_of(key, counts=UNEVEN)])
     found = traffic(metrics.links)
-    bound = most(Tiny(), SHAPE, config, np.full(N, STEPS * BATCH)).traffic
+    bound = most(TwoBlocks(), SHAPE, config, np.full(N, STEPS * BATCH)).traffic
     assert (found.updates_up > 0).all()
     assert (found.updates_up <= bound.updates_up).all()
     assert (found.model_down <= bound.model_down).all()
@@ -117,7 +117,7 @@ def test_mappings_agree(key):
     found = []
     for mapping in (clients.scan, clients.vmap, clients.chunks(4)):
         made = fedlpq(
-            Tiny(), config, num_clients=N, input_shape=SHAPE, over_clients=mapping
+            TwoBlocks(), config, num_clients=N, input_shape=SHAPE, over_clients=mapping
         )
         state, step = jax.jit(made.init)(key), jax.jit(made.round)
         for number in range(3):
@@ -132,7 +132,7 @@ def test_mappings_agree(key):
 
 
 def test_without_it_the_state_has_nothing_of_it(key):
-    made = fedlpq(Tiny(), FIXED, num_clients=N, input_shape=SHAPE)
+    made = fedlpq(TwoBlocks(), FIXED, num_clients=N, input_shape=SHAPE)
     assert jax.eval_shape(made.init, key).levels is None
 
 

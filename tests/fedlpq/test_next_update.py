@@ -16,7 +16,7 @@ from fedjax_sl.method_spec import LastCheckpoint, Restored
 from fedjax_sl.simulation import run_rounds, start
 from fedjax_sl.traffic import traffic
 from tests.compressors.family import FAMILY
-from tests.fedlpq.test_fedlpq import Tiny
+from tests.fedlpq.test_fedlpq import TwoBlocks
 from tests.worlds import SHAPE, tiny_dataset, tiny_partition
 
 
@@ -38,7 +38,7 @@ def with_updates(updates, **change):
 def seen_and_links(config):
     """The checkpoint of a round, and by link the bits of each client in the next."""
     run = FedLPQRun(method=config, batch_size=3)
-    made = fedlpq(Tiny(), config, num_clients=4, input_shape=SHAPE)
+    made = fedlpq(TwoBlocks(), config, num_clients=4, input_shape=SHAPE)
     key, how = jax.random.key(run.seed), {"rounds": 1, "batch_size": run.batch_size}
 
     @jax.jit

@@ -21,7 +21,7 @@ from tests.fedlpq.test_fedlpq import (
     SHAPE,
     STEPS,
     N,
-    Tiny,
+    TwoBlocks,
     cohort_of,
     networks,
 )
@@ -91,7 +91,7 @@ def test_what_is_sent_and_what_is_kept_add_up(key):
     config = with_updates(FEEDBACK, cohort_size=1)
     cohort = cohort_of(key, ids=(3,))
     (_, middle, end), _ = rounds(config, key, [cohort] * 2)
-    made = fedlpq(Tiny(), EXACT, num_clients=N, input_shape=SHAPE)
+    made = fedlpq(TwoBlocks(), EXACT, num_clients=N, input_shape=SHAPE)
     plain, _ = jax.jit(made.round)(
         middle._replace(residual=None), cohort, jax.random.fold_in(key, 1)
     )
@@ -144,7 +144,9 @@ def test_no_round_takes_more_than_the_most(name, key):
     config = with_updates(FAMILY[name])
     _, metrics = rounds(config, key, [cohort_of(key)])
     found = traffic(metrics.links).updates_up
-    bound = most(Tiny(), SHAPE, config, np.full(N, STEPS * BATCH)).traffic.updates_up
+    bound = most(
+        TwoBlocks(), SHAPE, config, np.full(N, STEPS * BATCH)
+    ).traffic.updates_up
     assert (found > 0).all() and (found <= bound).all()
 
 
@@ -157,11 +159,11 @@ def test_each_class_of_devices_has_its_own_share(key):
 
 def test_memory_is_that_of_the_state(key):
     config = with_updates(FEEDBACK)
-    made = fedlpq(Tiny(), config, num_clients=N, input_shape=SHAPE)
+    made = fedlpq(TwoBlocks(), config, num_clients=N, input_shape=SHAPE)
     state = jax.eval_shape(made.init, key)
     kept = sum(4 * leaf.size for leaf in jax.tree.leaves(state.residual))
-    assert feedback_bytes(Tiny(), SHAPE, config, num_clients=N) == kept > 0
-    assert feedback_bytes(Tiny(), SHAPE, with_updates(TOP), num_clients=N) == 0
+    assert feedback_bytes(TwoBlocks(), SHAPE, config, num_clients=N) == kept > 0
+    assert feedback_bytes(TwoBlocks(), SHAPE, with_updates(TOP), num_clients=N) == 0
 
 
 def test_settings_that_it_replaces_have_no_effect():

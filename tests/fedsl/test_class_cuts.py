@@ -61,7 +61,7 @@ ON = dataclasses.replace(
 
 
 @cache
-def network(norm="group"):
+def network(norm="none"):
     parts = (
         partial(ConvStage, 4, norm, False, "xla"),
         partial(ConvStage, 6, norm, True, "xla"),
@@ -74,7 +74,7 @@ def network(norm="group"):
 
 
 @cache
-def cut(cuts, norm="group", tail=0):
+def cut(cuts, norm="none", tail=0):
     return network(norm).at(cuts, tail=tail)
 
 

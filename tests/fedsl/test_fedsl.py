@@ -266,7 +266,7 @@ def test_bits_of_a_period(key, granularity):
     num_kept = jax.vmap(kept)(states[3].mask, states[3].client["params"])
     kernels = 9 * (SHAPE[2] * 4 + 4 * 6)
     flags = 4 + 6 if granularity == "filter" else kernels
-    beside = np.full(4, 32 * 8 + flags)
+    beside = np.full(4, 32 * 4 + flags)
     update = 8 * np.asarray(num_kept) + beside
     np.testing.assert_array_equal(bits.updates_up, [[0] * 4, [0] * 4, update])
     np.testing.assert_array_equal(side.updates_up, [[0] * 4, [0] * 4, beside])

@@ -97,7 +97,7 @@ def test_updates_and_gradients_take_what_their_values_need(norm, levels, more, n
         down_bits=3,
     )
     sent = expected(tiny_model(), config, batch_size=5).traffic
-    entries, tensors = (9 * 2 * 4 + 3 * 4) + (9 * 4 * 6 + 3 * 6), 8
+    entries, tensors = (9 * 2 * 4 + 4) + (9 * 4 * 6 + 6), 4
     update = (4 + more) * entries + 32 * norms * tensors
     np.testing.assert_array_equal(sent.updates_up[3], [update] * 2)
     gradient = (3 + more) * 5 * 4 * 4 * 6 + 32 * norms

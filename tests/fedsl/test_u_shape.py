@@ -39,8 +39,8 @@ from tests.worlds import (
 
 
 STAGES = (
-    partial(ConvStage, 4, "group", True, "xla"),
-    partial(ConvStage, 6, "group", True, "xla"),
+    partial(ConvStage, 4, "none", True, "xla"),
+    partial(ConvStage, 6, "none", True, "xla"),
     partial(DenseStage, 8, last=False),
     partial(DenseStage, CLASSES, last=True),
 )

@@ -24,6 +24,9 @@ CLASSES, SHAPE, BATCH, CLIENTS, OWNED = 3, (8, 8, 1), 3, 3, (6, 4, 3, 5, 2)
 
 IDS = ((0, 1, 2), (3, 2, 4), (4, 0, 3))
 
+SUB_MODELS = (1, 3, 5)
+"""Complexities of the networks; the last one is the whole network."""
+
 # Sub-models take long to compile, and so they are drawn less often.
 AXES = {
     "scheme": ("homogeneous", "homogeneous", "homogeneous", "sub-models"),
@@ -113,8 +116,11 @@ def layers_of(complexity):
 
 def begun(row, config):
     """The algorithm, its state, and the reference."""
-    chosen = COMPLEXITIES if row["scheme"] == "sub-models" else COMPLEXITIES[-1:]
-    models = [cifar_cnn(complexity=c, width=0.06, num_classes=CLASSES) for c in chosen]
+    chosen = SUB_MODELS if row["scheme"] == "sub-models" else SUB_MODELS[-1:]
+    models = [
+        cifar_cnn(complexity=c, width=0.06, num_classes=CLASSES, lowering="xla")
+        for c in chosen
+    ]
     algorithm = fedlpq(
         models if len(models) > 1 else models[0],
         config,
