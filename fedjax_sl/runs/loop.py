@@ -103,12 +103,15 @@ def programs_of(job: Job) -> Programs:
     State is kept whole on every device between two calls, so that each program is
     compiled once.
     """
-    algorithm, key = job.method.algorithm, jax.random.key(job.config.seed)
+    algorithm, seed = job.method.algorithm, np.uint32(job.config.seed)
     everywhere = jax.sharding.NamedSharding(
         mesh(job.method.devices), jax.sharding.PartitionSpec()
     )
-    initial = partial(start, algorithm, key)
-    shape = jax.eval_shape(initial)
+
+    def initial(seed):
+        return start(algorithm, jax.random.key(seed))
+
+    shape = jax.eval_shape(initial, seed)
     of_state = _shardings(shape, everywhere, algorithm.on_host)
     # Replicated: what a process has locally is the whole array.
     whole = jax.make_array_from_process_local_data
@@ -117,7 +120,7 @@ def programs_of(job: Job) -> Programs:
         return jax.tree.map(partial(whole, everywhere), tree)
 
     def some_rounds(state, examples, data, first, count):
-        partition, in_time = data
+        partition, in_time, seed = data
         method, train = feed.reading(algorithm, examples)
         # Metrics have one shape, since one that followed `count` would recompile.
         return run_some_rounds(
@@ -125,16 +128,17 @@ def programs_of(job: Job) -> Programs:
             state,
             train,
             partition,
-            key=key,
+            key=jax.random.key(seed),
             first=first,
             count=count,
             most=MOST_ROUNDS,
             batch_size=job.config.batch_size,
         )
 
-    # Arguments of the programs: closed over, they would be constants in each.
+    # Arguments of the programs: closed over, they would be constants in each, and a run
+    # with another seed would find none of them compiled.
     test, partition = place((job.test, job.partition))
-    data = partition, place(job.in_time)
+    data = partition, place(job.in_time), seed
     feed = _feed_of(job, shape, partition, place)
     # Donated, so that the old and the new state share memory.
     program = jax.jit(
@@ -147,7 +151,7 @@ def programs_of(job: Job) -> Programs:
 
     return Programs(
         shape=shape,
-        initial=jax.jit(initial, out_shardings=of_state),
+        initial=partial(jax.jit(initial, out_shardings=of_state), seed),
         place=lambda state: jax.tree.map(whole, of_state, state),
         advance=_advance(program, feed, data),
         views=lambda state: views(state, test),
