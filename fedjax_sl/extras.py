@@ -13,6 +13,7 @@ EXTRAS = {
     "dp_accounting": ("dp-accounting", "privacy"),
     "datasets": ("datasets", "hf"),
     "flwr": ("flwr", "flower"),
+    "optuna": ("optuna", "optuna"),
 }
 """The package of each optional module, and the extra that installs it."""
 

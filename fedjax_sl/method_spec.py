@@ -23,11 +23,13 @@ class Built(NamedTuple):
       algorithm: the method.
       steps: optimiser steps in a round, of the client with most examples.
       devices: number of devices that clients are spread over.
+      parameters: of its whole network; None if that is not known.
     """
 
     algorithm: Algorithm
     steps: int
     devices: int
+    parameters: int | None = None
 
 
 ChooseMap = Callable[[int], ClientMap]

@@ -14,7 +14,12 @@ from fedjax_sl.federation.clients import ClientMap
 from fedjax_sl.federation.devices import mesh, sharded
 
 
-def _signature(point: Any) -> Any:
+Program = Callable[[tuple[Any, ...], Sequence[Any]], list[Any]]
+"""`program(shared, points)` runs points of one structure, and returns their results on
+the host."""
+
+
+def signature(point: Any) -> Any:
     """Returns a point's structure, shapes and dtypes: equal ones share a program."""
     leaves, structure = jax.tree.flatten(point)
     return structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
@@ -33,8 +38,33 @@ def groups(points: Sequence[Any]) -> list[list[int]]:
     """Groups the indices of points that share a program."""
     groups: dict[Any, list[int]] = {}
     for index, point in enumerate(points):
-        groups.setdefault(_signature(point), []).append(index)
+        groups.setdefault(signature(point), []).append(index)
     return list(groups.values())
+
+
+def program_of(
+    run: Callable[..., Any], size: int, *, over_points: ClientMap | None = None
+) -> Program:
+    """Returns the program of a structure, compiled when it is first called.
+
+    Args:
+      run: a pure function `(*shared, point)`.
+      size: points in a call; fewer are filled up with copies.
+      over_points: how they are mapped; sharded over all devices by default.
+
+    Returns:
+      The program, of up to `size` points that have the same signature.
+    """
+    over = over_points or sharded(mesh(size, "sweep"))
+    mapped = jax.jit(lambda shared, here: over.map(run, *shared)(here))
+
+    def program(shared, points):
+        # Every call has the same shapes, so that the program compiles once.
+        filled = [*points, *points[:1] * (size - len(points))]
+        found = jax.device_get(mapped(shared, jax.tree.map(stack, *filled)))
+        return [jax.tree.map(lambda x, n=n: x[n], found) for n in range(len(points))]
+
+    return program
 
 
 def results(
@@ -69,16 +99,11 @@ def results(
     """
     for indices in groups(points):
         size = min(at_a_time or len(indices), len(indices))
-        over = over_points or sharded(mesh(size, "sweep"))
-        program = jax.jit(lambda shared, here, over=over: over.map(run, *shared)(here))
+        program = program_of(run, size, over_points=over_points)
         for first in range(0, len(indices), size):
             here = indices[first : first + size]
-            # Every call has the same shapes, so that the program compiles once.
-            filled = here + here[:1] * (size - len(here))
-            stacked = jax.tree.map(stack, *(points[index] for index in filled))
-            found = jax.device_get(program(shared, stacked))
-            for row, index in enumerate(here):
-                yield index, jax.tree.map(lambda x, row=row: x[row], found)
+            found = program(shared, [points[index] for index in here])
+            yield from zip(here, found, strict=True)
 
 
 def sweep(

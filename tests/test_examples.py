@@ -26,7 +26,7 @@ def test_there_is_a_test_of_each():
     programs = {path.name for path in EXAMPLES.glob("*.py")}
     assert programs == {
         *("own_model.py", "own_network.py", "own_compressor.py", "own_data.py"),
-        *("layer_wise.py", "sweep_bits.py"),
+        *("layer_wise.py", "sweep_bits.py", "optuna_batches.py"),
     }
 
 

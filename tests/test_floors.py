@@ -34,6 +34,7 @@ FLOORS = {
     "evaluation": 3,
     "simulation": 3,
     "sweep": 3,
+    "batches": 3,
     "analysis": 3,
     "api": 4,
     "configs": 4,

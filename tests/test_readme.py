@@ -6,6 +6,8 @@ import shlex
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -79,6 +81,34 @@ def test_the_code_about_compressors_runs():
     assert len(names["data"]) < 4 * 2 * 8 * 64 / 10
     for rebuilt, trained in zip(names["rebuilt"], names["trained"], strict=True):
         np.testing.assert_allclose(rebuilt, trained, atol=0.4)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_the_table_of_a_sweep_opens(tmp_path, monkeypatch, library):
+    """Two settings of two seeds: only the last of two evaluations counts."""
+    pytest.importorskip(library)
+    page = HOW_TO / "compare.md"
+    (code,) = [b for b in blocks(page, "python") if f"import {library}" in b]
+    rows = [
+        {
+            **{"run": run, "seed": run % 2, "method.prune_ratio": 0.0},
+            **{"method.bits": 4 + 4 * (run // 2), "round": 10 * done},
+            "test_accuracy": 0.1 * run + (0.5 if done == 2 else 0.0),
+        }
+        for run in range(4)
+        for done in (1, 2)
+    ]
+    (tmp_path / "runs/grid").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "runs/grid/sweep.parquet")
+    monkeypatch.chdir(tmp_path)
+    shown = []
+    exec(compile(code, page, "exec"), {"print": shown.append})
+    (found,) = shown
+    if library == "polars":
+        found = found.sort("method.bits").to_dict(as_series=False)
+    np.testing.assert_allclose(found["mean"], [0.55, 0.75])
+    np.testing.assert_allclose(found["std"], 0.1 / 2**0.5)
+    assert list(found["count"]) == [2, 2]
 
 
 def commands(page):

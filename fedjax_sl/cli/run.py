@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import jax
 import tyro
 from rich.console import Console
 
@@ -118,11 +117,6 @@ def run_command(line: Line, console: Console) -> None:
     # `run` checks again; here a refusal comes before data are loaded.
     distributed.on_first(partial(_check_folder, folder, command))
     job = prepare(config)
-    console.print(
-        f"{config.title} on {job.train.name}: {len(job.train.label)} training and "
-        f"{len(job.test.label)} test images, {config.data.num_clients} clients, "
-        f"{jax.device_count()} x {jax.devices()[0].device_kind}"
-    )
     summary = run(
         job,
         folder,

@@ -1,34 +1,29 @@
 """`fedjax-sl sweep [METHOD]`: a grid of runs, compiled together, point by point."""
 
 import dataclasses
-import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import jax
 import tyro
 from rich.console import Console
 
-from fedjax_sl.cli.compare import show
 from fedjax_sl.cli.grid import combinations
 from fedjax_sl.cli.line import SUMMARIES, Line
 from fedjax_sl.cli.options import Branch
 from fedjax_sl.cli.presets import methods_of
+from fedjax_sl.cli.sweep_shown import Runs, show_all, show_missing, show_part
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.records import run_folder as folders
-from fedjax_sl.records.finished_run import find, read
 from fedjax_sl.records.sweep_folder import SweepFolder
-from fedjax_sl.reports.groups import grouped, usual_target
-from fedjax_sl.reports.labels import titles
-from fedjax_sl.runs.progress import bar, seconds_left
+from fedjax_sl.runs.build import Job
+from fedjax_sl.runs.parts import Part, runs_of, spans
 from fedjax_sl.runs.signals import Stopped, stop_requests
 from fedjax_sl.runs.sweep import jobs_of
 from fedjax_sl.runs.sweep_loop import train_all
-from fedjax_sl.runs.unlearned import unlearned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +47,13 @@ class SweepCommand:
     checkpoint_seconds: float = 30.0
     """Least time between two checkpoints of runs that have not ended, >= 0."""
 
+    part: str | None = None
+    """K/N, K in 1 to N: train the K-th of N parts of the sweep alone, beside processes
+    that train others in the same folder."""
+
+    merge: bool = False
+    """Train nothing: check that all runs are finished, and write their table."""
+
     # Read by the first pass (`presets.Start`); here for help.
     config: Path | None = None
     """A config.json to start from; options given beside it change it."""
@@ -66,6 +68,15 @@ class SweepCommand:
             raise InputError(
                 f"checkpoint_seconds={self.checkpoint_seconds}: expected a number >= 0."
             )
+        if self.part is not None:
+            Part.parsed(self.part)
+        for name, given in (("part", self.part is not None), ("merge", self.merge)):
+            if given and self.folder is None:
+                raise InputError(
+                    f"--{name}: expected --folder, too, which parts share."
+                )
+        if self.merge and self.part is not None:
+            raise InputError("--merge: expected no --part, as it is of all parts.")
         if self.run.init_from is not None:
             raise InputError("init_from: expected none in a sweep.")
         if self.run.rounds % self.run.eval_every:
@@ -94,45 +105,67 @@ def _points(
     return points
 
 
-class _Runs(NamedTuple):
-    """The runs of a sweep.
+def _asked(
+    command: SweepCommand, folder: SweepFolder
+) -> tuple[Runs, list[dict[int, Job]]]:
+    """The runs that are to be trained, and their jobs.
 
-    Attributes:
-      folder: where they are stored.
-      points: their configurations.
-      classes: number of classes in the data of each run that the folder lacks, by its
-        number.
-      at_once: runs in a call of a program, at most.
+    Raises:
+      ValueError: if an option is out of range, the folder is in use or holds something
+        else, or a sweep to merge lacks runs.
+      OSError: if something cannot be read.
     """
+    points, part = folder.points, command.part
+    mine = range(len(points)) if part is None else runs_of(Part.parsed(part), points)
+    folder.check()
+    folders.check_free(folder.path, shared=part is not None)
+    missing = set(folder.missing())
+    lacking = [number for number in mine if number in missing]
+    if command.merge and lacking:
+        raise InputError(
+            f"{folder.path}: {len(points) - len(lacking)} of {len(points)} runs are "
+            f"finished; missing: {spans(lacking)}."
+        )
+    # Whatever is wrong with a point is found before the folder is made.
+    jobs = jobs_of({n: points[n] for n in lacking})
+    asked = Runs(
+        folder=folder,
+        points=points,
+        mine=mine,
+        # Now: `train_all` drops jobs whose record is complete.
+        classes={n: job.test.num_classes for group in jobs for n, job in group.items()},
+        at_once=command.at_a_time or jax.device_count(),
+    )
+    return asked, jobs
 
-    folder: SweepFolder
-    points: Sequence[RunConfig]
-    classes: dict[int, int]
-    at_once: int
 
+def _train(
+    command: SweepCommand, asked: Runs, jobs: list[dict[int, Job]], console: Console
+) -> None:
+    """Trains the runs that are asked for, in the folder that is locked.
 
-def _show_missing(runs: _Runs, found: Iterator[int], console: Console) -> None:
-    """Shows the runs that the folder lacks as they come, and how far it is."""
-    points, lacking = runs.points, len(runs.classes)
-    console.print(f"{len(points)} runs of {titles(points)}; {runs.folder.path}")
-    times: list[float] = []
-    with bar(console, "runs") as progress:
-        task = progress.add_task("", total=len(points))
-        progress.state = "time left: known after the second call of a program"
-        progress.update(task, completed=len(points) - lacking)
-        for number in found:
-            progress.advance(task)
-            times.append(time.monotonic())
-            left = seconds_left(times, min(runs.at_once, lacking), lacking)
-            if left is not None:
-                progress.state = f"about {timedelta(seconds=round(left))} left"
-            lines = runs.folder.lines(number)
-            console.print(
-                f"run {number + 1}/{len(points)}: loss {lines[-1]['train_loss']:.3f}, "
-                f"accuracy {lines[-1]['test_accuracy']:.4f}; {progress.state}"
+    Raises:
+      ValueError: as `train_all`.
+      OSError: if something cannot be written.
+      Stopped: if a signal requested it.
+    """
+    try:
+        with stop_requests(console.print) as stop_signal:
+            found = train_all(
+                jobs,
+                asked.folder,
+                at_a_time=asked.at_once,
+                checkpoint_seconds=command.checkpoint_seconds,
+                stop_signal=stop_signal,
             )
-            if sentence := unlearned(lines, runs.classes[number]):
-                console.print(f"warning: {sentence}", soft_wrap=True)
+            show_missing(asked, found, console)
+    except Stopped:
+        part = "" if command.part is None else f" --part {command.part}"
+        console.print(
+            f"stopped; resume it with --folder {asked.folder.path}{part}",
+            soft_wrap=True,
+        )
+        raise
 
 
 def sweep_command(line: Line, console: Console) -> None:
@@ -150,41 +183,12 @@ def sweep_command(line: Line, console: Console) -> None:
     points = _points(line, command, {name: branches[name]})
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = SweepFolder(command.folder or Path("runs") / f"sweep-{name}-{now}", points)
-    folder.check()
-    folders.check_free(folder.path)
-    # Whatever is wrong with a point is found before the folder is made.
-    jobs = jobs_of({n: points[n] for n in folder.missing()})
-    asked = _Runs(
-        folder=folder,
-        points=points,
-        # Now: `train_all` drops jobs whose record is complete.
-        classes={n: job.test.num_classes for group in jobs for n, job in group.items()},
-        at_once=command.at_a_time or jax.device_count(),
-    )
-    with folder.open():
-        try:
-            with stop_requests(console.print) as stop_signal:
-                found = train_all(
-                    jobs,
-                    folder,
-                    at_a_time=asked.at_once,
-                    checkpoint_seconds=command.checkpoint_seconds,
-                    stop_signal=stop_signal,
-                )
-                _show_missing(asked, found, console)
-        except Stopped:
-            console.print(
-                f"stopped; resume it with --folder {folder.path}",
-                soft_wrap=True,
-            )
-            raise
-        left_out = folder.write_table()
-    runs = [read(path) for path in find([folder.path])]
-    groups = grouped(runs, points[0].channel)
-    show(groups, usual_target(groups), console)
-    console.print(
-        f"{folder.path}: a folder for each run; {left_out}"
-        if left_out
-        else f"{folder.path}/sweep.parquet, and a folder for each run",
-        soft_wrap=True,
-    )
+    asked, jobs = _asked(command, folder)
+    with folder.open(shared=command.part is not None):
+        _train(command, asked, jobs, console)
+        # Other parts still have records in the folders that writing it removes.
+        left_out = folder.write_table() if command.part is None else ""
+    if command.part is None:
+        show_all(folder, left_out, console)
+    else:
+        show_part(folder, command.part, console)

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, NamedTuple, Self
 
 import tyro
@@ -96,6 +97,13 @@ class NetworkConfig:
             init=self.init,
         )
         return NETWORKS[name].build(options)
+
+    def title_of(self, name: str) -> str:
+        """Returns the display name of the network, with a width other than 1."""
+        if self.module is not None:
+            return Path(self.module).name
+        title = NETWORKS[name].title if name in NETWORKS else name
+        return title if self.width == 1 else f"{title} of width {self.width:g}"
 
     def ignored(self, name: str) -> tuple[str, ...]:
         """Lists the options that the network, or the named one, has no use for."""

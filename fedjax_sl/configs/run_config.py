@@ -156,6 +156,11 @@ class RunConfig:
         return self.algorithm
 
     @property
+    def network(self) -> str:
+        """Display name of the network; empty if that is not known."""
+        return ""
+
+    @property
     def on_data(self) -> str:
         """Data set and partition, as titles name them."""
         return f"{self.data.name}, {self.data.partition}"

@@ -33,6 +33,12 @@ class CNNConfig(NetworkConfig):
     perceptron of two hidden layers."""
 
     @property
+    def title(self) -> str:
+        """Display name, with a width other than 1."""
+        title = self.title_of(self.name)
+        return title.replace("fedlp-cnn", "FedLP's CNN")
+
+    @property
     def idle(self) -> tuple[str, ...]:
         """Fields without effect in this configuration."""
         if self.name == "fedlp-cnn" and self.module is None:
@@ -69,6 +75,11 @@ class FedLPQRun(RunConfig):
             averaged = NAMES[method.aggregator.kind]
         name = averaged if whole and np.min(keep) == 1 else "FedLP"
         return f"compressed {name}" if compressed else name
+
+    @property
+    def network(self) -> str:
+        """Display name of the network, with its width."""
+        return self.model.title
 
     def epochs_per_round(self, examples: int) -> float:
         """Average passes over the training examples, whatever their number."""

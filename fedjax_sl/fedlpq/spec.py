@@ -18,9 +18,11 @@ from fedjax_sl.fedlpq.next_update import LINKS, sent_next
 from fedjax_sl.fedlpq.panels import messages
 from fedjax_sl.fedlpq.presets import PRESETS
 from fedjax_sl.fedlpq.run_config import FedLPQRun
+from fedjax_sl.fedlpq.submodel import template
 from fedjax_sl.fedlpq.traffic_bound import most
 from fedjax_sl.method_spec import Built, ChooseMap, MethodSpec
 from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, cifar_cnn
+from fedjax_sl.models.size import parameters_of
 from fedjax_sl.traffic import Record
 
 
@@ -90,7 +92,8 @@ def build(
         over_clients=over,
     )
     steps = method.local_epochs * -(-partition.index.shape[1] // config.batch_size)
-    return Built(algorithm, steps, over.devices)
+    whole = parameters_of(template(models[-1], shape))
+    return Built(algorithm, steps, over.devices, whole)
 
 
 def traffic_bound(

@@ -68,6 +68,11 @@ class ModelConfig(NetworkConfig):
             return dataclasses.replace(config, cut=config.cut[0])
         return config
 
+    @property
+    def title(self) -> str:
+        """Display name, with a width other than 1."""
+        return self.title_of(self._registered)
+
     def uncut(self, image: ImageKind) -> Network:
         """Builds the network for images of a kind."""
         return self.build(self._registered, image)
@@ -135,6 +140,11 @@ class FedSLRun(RunConfig):
         if self.model.tail:
             name = f"U-shaped {name}"
         return name if whole or "FedSL" in name else f"compressed {name}"
+
+    @property
+    def network(self) -> str:
+        """Display name of the network, with its width."""
+        return self.model.title
 
     @property
     def sequential(self) -> Sequential:

@@ -32,6 +32,7 @@ from fedjax_sl.fedsl.theory import (
 from fedjax_sl.method_spec import Built, ChooseMap, MethodSpec, Theory
 from fedjax_sl.models.class_cuts import cut_models
 from fedjax_sl.models.prunable import prunable
+from fedjax_sl.models.size import parameters_of
 from fedjax_sl.models.split import SplitModel
 from fedjax_sl.models.vgg import BLOCKS
 from fedjax_sl.traffic import Record
@@ -81,7 +82,7 @@ def build(
         residuals=config.residuals,
         over_clients=over,
     )
-    return Built(method, 1, over.devices)
+    return Built(method, 1, over.devices, parameters_of(*model.shapes))
 
 
 def traffic_bound(

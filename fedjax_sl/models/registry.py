@@ -35,10 +35,12 @@ class Named(NamedTuple):
     """A network that has a name.
 
     Attributes:
+      title: display name.
       build: builds it.
       ignored: options that it has no use for.
     """
 
+    title: str
     build: Callable[[Options], Network]
     ignored: tuple[str, ...] = ()
 
@@ -46,14 +48,14 @@ class Named(NamedTuple):
 OF_CONVOLUTIONS = ("norm", "lowering", "precision")
 
 NETWORKS: dict[str, Named] = {
-    "vgg11": Named(partial(vgg, 11)),
-    "vgg13": Named(partial(vgg, 13)),
-    "vgg16": Named(partial(vgg, 16)),
-    "vgg19": Named(partial(vgg, 19)),
-    "resnet18": Named(partial(resnet, 18)),
-    "resnet34": Named(partial(resnet, 34)),
-    "vit-tiny": Named(partial(vit, "tiny"), (*OF_CONVOLUTIONS, "init")),
-    "vit-small": Named(partial(vit, "small"), (*OF_CONVOLUTIONS, "init")),
-    "simple-cnn": Named(simple_cnn, ("norm",)),
-    "mlp": Named(mlp, OF_CONVOLUTIONS),
+    "vgg11": Named("VGG-11", partial(vgg, 11)),
+    "vgg13": Named("VGG-13", partial(vgg, 13)),
+    "vgg16": Named("VGG-16", partial(vgg, 16)),
+    "vgg19": Named("VGG-19", partial(vgg, 19)),
+    "resnet18": Named("ResNet-18", partial(resnet, 18)),
+    "resnet34": Named("ResNet-34", partial(resnet, 34)),
+    "vit-tiny": Named("ViT-Tiny", partial(vit, "tiny"), (*OF_CONVOLUTIONS, "init")),
+    "vit-small": Named("ViT-Small", partial(vit, "small"), (*OF_CONVOLUTIONS, "init")),
+    "simple-cnn": Named("simple CNN", simple_cnn, ("norm",)),
+    "mlp": Named("perceptron", mlp, OF_CONVOLUTIONS),
 }

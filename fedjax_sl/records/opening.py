@@ -27,6 +27,7 @@ from fedjax_sl.records.run_folder import (
     LOCK,
     METRICS,
     PART,
+    PARTS,
     PLOTS,
     ROUNDS,
     SUMMARY,
@@ -79,7 +80,9 @@ def check(folder: Path, *, overwrite: bool, resume: bool = False) -> None:
 def _left_by_a_start(names: set[str]) -> bool:
     """Returns whether there is nothing but leftovers of a start that failed."""
     # Without a lock, files with such names are not of this package.
-    return names <= {LOCK} or (LOCK in names and names <= {LOCK, *OWN, *UNFINISHED})
+    return names <= {LOCK} or (
+        LOCK in names and names <= {LOCK, PARTS, *OWN, *UNFINISHED}
+    )
 
 
 def _is_set_aside(folder: Path) -> bool:

@@ -1,6 +1,5 @@
 """The folder of a run: names of its files, its lock, and JSON Lines."""
 
-import fcntl
 import json
 import os
 import warnings
@@ -12,6 +11,7 @@ from typing import Any
 from fedjax_sl import reading
 from fedjax_sl.errors import InputError
 from fedjax_sl.records import disk
+from fedjax_sl.records.locks import locked
 
 
 CONFIG, METRICS, ROUNDS, SUMMARY, PLOTS = (
@@ -22,48 +22,31 @@ CONFIG, METRICS, ROUNDS, SUMMARY, PLOTS = (
     "plots",
 )
 CHECKPOINTS, EVENTS, BOUND, LOCK = "checkpoints", "events", "bound.json", ".lock"
-DATA, SWEEP, PART = "data.json", "sweep.json", ".part"
-
-
-def _check_lock(folder: Path) -> None:
-    """Rejects a lock that is no regular file: opening a pipe would wait for ever."""
-    lock = folder / LOCK
-    if lock.exists() and not lock.is_file():
-        raise InputError(f"{lock}: expected a regular file, which locks the folder.")
+DATA, SWEEP, PART, PARTS = "data.json", "sweep.json", ".part", ".parts"
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, *, shared: bool = False) -> Iterator[None]:
     """Locks a folder against other processes while the block runs.
 
     Args:
       folder: existing folder of a run or a sweep.
+      shared: but not against those that share it, too.
 
     Raises:
       ValueError: if another process has locked it.
       DiskError: if it cannot be written to.
     """
-    _check_lock(folder)
-    # Opened for appending: created if need be, and never changed.
-    with disk.writing(folder / LOCK):
-        file = (folder / LOCK).open("a")
-    with file:
-        # The operating system releases this lock however the process ends.
-        try:
-            # By open file: a second `held` in the same process is refused, too.
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as taken:
-            raise InputError(
-                f"{folder} is in use: expected no other process that writes to it."
-            ) from taken
-        # Not every file system has locks; a run there is better than none.
-        except OSError as unknown:
-            warnings.warn(f"{folder} cannot be locked: {unknown}", stacklevel=3)
+    with locked(folder / LOCK, folder, shared=shared):
         yield
 
 
-def check_free(folder: Path) -> None:
+def check_free(folder: Path, *, shared: bool = False) -> None:
     """Rejects a folder that another process has locked.
+
+    Args:
+      folder: of a run or a sweep, if there is one.
+      shared: not by those that share it.
 
     Raises:
       ValueError: if it is locked.
@@ -71,7 +54,7 @@ def check_free(folder: Path) -> None:
     """
     # `held` would create the file, in a folder that may yet be refused.
     if (folder / LOCK).exists():
-        with held(folder):
+        with held(folder, shared=shared):
             pass
 
 

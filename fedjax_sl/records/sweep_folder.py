@@ -16,9 +16,15 @@ from fedjax_sl.extras import lacking
 from fedjax_sl.methods import usual_of
 from fedjax_sl.records import disk, opening
 from fedjax_sl.records import run_folder as folders
+from fedjax_sl.records.locks import locked
 
 
 TABLE, UNFINISHED = "sweep.parquet", "unfinished"
+
+
+def name_of(number: int) -> str:
+    """Returns the name of a run's folder in that of its sweep."""
+    return f"run-{number:04d}"
 
 
 def _before(config: RunConfig) -> dict[str, Any]:
@@ -82,8 +88,12 @@ class SweepFolder:
         """
         known = self.path / folders.SWEEP
         if not (self.path.is_dir() and known.exists()):
-            opening.check(self.path, overwrite=False)
-            return
+            try:
+                return opening.check(self.path, overwrite=False)
+            except InputError:
+                # Another part may just have begun the sweep.
+                if not known.exists():
+                    raise
         try:
             same = self._is_described_by(reading.read_json(known))
         except (ValueError, TypeError):
@@ -95,8 +105,11 @@ class SweepFolder:
             )
 
     @contextmanager
-    def open(self) -> Iterator[None]:
+    def open(self, *, shared: bool = False) -> Iterator[None]:
         """Locks the folder while the block runs, and creates it if need be.
+
+        Args:
+          shared: with processes that train other parts of the sweep.
 
         Raises:
           ValueError: if another process has locked it, or if it holds something else.
@@ -104,24 +117,54 @@ class SweepFolder:
         """
         with disk.writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        with folders.held(self.path):
-            # Checked again: another process may have written before the lock was taken.
-            self.check()
-            description = json.dumps(self._description()) + "\n"
-            # Also when resuming: an earlier version's file gets the fields it lacks.
-            folders.write_text(self.path / folders.SWEEP, description)
+        with folders.held(self.path, shared=shared):
+            with self.alone():
+                # Again: another process may have written before the lock was taken.
+                self.check()
+                description = json.dumps(self._description()) + "\n"
+                # Also when resuming: an earlier version's file gets what it lacks.
+                folders.write_text(self.path / folders.SWEEP, description)
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other parts from files of the whole sweep for a moment.
+
+        Raises:
+          DiskError: if the lock cannot be written.
+        """
+        with locked(self.path / folders.PARTS, self.path, wait=True):
+            yield
+
+    @contextmanager
+    def taken(self, number: int) -> Iterator[None]:
+        """Locks a point while it is trained: parts of other divisions may have it, too.
+
+        Raises:
+          ValueError: if another process trains it.
+          DiskError: if the lock cannot be written.
+        """
+        path = self._unfinished(number)
+        with disk.writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the record, which `finish` moves while it is locked.
+        with locked(path.with_suffix(folders.LOCK), path):
             yield
 
     def _point(self, number: int) -> Path:
-        return self.path / f"run-{number:04d}"
+        return self.path / name_of(number)
 
     def missing(self) -> list[int]:
         """Returns the numbers of points that are not finished."""
         # What has its final name is complete: `finish` renames last.
-        return [n for n in range(len(self.points)) if not self._point(n).exists()]
+        return [n for n in range(len(self.points)) if not self.is_finished(n)]
+
+    def is_finished(self, number: int) -> bool:
+        """Returns whether a point has its final folder."""
+        return self._point(number).exists()
 
     def _unfinished(self, number: int) -> Path:
-        return self.path / UNFINISHED / f"run-{number:04d}"
+        return self.path / UNFINISHED / name_of(number)
 
     def has_begun(self, number: int) -> bool:
         """Returns whether an unfinished point has a record to resume from."""

@@ -21,6 +21,8 @@ from fedjax_sl.records.checkpoint import Checkpoint
 from fedjax_sl.records.data_file import RUN, of_run, write_data
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import Job
+from fedjax_sl.runs.forecast import forecasting
+from fedjax_sl.runs.headline import headline
 from fedjax_sl.runs.loop import Programs, programs_of
 from fedjax_sl.runs.plots import draw as draw_plots
 from fedjax_sl.runs.progress import reporting
@@ -60,7 +62,9 @@ def run(
       Diverged: if a loss is no longer finite; what was written stays.
       Stopped: if a signal requested it; the run can be resumed later.
     """
-    programs, rounds = programs_of(job), job.config.rounds
+    console.print(headline(job), soft_wrap=True)
+    rounds = job.config.rounds
+    programs = forecasting(programs_of(job), rounds, console.print)
     # Unwound in reverse: the record is closed while its folder is still locked.
     with ExitStack() as stack:
         start, record = _open(

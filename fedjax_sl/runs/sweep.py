@@ -64,6 +64,29 @@ def _static(config: RunConfig) -> Any:
     return type(config), repr({**fields, "data": shared})
 
 
+def alike_by_configuration(configs: Sequence[RunConfig]) -> list[list[int]]:
+    """Groups the indices of runs that share their programs, their data not loaded.
+
+    Args:
+      configs: of the runs.
+
+    Returns:
+      Indices, for each structure in the order in which it comes first.
+
+    Raises:
+      ValueError: if a value is out of range.
+    """
+    kinds: dict[Any, list[int]] = {}
+    for index, config in enumerate(configs):
+        kinds.setdefault(_static(config), []).append(index)
+    return [
+        [kind[n] for n in some]
+        for kind in kinds.values()
+        # As `alike` does, but for arrays that follow the static fields.
+        for some in groups([configs[index].resolved().method for index in kind])
+    ]
+
+
 def _jobs(configs: dict[int, RunConfig]) -> dict[int, Job]:
     """Builds jobs that share their data, which is loaded once."""
     first = next(iter(configs.values()))

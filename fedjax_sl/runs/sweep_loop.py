@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,19 @@ def _train(
                 raise Stopped(signal)
 
 
+@contextmanager
+def _taken(folder: SweepFolder, numbers: Sequence[int]) -> Iterator[list[int]]:
+    """Locks runs while the block trains them.
+
+    Yields:
+      Those of them that no other process has finished meanwhile.
+    """
+    with ExitStack() as stack:
+        for number in numbers:
+            stack.enter_context(folder.taken(number))
+        yield [number for number in numbers if not folder.is_finished(number)]
+
+
 def _fingerprints(prepared: Sequence[dict[int, Job]]) -> Fingerprints:
     """Returns those of the data of each run; the runs of a group share their data."""
     found: Fingerprints = {}
@@ -89,7 +102,8 @@ def train_all(
 
     Args:
       prepared: jobs by number, as from `sweep.jobs_of`.
-      folder: folder of the sweep, locked by this process.
+      folder: folder of the sweep, locked by this process, or by those that train its
+        parts.
       at_a_time: largest number of runs in a call of a program.
       checkpoint_seconds: least time between two checkpoints, seconds.
       stop_signal: returns the number of the signal received, or 0.
@@ -98,15 +112,20 @@ def train_all(
       The number of each run, once its folder is complete.
 
     Raises:
-      ValueError: if the data have changed since the sweep was started.
+      ValueError: if the data have changed since the sweep was started, or another
+        process trains one of these runs.
       OSError: if something cannot be written; earlier writes stay.
       Stopped: on a signal; the sweep can be resumed.
     """
-    write_data(folder.path, _fingerprints(prepared))
+    found = _fingerprints(prepared)
+    with folder.alone():
+        write_data(folder.path, found)
     for jobs in prepared:
         # A process may have ended between a run's last line and `finish`.
         for number in [n for n in jobs if folder.is_complete(n)]:
-            folder.finish(number)
+            with _taken(folder, [number]) as left:
+                for one in left:
+                    folder.finish(one)
             del jobs[number]
             yield number
     due = clock(checkpoint_seconds)
@@ -117,9 +136,12 @@ def train_all(
         for numbers in (*here.blocks(begun), *here.blocks(fresh)):
             if signal := stop_signal():
                 raise Stopped(signal)
-            jobs = [here.jobs[number] for number in numbers]
-            paths = [folder.begin(n, here.jobs[n].config) for n in numbers]
-            _train(here.programs(jobs), jobs, paths, due=due, stop_signal=stop_signal)
-            for number in numbers:
-                folder.finish(number)
-                yield number
+            with _taken(folder, numbers) as left:
+                if left:
+                    jobs = [here.jobs[number] for number in left]
+                    paths = [folder.begin(n, here.jobs[n].config) for n in left]
+                    programs = here.programs(jobs)
+                    _train(programs, jobs, paths, due=due, stop_signal=stop_signal)
+                for number in left:
+                    folder.finish(number)
+            yield from numbers

@@ -1,17 +1,22 @@
 """Other tools are told what metrics.jsonl says."""
 
+import re
 import struct
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
 from fedjax_sl.cli.main import main
+from fedjax_sl.errors import InputError
 from fedjax_sl.methods import presets
 from fedjax_sl.records.run_folder import read_lines
 from fedjax_sl.runs.tracking import Tracking, _wandb
 from tests.commands import PERCEPTRON
 
+
+PAGE = Path(__file__).parents[2] / "docs/howto/wandb.md"
 
 QUICK = [
     *("run", "fedlpq", *PERCEPTRON, "--batch-size", "50", "--eval-every", "1"),
@@ -81,6 +86,36 @@ def test_weights_and_biases_is_told(tmp_path, monkeypatch):
     assert told[0]["project"] == "thesis"
     assert told[0]["config"]["method"]["bits"] == 10
     assert told[1:] == [(1, line), "finished"]
+
+
+def test_a_trial_of_an_agent_is_a_run(monkeypatch):
+    """The page's sweep.yaml, its first values in the place of ${args}, as W&B does."""
+    yaml = pytest.importorskip("yaml")
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    described, seen = yaml.safe_load(text), []
+    chosen = {
+        name: values["values"][0] if "values" in values else values["max"]
+        for name, values in described["parameters"].items()
+    }
+    program, *words = map(str, described["command"])
+    assert program == described["program"] == "fedjax-sl" and words.pop() == "${args}"
+    words += [f"--{name}={value}" for name, value in chosen.items()]
+
+    def prepared(config):
+        seen.append(config)
+        raise InputError("enough.")
+
+    monkeypatch.setitem(sys.modules, "wandb", types.ModuleType("wandb"))
+    sys.modules["wandb"].__spec__ = types.SimpleNamespace()
+    monkeypatch.setattr("fedjax_sl.cli.run.prepare", prepared)
+    with pytest.raises(SystemExit):
+        main(words)
+    (config,) = seen
+    method = config.method
+    found = (method.bits, method.prune_ratio, method.learning_rate)
+    assert found == tuple(chosen.values()) == (4, 0.5, 0.1)
+    assert config.data.held_out == 300
+    assert described["metric"]["name"] == "test_accuracy"
 
 
 def test_runs_below_long_paths_are_told_apart(tmp_path, monkeypatch):
