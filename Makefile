@@ -3,12 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FLOWER := $(VENV)-flower
+NEWEST := $(VENV)-newest
+NEWEST_PYTHON ?= $(or $(shell .ci/python 3.13),python3.13)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # Without bytecode every command compiles all that it imports again: 9 s of its time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all test-flower check wheel bench docs clean
+.PHONY: demo test test-all test-flower test-newest check wheel bench docs clean
+
+# Of the newest Python that there is, unless one is given; the others take python3.
+ifeq ($(origin PYTHON),file)
+demo: PYTHON = $(or $(shell .ci/python 3.13 3.12 3.11),python3)
+endif
 
 # With pictures: plots of runs and reports are drawn where Matplotlib is installed.
 demo: $(VENV)/.installed
@@ -25,6 +32,18 @@ test-all: $(VENV)/.dev
 
 test-flower: $(FLOWER)/.installed
 	$(FLOWER)/bin/pytest tests/compressors/test_flower.py
+
+# What of the suite shows in a few minutes that the package runs on other releases.
+QUICK := \
+  tests/test_api.py tests/cli/test_run.py tests/compression/test_compiled.py \
+  tests/federation/test_cpu.py tests/federation/test_stores.py tests/models/test_trace.py \
+  tests/records/test_checkpoint.py tests/reference/test_layers.py
+
+# And a run of its own, with no flag of the suite.
+test-newest: $(NEWEST)/.installed
+	$(PYTEST:$(VENV)/%=$(NEWEST)/%) -m "not slow" $(QUICK)
+	$(NEWEST)/bin/fedjax-sl run --folder runs/newest --overwrite --rounds 20 \
+	  --model.name mlp --model.cut 1
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -72,6 +91,13 @@ $(FLOWER)/.installed: pyproject.toml constraints.txt
 	  --constraint $(FLOWER)/constraints.txt --editable '.[dev,flower]'
 	touch $@
 
+# Nothing but what its tests and its run import.
+$(NEWEST)/.installed: pyproject.toml constraints-newest.txt
+	test -x $(NEWEST)/bin/python || $(NEWEST_PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip --disable-pip-version-check --quiet install --no-compile \
+	  --constraint constraints-newest.txt --editable '.[reports]' hypothesis pytest pytest-xdist
+	touch $@
+
 $(VENV)/.docs: $(VENV)/.installed
 	$(PIP) install --no-compile --constraint constraints.txt --editable '.[docs]'
 	touch $@
@@ -82,4 +108,4 @@ $(VENV)/.bench: $(VENV)/.dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(FLOWER) build dist runs
+	rm -rf $(VENV) $(FLOWER) $(NEWEST) build dist runs

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from jax.experimental.compute_on import compute_on
+from jax.experimental import compute_on
 
 from fedjax_sl.checks import check_choice
 from fedjax_sl.config_base import StoreName
@@ -45,15 +45,23 @@ def _to_host(tree: Any) -> Any:
     return jax.device_put(tree, jax.memory.Space.Host)
 
 
+# Since JAX 0.11.2 it has the name of what was a context and is no more.
+_compute_on: Callable = getattr(compute_on, "compute_on2", compute_on.compute_on)
+
+
+def _by_host(function: Callable) -> Callable:
+    """The function of arrays in the host's memory, computed there."""
+    host = jax.memory.Space.Host
+    return _compute_on(function, compute_type="device_host", out_memory_spaces=host)
+
+
 def _take_from_host(tree: Any, client_id: jax.Array) -> Any:
-    look_up = compute_on("device_host")(jax.jit(_take))
-    rows = look_up(tree, _to_host(client_id))
+    rows = _by_host(_take)(tree, _to_host(client_id))
     return jax.device_put(rows, jax.memory.Space.Device)
 
 
 def _put_on_host(tree: Any, client_id: jax.Array, rows: Any) -> Any:
-    write = compute_on("device_host")(jax.jit(_put))
-    return write(tree, _to_host(client_id), _to_host(rows))
+    return _by_host(_put)(tree, _to_host(client_id), _to_host(rows))
 
 
 on_device = Store(lambda tree: tree, _take, _put)
