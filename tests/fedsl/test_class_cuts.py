@@ -121,7 +121,7 @@ def test_equal_cuts_are_one_cut():
 
 EACH = np.array(CUTS) - 1
 """Numbers of the clients' cuts among 1, 2 and 3."""
-PARAMS = np.array([72 + 12, 84 + 216 + 18, 318 + 432 + 24])[EACH]
+PARAMS = np.array([72 + 4, 76 + 216 + 6, 298 + 432 + 8])[EACH]
 MACS = np.array([4608, 4608 + 13824, 18432 + 6912])[EACH]
 ACTIVATIONS = np.array([8 * 8 * 4, 4 * 4 * 6, 2 * 2 * 8])[EACH]
 
