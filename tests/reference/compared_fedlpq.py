@@ -24,9 +24,6 @@ CLASSES, SHAPE, BATCH, CLIENTS, OWNED = 3, (8, 8, 1), 3, 3, (6, 4, 3, 5, 2)
 
 IDS = ((0, 1, 2), (3, 2, 4), (4, 0, 3))
 
-SUB_MODELS = (1, 3, 5)
-"""Complexities of the networks; the last one is the whole network."""
-
 # Sub-models take long to compile, and so they are drawn less often.
 AXES = {
     "scheme": ("homogeneous", "homogeneous", "homogeneous", "sub-models"),
@@ -116,7 +113,7 @@ def layers_of(complexity):
 
 def begun(row, config):
     """The algorithm, its state, and the reference."""
-    chosen = SUB_MODELS if row["scheme"] == "sub-models" else SUB_MODELS[-1:]
+    chosen = COMPLEXITIES if row["scheme"] == "sub-models" else COMPLEXITIES[-1:]
     models = [
         cifar_cnn(complexity=c, width=0.06, num_classes=CLASSES, lowering="xla")
         for c in chosen
