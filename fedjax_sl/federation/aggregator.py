@@ -98,6 +98,7 @@ def server_step(
         step = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + config.tau), one, two)
     params = jax.tree.map(lambda w, s: w + config.rate * s, start, step)
 
+    # Entry by entry: momentum alone would move what no client sent.
     def where_sent(new, old):
         return jax.tree.map(choose, sent, new, old)
 

@@ -42,6 +42,7 @@ def clipped(update: Any, most: Any) -> Any:
         return update
     squares = jnp.stack([(leaf * leaf).sum() for leaf in jax.tree.leaves(update)])
     norm = jnp.sqrt(squares.sum())
+    # Exactly 1 where nothing is clipped, so that such an update keeps its bits.
     scale = jnp.where(norm > most, most / norm, 1.0)
     return jax.tree.map(lambda leaf: leaf * scale, update)
 
@@ -121,5 +122,6 @@ def combine(
         received, own = function(*arguments)
         return share(*received), own
 
+    # Rejected clients have weight 0 but are mapped, too: shapes do not depend on them.
     shares, own = over_clients.total(term, *shared)(*stacked)
     return mean_of_shares(shares, fallback), own

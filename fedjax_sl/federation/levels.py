@@ -152,6 +152,7 @@ def of_cohort(
     level = jnp.broadcast_to(common_levels(config, updates, state), weights.shape)
     if config.of_clients:
         level = jnp.round(same_variance(level, weights))
+    # A client of weight 0 has q_k = 0, which no code has.
     return jnp.clip(level, 1, most_levels(updates.coder)).astype(jnp.int32)
 
 
@@ -173,5 +174,6 @@ def largest(config: LevelConfig, updates: CompressorConfig, clients: int) -> Any
     if level is None:
         return None
     if config.of_clients:
+        # Up, so that the bound holds however `of_cohort` rounds.
         level = jnp.ceil(jnp.asarray(level, jnp.float32) * clients ** (1 / 3))
     return jnp.clip(level, 1, most_levels(updates.coder)).astype(jnp.int32)

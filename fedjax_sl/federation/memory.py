@@ -91,6 +91,7 @@ def check_fits(
 
 def fitting(client_bytes: int, limit: int) -> int:
     """Returns how many clients of M_residual + copies x M_model bytes fit, >= 1."""
+    # One client runs in any case: that it is too large is an estimate.
     return max(1, limit // RESERVE // max(client_bytes, 1))
 
 

@@ -70,6 +70,7 @@ def send_down(
       The `ModelDown`.
     """
     how = models.compressor()
+    # Dense, whatever the masks: these differ by client, and one message is for all.
     everything = jax.tree.map(lambda x: jnp.ones(x.shape, bool), tree)
     states = residual or init_layers(how, tree)
     sent = send_each(how, key, tree, everything, states=states)

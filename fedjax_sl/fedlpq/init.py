@@ -46,6 +46,7 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
     moments = first_moments(context.config.aggregator, whole["params"])
     if context.config.head == "reset":
         nothing = jnp.zeros((context.num_clients, 0))
+        # Raw data: a checkpoint stores arrays of numbers, and a typed key is none.
         own = jax.random.key_data(key)
         return FedLPQState(
             round=jnp.int32(0),

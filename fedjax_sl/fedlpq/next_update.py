@@ -51,6 +51,7 @@ def _next(
             batch_size=config.batch_size,
         )
         bits = client_configs(method, cohort.client_id).bits
+        # A class of devices at 32 bits sends float32, which has no code to show.
         codes = (bits < FLOAT_BITS) | getattr(method, link).active
         examples = codes * cohort.num_examples
         slot = examples.argmax()

@@ -100,6 +100,7 @@ def traffic_bound(
     config: FedLPQRun, train: Dataset, partition: Partition
 ) -> Callable[[np.ndarray], Record]:
     """Bounds the traffic and work of each round: every layer of the whole network."""
+    # A sub-model sends no layer that the whole network lacks, and takes fewer MACs.
     whole = networks(config, train)[-1]
     shape = train.image.shape[1:]
     once = most(whole, shape, config.method, partition.count)

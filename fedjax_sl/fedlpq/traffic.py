@@ -90,6 +90,7 @@ def coded_link(
       The link, `[...]`; norms and headers are side information.
     """
     exact = bits >= FLOAT_BITS
+    # By client: of several classes of devices one may send float32 and another codes.
     values = jnp.where(exact, sent @ layers.params, 0)
     coded, headers = (
         jnp.where(exact, 0, (sent * part).sum(axis=-1))
@@ -118,6 +119,7 @@ def links(config: FedLPQConfig, layers: Layers, counts: Counts) -> Links:
       The five links, of which three carry nothing.
     """
     present, owned, sent, messages, _ = counts
+    # A flag for every layer, sent or not: by these the receiver tells them apart.
     side = messages.side + sent.shape[1]
     if config.charge_statistics:
         side += FLOAT_BITS * (sent @ layers.statistics)

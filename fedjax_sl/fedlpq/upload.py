@@ -168,6 +168,7 @@ def _quantized(
 
     def arriving(name, layer):
         gap = dequantize(layer, levels=levels, rounding=config.rounding)
+        # Subtracted: a displacement is start - trained, of the sign of a gradient.
         return jnp.where(exact, after[name], before[name] - gap)
 
     rebuilt = {name: arriving(name, layer) for name, layer in quantized.items()}

@@ -34,6 +34,7 @@ def kept_macs(
             share = math.prod(channels_kept(group, mask).mean() for group in groups)
         else:
             continue
+        # Subtracted from the dense total: products that nothing prunes need no case.
         total -= product.macs * (1 - share)
     return total
 

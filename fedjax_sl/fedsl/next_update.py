@@ -55,6 +55,7 @@ def _next(
             state, _ = run_rounds(
                 algorithm, state, *data, first=first, rounds=last - first, **how
             )
+        # Cohort and key of that very round: the message is the one that a run sends.
         cohort, round_key = drawn(algorithm, state, *data, number=last, **how)
         slot = cohort.num_examples.argmax()
         sent = messages(state, cohort, round_key, slot=slot, link=link)

@@ -170,6 +170,7 @@ def step(
     proximal = context.config.proximal is not None
     local = Local(client_rate, state.anchor if proximal else None)
     shared = (state.server, inputs.examples, local, inputs.key)
+    # A fold, not a map: the server's gradients are summed, and never stacked by client.
     folded = context.over_clients.fold(step_group, *shared)
     received, (client, opt, running, report) = folded(group_of(state, inputs))
     state = _update_server(context, state, received, server_rate)

@@ -142,6 +142,7 @@ def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
     return Setting(
         rounds=config.rounds,
         learning_rate=float(usual_rates(method)[0]),
+        # A round's mean is of K clients: its noise falls with K, whatever N is.
         clients=config.cohort_size,
         interval=int(method.interval),
         # Each kernel of a client is one convolution, as L_c counts them.

@@ -126,6 +126,7 @@ def _received(context: Context, client: Client, at: SplitModel, begun: Any) -> _
     # From here on it is the message as received: the server judges no other.
     params = arrived(client.fault, start, rebuilt)
     return _Held(
+        # The server trains the copies of deeper layers itself: no message codes them.
         params={**everything, **params},
         link=message.link,
         residual=with_leaves_held(at, everything, client.residual, message.state),
