@@ -145,6 +145,7 @@ def leaf_masks(groups: Sequence[Group], keeps: Sequence[jax.Array], like: Any) -
             leaf = leaves[member.path]
             own = _along(keep, member, 1 if leaf is None else leaf.ndim)
             before = masks[member.path]
+            # A kernel between two groups reads channels of one, writes the other's.
             masks[member.path] = own if before is None else before & own
     return unflatten_dict(masks)
 

@@ -20,6 +20,7 @@ def normal_levels(bits: int) -> np.ndarray:
     # Late: it takes half a second, and few runs need it.
     from scipy.special import ndtr, ndtri
 
+    # Begun at quantiles, which are distinct and ordered, as Lloyd's levels are.
     levels = ndtri((np.arange(2**bits) + 0.5) / 2**bits)
     # Lloyd's iteration converges linearly, the slower the more levels there are.
     for _ in range(200 * 2**bits):

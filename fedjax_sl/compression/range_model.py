@@ -53,6 +53,7 @@ def finest(bits: Any) -> Any:
 
 def group_of(codes: Any, low: Any) -> Any:
     """The group of each code; `low` is j."""
+    # An arithmetic shift leaves -1 as it is, so that code 0 has group 0 for every j.
     return ((codes - 1) >> low) + 1
 
 
@@ -60,6 +61,7 @@ def _coarser(count: jax.Array) -> jax.Array:
     """Codes of each group for each j, `[CHOICES, 1 + GROUPS]`."""
     rows, rest = [count], count[1:]
     for _ in range(CHOICES - 1):
+        # Without code 0, which stays a group of its own: it may be far more frequent.
         rest = rest.reshape(-1, 2).sum(axis=1)
         rows.append(jnp.pad(rest, (1, GROUPS - len(rest))).at[0].set(count[0]))
     return jnp.stack(rows)
@@ -68,6 +70,7 @@ def _coarser(count: jax.Array) -> jax.Array:
 def _roots(count: jax.Array) -> jax.Array:
     """The integers nearest to sqrt(n); at least 1 if n is."""
     root = floor_root(count)
+    # Beyond (r + 1/2)^2 = r^2 + r + 1/4 the next integer is nearer.
     return root + (count > root * root + root)
 
 

@@ -114,6 +114,7 @@ def read_roots(flags: np.ndarray, entries: int, size: int) -> tuple[np.ndarray, 
         root = min(root, math.isqrt(max(left, 1)))
         root += gap // 2 if gap % 2 == 0 else -(gap // 2)
         left -= root * root
+        # Squares beyond the limit would not fit into the int32 of `frequencies`.
         if place >= size or root < 1 or entries - left >= LIMIT:
             raise InputError("the message describes a code that there is not.")
         roots[place] = root

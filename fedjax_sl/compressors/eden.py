@@ -122,6 +122,7 @@ def eden(*, bits: Any = 2) -> Compressor:
         normal = unit * jnp.sqrt(length / jnp.where(square > 0, square, 1.0))
         code = _nearest(normal, row())
         along = (unit * levels_now()[code]).sum(axis=1)
+        # |x|^2 / <R x, Q> is top^2 square / (top along), without a square of top.
         scale = top[:, 0] * square[:, 0] / jnp.where(along > 0, along, 1.0)
         # A zero block has scale 0 already; what is no number must stay none.
         return Rotated(scale, code), state
@@ -163,6 +164,7 @@ def _wire(bits: Any) -> Wire:
 
     def most(entries, size):
         count, length = blocks_of(size)
+        # Each entry may lie in a block of its own, of which all entries are sent.
         return of_blocks(jnp.minimum(jnp.asarray(entries, jnp.int32), count), length)
 
     def count(payload, mask):

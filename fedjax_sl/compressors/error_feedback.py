@@ -71,6 +71,7 @@ def ef21(inner: Compressor) -> Compressor:
     def compress(key, x, mask, state):
         change, own = inner.compress(key, x - state.kept, mask, state.inner)
         payload = Increment(state.kept, change)
+        # Rebuilt from the payload, as the receiver does: both then hold the same bits.
         held = payload.known + inner.decompress(key, change, mask)
         return payload, Feedback(held, own)
 

@@ -116,6 +116,7 @@ def _wire(rank: int, thin, whole: Wire) -> Wire:
         if not thin(np.shape(mask)):
             return whole.encode(payload, mask)
         rows = rows_sent(np.asarray(mask))
+        # Rows without an entry of the mask are not rebuilt, and need not be sent.
         parts = [of_floats(np.asarray(payload.left)[rows]), of_floats(payload.right)]  # type: ignore[arg-type]
         return packed(parts if rows.any() else [])
 

@@ -97,6 +97,7 @@ def chain(selection: Selection, values: Compressor) -> Compressor:
       ValueError: if the share is not in (0, 1], or `values` sends other entries, too.
     """
     check_number("keep", selection.keep, lambda v: 0 < v <= 1, "in (0, 1]")
+    # A block of `eden` would send entries that were not selected.
     if not values.single:
         raise InputError(
             "values: expected a compressor that codes entries one by one, not one that "
@@ -117,6 +118,7 @@ def chain(selection: Selection, values: Compressor) -> Compressor:
         return Sparse(sent, payload), state
 
     def decompress(key, payload, mask):
+        # The second key, by which `compress` drew for the values.
         return values.decompress(jax.random.split(key)[1], payload.values, payload.sent)
 
     def linear(payload, mask, x):
