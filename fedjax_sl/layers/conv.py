@@ -195,6 +195,7 @@ def conv(
     lowered = _LOWERED[lowering]
     if stride > 1:
         lowered = partial(_xla if lowering == "xla" else strided_conv, stride=stride)
+    # bf16 is of the products: layers before and after see the arguments' dtype.
     return lowered(x.astype(wide), kernel.astype(wide), precision).astype(wide)
 
 

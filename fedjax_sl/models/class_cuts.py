@@ -40,6 +40,7 @@ def cut_models(model: SplitModel) -> tuple[SplitModel, ...]:
     """The network at each of its distinct cuts, the shallowest first."""
     if not model.by_class:
         return (model,)
+    # Equal models are one: two classes of devices may have the same cut.
     return tuple(sorted(dict.fromkeys(model.by_class), key=_depth))
 
 
@@ -94,6 +95,7 @@ def by_own_cut(
     if own_cut is None:
         return function(model)
     branches = [partial(function, at) for at in cut_models(model)]
+    # A switch: clients that go one after another pay for their own cut alone.
     return jax.lax.switch(own_cut, branches)
 
 

@@ -48,6 +48,7 @@ def trace(
       A `Traced`; nothing may be removed of the axes of the input.
     """
     x = jax.ShapeDtypeStruct((1, *input_shape), np.float32)
+    # Winograd's tiles, for one, take fewer MACs than the convolution they compute.
     with as_written():
         program = jax.make_jaxpr(function)(variables, x)
     walker, paths = Walker(), jax.tree_util.tree_leaves_with_path(variables)
