@@ -77,6 +77,7 @@ def rate_factor(config: TrainingConfig, round: Any) -> jax.Array:
     cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
     # t + 1: the first round would otherwise train nothing.
     rising = jnp.minimum((round + 1) / jnp.maximum(warmup, 1.0), 1.0)
+    # Both are exactly 1 without options: constant rates keep their bits.
     return rising * jnp.where(length > 0, cosine, 1.0)
 
 

@@ -27,6 +27,7 @@ Shape = Literal["cubic", "linear", "constant"]
 WORD = 32
 
 
+# JAX takes None for a tree without leaves; in a mask it is a leaf that keeps all.
 def _none(leaf: Any) -> bool:
     return leaf is None
 

@@ -117,6 +117,7 @@ def mean_of_shares(shares: Share, fallback: Any) -> Any:
     return jax.tree.map(mean, shares.value, shares.weight, fallback)
 
 
+# JAX takes None for a tree without leaves; in `sent` it is a leaf that means all.
 def _none(x: Any) -> bool:
     return x is None
 

@@ -92,6 +92,7 @@ def server_step(
     update = jax.tree.map(jnp.subtract, mean, start)
     one = jax.tree.map(lambda *x: _first(config, *x), moments.first, update)
     if moments.second is None:
+        # With beta_1 = 0 at rate 1 it is the mean: tests/federation/test_aggregator.py.
         step, two = one, None
     else:
         two = jax.tree.map(lambda *x: _second(config, *x), moments.second, update)

@@ -79,6 +79,7 @@ def trimmed_mean(received: Received, fallback: Any, *, trim: Any) -> Any:
         # Missing values sort to the end as inf, beyond the ranks that are used.
         ranked = jnp.sort(jnp.where(present, values, jnp.inf), axis=0)
         rank = along(jnp.arange(clients), values.ndim)
+        # With beta = 0 all are used: the mean over those who sent.
         used = (rank >= cut[None]) & (rank < (count - cut)[None])
         mean = jnp.where(used, ranked, 0.0).sum(axis=0) / jnp.maximum(
             used.sum(axis=0), 1

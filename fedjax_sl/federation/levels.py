@@ -107,6 +107,7 @@ def same_variance(level: Any, weights: jax.Array) -> jax.Array:
     powers = weights ** (2 / 3)
     variance = (weights / level) ** 2
     b = variance.sum()
+    # At equal weights q_k = q: clients of one size keep the levels of their bits.
     return jnp.sqrt(powers.sum() / jnp.where(b > 0, b, 1.0)) * powers
 
 

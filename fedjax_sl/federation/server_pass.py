@@ -108,6 +108,7 @@ def to_logits(
     def objective(params, received):
         logits, stats = forward(params, received)
         loss = jax.vmap(mean_loss)(logits, batch)
+        # Losses are weighted before the one backward pass; `_own` divides after it.
         return jnp.vdot(weights, loss), (loss, stats)
 
     grad = jax.grad(objective, argnums=(0, 1), has_aux=True)

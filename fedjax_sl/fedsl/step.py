@@ -162,6 +162,8 @@ def step(
     Returns:
       The state after the step, and the `StepReport` of the clients.
     """
+    # With I = 1 and nothing compressed a round is one SGD step on the whole network,
+    # and with I > 1 it is local SGD: tests/test_reductions.py.
     client_rate, server_rate = rates(context.config, state.round)
 
     def step_group(each, *rest):

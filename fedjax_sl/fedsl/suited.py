@@ -57,4 +57,5 @@ def suited_map(
     # Groups would each have statistics of their own, so that results depended on them.
     if config.sequential:
         return replace(over_clients, group=1)
+    # On one device: statistics of a part of the clients on each would differ.
     return ClientMap(over_clients.each)

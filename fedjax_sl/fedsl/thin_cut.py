@@ -37,6 +37,7 @@ def channels_at_cut(
     Returns:
       `[Ch]` bool.
     """
+    # Only the traffic depends on it, no model: tests/fedsl/test_thin_cut.py.
     if thins_cut(config, can):
         return channels_kept(can.groups[can.at_cut], mask)  # type: ignore[index]
     return jnp.ones((channels,), bool)

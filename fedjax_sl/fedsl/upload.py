@@ -156,6 +156,7 @@ def upload(context: Context, anchor, client: Client):
         **statistics_kept(context, own_cut, client.mask, client.variables),
         "params": client.mask if keepers else everywhere,
     }
+    # Weight 0, not another shape: the mean then leaves the client out.
     weight = jnp.where(good, client.weight, 0.0)
     # Both ends know which messages were used: of others no residual is kept.
     residual = choose(weight > 0, message.residual, client.residual)
