@@ -79,6 +79,7 @@ def evaluate(
     # float32 counts up to 2^24 examples exactly.
     zero = (jnp.zeros(classes), jnp.zeros(classes), jnp.float32(0))
     (hits, seen, loss), _ = jax.lax.scan(add_batch, zero, indices)
+    # A class without examples has recall 0 here, and is left out of the mean below.
     recall = hits / jnp.maximum(seen, 1.0)
     present = jnp.maximum((seen > 0).sum(), 1)
     return Evaluation(hits.sum() / size, recall.sum() / present, loss / size)

@@ -18,6 +18,8 @@ import numpy as np
 from fedjax_sl.compression.range_roots import floor_root, roots_bits
 
 
+# With 16 bits rounding costs at most 0.00004 bits a code: an interval of 2^32 or more
+# is divided by 2^16. With 24 bits it would be 0.0056.
 PRECISION = 16
 """Frequencies sum up to 2^16."""
 

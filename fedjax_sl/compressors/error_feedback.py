@@ -34,6 +34,7 @@ def error_feedback(inner: Compressor) -> Compressor:
     """
 
     def compress(key, x, mask, state):
+        # Outside the mask a residual waits: it may neither be sent nor enter a norm.
         whole = jnp.where(mask, x + state.kept, 0.0)
         payload, own = inner.compress(key, whole, mask, state.inner)
         left = whole - inner.decompress(key, payload, mask)

@@ -70,8 +70,7 @@ def client_dropout(algorithm: Algorithm, probability: Any) -> Algorithm:
         cohort = algorithm.draw(key, *data, period=period, **rest)
         # Keyed by period, not by round: a client is absent for a whole period.
         keys = client_keys(jax.random.fold_in(key, period), cohort.client_id, FAILURE)
-        # Draws are in [0, 1): at probability 0 nobody drops out, and at 1 everybody
-        # does.
+        # Draws are in [0, 1): at probability 0 nobody drops out, at 1 everybody does.
         return _only(cohort, jax.vmap(jax.random.uniform)(keys) >= probability)
 
     return algorithm._replace(draw=draw)

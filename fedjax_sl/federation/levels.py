@@ -76,9 +76,11 @@ def after_round(
     mean = total / jnp.where(heard, share.sum(), 1.0)
     before, oldest = state.losses[-1], state.losses[0]
     smoothed = config.smoothing * before + (1 - config.smoothing) * mean
+    # The first loss begins the average: psi times infinity would stay infinite.
     smoothed = jnp.where(jnp.isfinite(before), smoothed, mean).astype(jnp.float32)
     # Infinite before round phi, which no loss reaches.
     stalls = (smoothed >= oldest) & (state.since + 1 >= config.patience)
+    # Levels that suffice while the loss falls are too coarse once it stalls.
     doubled = jnp.minimum(2 * state.level, config.most).astype(jnp.int32)
     level = jnp.where(stalls, doubled, state.level)
     after = LevelState(

@@ -121,6 +121,7 @@ def mapping_named(
     sequential = jax.default_backend() == "cpu" and name != "chunks"
     if chunk is None:
         chunk = fitting(client_bytes, device_bytes())
+        # On a CPU larger groups gain nothing, however many would fit.
         chunk = min(chunk, in_groups.group or chunk) if sequential else chunk
     inner = replace(in_groups, group=chunk) if sequential else chunks(chunk)
     if name == "chunks":

@@ -61,6 +61,7 @@ def privatized(config: FedLPQConfig, key: jax.Array, whole: Any, trained: Any) -
         noise_multiplier=noise,
     )
     return jax.tree.map(
+        # At z = 0 as it is: old + (new - old) may differ from new in the last bit.
         lambda new, old, change: jnp.where(noise > 0, old + change, new),
         trained,
         whole,

@@ -95,6 +95,7 @@ def work(
 
     return Work(
         client=done(tail=False),
+        # Dense: only the clients' layers are pruned.
         server=(examples + scored) * server,
         tail=None if model.tail is None else done(tail=True),
     )

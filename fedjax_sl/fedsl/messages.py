@@ -36,6 +36,7 @@ def _of_update(
     everyone = uploads(context, state, inputs, report)
     client = jax.tree.map(lambda leaf: leaf[slot], everyone)
     start = start_of(context.config, state.anchor, client.mask)
+    # The network has one cut here: `fedsl` offers messages of no other.
     update = update_of(context, client, context.model, start)
     how = client.updates.compressor(client.levels)
     kept = entries_of(client.mask, update)

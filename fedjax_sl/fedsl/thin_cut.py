@@ -77,5 +77,6 @@ def bitmap_bits(
       `[K]` int32.
     """
     draws = math.prod(shape[:-1]) if config.dropout_per == "element" else 1
+    # By client: of several classes of devices one may drop nothing.
     sent = (config.dropout_mask == "bitmap") & (rate > 0)
     return draws * channels.sum(axis=1, dtype=jnp.int32) * sent

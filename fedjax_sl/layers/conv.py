@@ -101,6 +101,7 @@ def _with_gradients(convolve: Callable) -> Callable:
 
     def backward(precision, residual, dy):
         x, kernel = residual
+        # By itself, not by `convolve`: second gradients are of this kind, too.
         dx = differentiable(dy, _transpose(kernel), precision)
         return dx, kernel_gradient(x, dy, kernel.shape, precision)
 
