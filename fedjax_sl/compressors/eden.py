@@ -106,6 +106,7 @@ def eden(*, bits: Any = 2) -> Compressor:
     """
     check_integer("bits", bits, 1, MOST_BITS)
 
+    # When called: a configuration is made before devices are chosen.
     def row():
         return jnp.asarray(bits, jnp.int32) - 1
 
@@ -119,6 +120,7 @@ def eden(*, bits: Any = 2) -> Compressor:
         unit = blocks / jnp.where(top > 0, top, 1.0)
         square = (unit**2).sum(axis=1, keepdims=True)
         length = blocks.shape[1]
+        # Of norm sqrt(d): entries are about N(0, 1) then, which the levels are of.
         normal = unit * jnp.sqrt(length / jnp.where(square > 0, square, 1.0))
         code = _nearest(normal, row())
         along = (unit * levels_now()[code]).sum(axis=1)

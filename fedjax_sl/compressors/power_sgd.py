@@ -69,6 +69,7 @@ def power_sgd(*, rank: int = 4) -> Compressor:
         unit = matrix / jnp.where(top > 0, top, 1.0)
         start = jax.random.normal(key, (matrix.shape[1], rank))
         left = jnp.linalg.qr(_product(unit, start))[0]
+        # The scale goes to the right: the left columns are orthonormal without it.
         return Factors(left, top * _product(unit.T, left)), state
 
     def decompress(key, payload, mask):

@@ -173,6 +173,7 @@ def _wire(selection: Selection, values: Wire) -> Wire:
         if selection.known:
             return inner
         (flags,) = unpacked(inner, [inner.num_bits])
+        # Packed anew: positions may end within a byte.
         return packed([encode_positions(sent, np.asarray(mask)), flags])
 
     def decode(key, message: Message, mask):

@@ -69,6 +69,7 @@ def _rounds_left(method: FedSLConfig, link: str, done: int) -> int:
     """Returns the rounds until there is a message on a link, after so many."""
     first = done % method.interval
     if link == "models":
+        # 0 where a period starts: that very round sends a model.
         return -first % method.interval
     # Updates are sent in the last round of a period, activations in every one.
     return method.interval - 1 - first if link == "updates" else 0

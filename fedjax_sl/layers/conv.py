@@ -135,6 +135,7 @@ def choose(
     """
     check_choice("precision", precision, Precision)
     side, (*size, inputs, outputs) = min(x_shape[1:3]), kernel_shape
+    # Not measured on accelerators, which keep `lax.conv` and autodiff's gradients.
     if backend != "cpu":
         return "xla"
     if inputs < FEW_CHANNELS:

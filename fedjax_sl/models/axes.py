@@ -175,6 +175,7 @@ class Atoms:
         sizes, rest = [], (list(one), list(other))
         while rest[0]:
             size = min(side[0].size for side in rest)
+            # Without common digits nothing of either axis may be removed.
             if any(side[0].size % size for side in rest):
                 self.fix(one, other)
                 return one

@@ -79,6 +79,7 @@ def own_cuts(model: SplitModel, client_id: jax.Array) -> jax.Array | None:
         return None
     known = cut_models(model)
     classes = jnp.asarray([known.index(at) for at in model.by_class], jnp.int32)
+    # As `config_base.per_client`: a client is of one class in every option.
     return classes[client_id % len(model.by_class)]
 
 

@@ -133,6 +133,7 @@ def _part(module: nn.Module, shape: tuple[int, ...], *, ends: bool) -> Prunable:
         kernels=frozenset(
             product.leaf[1:]
             for product in found.products
+            # Only leaves of several axes are scored, see `compression.scores`.
             if product.leaf is not None and len(found.leaves[product.leaf]) > 1
         ),
     )
