@@ -67,6 +67,7 @@ def chain(params: Any) -> tuple[Group, ...]:
       ValueError: if a layer does not have one kernel.
     """
     leaves = leaves_of(params)
+    # By name, which is network order: see `models.split.stage_name`.
     kernels = [_kernel_of(name, params[name]) for name in sorted(params)]
     groups = []
     for path, reader in zip(kernels, [*kernels[1:], None], strict=True):

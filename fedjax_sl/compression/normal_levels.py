@@ -29,6 +29,7 @@ def normal_levels(bits: int) -> np.ndarray:
         # than it computes: 10 s for all bits instead of 1 s.
         mass = np.diff(ndtr(edges))
         means = -np.diff(np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)) / mass
+        # Levels are float32 in the end, whose last digit is larger.
         if np.abs(means - levels).max() < 1e-9:
             break
         levels = means

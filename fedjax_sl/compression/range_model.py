@@ -96,6 +96,7 @@ def frequencies(roots: jax.Array) -> jax.Array:
     used = roots > 0
     # Each has one for itself, and its share of the others.
     others = (WHOLE - used.sum()).astype(jnp.uint32)
+    # At most 2^16 times less than 2^16: it fits into uint32, not into int32.
     part = (share.astype(jnp.uint32) * others >> PRECISION).astype(jnp.int32)
     found = jnp.where(used, part + 1, 0)
     # What rounding leaves goes to the most frequent one.

@@ -45,6 +45,7 @@ def described(roots: jax.Array, entries: jax.Array) -> tuple[jax.Array, jax.Arra
     before = jnp.pad(roots, (1, 0))[last]
     # Without the groups before: what this one and those behind it share.
     left = entries - jnp.cumsum(roots * roots) + roots * roots
+    # Roots are rounded, and so their squares may sum up to more than n.
     most = floor_root(jnp.maximum(left, 1))
     expected = jnp.where(last > 0, jnp.minimum(before, most), most)
     gap = roots - expected

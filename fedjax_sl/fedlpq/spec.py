@@ -91,6 +91,7 @@ def build(
         residuals=config.residuals,
         over_clients=over,
     )
+    # Of the client with most examples: batches of padding alone are no steps of others.
     steps = method.local_epochs * -(-partition.index.shape[1] // config.batch_size)
     whole = parameters_of(template(models[-1], shape))
     return Built(algorithm, steps, over.devices, whole)

@@ -46,6 +46,7 @@ def layers_of(templates: list[Any], by: Unit) -> Layers:
         return {name for tree in trees for name in unit_names(tree, by=by)}
 
     whole = templates[-1]
+    # By name, as JAX flattens a dict: messages and residuals are lists in this order.
     names = sorted(names_of(whole))
     owned = [[name in names_of(model) for name in names] for model in templates]
     return Layers(

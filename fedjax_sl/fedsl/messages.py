@@ -62,6 +62,7 @@ def _of_model(
     models = context.config.models
     # All client models are equal here.
     params = jax.tree.map(lambda leaf: leaf[0], state.client["params"])
+    # The key of `begin_period`: this is the message that a run sends.
     own = jax.random.fold_in(key, MODEL)
     payloads = compress_down(models, own, params, residual=state.model_residual)
     every = [jnp.ones(leaf.shape, bool) for leaf in jax.tree.leaves(params)]

@@ -83,6 +83,7 @@ def layer_costs(model: nn.Module, input_shape: tuple[int, ...]) -> list[LayerCos
     return list(costs.values())
 
 
+# Traced once: a network of many layers takes a second each time.
 @lru_cache(maxsize=256)
 def macs(model: nn.Module, input_shape: tuple[int, ...]) -> int:
     """Counts the MACs of all products of one example's forward pass."""

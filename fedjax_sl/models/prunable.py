@@ -157,6 +157,7 @@ def _together(head: Prunable, tail: Prunable) -> Prunable:
     )
 
 
+# Traced once: a network of many layers takes a second each time.
 @lru_cache(maxsize=64)
 def prunable(model: SplitModel) -> Prunable:
     """Finds what can be pruned of the layers that a client of a network holds."""
