@@ -88,6 +88,7 @@ def _write_low(codes, low, words):
     for index in range(len(codes)):
         code = np.int64(codes[index])
         if code > 0:
+            # Fewer than 32 bits are pending: what is shifted out was written before.
             held = held << np.uint64(low) | np.uint64((code - 1) & ones)
             have += low
             if have >= 32:

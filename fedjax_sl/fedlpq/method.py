@@ -57,6 +57,7 @@ def _metrics(
     return RoundMetrics(
         client_id=cohort.client_id,
         loss=own.loss,
+        # Of the whole network: layers that a smaller one lacks are not kept, either.
         kept_ratio=sent @ layers.params / layers.params.sum(),
         rejected=(started.present > 0) & ~own.good,
         work=work(context.models, context.input_shape, each.complexity, examples),

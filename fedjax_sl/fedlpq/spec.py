@@ -79,6 +79,7 @@ def build(
     """Builds the method of a configuration; a client runs its epochs in a round."""
     method, models = config.method, networks(config, train)
     shape = train.image.shape[1:]
+    # By the whole network: who trains which is drawn within the program.
     over = choose_map(client_bytes(models[-1], shape, config.batch_size))
     if method.preference is None:
         models = models[-1:]

@@ -99,6 +99,7 @@ def _update(
     bits = number_bits(config, per_client)
     update = quantized_link(
         config,
+        # All b bits: what an error bound would save depends on the values.
         BitAllocation(bits, jnp.zeros_like(bits)),
         jnp.broadcast_to(entries, bits.shape),
         tensors,

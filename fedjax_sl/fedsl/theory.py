@@ -42,6 +42,7 @@ def _another_method(config: FedSLRun) -> list[str]:
         "cosine_rounds": method.cosine_rounds > 0,
         "warmup_rounds": method.warmup_rounds > 0,
         "weight_decay": method.weight_decay is not None,
+        # Rates as they take effect: one that is given as the clients' is none apart.
         "server_learning_rate": server != client,
         "restore": pruned and not method.restore,
         "average_over": pruned and method.average_over != "all",

@@ -67,6 +67,7 @@ def regrouped(parts: list[Part], sizes: tuple[int, ...]) -> list[Axis] | None:
         axis: list[Part] = []
         while size > 1:
             part = rest.pop(0)
+            # A part reaches past this axis: its major digit is here, the rest next.
             if part.size > size and part.size % size == 0:
                 part, low = _split(part, part.size // size)
                 rest.insert(0, low)
