@@ -93,4 +93,5 @@ def compress_down(
 
 def none_down(models: CompressorConfig) -> Link | None:
     """The message of a round in which no model is sent; None if it goes as it is."""
+    # Of the structure of a message, as both branches of a cond return one.
     return Link.float32(jnp.int32(0)) if models.active else None

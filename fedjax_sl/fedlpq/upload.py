@@ -147,6 +147,7 @@ def upload(
       An `Upload`. Without a compressor, parameters are as if every layer were sent, and
       at 32 bits as trained, bit for bit, unless the displacement is clipped.
     """
+    # qsgd by the 2-norm in an Elias code is the method: tests/fedlpq/test_updates.py.
     if sender.updates.active:
         return _compressed(config, sender, start, trained, layers=layers)
     return _quantized(config, sender, start, trained, layers=layers)

@@ -74,6 +74,7 @@ def mask_by_own_cut(
     def fitted(like, mask):
         if like is None:
             return None
+        # None keeps all, as do layers that are not held at this cut.
         return jnp.broadcast_to(True if mask is None else mask, like.shape)
 
     def masked(at):
