@@ -181,6 +181,6 @@ def fedlp(model, config: FedLPQConfig, **rest) -> Algorithm:
 
 def fedavg(model, config: FedLPQConfig, **rest) -> Algorithm:
     """FedAvg: every client sends every layer as float32; arguments as for `fedlpq`."""
-    # `test_all_layers_unquantised_is_fedavg_to_the_last_bit` holds it to that.
+    # All layers as float32 are FedAvg to the last bit: tests/fedlpq/test_fedlpq.py.
     whole = dataclasses.replace(config, keep_probability=1.0, preference=None)
     return fedlp(model, whole, **rest)
