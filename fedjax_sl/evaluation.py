@@ -61,6 +61,7 @@ def evaluate(
         real = (index < size).astype(jnp.float32)
         index = jnp.minimum(index, size - 1)
         label = labels[index]
+        # By batch: a set of bytes stays so, at a quarter of what float32 takes.
         logits = predict(state, normalize(images[index]))
         if logits.shape[-1] < classes:
             raise InputError(
@@ -78,6 +79,7 @@ def evaluate(
     # float32 counts up to 2^24 examples exactly.
     zero = (jnp.zeros(classes), jnp.zeros(classes), jnp.float32(0))
     (hits, seen, loss), _ = jax.lax.scan(add_batch, zero, indices)
+    # A class without examples has recall 0 here, and is left out of the mean below.
     recall = hits / jnp.maximum(seen, 1.0)
     present = jnp.maximum((seen > 0).sum(), 1)
     return Evaluation(hits.sum() / size, recall.sum() / present, loss / size)

@@ -73,10 +73,12 @@ def rate_factor(config: TrainingConfig, round: Any) -> jax.Array:
     warmup = jnp.asarray(config.warmup_rounds, float)
     length = jnp.asarray(config.cosine_rounds, float)
     past = jnp.maximum(round - warmup, 0.0)
+    # The guard is for T = 0, where the cosine is computed, but not selected.
     progress = jnp.minimum(past / jnp.maximum(length - warmup, 1.0), 1.0)
     cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
     # t + 1: the first round would otherwise train nothing.
     rising = jnp.minimum((round + 1) / jnp.maximum(warmup, 1.0), 1.0)
+    # Both are exactly 1 without options: constant rates keep their bits.
     return rising * jnp.where(length > 0, cosine, 1.0)
 
 

@@ -60,6 +60,7 @@ def cut_costs(
             for half in (halves.client, halves.server)
         )
         *pixels, channels = model.cut_shape()
+        # By the function that masks use, so that the table rounds as a run does.
         gone = int(number_pruned(channels, prune_ratio))
         held, behind = macs(model.client, model.input_shape), 0
         if model.tail is not None:

@@ -124,6 +124,7 @@ def convergence_rate(
     eta, steps, beta = learning_rate, local_steps, smoothness
     squares = np.asarray(gradient_bound, np.float64) ** 2
     anyone = participation(keep_probability, cohort_size).anyone
+    # A layer that nobody sends does not move: of the rounds a share pi counts.
     start = 2 * gap / (anyone * eta * steps * rounds)
     # No 1 / K: E|u|^2 is bounded by Jensen's inequality, which is loose here.
     noise = beta * eta * steps * ((1 + np.asarray(variance_bound)) * squares).sum()

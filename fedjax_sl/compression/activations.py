@@ -35,6 +35,7 @@ def encode_entries(values: np.ndarray, mask: np.ndarray, *, bits: int) -> bytes:
     check_integer("bits", bits, 1, FLOAT_BITS)
     kept = np.asarray(values)[np.broadcast_to(mask, np.shape(values))]
     if bits == FLOAT_BITS:
+        # Little-endian by name: the bytes are the same on every machine.
         return kept.astype("<f4").tobytes()
     if kept.size and not (0 <= kept.min() and kept.max() < 2**bits):
         raise InputError(

@@ -62,6 +62,7 @@ def read_codeword(window, code):
     if code == OMEGA:
         value, used = 1, 0
         while take(window << np.uint64(used), 1) == 1:
+            # No value that is sent is so long, and its digits might leave the window.
             if value >= MAX_LENGTH:
                 return 0, 0
             size = value + 1

@@ -163,6 +163,7 @@ def decode(message: Message, *, code: Code = "omega") -> tuple[Quantized, int]:
     check_choice("code", code, Code)
     data, num_bits = message
     check_integer("num_bits", num_bits, NORM_BITS)
+    # No byte more than the bits take: a layer has one message alone.
     if not NORM_BITS < num_bits <= 8 * len(data) < num_bits + 8:
         raise InputError(f"{len(data)} bytes cannot be a message of {num_bits} bits.")
     if data[-1] & (0xFF >> (8 - (8 * len(data) - num_bits))):

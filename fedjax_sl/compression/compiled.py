@@ -23,6 +23,7 @@ class compiled:
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Calls the compiled loop."""
+        # Threads may call one first: only one of them replaces the names.
         with _LOCK:
             ready = self._dispatcher()
         return ready(*arguments, **named)
@@ -32,6 +33,7 @@ class compiled:
         if self._ready is None:
             import numba
 
+            # Set before the names below: a loop that calls itself is one of them.
             self._ready = numba.njit(cache=True, nogil=True)(self._function)
             names = self._function.__globals__
             for name, found in list(names.items()):

@@ -174,6 +174,7 @@ def decode_positions(
     m = _low_bits(len(places), number)
     gaps, used = read_rice(flags, number, m, most=len(places))
     chosen = np.cumsum(gaps + 1) - 1
+    # Each gap is in range, but their sum need not be.
     if number and chosen[-1] >= len(places):
         raise InputError("the message holds positions beyond the last entry.")
     sent = np.zeros(mask.size, bool)

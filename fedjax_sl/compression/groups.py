@@ -67,6 +67,7 @@ def chain(params: Any) -> tuple[Group, ...]:
       ValueError: if a layer does not have one kernel.
     """
     leaves = leaves_of(params)
+    # By name, which is network order: see `models.split.stage_name`.
     kernels = [_kernel_of(name, params[name]) for name in sorted(params)]
     groups = []
     for path, reader in zip(kernels, [*kernels[1:], None], strict=True):
@@ -145,6 +146,7 @@ def leaf_masks(groups: Sequence[Group], keeps: Sequence[jax.Array], like: Any) -
             leaf = leaves[member.path]
             own = _along(keep, member, 1 if leaf is None else leaf.ndim)
             before = masks[member.path]
+            # A kernel between two groups reads channels of one, writes the other's.
             masks[member.path] = own if before is None else before & own
     return unflatten_dict(masks)
 

@@ -34,10 +34,12 @@ def blocks_of(size: int) -> tuple[int, int]:
 def _transform(x: jax.Array) -> jax.Array:
     """The transform of each row, `[R, d]`, without signs; its own inverse."""
     order = x.shape[1].bit_length() - 1
+    # Halved: of two factors, those of about sqrt(d) rows take the fewest operations.
     first = order // 2
     left, right = _matrix(first), _matrix(order - first)
     square = x.reshape(-1, 2**first, 2 ** (order - first))
     # A Kronecker product of two small matrices is the large one.
+    # Highest: rounded products would leave a rotation that is not undone.
     product = functools.partial(jnp.einsum, precision="highest")
     return product("ij,rjk,kl->ril", left, square, right).reshape(x.shape)
 

@@ -38,6 +38,7 @@ def unit_names(tree: Any, *, by: Unit) -> list[str]:
 def _members(tree: Any, by: Unit) -> dict[str, list[tuple[str, ...]]]:
     """The leaves of each unit, kernels before biases."""
     members: dict[str, list[tuple[str, ...]]] = {}
+    # Sorted: `to_units` and `from_units` have to agree, whatever the order of a dict.
     for path in sorted(leaves_of(tree), reverse=True):
         members.setdefault(unit_of(path, by), []).append(path)
     return members

@@ -20,6 +20,7 @@ def normal_levels(bits: int) -> np.ndarray:
     # Late: it takes half a second, and few runs need it.
     from scipy.special import ndtr, ndtri
 
+    # Begun at quantiles, which are distinct and ordered, as Lloyd's levels are.
     levels = ndtri((np.arange(2**bits) + 0.5) / 2**bits)
     # Lloyd's iteration converges linearly, the slower the more levels there are.
     for _ in range(200 * 2**bits):
@@ -28,6 +29,7 @@ def normal_levels(bits: int) -> np.ndarray:
         # than it computes: 10 s for all bits instead of 1 s.
         mass = np.diff(ndtr(edges))
         means = -np.diff(np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)) / mass
+        # Levels are float32 in the end, whose last digit is larger.
         if np.abs(means - levels).max() < 1e-9:
             break
         levels = means

@@ -14,6 +14,7 @@ def to_flags(values: np.ndarray, width: int) -> np.ndarray:
     Raises:
       ValueError: if one takes more bits.
     """
+    # A negative integer wraps to a huge one, which the check below refuses.
     values = np.asarray(values, np.uint64).reshape(-1)
     if values.size and int(values.max()) >> width:
         raise InputError(f"values up to {values.max()}: expected {width} bits each.")
@@ -53,6 +54,7 @@ def to_floats(flags: np.ndarray) -> np.ndarray:
 
 def packed(parts: Sequence[np.ndarray]) -> Message:
     """Joins flags to a message, padded with zeros to whole bytes."""
+    # The empty array in front: without parts there is nothing to concatenate.
     flags = np.concatenate([np.zeros(0, np.uint8), *parts])
     return Message(np.packbits(flags).tobytes(), len(flags))
 

@@ -27,6 +27,7 @@ Shape = Literal["cubic", "linear", "constant"]
 WORD = 32
 
 
+# JAX takes None for a tree without leaves; in a mask it is a leaf that keeps all.
 def _none(leaf: Any) -> bool:
     return leaf is None
 
@@ -64,6 +65,7 @@ def lowest(scores: jax.Array, count: jax.Array) -> jax.Array:
 
     threshold = lax.fori_loop(0, WORD, refine, jnp.uint32(0))
     below = words < threshold
+    # Of equal scores only as many go as are missing, so that the count is exact.
     ties = words == threshold
     missing = count - below.sum()
     return (below | (ties & (jnp.cumsum(ties) <= missing))) & (count > 0)

@@ -50,6 +50,7 @@ def levels_from_bits(bits: Any, *, signed: bool) -> Any:
     Raises:
       ValueError: if a plain `bits` lies outside its range.
     """
+    # s is an int32 where b is traced: 2^(b-1) - 1 and 2^b have to fit.
     check_integer("bits", bits, *((2, 31) if signed else (1, 30)))
     if isinstance(bits, Integral):
         return 2 ** (int(bits) - 1) - 1 if signed else 2 ** int(bits)
@@ -69,6 +70,7 @@ def bits_from_levels(levels: Any, *, signed: bool) -> Any:
       b, a plain integer if `levels` is one.
     """
     check_integer("levels", levels, 1)
+    # Codes of -s..s go up to 2 s; with the sign apart s is to be at most 2^b.
     last = 2 * levels if signed else levels - 1
     if isinstance(levels, Integral):
         return max(1, int(last).bit_length())
@@ -131,6 +133,7 @@ def _quantize(
     levels = jnp.asarray(levels, jnp.float32)
     # Entries are placed by the float32 that is sent: the receiver has no other.
     scale = norm_of(x, norm).astype(jnp.float32)
+    # Magnitudes are rounded, then signed: the floor of an entry lies nearer to 0.
     level = jnp.sign(x) * rounded(draw, position(x, scale, levels), rounding)
     return Quantized(scale, level.astype(jnp.int32))
 

@@ -46,4 +46,5 @@ def variance_bound(size: int, *, levels: Any, norm: Norm) -> jax.Array:
     check_integer("size", size, 1)
     check_integer("levels", levels, 1)
     size = jnp.float32(size)
+    # The first is the smaller one for s above sqrt(M) / 4.
     return jnp.minimum(size / (4.0 * levels**2), jnp.sqrt(size) / levels)

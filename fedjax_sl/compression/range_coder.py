@@ -29,9 +29,11 @@ def _write(codes, low, table, words, num_bits):
     at = 0
     for index in range(len(codes)):
         entry = np.uint64(table[((np.int64(codes[index]) - 1) >> low) + 1])
+        # At least 2^16, as the interval is at least 2^32 wide: no part is empty.
         step = span >> np.uint64(16)
         before = start
         start += step * (entry >> np.uint64(16))
+        # The sum passed 2^64: the carry goes into words that are written already.
         if start < before:
             _carry(words, at)
         span = step * (entry & np.uint64(0xFFFF))
@@ -61,6 +63,7 @@ def _read(words, group_at, table, groups):
     for index in range(len(groups)):
         step = span >> np.uint64(16)
         place = offset // step
+        # What dividing by 2^16 leaves over is no group's: no encoder ends there.
         if place >= np.uint64(WHOLE):
             return False
         group = group_at[np.int64(place)]
@@ -85,6 +88,7 @@ def _write_low(codes, low, words):
     for index in range(len(codes)):
         code = np.int64(codes[index])
         if code > 0:
+            # Fewer than 32 bits are pending: what is shifted out was written before.
             held = held << np.uint64(low) | np.uint64((code - 1) & ones)
             have += low
             if have >= 32:
@@ -179,9 +183,11 @@ def read_groups(flags: np.ndarray, frequency: np.ndarray, number: int) -> np.nda
       ValueError: if these are no groups.
     """
     group_at = np.repeat(np.arange(len(frequency), dtype=np.int32), frequency)
+    # One group alone takes no bits, and 2^16 would not fit into the table's 16.
     if frequency.max() == WHOLE:
         return np.full(number, group_at[0], np.int32)
     data = np.packbits(flags).tobytes()
+    # Whole words, and two more: reading begins with two of them.
     words = np.frombuffer(data + bytes(8 + -len(data) % 4), ">u4").astype(np.uint32)
     groups = np.empty(number, np.int32)
     if not _read(words, group_at, _table(frequency), groups):

@@ -18,6 +18,8 @@ import numpy as np
 from fedjax_sl.compression.range_roots import floor_root, roots_bits
 
 
+# With 16 bits rounding costs at most 0.00004 bits a code: an interval of 2^32 or more
+# is divided by 2^16. With 24 bits it would be 0.0056.
 PRECISION = 16
 """Frequencies sum up to 2^16."""
 
@@ -53,6 +55,7 @@ def finest(bits: Any) -> Any:
 
 def group_of(codes: Any, low: Any) -> Any:
     """The group of each code; `low` is j."""
+    # An arithmetic shift leaves -1 as it is, so that code 0 has group 0 for every j.
     return ((codes - 1) >> low) + 1
 
 
@@ -60,6 +63,7 @@ def _coarser(count: jax.Array) -> jax.Array:
     """Codes of each group for each j, `[CHOICES, 1 + GROUPS]`."""
     rows, rest = [count], count[1:]
     for _ in range(CHOICES - 1):
+        # Without code 0, which stays a group of its own: it may be far more frequent.
         rest = rest.reshape(-1, 2).sum(axis=1)
         rows.append(jnp.pad(rest, (1, GROUPS - len(rest))).at[0].set(count[0]))
     return jnp.stack(rows)
@@ -68,6 +72,7 @@ def _coarser(count: jax.Array) -> jax.Array:
 def _roots(count: jax.Array) -> jax.Array:
     """The integers nearest to sqrt(n); at least 1 if n is."""
     root = floor_root(count)
+    # Beyond (r + 1/2)^2 = r^2 + r + 1/4 the next integer is nearer.
     return root + (count > root * root + root)
 
 
@@ -91,6 +96,7 @@ def frequencies(roots: jax.Array) -> jax.Array:
     used = roots > 0
     # Each has one for itself, and its share of the others.
     others = (WHOLE - used.sum()).astype(jnp.uint32)
+    # At most 2^16 times less than 2^16: it fits into uint32, not into int32.
     part = (share.astype(jnp.uint32) * others >> PRECISION).astype(jnp.int32)
     found = jnp.where(used, part + 1, 0)
     # What rounding leaves goes to the most frequent one.

@@ -43,7 +43,9 @@ def described(roots: jax.Array, entries: jax.Array) -> tuple[jax.Array, jax.Arra
     place = jnp.where(used, jnp.arange(1, len(roots) + 1), 0)
     last = jnp.pad(jax.lax.cummax(place)[:-1], (1, 0))
     before = jnp.pad(roots, (1, 0))[last]
+    # Without the groups before: what this one and those behind it share.
     left = entries - jnp.cumsum(roots * roots) + roots * roots
+    # Roots are rounded, and so their squares may sum up to more than n.
     most = floor_root(jnp.maximum(left, 1))
     expected = jnp.where(last > 0, jnp.minimum(before, most), most)
     gap = roots - expected
@@ -57,6 +59,7 @@ def roots_bits(roots: jax.Array, entries: jax.Array) -> jax.Array:
         jnp.where(used, elias_lengths(jnp.where(used, part, 1), code="gamma"), 0)
         for part in described(roots, entries)
     )
+    # Elias gamma has no 0; of an array without codes `_length` takes 0 bits anyway.
     number = jnp.maximum(used.sum(), 1)
     return elias_lengths(number, code="gamma") + (first + second).sum()
 
@@ -114,6 +117,7 @@ def read_roots(flags: np.ndarray, entries: int, size: int) -> tuple[np.ndarray, 
         root = min(root, math.isqrt(max(left, 1)))
         root += gap // 2 if gap % 2 == 0 else -(gap // 2)
         left -= root * root
+        # Squares beyond the limit would not fit into the int32 of `frequencies`.
         if place >= size or root < 1 or entries - left >= LIMIT:
             raise InputError("the message describes a code that there is not.")
         roots[place] = root

@@ -18,6 +18,7 @@ Scores = Any
 
 def _kernels(function, *trees):
     """Maps a function over the kernels; other leaves become None."""
+    # Biases and norms have one axis: they go with a filter, and are never ranked.
     return jax.tree.map(
         lambda leaf, *rest: function(leaf, *rest) if leaf.ndim > 1 else None, *trees
     )

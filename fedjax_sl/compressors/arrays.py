@@ -190,6 +190,7 @@ def _change(x: np.ndarray, held: np.ndarray) -> np.ndarray | None:
     if not _compresses(held):
         return None
     with np.errstate(over="ignore", invalid="ignore"):
+        # In float64: a difference of float64 arrays is rounded once, not each of them.
         change = (x.astype(np.float64) - held.astype(np.float64)).astype(np.float32)
     # Some compressors do not send every entry: none of them may hide this one.
     if not (np.abs(change) <= LARGEST).all():
@@ -232,4 +233,5 @@ def _read(message: Message, held: np.ndarray) -> np.ndarray:
     if held.dtype == bool and message.data.strip(b"\0\1"):
         raise InputError("the message holds a byte that is no flag.")
     values = np.frombuffer(message.data, held.dtype.newbyteorder("<"))
+    # A copy: what `frombuffer` returns cannot be written to.
     return values.reshape(held.shape).astype(held.dtype)

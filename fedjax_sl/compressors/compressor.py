@@ -152,6 +152,7 @@ def send(
     Returns:
       A `Received`.
     """
+    # Rounding has no gradient of use: `linear` below is all that has one.
     fixed = jax.lax.stop_gradient(x)
     payload, state = compressed(compressor, key, fixed, mask, state=state)
     values = compressor.decompress(key, payload, mask)

@@ -91,6 +91,7 @@ class CompressorConfig:
             )
         # Each kind knows its own ranges, of every class of devices.
         for bits in self.bits if isinstance(self.bits, tuple) else (self.bits,):
+            # Of the first class: they have one range for every kind, checked above.
             keep, explore = (
                 value[0] if isinstance(value, tuple) else value
                 for value in (self.keep, self.explore)

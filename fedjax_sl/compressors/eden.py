@@ -106,6 +106,7 @@ def eden(*, bits: Any = 2) -> Compressor:
     """
     check_integer("bits", bits, 1, MOST_BITS)
 
+    # When called: a configuration is made before devices are chosen.
     def row():
         return jnp.asarray(bits, jnp.int32) - 1
 
@@ -119,9 +120,11 @@ def eden(*, bits: Any = 2) -> Compressor:
         unit = blocks / jnp.where(top > 0, top, 1.0)
         square = (unit**2).sum(axis=1, keepdims=True)
         length = blocks.shape[1]
+        # Of norm sqrt(d): entries are about N(0, 1) then, which the levels are of.
         normal = unit * jnp.sqrt(length / jnp.where(square > 0, square, 1.0))
         code = _nearest(normal, row())
         along = (unit * levels_now()[code]).sum(axis=1)
+        # |x|^2 / <R x, Q> is top^2 square / (top along), without a square of top.
         scale = top[:, 0] * square[:, 0] / jnp.where(along > 0, along, 1.0)
         # A zero block has scale 0 already; what is no number must stay none.
         return Rotated(scale, code), state
@@ -163,6 +166,7 @@ def _wire(bits: Any) -> Wire:
 
     def most(entries, size):
         count, length = blocks_of(size)
+        # Each entry may lie in a block of its own, of which all entries are sent.
         return of_blocks(jnp.minimum(jnp.asarray(entries, jnp.int32), count), length)
 
     def count(payload, mask):

@@ -34,6 +34,7 @@ def error_feedback(inner: Compressor) -> Compressor:
     """
 
     def compress(key, x, mask, state):
+        # Outside the mask a residual waits: it may neither be sent nor enter a norm.
         whole = jnp.where(mask, x + state.kept, 0.0)
         payload, own = inner.compress(key, whole, mask, state.inner)
         left = whole - inner.decompress(key, payload, mask)
@@ -71,6 +72,7 @@ def ef21(inner: Compressor) -> Compressor:
     def compress(key, x, mask, state):
         change, own = inner.compress(key, x - state.kept, mask, state.inner)
         payload = Increment(state.kept, change)
+        # Rebuilt from the payload, as the receiver does: both then hold the same bits.
         held = payload.known + inner.decompress(key, change, mask)
         return payload, Feedback(held, own)
 

@@ -70,6 +70,7 @@ def fixed_wire(
         parts = unpacked(message, [head, width * int(kept.sum())])
         codes = np.zeros(kept.shape, np.int64)
         codes[kept] = from_flags(parts[1], width)
+        # Fields of b bits may have room for more codes than a sender has.
         if codes.size and codes.max() >= int(num_codes):
             raise InputError(
                 f"the message holds code {codes.max()}: expected codes below "

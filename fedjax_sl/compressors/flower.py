@@ -95,6 +95,7 @@ def decompressing(strategy: Any, compressor: Compressor, *, seed: int = 0) -> An
         def configure_train(self, server_round, arrays, config, grid):
             config[SEED] = [seed, server_round]
             found = list(strategy.configure_train(server_round, arrays, config, grid))
+            # By node: replies come in any order, and some may not come.
             self.sent = {message.metadata.dst_node_id: message for message in found}
             return found
 

@@ -52,11 +52,13 @@ def compressed_gradients(
         mask = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), updates)
         received = send_layers(
             compressor,
+            # By message: a key that stayed would round an entry alike each time.
             jax.random.fold_in(key, state.count),
             updates,
             mask,
             states=state.states,
         )
+        # As in `init`: a scan carries a state of the same types.
         bits = jax.tree.map(lambda count: jnp.asarray(count, jnp.int32), received.bits)
         return received.values, CompressedState(state.count + 1, received.state, bits)
 

@@ -69,6 +69,7 @@ def power_sgd(*, rank: int = 4) -> Compressor:
         unit = matrix / jnp.where(top > 0, top, 1.0)
         start = jax.random.normal(key, (matrix.shape[1], rank))
         left = jnp.linalg.qr(_product(unit, start))[0]
+        # The scale goes to the right: the left columns are orthonormal without it.
         return Factors(left, top * _product(unit.T, left)), state
 
     def decompress(key, payload, mask):
@@ -116,6 +117,7 @@ def _wire(rank: int, thin, whole: Wire) -> Wire:
         if not thin(np.shape(mask)):
             return whole.encode(payload, mask)
         rows = rows_sent(np.asarray(mask))
+        # Rows without an entry of the mask are not rebuilt, and need not be sent.
         parts = [of_floats(np.asarray(payload.left)[rows]), of_floats(payload.right)]  # type: ignore[arg-type]
         return packed(parts if rows.any() else [])
 

@@ -228,6 +228,7 @@ def _elias(bits: Any, last: Any, code: Code) -> Wire:
                 f"the message holds {len(found.level)} levels of {b} bits: expected "
                 f"{kept.sum()} of {int(bits)}."
             )
+        # The message has room for levels up to 2^b, and s may be less.
         if np.abs(found.level).max() > int(last):
             raise InputError(f"the message holds a level above {int(last)}.")
         levels = np.zeros(kept.shape, np.int32)

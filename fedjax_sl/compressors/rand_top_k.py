@@ -39,6 +39,7 @@ def rand_top_k(
 
     def choose(key, x, mask, number):
         top = largest(jnp.abs(x), mask, number)
+        # Guards for k = 0 and k = n, where one of the two kinds has no entry.
         weight = jnp.where(
             top,
             (1 - explore) / jnp.maximum(number, 1),

@@ -11,6 +11,7 @@ from fedjax_sl.compressors.sparse import Selection, chain, largest
 
 
 def _choose(key, x, mask, number):
+    # Without a look at x, so that the receiver draws the same from the key.
     return largest(jax.random.uniform(key, x.shape), mask, number)
 
 
@@ -36,6 +37,7 @@ def random_k(
     """
 
     def factor(entries, number):
+        # An empty mask sends nothing: n / k is 0 there, not 0 / 0.
         return entries / jnp.maximum(number, 1) if unbiased else 1.0
 
     selection = Selection(_choose, keep, known=True, factor=factor)

@@ -54,6 +54,7 @@ def _finest_groups(codes: jax.Array, mask: jax.Array, bits: Any) -> jax.Array:
 
 def _length(codes: jax.Array, mask: jax.Array, bits: Any) -> jax.Array:
     found = plan(_finest_groups(codes, mask, bits), bits)
+    # As `_write`, which writes all codes in b bits each where this is no longer.
     return jnp.minimum(found.length, mask.sum(dtype=jnp.int32) * bits)
 
 

@@ -28,8 +28,10 @@ def _choice(codes: Any, mask: Any, bits: Any, numpy: Any = jnp) -> tuple[Any, An
     powers = 1 << np.arange(MOST_BITS)
     # All counts are integers, so that the encoder on the host chooses the same.
     above = numpy.stack([((codes >= p) & mask).sum(dtype=np.int32) for p in powers])
+    # 8 / 13 stands for 0.618; 13 times 2^25 entries is an int32.
     m = (13 * above > 8 * entries).sum(dtype=np.int32)
     ones = numpy.where(mask, codes >> m, 0)
+    # At most 64 each, so that the sum over fewer than 2^25 entries is an int32.
     length = numpy.minimum(ones, LONGEST).sum(dtype=np.int32) + entries * (1 + m)
     shorter = (ones.max(initial=0) <= LONGEST) & (length < entries * bits)
     return numpy.where(shorter, m, FIXED), numpy.where(shorter, length, entries * bits)

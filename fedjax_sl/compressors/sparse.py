@@ -97,6 +97,7 @@ def chain(selection: Selection, values: Compressor) -> Compressor:
       ValueError: if the share is not in (0, 1], or `values` sends other entries, too.
     """
     check_number("keep", selection.keep, lambda v: 0 < v <= 1, "in (0, 1]")
+    # A block of `eden` would send entries that were not selected.
     if not values.single:
         raise InputError(
             "values: expected a compressor that codes entries one by one, not one that "
@@ -117,6 +118,7 @@ def chain(selection: Selection, values: Compressor) -> Compressor:
         return Sparse(sent, payload), state
 
     def decompress(key, payload, mask):
+        # The second key, by which `compress` drew for the values.
         return values.decompress(jax.random.split(key)[1], payload.values, payload.sent)
 
     def linear(payload, mask, x):
@@ -171,6 +173,7 @@ def _wire(selection: Selection, values: Wire) -> Wire:
         if selection.known:
             return inner
         (flags,) = unpacked(inner, [inner.num_bits])
+        # Packed anew: positions may end within a byte.
         return packed([encode_positions(sent, np.asarray(mask)), flags])
 
     def decode(key, message: Message, mask):

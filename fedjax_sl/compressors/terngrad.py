@@ -63,6 +63,7 @@ def _decode(key: jax.Array, message: Message, mask: np.ndarray) -> Quantized:
     parts = unpacked(message, [head, 8 * -(-entries // IN_BYTE)])
     words = from_flags(parts[1], 8)
     codes = (words[:, None] // 3 ** np.arange(IN_BYTE) % 3).reshape(-1)
+    # Padding other than 0 would be a second message of the same payload.
     if (words >= 3**IN_BYTE).any() or codes[entries:].any():
         raise InputError("the message holds a byte that is not of five values.")
     level = np.zeros(kept.shape, np.int32)

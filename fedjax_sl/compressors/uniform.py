@@ -73,6 +73,7 @@ def uniform(
 
     def compress(key, x, mask, state):
         some = mask.any()
+        # Of an empty mask the ends would be infinite.
         low = jnp.where(some, jnp.where(mask, x, jnp.inf).min(), 0.0)
         high = jnp.where(some, jnp.where(mask, x, -jnp.inf).max(), 0.0)
         # Halved: the span of two huge ends of either sign is no float32.

@@ -74,6 +74,7 @@ def variable_wire(
 
     def most(entries, size):
         entries = jnp.asarray(entries, jnp.int32)
+        # FIXED is among the choices, so that no message is longer than b bits a code.
         return _link(entries * jnp.asarray(bits, jnp.int32), entries, scales)
 
     def encode(payload, mask):

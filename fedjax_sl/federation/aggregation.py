@@ -88,6 +88,7 @@ def share(tree: Any, sent: Any, weight: jax.Array) -> Share:
 
     def value(part, leaf):
         part = jnp.broadcast_to(part, leaf.shape)
+        # As in `weighted_mean`: 0 * nan is nan.
         return jnp.where(part > 0, part * leaf, 0.0)
 
     return Share(jax.tree.map(value, given, tree), given)
@@ -116,6 +117,7 @@ def mean_of_shares(shares: Share, fallback: Any) -> Any:
     return jax.tree.map(mean, shares.value, shares.weight, fallback)
 
 
+# JAX takes None for a tree without leaves; in `sent` it is a leaf that means all.
 def _none(x: Any) -> bool:
     return x is None
 

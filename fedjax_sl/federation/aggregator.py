@@ -92,12 +92,14 @@ def server_step(
     update = jax.tree.map(jnp.subtract, mean, start)
     one = jax.tree.map(lambda *x: _first(config, *x), moments.first, update)
     if moments.second is None:
+        # With beta_1 = 0 at rate 1 it is the mean: tests/federation/test_aggregator.py.
         step, two = one, None
     else:
         two = jax.tree.map(lambda *x: _second(config, *x), moments.second, update)
         step = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + config.tau), one, two)
     params = jax.tree.map(lambda w, s: w + config.rate * s, start, step)
 
+    # Entry by entry: momentum alone would move what no client sent.
     def where_sent(new, old):
         return jax.tree.map(choose, sent, new, old)
 

@@ -45,6 +45,7 @@ class AggregatorConfig:
         """Eta, as configured or by default."""
         if self.learning_rate is not None:
             return self.learning_rate
+        # Steps of the adaptive kinds are about as long as the rate, whatever D is.
         return 1.0 if self.kind == "momentum" else 0.01
 
     @property

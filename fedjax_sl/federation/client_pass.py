@@ -134,6 +134,7 @@ def forward(
       A `Forward`.
     """
     x, arrived, passed, statistics = batch.image, [], [], {}
+    # With everything off it is one pass: tests/fedsl/test_class_cuts.py.
     for layers, cut in zip(segments(model), cuts, strict=True):
         x, after, segment = _segment(
             layers, head, x, batch.weight, cut=cut, each=each, first=not passed

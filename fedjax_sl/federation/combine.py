@@ -42,6 +42,7 @@ def clipped(update: Any, most: Any) -> Any:
         return update
     squares = jnp.stack([(leaf * leaf).sum() for leaf in jax.tree.leaves(update)])
     norm = jnp.sqrt(squares.sum())
+    # Exactly 1 where nothing is clipped, so that such an update keeps its bits.
     scale = jnp.where(norm > most, most / norm, 1.0)
     return jax.tree.map(lambda leaf: leaf * scale, update)
 
@@ -78,6 +79,7 @@ def trimmed_mean(received: Received, fallback: Any, *, trim: Any) -> Any:
         # Missing values sort to the end as inf, beyond the ranks that are used.
         ranked = jnp.sort(jnp.where(present, values, jnp.inf), axis=0)
         rank = along(jnp.arange(clients), values.ndim)
+        # With beta = 0 all are used: the mean over those who sent.
         used = (rank >= cut[None]) & (rank < (count - cut)[None])
         mean = jnp.where(used, ranked, 0.0).sum(axis=0) / jnp.maximum(
             used.sum(axis=0), 1
@@ -121,5 +123,6 @@ def combine(
         received, own = function(*arguments)
         return share(*received), own
 
+    # Rejected clients have weight 0 but are mapped, too: shapes do not depend on them.
     shares, own = over_clients.total(term, *shared)(*stacked)
     return mean_of_shares(shares, fallback), own

@@ -70,6 +70,7 @@ def client_dropout(algorithm: Algorithm, probability: Any) -> Algorithm:
         cohort = algorithm.draw(key, *data, period=period, **rest)
         # Keyed by period, not by round: a client is absent for a whole period.
         keys = client_keys(jax.random.fold_in(key, period), cohort.client_id, FAILURE)
+        # Draws are in [0, 1): at probability 0 nobody drops out, at 1 everybody does.
         return _only(cohort, jax.vmap(jax.random.uniform)(keys) >= probability)
 
     return algorithm._replace(draw=draw)
@@ -117,6 +118,7 @@ def message_corruption(
         base = jax.random.fold_in(key, period)
         keys = client_keys(base, cohort.client_id, CORRUPTION)
         broken = jax.vmap(jax.random.uniform)(keys) < probability
+        # 1, not None: one structure, in which a valid message keeps its bits.
         return cohort._replace(fault=jnp.where(broken, FAULTS[kind], 1.0))
 
     return algorithm._replace(draw=draw)

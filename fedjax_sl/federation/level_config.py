@@ -34,6 +34,7 @@ class LevelConfig:
     """psi, share of the old loss in the running average of the cohort's loss, in
     [0, 1)."""
 
+    # Static: it is the length of an array of the state.
     patience: int = static(10)
     """phi, rounds over which the smoothed loss has to fall, >= 1; the levels stay as
     long at least."""

@@ -76,9 +76,11 @@ def after_round(
     mean = total / jnp.where(heard, share.sum(), 1.0)
     before, oldest = state.losses[-1], state.losses[0]
     smoothed = config.smoothing * before + (1 - config.smoothing) * mean
+    # The first loss begins the average: psi times infinity would stay infinite.
     smoothed = jnp.where(jnp.isfinite(before), smoothed, mean).astype(jnp.float32)
     # Infinite before round phi, which no loss reaches.
     stalls = (smoothed >= oldest) & (state.since + 1 >= config.patience)
+    # Levels that suffice while the loss falls are too coarse once it stalls.
     doubled = jnp.minimum(2 * state.level, config.most).astype(jnp.int32)
     level = jnp.where(stalls, doubled, state.level)
     after = LevelState(
@@ -107,6 +109,7 @@ def same_variance(level: Any, weights: jax.Array) -> jax.Array:
     powers = weights ** (2 / 3)
     variance = (weights / level) ** 2
     b = variance.sum()
+    # At equal weights q_k = q: clients of one size keep the levels of their bits.
     return jnp.sqrt(powers.sum() / jnp.where(b > 0, b, 1.0)) * powers
 
 
@@ -152,6 +155,7 @@ def of_cohort(
     level = jnp.broadcast_to(common_levels(config, updates, state), weights.shape)
     if config.of_clients:
         level = jnp.round(same_variance(level, weights))
+    # A client of weight 0 has q_k = 0, which no code has.
     return jnp.clip(level, 1, most_levels(updates.coder)).astype(jnp.int32)
 
 
@@ -173,5 +177,6 @@ def largest(config: LevelConfig, updates: CompressorConfig, clients: int) -> Any
     if level is None:
         return None
     if config.of_clients:
+        # Up, so that the bound holds however `of_cohort` rounds.
         level = jnp.ceil(jnp.asarray(level, jnp.float32) * clients ** (1 / 3))
     return jnp.clip(level, 1, most_levels(updates.coder)).astype(jnp.int32)

@@ -85,4 +85,5 @@ def local_epochs(
     start = (variables, optimizer.init(variables["params"]), jnp.zeros(()))
     # A loop of traced length; a scan would run the batches of padding, too.
     trained, _, losses = jax.lax.fori_loop(0, steps, step, start)
+    # A client without a batch has loss 0, not 0 / 0.
     return trained, losses / jnp.maximum(steps, 1)

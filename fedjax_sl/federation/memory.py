@@ -91,6 +91,7 @@ def check_fits(
 
 def fitting(client_bytes: int, limit: int) -> int:
     """Returns how many clients of M_residual + copies x M_model bytes fit, >= 1."""
+    # One client runs in any case: that it is too large is an estimate.
     return max(1, limit // RESERVE // max(client_bytes, 1))
 
 
@@ -120,6 +121,7 @@ def mapping_named(
     sequential = jax.default_backend() == "cpu" and name != "chunks"
     if chunk is None:
         chunk = fitting(client_bytes, device_bytes())
+        # On a CPU larger groups gain nothing, however many would fit.
         chunk = min(chunk, in_groups.group or chunk) if sequential else chunk
     inner = replace(in_groups, group=chunk) if sequential else chunks(chunk)
     if name == "chunks":

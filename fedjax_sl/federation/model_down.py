@@ -70,6 +70,7 @@ def send_down(
       The `ModelDown`.
     """
     how = models.compressor()
+    # Dense, whatever the masks: these differ by client, and one message is for all.
     everything = jax.tree.map(lambda x: jnp.ones(x.shape, bool), tree)
     states = residual or init_layers(how, tree)
     sent = send_each(how, key, tree, everything, states=states)
@@ -92,4 +93,5 @@ def compress_down(
 
 def none_down(models: CompressorConfig) -> Link | None:
     """The message of a round in which no model is sent; None if it goes as it is."""
+    # Of the structure of a message, as both branches of a cond return one.
     return Link.float32(jnp.int32(0)) if models.active else None

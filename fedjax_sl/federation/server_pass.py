@@ -43,6 +43,7 @@ class Served(NamedTuple):
 def mean_loss(logits: jax.Array, batch: Batch) -> jax.Array:
     """Computes the mean cross-entropy over the weighted examples of a batch."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.label)
+    # A batch of padding alone has loss 0, not 0 / 0.
     return (losses * batch.weight).sum() / jnp.maximum(batch.weight.sum(), 1.0)
 
 
@@ -73,6 +74,7 @@ def _through(
     """Returns the pass of all clients' activations `[G, B, ...]` as one batch."""
 
     def forward(params, received):
+        # One batch, as the server's norms take statistics over all clients' examples.
         merged = received.reshape(-1, *received.shape[2:])
         variables = {**server, "params": params}
         y, stats = apply(model.server, variables, merged, real.reshape(-1), train=True)
@@ -106,6 +108,7 @@ def to_logits(
     def objective(params, received):
         logits, stats = forward(params, received)
         loss = jax.vmap(mean_loss)(logits, batch)
+        # Losses are weighted before the one backward pass; `_own` divides after it.
         return jnp.vdot(weights, loss), (loss, stats)
 
     grad = jax.grad(objective, argnums=(0, 1), has_aux=True)
@@ -168,6 +171,7 @@ def to_tails(
     # Zeroed, not only weighted by 0: 0 * nan is nan in the server's gradient.
     arrived = jnp.where(along(finite & known, arrived), arrived, 0.0)
     weights = jnp.where(finite, weights, 0.0)
+    # The server's gradient is of the weighted mean; `_own` takes the weight out again.
     server_grad, cut_grad = back(arrived * along(weights, arrived))
     return Served(
         loss=loss,

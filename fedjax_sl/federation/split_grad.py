@@ -53,6 +53,7 @@ def _emptied(batch: Batch, absent: jax.Array) -> Batch:
     """Zeros the images that are padding, or of absent clients `[G]`."""
     weight = jnp.where(absent[:, None], 0.0, batch.weight)
     real = (weight > 0).reshape(*weight.shape, 1, 1, 1)
+    # Zeroed, not only weighted by 0: 0 * nan is nan in the gradients.
     return batch._replace(image=jnp.where(real, batch.image, 0.0), weight=weight)
 
 

@@ -52,6 +52,7 @@ _compute_on: Callable = getattr(compute_on, "compute_on2", compute_on.compute_on
 def _by_host(function: Callable) -> Callable:
     """The function of arrays in the host's memory, computed there."""
     host = jax.memory.Space.Host
+    # There, so that no leaf `[N, ...]` is ever copied to the device.
     return _compute_on(function, compute_type="device_host", out_memory_spaces=host)
 
 

@@ -116,6 +116,7 @@ def gather_inputs(
                 context.config.levels, per_client.updates, state.levels, share
             ),
             residual=context.residuals.take(state.residual, cohort.client_id),
+            # Drawn for all U layers: no draw depends on which network a client has.
             sent=jnp.asarray(layers.owned)[complexity] & drawn,
         ),
         noise_key=client_keys(key, cohort.client_id, NOISE),

@@ -38,6 +38,7 @@ def draw(
 def check_cohort(context: Context, cohort: Cohort) -> None:
     """Rejects a cohort whose steps are not E epochs of equal length."""
     steps, epochs = cohort.index.shape[1], context.config.local_epochs
+    # `train` tells the epoch of a step by dividing, for the keys of augmentation.
     if steps % epochs:
         raise InputError(
             f"cohort of {steps} steps a client: expected a multiple of "

@@ -70,6 +70,7 @@ class FedLPQConfig(TrainingConfig):
     """Clients of fixed complexity 1 to 5: 1, 3 or 5 with probability 0.6 and each other
     with 0.1, or u, all equally likely; if not given, all train the whole network."""
 
+    # Kept, unlike in the authors' code: a head that is reset begins anew each round.
     head: Head = static("kept")
     """The private head of a client with a smaller network is kept on the client from
     round to round, or re-initialised in every round, as in the authors' code; it then
@@ -78,6 +79,7 @@ class FedLPQConfig(TrainingConfig):
     bits: IntegerPerClass = 10
     """b, 2^b levels between 0 and a layer's 2-norm, in 1..16; 32 is float32."""
 
+    # Alone unbiased; which rounding the paper's interval index stands for is open.
     rounding: Rounding = static("stochastic")
     """Round an entry up or down at random, so that it is unbiased; to the nearest
     level; to the level below; or that, rebuilt as the middle of its interval."""

@@ -41,6 +41,7 @@ def received_model(
     }
     residual = down.residual
     if residual is not None:
+        # Sorted, as JAX flattens a dict: residuals are a list in that order.
         flags = [loaded[name] for name in sorted(whole)]
         pairs = zip(flags, residual, state.model_residual, strict=True)
         residual = [choose(flag, new, old) for flag, new, old in pairs]

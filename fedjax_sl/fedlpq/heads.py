@@ -51,6 +51,7 @@ def first(
     image = jnp.zeros((1, *context.input_shape))
     mine = dict(model.init(key, image, False))
     kept = kept_size(context.models, context.input_shape, context.config.head)
+    # Heads that are reset are rows of no common array, and need no padding.
     return submodel.pack_head(mine, whole, kept or submodel.head_size(mine, whole))
 
 

@@ -45,7 +45,9 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
     of_server = model_down.first_residual(context.config.models, sent)
     moments = first_moments(context.config.aggregator, whole["params"])
     if context.config.head == "reset":
+        # No entries, not None: a round writes heads by the same code in either case.
         nothing = jnp.zeros((context.num_clients, 0))
+        # Raw data: a checkpoint stores arrays of numbers, and a typed key is none.
         own = jax.random.key_data(key)
         return FedLPQState(
             round=jnp.int32(0),

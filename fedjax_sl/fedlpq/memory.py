@@ -36,6 +36,7 @@ def client_bytes(
     variables = template(model, input_shape)
 
     def logits(variables, x):
+        # In training mode: a step keeps residuals that an evaluation does not.
         return model.apply(variables, x, True, mutable=["batch_stats"])[0]
 
     kept = residual_bytes(logits, variables, image)

@@ -66,6 +66,7 @@ def _of_model(context: Context, state: FedLPQState, key: jax.Array) -> Messages:
     """Compresses the whole network, for all clients alike."""
     config = context.config
     whole = to_units(state.variables["params"], by=config.unit)
+    # The key of `received_model`: this is the message that a run sends.
     own = jax.random.fold_in(key, MODEL)
     found = compress_down(config.models, own, whole, residual=state.model_residual)
     return Messages(

@@ -57,6 +57,7 @@ def _metrics(
     return RoundMetrics(
         client_id=cohort.client_id,
         loss=own.loss,
+        # Of the whole network: layers that a smaller one lacks are not kept, either.
         kept_ratio=sent @ layers.params / layers.params.sum(),
         rejected=(started.present > 0) & ~own.good,
         work=work(context.models, context.input_shape, each.complexity, examples),
@@ -83,10 +84,12 @@ def _round(
     )
     heard = each.share * own.good
     sent = each.sender.sent & (heard > 0)[:, None]
+    # Of parameters alone: a change of running statistics is no direction of descent.
     params, moments = server_step(
         config.aggregator,
         state.moments,
         averaged["params"],
+        # Not what the server holds: an update is relative to what its client received.
         start=received["params"],
         sent=_sent_by_some(context, started.layers, sent),
     )
@@ -159,6 +162,7 @@ def fedlpq(
         predict=lambda state, images: jnp.asarray(
             whole.apply(state.variables, images, False)
         ),
+        # Each round draws a cohort: no client begins from a model of its own.
         period=lambda state: state.round,
         # Not the heads: a client's complexity is drawn anew, and a head is of one.
         models=("variables",),
@@ -170,11 +174,13 @@ def fedlpq(
 def fedlp(model, config: FedLPQConfig, **rest) -> Algorithm:
     """FedLP: FedLP-Q without quantisation; arguments as for `fedlpq`."""
     as_it_is = CompressorConfig()
+    # Both: a compressor takes the place of the bits, whatever these are.
     config = dataclasses.replace(config, bits=FLOAT_BITS, updates=as_it_is)
     return fedlpq(model, config, **rest)
 
 
 def fedavg(model, config: FedLPQConfig, **rest) -> Algorithm:
     """FedAvg: every client sends every layer as float32; arguments as for `fedlpq`."""
+    # All layers as float32 are FedAvg to the last bit: tests/fedlpq/test_fedlpq.py.
     whole = dataclasses.replace(config, keep_probability=1.0, preference=None)
     return fedlp(model, whole, **rest)

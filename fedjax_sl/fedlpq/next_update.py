@@ -51,6 +51,7 @@ def _next(
             batch_size=config.batch_size,
         )
         bits = client_configs(method, cohort.client_id).bits
+        # A class of devices at 32 bits sends float32, which has no code to show.
         codes = (bits < FLOAT_BITS) | getattr(method, link).active
         examples = codes * cohort.num_examples
         slot = examples.argmax()
@@ -91,6 +92,7 @@ def sent_next(seen: LastCheckpoint, link: str = "updates") -> SentLayers | None:
         return None
     restored = seen.restored()
     client, examples, messages = _next(restored, config, link)
+    # Nobody takes part in that round, or nobody's message is coded.
     if not examples:
         return None
     compressor, said = _compressor(config.method, messages)

@@ -58,6 +58,7 @@ def start_round(
     each = gather_inputs(context, state, cohort, key, layers=layers)
     owned = jnp.asarray(layers.owned)[each.complexity]
     present = (cohort.num_examples > 0).astype(jnp.int32)
+    # A layer that no present client's network has is not sent, and so not compressed.
     loaded = dict(zip(layers.names, present @ owned > 0, strict=True))
     received, down = received_model(context, state, key, loaded=loaded)
     return Started(

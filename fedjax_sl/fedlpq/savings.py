@@ -66,6 +66,7 @@ def networks() -> Network:
         sum(layer.operations for layer in layer_costs(model, CIFAR_SHAPE))
         for model in models
     ]
+    # Private layers are no layers of the whole network, and so are not in the product.
     return Network(layers.owned @ layers.params, np.array(operations) / 1e6)
 
 

@@ -79,6 +79,7 @@ def build(
     """Builds the method of a configuration; a client runs its epochs in a round."""
     method, models = config.method, networks(config, train)
     shape = train.image.shape[1:]
+    # By the whole network: who trains which is drawn within the program.
     over = choose_map(client_bytes(models[-1], shape, config.batch_size))
     if method.preference is None:
         models = models[-1:]
@@ -91,6 +92,7 @@ def build(
         residuals=config.residuals,
         over_clients=over,
     )
+    # Of the client with most examples: batches of padding alone are no steps of others.
     steps = method.local_epochs * -(-partition.index.shape[1] // config.batch_size)
     whole = parameters_of(template(models[-1], shape))
     return Built(algorithm, steps, over.devices, whole)
@@ -100,6 +102,7 @@ def traffic_bound(
     config: FedLPQRun, train: Dataset, partition: Partition
 ) -> Callable[[np.ndarray], Record]:
     """Bounds the traffic and work of each round: every layer of the whole network."""
+    # A sub-model sends no layer that the whole network lacks, and takes fewer MACs.
     whole = networks(config, train)[-1]
     shape = train.image.shape[1:]
     once = most(whole, shape, config.method, partition.count)

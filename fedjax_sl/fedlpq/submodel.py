@@ -13,6 +13,7 @@ from flax import linen as nn
 from fedjax_sl.models.split import Variables
 
 
+# Asked for several times before the first round, and traced once.
 @lru_cache(maxsize=256)
 def template(model: nn.Module, input_shape: tuple[int, ...]) -> Variables:
     """Returns the shapes of a model's variables."""

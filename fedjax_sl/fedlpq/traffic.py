@@ -46,6 +46,7 @@ def layers_of(templates: list[Any], by: Unit) -> Layers:
         return {name for tree in trees for name in unit_names(tree, by=by)}
 
     whole = templates[-1]
+    # By name, as JAX flattens a dict: messages and residuals are lists in this order.
     names = sorted(names_of(whole))
     owned = [[name in names_of(model) for name in names] for model in templates]
     return Layers(
@@ -90,6 +91,7 @@ def coded_link(
       The link, `[...]`; norms and headers are side information.
     """
     exact = bits >= FLOAT_BITS
+    # By client: of several classes of devices one may send float32 and another codes.
     values = jnp.where(exact, sent @ layers.params, 0)
     coded, headers = (
         jnp.where(exact, 0, (sent * part).sum(axis=-1))
@@ -118,6 +120,7 @@ def links(config: FedLPQConfig, layers: Layers, counts: Counts) -> Links:
       The five links, of which three carry nothing.
     """
     present, owned, sent, messages, _ = counts
+    # A flag for every layer, sent or not: by these the receiver tells them apart.
     side = messages.side + sent.shape[1]
     if config.charge_statistics:
         side += FLOAT_BITS * (sent @ layers.statistics)

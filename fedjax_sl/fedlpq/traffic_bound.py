@@ -48,6 +48,7 @@ def _longest(config: FedLPQConfig, layers: Layers, everyone: jax.Array) -> Link:
         return jax.vmap(of_client)(per_client.updates)
     bits = np.asarray(per_client.bits).tolist()
     known = {
+        # By number of bits: classes of devices are few, and clients many.
         b: stacked([_message(config, int(size), b) for size in layers.params])
         for b in set(bits)
     }

@@ -61,6 +61,7 @@ def privatized(config: FedLPQConfig, key: jax.Array, whole: Any, trained: Any) -
         noise_multiplier=noise,
     )
     return jax.tree.map(
+        # At z = 0 as it is: old + (new - old) may differ from new in the last bit.
         lambda new, old, change: jnp.where(noise > 0, old + change, new),
         trained,
         whole,
@@ -146,6 +147,7 @@ def upload(
       An `Upload`. Without a compressor, parameters are as if every layer were sent, and
       at 32 bits as trained, bit for bit, unless the displacement is clipped.
     """
+    # qsgd by the 2-norm in an Elias code is the method: tests/fedlpq/test_updates.py.
     if sender.updates.active:
         return _compressed(config, sender, start, trained, layers=layers)
     return _quantized(config, sender, start, trained, layers=layers)
@@ -168,6 +170,7 @@ def _quantized(
 
     def arriving(name, layer):
         gap = dequantize(layer, levels=levels, rounding=config.rounding)
+        # Subtracted: a displacement is start - trained, of the sign of a gradient.
         return jnp.where(exact, after[name], before[name] - gap)
 
     rebuilt = {name: arriving(name, layer) for name, layer in quantized.items()}

@@ -48,6 +48,7 @@ def tensor_bits(config: FedSLConfig, tree: Any, bits: jax.Array) -> Any:
     """
     if config.quantizer_error is None:
         return bits
+    # Not MOST_BITS itself: what misses with all of these takes it, up to b.
     candidates = jnp.arange(FEWEST, MOST_BITS)
     levels = levels_of(config, candidates).astype(jnp.float32)
 

@@ -48,6 +48,7 @@ def client_configs(
         return per_client(value, client_id, jnp.float32)
 
     def bits(value):
+        # Looked up, not branched on: classes of devices differ in numbers, not in code.
         return per_client(config.bits if value is None else value, client_id, jnp.int32)
 
     return ClientConfigs(

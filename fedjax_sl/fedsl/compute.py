@@ -34,6 +34,7 @@ def kept_macs(
             share = math.prod(channels_kept(group, mask).mean() for group in groups)
         else:
             continue
+        # Subtracted from the dense total: products that nothing prunes need no case.
         total -= product.macs * (1 - share)
     return total
 
@@ -94,6 +95,7 @@ def work(
 
     return Work(
         client=done(tail=False),
+        # Dense: only the clients' layers are pruned.
         server=(examples + scored) * server,
         tail=None if model.tail is None else done(tail=True),
     )

@@ -49,6 +49,7 @@ def check_links(config: Any) -> None:
     check_levels(config)
     check_models(config.models)
     ratio = config.prune_ratio
+    # An array or a traced ratio may be anything: it is taken to prune.
     prunes = not isinstance(ratio, int | float | tuple) or bool(np.any(ratio))
     if config.models.active and prunes and not config.restore:
         raise InputError(
@@ -68,6 +69,7 @@ def _check_pass(config: Any, name: str, compressor: CompressorConfig) -> None:
 
 def _check_bits(name: str, compressor: CompressorConfig, bits: str, given: Any) -> None:
     """Rejects bits of the quantiser that a compressor takes the place of."""
+    # None follows `bits`, which is of other links, too, and not in vain.
     if isinstance(given, int | tuple) and np.min(given) < FLOAT_BITS:
         raise InputError(
             f"{bits}={given}: expected {FLOAT_BITS} with {name}.kind="

@@ -187,6 +187,7 @@ def cut_with_dropout(
         mean = mean_gradient(grad, sent_entries(at_cut.mask, real, grad.shape), heard)
         # The server's own key: all clients receive the same message.
         server_key = jax.random.fold_in(key, DOWNLINK)
+        # Any client's bits: `check_shared_gradient` allows one number for all.
         one = quantized(config, server_key, mean, per_client.down_bits[0])
         # A client with fewer examples has padding where others have some.
         own = real.reshape(*real.shape, *[1] * (grad.ndim - 2))

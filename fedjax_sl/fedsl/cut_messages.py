@@ -57,6 +57,7 @@ def cut_messages(
     config = context.config
     state, inputs, _ = begin_round(context, state, cohort, key)
     real = inputs.minibatch.weight > 0
+    # All clients pass: under batch statistics a client's gradient depends on others.
     passed = both_passes(
         context,
         context.over_clients.each,
@@ -64,6 +65,7 @@ def cut_messages(
         inputs.examples,
         group=group_of(state, inputs),
         key=key,
+        # As the step takes clients for present, by their mini-batches.
         present=real.any(axis=1),
         watched=_watched,
     )
@@ -85,5 +87,6 @@ def cut_messages(
         tensor, mask = grad, at_cut.mask
         how, send_key = own.cut_gradients, own_key(DOWNLINK)
     may = allowed(mask, real, tensor.shape)
+    # Without a state: `check_links` allows no feedback at the cut.
     payload, _ = compressed(how.compressor(), send_key, tensor, may, state=())
     return Messages({link: payload}, {link: may}, how, None)

@@ -29,6 +29,7 @@ def follow_clients(
     same = client_id[:, None] == state.client_id[None, :]
     stays, slot = same.any(axis=1), same.argmax(axis=1)
     params = state.client["params"]
+    # Of any rate, which is no part of the state.
     fresh_opt = jax.vmap(context.client_optimizer(0.0).init)(params)
     running = scored = None
     if state.running is not None:

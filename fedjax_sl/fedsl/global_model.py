@@ -32,6 +32,7 @@ def predict_pruned(context: Context, state: FedSLState, images: jax.Array) -> ja
     params = global_model(state)
     dense = params.client["params"]
     can = prunable(context.model)
+    # At the deepest cut: the global model has every layer that any client holds.
     mask = masks(context.config, can, state.importance, ratio, params=dense)
     pruned = apply_mask(dense, mask)
     params = params._replace(client={**params.client, "params": pruned})

@@ -23,6 +23,7 @@ def leaves_held(at: SplitModel, params: Any, of_leaves: Any) -> Any:
     if of_leaves is None:
         return None
     mine = held(at, jax.tree.structure(params).unflatten(of_leaves))
+    # Up to the leaves of the parameters: what goes with one may be a tree itself.
     return jax.tree.structure(held(at, params)).flatten_up_to(mine)
 
 

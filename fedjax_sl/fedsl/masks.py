@@ -34,6 +34,7 @@ def masks(
       The mask; inputs of a kernel that come from pruned filters are pruned too.
     """
     hard = params is not None and not config.restore
+    # None for single weights: every kernel entry is then ranked for itself.
     groups = can.groups if config.granularity == "filter" else None
     if groups is None:
         scores = of_kernels(scores, can.kernels)

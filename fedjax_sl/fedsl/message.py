@@ -58,6 +58,7 @@ def entries_of(mask: Any, tree: Any) -> Any:
     """Returns which entries a mask keeps, leaves `[...]` bool as those of the tree."""
 
     def of_leaf(keep, leaf):
+        # Of the whole shape: to a compressor an axis of size 1 stands for itself.
         return jnp.broadcast_to(True if keep is None else keep, leaf.shape)
 
     return jax.tree.map(of_leaf, mask, tree, is_leaf=lambda keep: keep is None)
@@ -81,6 +82,7 @@ def quantized_link(
     if config.quantizer_error is not None:
         allocation = ALLOCATION_BITS * tensors
         side += jnp.where(bits.least < FLOAT_BITS, allocation, 0)
+    # A sign's bit is in the common width, so that `more` is of the differences alone.
     return Link(entries, coded_bits(config, bits.least), bits.more, side)
 
 
@@ -132,8 +134,10 @@ def sent(
     Returns:
       The `Message`.
     """
+    # qsgd by the largest magnitude is the quantiser: tests/fedsl/test_updates.py.
     if compressor.active:
         how = compressor.compressor(levels)
+        # A compressor without feedback takes a state, too, which is dropped after.
         states = state or init_layers(how, tree)
         received = send_layers(how, key, tree, entries_of(mask, tree), states=states)
         after = None if state is None else received.state
@@ -171,6 +175,7 @@ def gradient_sent(
             mask=held(at, mask),
             bits=own.grad_bits,
         )
+        # The server trains deeper layers itself: no message quantises their gradient.
         return found._replace(values={**grad, **found.values})
 
     return by_own_cut(context.model, own.own_cut, of_held)

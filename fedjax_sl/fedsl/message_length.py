@@ -57,6 +57,7 @@ def typical_at_cut(
 
     def of_client(own, entries):
         mask = (jnp.arange(math.prod(shape)) < entries).reshape(shape)
+        # Fixed keys: an estimate differs by configuration alone, not from call to call.
         draws = jax.random.normal(jax.random.key(0), shape)
         keys = jax.random.split(jax.random.key(1))
         up = send(own.activations.compressor(), keys[0], jax.nn.relu(draws), mask)
@@ -98,6 +99,7 @@ def _update(
     bits = number_bits(config, per_client)
     update = quantized_link(
         config,
+        # All b bits: what an error bound would save depends on the values.
         BitAllocation(bits, jnp.zeros_like(bits)),
         jnp.broadcast_to(entries, bits.shape),
         tensors,
@@ -159,6 +161,7 @@ def longest_update(config: FedSLConfig, per_client: ClientConfigs, params: Any) 
     sizes = [leaf.size for leaf in jax.tree.leaves(params)]
 
     def of_client(own):
+        # Who else is in a cohort, and so a client's q_k, is not known before a run.
         level = largest(config.levels, own, config.cohort_size)
         most = own.compressor(level).wire.most
         return total([most(size, size) for size in sizes])

@@ -36,6 +36,7 @@ def _of_update(
     everyone = uploads(context, state, inputs, report)
     client = jax.tree.map(lambda leaf: leaf[slot], everyone)
     start = start_of(context.config, state.anchor, client.mask)
+    # The network has one cut here: `fedsl` offers messages of no other.
     update = update_of(context, client, context.model, start)
     how = client.updates.compressor(client.levels)
     kept = entries_of(client.mask, update)
@@ -61,6 +62,7 @@ def _of_model(
     models = context.config.models
     # All client models are equal here.
     params = jax.tree.map(lambda leaf: leaf[0], state.client["params"])
+    # The key of `begin_period`: this is the message that a run sends.
     own = jax.random.fold_in(key, MODEL)
     payloads = compress_down(models, own, params, residual=state.model_residual)
     every = [jnp.ones(leaf.shape, bool) for leaf in jax.tree.leaves(params)]

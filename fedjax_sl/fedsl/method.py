@@ -91,6 +91,7 @@ def _round(
     message, good = report.gradient, report.finite
     # Step 9. A relay has handed its model on already; others keep their own.
     if config.client_update == "parallel":
+        # A cond, not a select: only a period's last round pays for uploads and a mean.
         state, message, good = jax.lax.cond(
             ends,
             lambda state: aggregate(context, state, inputs, report),
@@ -104,6 +105,7 @@ def _round(
     sizes = sizes_held(config, context.model, per_client)
     # The message is the gradient, unless a period ends and sends an update.
     sent = report._replace(gradient=message)
+    # Before `received` is set below: who receives a first model now is charged for it.
     counts = _counts(context, state, inputs, sent, starts=starts)._replace(down=down)
     state = state._replace(received=now_received(state, starts & present))
     metrics = RoundMetrics(

@@ -34,6 +34,7 @@ def _mean_start(context: Context, state: FedSLState, weights: jax.Array) -> Any:
     # Who pruned a weight for good started from 0: that is no update of it.
     starts = jax.vmap(lambda mask: apply_mask(anchor, mask))(state.mask)
     total = weights.sum()
+    # Of nobody the anchor is chosen below; the guard avoids 0 / 0.
     mean = weighted_mean(starts, weights / jnp.where(total > 0, total, 1.0))
     return choose(total > 0, mean, anchor)
 

@@ -55,6 +55,7 @@ def _next(
             state, _ = run_rounds(
                 algorithm, state, *data, first=first, rounds=last - first, **how
             )
+        # Cohort and key of that very round: the message is the one that a run sends.
         cohort, round_key = drawn(algorithm, state, *data, number=last, **how)
         slot = cohort.num_examples.argmax()
         sent = messages(state, cohort, round_key, slot=slot, link=link)
@@ -68,6 +69,7 @@ def _rounds_left(method: FedSLConfig, link: str, done: int) -> int:
     """Returns the rounds until there is a message on a link, after so many."""
     first = done % method.interval
     if link == "models":
+        # 0 where a period starts: that very round sends a model.
         return -first % method.interval
     # Updates are sent in the last round of a period, activations in every one.
     return method.interval - 1 - first if link == "updates" else 0
@@ -100,6 +102,7 @@ def sent_next(seen: LastCheckpoint, link: str = "updates") -> SentLayers | None:
     done = int(restored.state.round)
     last = done + _rounds_left(method, link, done)
     client, examples, messages = _next(restored, config, link, last=last)
+    # Nobody takes part in that round, as where all are stragglers.
     if not examples:
         return None
     how, levels = plain((messages.how, messages.levels))

@@ -62,6 +62,7 @@ def mask_by_own_cut(
     def widest(one, other):
         if one is None or other is None:
             return other if one is None else one
+        # An axis of size 1 stands for equal entries: the widest shape holds each mask.
         shape = tuple(map(max, one.shape, other.shape))
         return jax.ShapeDtypeStruct(shape, bool)
 
@@ -73,6 +74,7 @@ def mask_by_own_cut(
     def fitted(like, mask):
         if like is None:
             return None
+        # None keeps all, as do layers that are not held at this cut.
         return jnp.broadcast_to(True if mask is None else mask, like.shape)
 
     def masked(at):

@@ -47,6 +47,7 @@ def now_received(state: FedSLState, there: jax.Array) -> jax.Array | None:
     if state.received is None:
         return None
     before = state.received[state.client_id]
+    # Not only `there`: it is False between two starts, and a model stays received.
     return state.received.at[state.client_id].set(before | there)
 
 

@@ -114,6 +114,7 @@ def aggregate(
         context, state, client["params"], jnp.where(good, weights, 0.0)
     )
     client = {**client, "params": params}
+    # By client, and by arrays: bits differ by class of devices and may be traced.
     message = jax.tree.map(partial(jnp.where, coded), report.gradient, update)
     everyone = broadcast(client, state.weights.shape[0])
     # Its moments may hold what made an update invalid, and would spoil the next one.

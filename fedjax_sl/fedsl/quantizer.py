@@ -46,6 +46,7 @@ def coded_bits(config: FedSLConfig, bits: jax.Array) -> jax.Array:
     s = 2^(b-1) - 1, b + 1 for 2^b - 1 and b + 2 for 2^b. On a range there is no sign:
     s + 1 = 2^b values, b bits. 32 bits are float32.
     """
+    # s = 2^b has 2^(b+1) + 1 signed values, one too many for b + 1 bits.
     extra = {"2^(b-1)-1": 0, "2^b-1": 1, "2^b": 2}[config.quantizer_levels]
     if config.quantizer_norm == "range":
         extra = 0

@@ -96,6 +96,7 @@ def _expected(
         done = work(config, model, examples, scored=passes, masks=every_mask)
         return links(config, sizes, per_client, counts, starts=starts, ends=ends), done
 
+    # Traced kinds, as a round traces them: one function counts before and in a run.
     return jax.vmap(count_kind)(jnp.asarray(KINDS))
 
 

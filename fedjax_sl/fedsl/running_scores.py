@@ -110,6 +110,7 @@ def ranked_by(running: RunningScores, params: Any) -> tuple[Scores, jax.Array]:
     An entry that it never trained counts as the mean of its kernel's others. A client
     that has trained nothing yet prunes by magnitude.
     """
+    # NaN is not >= 0, either: such an entry ranks as if it had not been trained.
     tried = jax.tree.map(lambda score: score >= 0, running.scores)
     # By client, not by kernel: kernels that are ranked together need one scale.
     known = jnp.stack([leaf.any() for leaf in jax.tree.leaves(tried)]).any()

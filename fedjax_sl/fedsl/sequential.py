@@ -86,6 +86,7 @@ def sequential_step(
             minibatch=_slot(inputs.minibatch, k),
             per_client=_slot(inputs.per_client, k),
         )
+        # The step of parallel clients: of a cohort of one both are the same method.
         stepped, report = step(alone, before, mine)
         if relay:
             present = (mine.minibatch.weight > 0).any()

@@ -40,6 +40,7 @@ def mean_gradient(grad: jax.Array, sent: jax.Array, weights: jax.Array) -> jax.A
     Returns:
       `[B, ...]`; 0 where no client sent an activation.
     """
+    # Of one client it is its own gradient: tests/fedsl/test_shared_gradient.py.
     total = jax.tree.map(lambda x: x.sum(axis=0), jax.vmap(share)(grad, sent, weights))
     return mean_of_shares(total, jnp.zeros(grad.shape[1:], grad.dtype))
 

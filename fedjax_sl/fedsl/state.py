@@ -119,6 +119,7 @@ def start_of(config: FedSLConfig, params: Any, mask: Mask) -> Any:
 
 def rates(config: FedSLConfig, round: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Learning rates of clients and server in a round."""
+    # One factor for both sides: warm-up and cosine keep their ratio.
     factor = rate_factor(config, round)
     client, server = usual_rates(config)
     return client * factor, server * factor

@@ -59,6 +59,7 @@ def learnt(kept: Any, new: Any, old: Any) -> Any:
     """Selects new statistics for kept channels and old ones for pruned channels."""
 
     def select(keep, after, before):
+        # A pruned channel is 0 in the batch, which the dense one is not.
         return after if keep is None else jnp.where(keep, after, before)
 
     return jax.tree.map(select, kept, new, old, is_leaf=_none)

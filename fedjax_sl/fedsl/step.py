@@ -162,6 +162,8 @@ def step(
     Returns:
       The state after the step, and the `StepReport` of the clients.
     """
+    # With I = 1 and nothing compressed a round is one SGD step on the whole network,
+    # and with I > 1 it is local SGD: tests/test_reductions.py.
     client_rate, server_rate = rates(context.config, state.round)
 
     def step_group(each, *rest):
@@ -170,6 +172,7 @@ def step(
     proximal = context.config.proximal is not None
     local = Local(client_rate, state.anchor if proximal else None)
     shared = (state.server, inputs.examples, local, inputs.key)
+    # A fold, not a map: the server's gradients are summed, and never stacked by client.
     folded = context.over_clients.fold(step_group, *shared)
     received, (client, opt, running, report) = folded(group_of(state, inputs))
     state = _update_server(context, state, received, server_rate)

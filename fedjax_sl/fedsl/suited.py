@@ -52,9 +52,11 @@ def suited_map(
     clients are sequential. A mean of the gradients at the cut needs all clients, too.
     """
     server = model.shapes.server
+    # Without batch statistics grouping changes only the order of sums.
     if set(server) == {"params"} and config.backward == "own":
         return over_clients
     # Groups would each have statistics of their own, so that results depended on them.
     if config.sequential:
         return replace(over_clients, group=1)
+    # On one device: statistics of a part of the clients on each would differ.
     return ClientMap(over_clients.each)

@@ -42,6 +42,7 @@ def _another_method(config: FedSLRun) -> list[str]:
         "cosine_rounds": method.cosine_rounds > 0,
         "warmup_rounds": method.warmup_rounds > 0,
         "weight_decay": method.weight_decay is not None,
+        # Rates as they take effect: one that is given as the clients' is none apart.
         "server_learning_rate": server != client,
         "restore": pruned and not method.restore,
         "average_over": pruned and method.average_over != "all",
@@ -142,6 +143,7 @@ def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
     return Setting(
         rounds=config.rounds,
         learning_rate=float(usual_rates(method)[0]),
+        # A round's mean is of K clients: its noise falls with K, whatever N is.
         clients=config.cohort_size,
         interval=int(method.interval),
         # Each kernel of a client is one convolution, as L_c counts them.

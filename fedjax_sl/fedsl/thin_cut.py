@@ -37,6 +37,7 @@ def channels_at_cut(
     Returns:
       `[Ch]` bool.
     """
+    # Only the traffic depends on it, no model: tests/fedsl/test_thin_cut.py.
     if thins_cut(config, can):
         return channels_kept(can.groups[can.at_cut], mask)  # type: ignore[index]
     return jnp.ones((channels,), bool)
@@ -76,5 +77,6 @@ def bitmap_bits(
       `[K]` int32.
     """
     draws = math.prod(shape[:-1]) if config.dropout_per == "element" else 1
+    # By client: of several classes of devices one may drop nothing.
     sent = (config.dropout_mask == "bitmap") & (rate > 0)
     return draws * channels.sum(axis=1, dtype=jnp.int32) * sent

@@ -50,6 +50,7 @@ def sizes_of(config: FedSLConfig, model: SplitModel) -> Sizes:
         tensors=len(params),
         statistics=sum(leaf.size for leaf in jax.tree.leaves(client)) - size,
         cut=math.prod(model.cut_shape()),
+        # A label is one of C numbers, whatever integer type it has in memory.
         label_bits=0 if ends_here else math.ceil(math.log2(model.num_classes)),
         mask=mask_bits(config, prunable(model), client["params"]),
         features=math.prod(model.tail_shape()) if ends_here else None,

@@ -126,6 +126,7 @@ def _received(context: Context, client: Client, at: SplitModel, begun: Any) -> _
     # From here on it is the message as received: the server judges no other.
     params = arrived(client.fault, start, rebuilt)
     return _Held(
+        # The server trains the copies of deeper layers itself: no message codes them.
         params={**everything, **params},
         link=message.link,
         residual=with_leaves_held(at, everything, client.residual, message.state),
@@ -155,6 +156,7 @@ def upload(context: Context, anchor, client: Client):
         **statistics_kept(context, own_cut, client.mask, client.variables),
         "params": client.mask if keepers else everywhere,
     }
+    # Weight 0, not another shape: the mean then leaves the client out.
     weight = jnp.where(good, client.weight, 0.0)
     # Both ends know which messages were used: of others no residual is kept.
     residual = choose(weight > 0, message.residual, client.residual)

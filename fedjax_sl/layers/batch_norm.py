@@ -98,6 +98,7 @@ def _backward(pool, residual, gradients):
     # d(mean) and d(variance) reach every real entry as an affine function of h.
     size = jnp.maximum(weight.sum(), 1.0) * (x.shape[1] * x.shape[2])
     slope = inverse * dscale / size
+    # By weight: neither mean nor variance depends on padding.
     level = jnp.outer(weight, gain * (mean * slope - dbias / size))
     if pool:
         dy = unpooled(dy, h, extreme)

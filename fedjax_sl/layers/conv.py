@@ -101,6 +101,7 @@ def _with_gradients(convolve: Callable) -> Callable:
 
     def backward(precision, residual, dy):
         x, kernel = residual
+        # By itself, not by `convolve`: second gradients are of this kind, too.
         dx = differentiable(dy, _transpose(kernel), precision)
         return dx, kernel_gradient(x, dy, kernel.shape, precision)
 
@@ -134,6 +135,7 @@ def choose(
     """
     check_choice("precision", precision, Precision)
     side, (*size, inputs, outputs) = min(x_shape[1:3]), kernel_shape
+    # Not measured on accelerators, which keep `lax.conv` and autodiff's gradients.
     if backend != "cpu":
         return "xla"
     if inputs < FEW_CHANNELS:
@@ -195,6 +197,7 @@ def conv(
     lowered = _LOWERED[lowering]
     if stride > 1:
         lowered = partial(_xla if lowering == "xla" else strided_conv, stride=stride)
+    # bf16 is of the products: layers before and after see the arguments' dtype.
     return lowered(x.astype(wide), kernel.astype(wide), precision).astype(wide)
 
 

@@ -58,6 +58,7 @@ def _offsets(size: int) -> range:
 
 def num_parts(batch: int, most: int) -> int:
     """Returns the fewest equal parts of a batch with at most `most` examples each."""
+    # Divisors only: a scan has no shorter last part.
     return batch // max(n for n in range(1, min(most, batch) + 1) if batch % n == 0)
 
 
@@ -173,6 +174,7 @@ def kernel_gradient(
         part_x, part_dy = pair
         return total + _product(part_x, part_dy, (height, width), precision), None
 
+    # Of the dtype of sums: added up in bf16, many parts would lose digits.
     zero = jnp.zeros((width * inputs, height * outputs), sum_dtype(x))
     product, _ = lax.scan(add, zero, tuple(pairs))
     product = product.reshape(width, inputs, height, outputs)

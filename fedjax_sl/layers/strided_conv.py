@@ -13,6 +13,7 @@ def _patches(x: jax.Array, size: tuple[int, int], stride: int) -> jax.Array:
     height, width = size
     edges = [(0, 0), (height // 2,) * 2, (width // 2,) * 2, (0, 0)]
     padded, (rows, columns) = jnp.pad(x, edges), x.shape[1:3]
+    # Of the pixels that are kept alone: all of them would be stride^2 times the work.
     shifted = [
         padded[:, row : row + rows : stride, column : column + columns : stride]
         for row in range(height)

@@ -94,6 +94,7 @@ def _kernel_gradient(x, dy, transformed, filters, *, precision):
         return total + product(turned, outputs, along, precision), None
 
     parts = _parts(x, transformed), _parts(dy, transformed)
+    # Of the input's dtype: added up in bf16, many parts would lose digits.
     zero = jnp.zeros_like(transformed, dtype=x.dtype)
     total, _ = lax.scan(add_part, zero, parts)
     kernel = jax.ShapeDtypeStruct((3, 3, *transformed.shape[1:]), x.dtype)
@@ -139,6 +140,7 @@ def winograd(
     if kernel.shape[:2] != (3, 3):
         raise InputError(f"kernel of {kernel.shape[:2]}: winograd expects (3, 3).")
     height, width = x.shape[1:3]
+    # An odd map gets a row or column of zeros, as 'same' padding has there anyway.
     x = jnp.pad(x, [(0, 0), (0, height % TILE), (0, width % TILE), (0, 0)])
     y: jax.Array = _convolution(x, kernel, precision)  # type: ignore[assignment]
     return y[:, :height, :width]

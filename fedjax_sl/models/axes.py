@@ -67,6 +67,7 @@ def regrouped(parts: list[Part], sizes: tuple[int, ...]) -> list[Axis] | None:
         axis: list[Part] = []
         while size > 1:
             part = rest.pop(0)
+            # A part reaches past this axis: its major digit is here, the rest next.
             if part.size > size and part.size % size == 0:
                 part, low = _split(part, part.size // size)
                 rest.insert(0, low)
@@ -112,8 +113,10 @@ class Atoms:
                 found.append(part)
                 continue
             size = size_of(same)
+            # The digit between those above and those below it.
             sizes = (size // (part.stride * part.size), part.size, part.stride)
             digits = regrouped(list(self.resolve(same)), sizes)
+            # The digit ends within a part of what is the same: neither may be removed.
             if digits is None:
                 self.fix(same)
                 found.extend(self.new(part.size, fixed=True))
@@ -142,6 +145,7 @@ class Atoms:
         return self._sizes[atom]
 
     def _make_same(self, atom: int, axis: Axis) -> None:
+        # What is fixed stays so under its new name.
         if atom in self._fixed:
             self.fix(axis)
         self._same[atom] = axis
@@ -153,12 +157,15 @@ class Atoms:
           The axis of the result.
         """
         one, other = self.resolve(one), self.resolve(other)
+        # An axis of size 1 broadcasts against the other, and says nothing of it.
         if one == other or not other:
             return one
         for this, that in ((one, other), (other, one)):
+            # Equal entries fit any axis, whose channels may still be removed.
             if all(part.atom is None for part in this):
                 return that
             atom = self._whole(this)
+            # Not where the other has parts of this atom: it would be made of itself.
             if atom is not None and all(part.atom not in (atom, None) for part in that):
                 self._make_same(atom, that)
                 return that
@@ -169,6 +176,7 @@ class Atoms:
         sizes, rest = [], (list(one), list(other))
         while rest[0]:
             size = min(side[0].size for side in rest)
+            # Without common digits nothing of either axis may be removed.
             if any(side[0].size % size for side in rest):
                 self.fix(one, other)
                 return one
@@ -195,6 +203,7 @@ class Atoms:
             return one
         if one.atom is None or other.atom is None:
             return other if one.atom is None else one
+        # Then the atoms agree in every digit, and one may stand for the other.
         alike = (
             one.atom != other.atom
             and one.stride == other.stride

@@ -40,6 +40,7 @@ def cut_models(model: SplitModel) -> tuple[SplitModel, ...]:
     """The network at each of its distinct cuts, the shallowest first."""
     if not model.by_class:
         return (model,)
+    # Equal models are one: two classes of devices may have the same cut.
     return tuple(sorted(dict.fromkeys(model.by_class), key=_depth))
 
 
@@ -78,6 +79,7 @@ def own_cuts(model: SplitModel, client_id: jax.Array) -> jax.Array | None:
         return None
     known = cut_models(model)
     classes = jnp.asarray([known.index(at) for at in model.by_class], jnp.int32)
+    # As `config_base.per_client`: a client is of one class in every option.
     return classes[client_id % len(model.by_class)]
 
 
@@ -94,6 +96,7 @@ def by_own_cut(
     if own_cut is None:
         return function(model)
     branches = [partial(function, at) for at in cut_models(model)]
+    # A switch: clients that go one after another pay for their own cut alone.
     return jax.lax.switch(own_cut, branches)
 
 

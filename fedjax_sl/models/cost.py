@@ -44,7 +44,9 @@ def _cost(module: nn.Module, given: jax.Array, output: Any) -> LayerCost:
     return LayerCost(
         name="/".join(module.path),
         params=sum(leaf.size for leaf in params.values()),
+        # Each pixel of the output takes the whole kernel; a vector is one pixel.
         macs=0 if kernel is None else pixels * kernel.size,
+        # By its parameters, whichever norm it is: norms alone have a scale.
         norm_outputs=size if "scale" in params else 0,
     )
 
@@ -81,6 +83,7 @@ def layer_costs(model: nn.Module, input_shape: tuple[int, ...]) -> list[LayerCos
     return list(costs.values())
 
 
+# Traced once: a network of many layers takes a second each time.
 @lru_cache(maxsize=256)
 def macs(model: nn.Module, input_shape: tuple[int, ...]) -> int:
     """Counts the MACs of all products of one example's forward pass."""

@@ -52,6 +52,7 @@ def stage(part: Stage | nn.Module | Callable) -> Stage:
     fields = {
         field.name: getattr(module, field.name)
         for field in dataclasses.fields(module)
+        # Flax sets these two where the module is used.
         if field.init and field.name not in ("name", "parent")
     }
     # Built anew where it is used, so that Flax takes it for a part of that network.

@@ -69,6 +69,7 @@ def _member(found: Traced, path: Path, number: int, atom: int) -> Member | None:
     for n, part in enumerate(parts):
         if found.atoms.group((part,)) == atom:
             before, after = (_size(rest) for rest in (parts[:n], parts[n + 1 :]))
+            # Without `params` in front: a group is of the tree of parameters.
             return Member(path[1:], number, before, after)
     return None
 
@@ -94,6 +95,7 @@ def _group(found: Traced, atom: int) -> Group:
             own = {part.atom for part in axis}
             (kernels if own & written else others).append(member)
     order = [p.leaf[1:] for p in found.products if p.leaf is not None]
+    # In order of execution: the group has the name of its first kernel.
     kernels.sort(key=lambda member: order.index(member.path))
     size = found.atoms.size(atom)
     return Group("/".join(kernels[0].path), size, tuple(kernels), tuple(others))
@@ -112,6 +114,7 @@ def _part(module: nn.Module, shape: tuple[int, ...], *, ends: bool) -> Prunable:
     """Finds what can be pruned of some layers; not logits, if the network `ends`."""
     found = trace_module(module, shape)
     if ends:
+        # Each logit is of a class, which stays.
         found.atoms.fix(*found.output)
     number = {atom: n for n, atom in enumerate(_removable(found))}
     statistics = {
@@ -130,6 +133,7 @@ def _part(module: nn.Module, shape: tuple[int, ...], *, ends: bool) -> Prunable:
         kernels=frozenset(
             product.leaf[1:]
             for product in found.products
+            # Only leaves of several axes are scored, see `compression.scores`.
             if product.leaf is not None and len(found.leaves[product.leaf]) > 1
         ),
     )
@@ -153,6 +157,7 @@ def _together(head: Prunable, tail: Prunable) -> Prunable:
     )
 
 
+# Traced once: a network of many layers takes a second each time.
 @lru_cache(maxsize=64)
 def prunable(model: SplitModel) -> Prunable:
     """Finds what can be pruned of the layers that a client of a network holds."""

@@ -47,7 +47,9 @@ def trace(
     Returns:
       A `Traced`; nothing may be removed of the axes of the input.
     """
+    # A batch of one: MACs are of an example, and an axis of size 1 is none to follow.
     x = jax.ShapeDtypeStruct((1, *input_shape), np.float32)
+    # Winograd's tiles, for one, take fewer MACs than the convolution they compute.
     with as_written():
         program = jax.make_jaxpr(function)(variables, x)
     walker, paths = Walker(), jax.tree_util.tree_leaves_with_path(variables)

@@ -107,6 +107,7 @@ def vgg(depth: Depth = 19, options: Options | None = None) -> Network:
     dense = partial(DenseStage, initial=options.init)
     for features in (HIDDEN, HIDDEN):
         hidden = partial(dense, options.scaled(features), last=False)
+        # L_c counts convolutions, and so none of the places between dense layers.
         stages.append(Stage(hidden, last_of_client=False))
     stages.append(Stage(partial(dense, options.num_classes, last=True)))
     return Network(

@@ -102,6 +102,7 @@ def vit(size: Size = "tiny", options: Options | None = None) -> Network:
     width = Width(heads * options.scaled(units // heads), heads)
     block = Stage(partial(EncoderBlock, width))
     stages = (
+        # A cut counts blocks, of which the client has at least one.
         Stage(partial(Patches, width.units), layers=0, last_of_client=False),
         *[block] * BLOCKS,
         Stage(partial(MeanHead, options.num_classes)),

@@ -102,6 +102,7 @@ class Walker:
         return Value(tuple(axes))
 
     def _reduce_sum(self, equation, given):
+        # A pruned channel is 0, and adds nothing to a sum: no axis has to stay.
         return _without(given, equation.params["axes"])
 
     def _reduce(self, equation, given):
@@ -234,6 +235,7 @@ def _without(value: Value, gone: Sequence[int]) -> Value:
 
 def _called(equation: Any) -> Any:
     """The program of an operation that only calls it, such as a gradient's own."""
+    # What a loop carries, or a branch returns, would have to be joined: it stays.
     if equation.primitive.name in BRANCHING:
         return None
     found = [v for v in equation.params.values() if hasattr(v, "eqns")]

@@ -41,6 +41,7 @@ def check_data(folder: Path, found: Fingerprints) -> Fingerprints:
     if not isinstance(stored, dict):
         raise InputError(f"{path}: expected an object, found {stored!r:.40}.")
     for number, splits in found.items():
+        # A run that an earlier version left is not in the file: any data will do.
         before = stored.get(number, splits)
         if not isinstance(before, dict):
             raise InputError(f"{path}: expected an object, found {before!r:.40}.")
@@ -50,6 +51,7 @@ def check_data(folder: Path, found: Fingerprints) -> Fingerprints:
                 f"{folder}: the {changed[0]} examples have changed since it was "
                 "started; expected the same images and labels in the same order."
             )
+    # What is known of a sweep's other runs stays.
     return stored | found
 
 

@@ -151,6 +151,7 @@ def learning_curve(run: Finished, channel: Channel) -> LearningCurve:
     done = np.array([line["round"] for line in run.lines])
 
     def cumulative(per_round: np.ndarray) -> np.ndarray:
+        # Rounds done are counted from 1, and rows from 0.
         return np.cumsum(per_round)[done - 1]
 
     return LearningCurve(

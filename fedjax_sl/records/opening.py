@@ -173,6 +173,7 @@ def put_back(folder: Path) -> None:
     # Without config.json, files beside `.replaced` are of the run that comes back.
     if (folder / CONFIG).exists():
         _remove_own(folder)
+    # config.json last: until it is back the folder tells that the run is set aside.
     for name in reversed(OWN):
         if (aside / name).exists():
             _take_back(aside / name, folder / name)

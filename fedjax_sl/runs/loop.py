@@ -209,6 +209,7 @@ def calls(
         first, count = done, min(distributed.largest(pace), min(rounds, *ends) - done)
         started = time.monotonic()
         state, metrics = programs.advance(state, first, count)
+        # A coarse clock may not have moved: no division by 0 below.
         took, done = max(time.monotonic() - started, 1e-6), done + count
         # At most doubled, so that one mismeasured call delays a stop by little.
         pace = max(1, min(int(count * CALL_SECONDS / took), 2 * pace, MOST_ROUNDS))

@@ -50,6 +50,7 @@ def run_on(
       Diverged: if a loss is no longer finite.
       Stopped: if a signal requested it; the run can be resumed.
     """
+    # config.json then names these data, and a resumed run with others is refused.
     data = dataclasses.replace(
         config.data, name=train.name, image_size=train.image.shape[1]
     )

@@ -55,6 +55,7 @@ def runs_of(part: Part, configs: Sequence[RunConfig]) -> list[int]:
     """
     # One structure after another: a cut goes through few of them.
     runs = [number for group in alike_by_configuration(configs) for number in group]
+    # By integers: one part ends where the next begins, and no run is in two or in none.
     first, end = ((part.number - n) * len(runs) // part.of for n in (1, 0))
     return sorted(runs[first:end])
 

@@ -120,6 +120,7 @@ def programs_of_points(any_job: Job, size: int, most: int) -> Callable[..., Prog
     def initial(train, points):
         return over.map(begin, train)(points)
 
+    # Donated, so that the old and the new state share memory.
     @partial(jax.jit, out_shardings=spread, donate_argnames="state")
     def advance(train, rounds, points, state):
         return over.map(some_rounds, train, rounds)(points, state)
