@@ -160,7 +160,8 @@ class RoundMetrics(NamedTuple):
     Attributes:
       client_id: `[K]` int32.
       loss: `[K]` float32, mean loss of each client's own batches before the update.
-      kept_ratio: `[K]` float32, share of the client model's entries not pruned.
+      kept_ratio: `[K]` float32, share of entries not pruned: of a client's half where
+        the network is cut, of the whole network otherwise.
       rejected: `[K]` bool, its messages were not finite or too large, and not used.
       work: MACs.
       links: traffic.

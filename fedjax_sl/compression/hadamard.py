@@ -1,8 +1,9 @@
 """The randomised Hadamard transform of an array, in blocks.
 
 Signs are drawn from a key that both ends know. The transform is orthonormal, and makes
-the entries of any block about normal; it costs 2 log2(d) operations an entry, written
-as products with small matrices, which a CPU or an accelerator does fastest.
+the entries of any block about normal. It is written as products with two matrices of
+about sqrt(d) rows: 4 sqrt(d) operations an entry, more than the 2 log2(d) of the fast
+transform, but those that a CPU or an accelerator does fastest.
 """
 
 import functools

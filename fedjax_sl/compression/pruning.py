@@ -68,7 +68,7 @@ def lowest(scores: jax.Array, count: jax.Array) -> jax.Array:
     # Of equal scores only as many go as are missing, so that the count is exact.
     ties = words == threshold
     missing = count - below.sum()
-    return (below | (ties & (jnp.cumsum(ties) <= missing))) & (count > 0)
+    return below | (ties & (jnp.cumsum(ties) <= missing))
 
 
 def number_pruned(size: int, ratio: Any) -> jax.Array:

@@ -84,7 +84,9 @@ def _read(
     flags: np.ndarray, choice: int, entries: int, *, bits: int, last: int
 ) -> np.ndarray:
     if choice >= CHOICES:
-        raise InputError(f"the message holds choice {choice}: expected {CHOICES - 1}.")
+        raise InputError(
+            f"the message holds choice {choice}: expected 0 to {CHOICES - 1}."
+        )
     low = int(finest(bits)) + choice
     roots, used = read_roots(flags, entries, 1 + GROUPS)
     frequency = np.asarray(_frequencies(roots))

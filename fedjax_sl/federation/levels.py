@@ -162,21 +162,24 @@ def of_cohort(
 def largest(config: LevelConfig, updates: CompressorConfig, clients: int) -> Any:
     """Bounds q_k of any client in a cohort of K: `q K^(1/3)` if they differ.
 
-    With u_j = (w_j / w_k)^(2/3), (q_k / q)^2 = sum u_j / sum u_j^3, which is largest
-    where the K - 1 others are equal, and there below K^(2/3).
+    q is the largest of all clients', as b in `same_variance` is least with it. With
+    u_j = (w_j / w_k)^(2/3), (q_k / q)^2 is then at most sum u_j / sum u_j^3, which is
+    largest where the K - 1 others are equal, and there below K^(2/3).
 
     Args:
       config: whether levels adapt.
-      updates: compressor of one client, or of several.
+      updates: compressor of all clients, `[N]`, or of one that all are like.
       clients: K.
 
     Returns:
-      As `common_levels`; None if levels do not adapt.
+      `[N]` int32, or []; None if levels do not adapt.
     """
     level = common_levels(config, updates)
     if level is None:
         return None
+    level = jnp.broadcast_to(level, jnp.shape(updates.bits))
     if config.of_clients:
         # Up, so that the bound holds however `of_cohort` rounds.
-        level = jnp.ceil(jnp.asarray(level, jnp.float32) * clients ** (1 / 3))
+        most = jnp.ceil(level.max().astype(jnp.float32) * clients ** (1 / 3))
+        level = jnp.broadcast_to(most, level.shape)
     return jnp.clip(level, 1, most_levels(updates.coder)).astype(jnp.int32)

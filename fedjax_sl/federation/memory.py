@@ -18,7 +18,7 @@ from typing import Any
 
 import jax
 
-from fedjax_sl.checks import check_choice
+from fedjax_sl.checks import check_choice, check_integer
 from fedjax_sl.config_base import MappingName, StoreName
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.clients import ClientMap, chunks, in_groups, scan, vmap
@@ -116,6 +116,8 @@ def mapping_named(
         one of several processes, where it would not reach the others.
     """
     check_choice("mapping", name, MappingName)
+    if chunk is not None:
+        check_integer("chunk", chunk, 1)
     if name in ONE_DEVICE:
         return ONE_DEVICE[name]
     sequential = jax.default_backend() == "cpu" and name != "chunks"

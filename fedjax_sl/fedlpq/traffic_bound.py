@@ -40,12 +40,12 @@ def _longest(config: FedLPQConfig, layers: Layers, everyone: jax.Array) -> Link:
     if config.updates.active:
         sizes = [int(size) for size in layers.params if size]
 
-        def of_client(own):
-            level = largest(config.levels, own, config.cohort_size)
+        def of_client(own, level):
             wire = own.compressor(level).wire
             return total([wire.most(size, size) for size in sizes])
 
-        return jax.vmap(of_client)(per_client.updates)
+        levels = largest(config.levels, per_client.updates, config.cohort_size)
+        return jax.vmap(of_client)(per_client.updates, levels)
     bits = np.asarray(per_client.bits).tolist()
     known = {
         # By number of bits: classes of devices are few, and clients many.

@@ -160,16 +160,13 @@ def longest_update(config: FedSLConfig, per_client: ClientConfigs, params: Any) 
     """Bounds the message of an update, `[N]`: nothing pruned, all the bits allowed."""
     sizes = [leaf.size for leaf in jax.tree.leaves(params)]
 
-    def of_client(own):
-        # Who else is in a cohort, and so a client's q_k, is not known before a run.
-        level = largest(config.levels, own, config.cohort_size)
+    def of_client(own, level):
         most = own.compressor(level).wire.most
         return total([most(size, size) for size in sizes])
 
-    return _update(
-        config,
-        per_client,
-        sum(sizes),
-        len(sizes),
-        compressed=jax.vmap(of_client),
-    )
+    def of_all(configs):
+        # Who else is in a cohort, and so a client's q_k, is not known before a run.
+        levels = largest(config.levels, configs, config.cohort_size)
+        return jax.vmap(of_client)(configs, levels)
+
+    return _update(config, per_client, sum(sizes), len(sizes), compressed=of_all)

@@ -89,7 +89,7 @@ def _averaged(scores: Any, good: jax.Array, weights: jax.Array, before: Any) -> 
     rejected = ((weights > 0) & ~good).any()
     # Without rejections the weights sum to 1; dividing by a rounded sum changes bits.
     whole = jnp.where(rejected & good.any(), given.sum(), 1.0)
-    mean = weighted_mean(scores, given / jnp.maximum(whole, 1e-9))
+    mean = weighted_mean(scores, given / whole)
     return jax.tree.map(partial(jnp.where, good.any()), mean, before)
 
 

@@ -158,9 +158,10 @@ def network(
       The `Network`.
 
     Raises:
-      ValueError: if there are fewer than two parts.
+      ValueError: if there are fewer than two parts, or more than 100.
     """
     stages = tuple(stage(part) for part in parts)
-    if len(stages) < 2:
-        raise InputError(f"A network of {len(stages)} stages: expected two or more.")
+    # Names of two digits sort in network order: see `models.split.stage_name`.
+    if not 2 <= len(stages) <= 100:
+        raise InputError(f"A network of {len(stages)} stages: expected 2 to 100.")
     return Network(stages=stages, input_shape=input_shape, num_classes=num_classes)

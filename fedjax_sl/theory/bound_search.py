@@ -111,6 +111,8 @@ def best(plans: Sequence[Plan], by: str) -> list[Plan]:
 def on_pareto_front(plans: Sequence[Plan]) -> list[Plan]:
     """Returns the plans that reach the target and that no other beats in both costs."""
     able = best(plans, "seconds")
+    if not able:
+        return []
     seconds, joules = np.array([plan.cost for plan in able]).T
     # The front is of cost against gain: fewer joules are the gain.
     return [able[index] for index in pareto_front(seconds, -joules)]

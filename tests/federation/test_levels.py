@@ -144,6 +144,16 @@ def test_no_client_has_more_levels_than_the_most(given):
     assert levels.max() <= largest(CLIENT, QSGD, len(given))
 
 
+def test_nor_where_classes_of_devices_have_other_bits():
+    """A coarse client's share of the levels is of the variance of fine ones."""
+    bits = jnp.array([2] + [8] * 19)
+    how = dataclasses.replace(QSGD, bits=bits)
+    levels = of_cohort(CLIENT, how, None, jnp.full(20, 1 / 20))
+    bound = largest(CLIENT, how, 20)
+    alone = largest(CLIENT, dataclasses.replace(QSGD, bits=2), 20)
+    assert (levels <= bound).all() and levels[0] > alone
+
+
 def test_the_bound_is_of_the_right_order():
     """One client of many owns most: its levels are near the bound, not far below."""
     shares = np.array([1.0] + [0.06] * 99)

@@ -80,6 +80,11 @@ def test_the_mesh_takes_no_more_devices_than_clients():
     assert mapping_named("auto", cohort_size=3, client_bytes=1).devices == 3
 
 
+def test_a_chunk_of_nobody_is_refused():
+    with pytest.raises(ValueError, match="^chunk=0: expected"):
+        mapping_named("mesh", cohort_size=3, client_bytes=1, chunk=0)
+
+
 def test_an_unknown_name_is_refused():
     with pytest.raises(ValueError, match="mapping='xmap': expected one of"):
         mapping_named("xmap", cohort_size=3, client_bytes=1)

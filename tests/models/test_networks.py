@@ -218,5 +218,7 @@ def test_what_a_stage_does_not_take_it_is_not_given(key):
     for cut in found.cuts:
         model = found.at(cut)
         assert np.isfinite(model.predict(model.init(key), image)).all()
-    with pytest.raises(InputError, match="1 stages: expected two or more"):
-        network(parts[:1], input_shape=(8, 8, 3), num_classes=3)
+    # Names of more stages than a hundred would not sort in their order.
+    for wrong in (parts[:1], [nn.relu] * 101):
+        with pytest.raises(InputError, match="1 stages: expected 2 to 100"):
+            network(wrong, input_shape=(8, 8, 3), num_classes=3)

@@ -77,7 +77,7 @@ BAD = {
     "its call with input_shape and num_classes raised": "{file}:of_nothing",
     "it returned a int; expected a list of Flax modules": "{file}:number",
     "raised SyntaxError": "{broken}:build",
-    "1 stages: expected two or more": "{file}:short",
+    "1 stages: expected 2 to 100": "{file}:short",
 }
 
 

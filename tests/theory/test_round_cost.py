@@ -172,6 +172,7 @@ def test_what_the_bound_never_reaches_is_not_chosen():
     plans = [plan(one, RUN, 0.3) for one in EVERY]
     assert {one.choice.ratio for one in best(plans, "seconds")} == {0.0}
     lost = [one for one in plans if one.choice.ratio > 0]
+    assert lost and on_pareto_front(lost) == []
     assert all(np.isinf([one.rounds, *one.cost]).all() for one in lost)
 
 
