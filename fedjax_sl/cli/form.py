@@ -118,7 +118,8 @@ class Form:
         self.values = values
 
     @classmethod
-    @functools.cache
+    # Bounded: a process that parses many lines would keep all their forms.
+    @functools.lru_cache(maxsize=32)
     def _parts(cls) -> tuple[Part, dict[str, str]]:
         return _part(cls.kind, cls.flags)
 
