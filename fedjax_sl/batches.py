@@ -64,10 +64,8 @@ class Batches:
         found: dict[int, Any] = {}
         for indices in groups(points):
             program = self._program(points[indices[0]])
-            for first in range(0, len(indices), self._size):
-                here = indices[first : first + self._size]
-                rows = program(self._shared, [points[index] for index in here])
-                found.update(zip(here, rows, strict=True))
+            rows = program(self._shared, [points[index] for index in indices])
+            found.update(zip(indices, rows, strict=True))
         return [found[index] for index in range(len(points))]
 
     def _program(self, point: Any) -> Program:

@@ -14,9 +14,9 @@ from fedjax_sl.federation.clients import ClientMap
 from fedjax_sl.federation.devices import mesh, sharded
 
 
-Program = Callable[[tuple[Any, ...], Sequence[Any]], list[Any]]
-"""`program(shared, points)` runs points of one structure, and returns their results on
-the host."""
+Program = Callable[[tuple[Any, ...], Sequence[Any]], Iterator[Any]]
+"""`program(shared, points)` runs any number of points of one structure, and yields their
+results on the host when available."""
 
 
 def signature(point: Any) -> Any:
@@ -49,20 +49,24 @@ def program_of(
 
     Args:
       run: a pure function `(*shared, point)`.
-      size: points in a call; fewer are filled up with copies.
+      size: points in a call; the last call is filled up with copies.
       over_points: how they are mapped; sharded over all devices by default.
 
     Returns:
-      The program, of up to `size` points that have the same signature.
+      The program, of points that have the same signature.
     """
     over = over_points or sharded(mesh(size, "sweep"))
     mapped = jax.jit(lambda shared, here: over.map(run, *shared)(here))
 
     def program(shared, points):
-        # Every call has the same shapes, so that the program compiles once.
-        filled = [*points, *points[:1] * (size - len(points))]
-        found = jax.device_get(mapped(shared, jax.tree.map(stack, *filled)))
-        return [jax.tree.map(lambda x, n=n: x[n], found) for n in range(len(points))]
+        for first in range(0, len(points), size):
+            here = points[first : first + size]
+            # Every call has the same shapes, so that the program compiles once.
+            filled = [*here, *here[:1] * (size - len(here))]
+            found = jax.device_get(mapped(shared, jax.tree.map(stack, *filled)))
+            yield from (
+                jax.tree.map(lambda x, n=n: x[n], found) for n in range(len(here))
+            )
 
     return program
 
@@ -100,10 +104,8 @@ def results(
     for indices in groups(points):
         size = min(at_a_time or len(indices), len(indices))
         program = program_of(run, size, over_points=over_points)
-        for first in range(0, len(indices), size):
-            here = indices[first : first + size]
-            found = program(shared, [points[index] for index in here])
-            yield from zip(here, found, strict=True)
+        found = program(shared, [points[index] for index in indices])
+        yield from zip(indices, found, strict=True)
 
 
 def sweep(

@@ -9,10 +9,11 @@ import jax
 import pytest
 
 from fedjax_sl.federation.cpu import prepare_cpu
-from tests import draws, footprint
+from tests import compilations, draws, footprint
 
 
 # Hooks and fixtures count where they are named in this module.
+compiled = compilations.compiled
 programs_let_go = footprint.programs_let_go
 pytest_sessionfinish = footprint.pytest_sessionfinish
 pytest_testnodedown = footprint.pytest_testnodedown

@@ -4,7 +4,6 @@ import dataclasses
 import runpy
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -14,21 +13,7 @@ from fedjax_sl.fedsl import FedSLConfig, fedsl
 from tests.worlds import assert_close, tiny_cohort, tiny_model
 
 
-COMPILED = "/jax/core/compile/backend_compile_duration"
 EXAMPLE = Path(__file__).parents[1] / "examples/optuna_batches.py"
-
-
-@pytest.fixture
-def compiled():
-    """A list that grows by one with each program that is compiled."""
-    seconds = []
-
-    def listen(event, duration, **_):
-        seconds.extend([duration] if event == COMPILED else [])
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield seconds
-    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @pytest.mark.slow

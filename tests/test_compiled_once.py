@@ -10,7 +10,6 @@ from fedjax_sl.layers.winograd import winograd
 from tests.worlds import tiny_model
 
 
-COMPILED = "/jax/core/compile/backend_compile_duration"
 IMAGE, WIDE = jnp.ones((2, 4, 4, 8)), jnp.ones((2, 4, 4, 32))
 NARROW_KERNEL, KERNEL = jnp.ones((3, 3, 8, 4)), jnp.ones((3, 3, 8, 32))
 
@@ -21,19 +20,6 @@ CALLS = {
     "winograd": lambda: winograd(IMAGE, KERNEL),
     "its gradient": lambda: jax.vjp(winograd, IMAGE, KERNEL)[1](WIDE),
 }
-
-
-@pytest.fixture
-def compiled():
-    """A list that grows by one with each program that is compiled."""
-    seconds = []
-
-    def listen(event, duration, **_):
-        seconds.extend([duration] if event == COMPILED else [])
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield seconds
-    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fedjax_sl.algorithm import RoundMetrics, State
+from fedjax_sl.algorithm import Algorithm, RoundMetrics, State
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.evaluation import evaluate_views
 from fedjax_sl.federation.devices import mesh
@@ -45,6 +45,11 @@ class Programs(NamedTuple):
     place: Callable[[State], State]
     advance: Callable[[State, int, int], tuple[State, RoundMetrics]]
     views: Callable[[State], dict[str, Any]]
+
+
+def _begun(algorithm: Algorithm, seed: Any) -> State:
+    """Returns the state before the first round."""
+    return start(algorithm, jax.random.key(seed))
 
 
 def _shardings(shape: State, everywhere: Any, on_host: Sequence[str]) -> State:
@@ -107,10 +112,7 @@ def programs_of(job: Job) -> Programs:
     everywhere = jax.sharding.NamedSharding(
         mesh(job.method.devices), jax.sharding.PartitionSpec()
     )
-
-    def initial(seed):
-        return start(algorithm, jax.random.key(seed))
-
+    initial = partial(_begun, algorithm)
     shape = jax.eval_shape(initial, seed)
     of_state = _shardings(shape, everywhere, algorithm.on_host)
     # Replicated: what a process has locally is the whole array.
@@ -137,8 +139,8 @@ def programs_of(job: Job) -> Programs:
 
     # Arguments of the programs: closed over, they would be constants in each, and a run
     # with another seed would find none of them compiled.
-    test, partition = place((job.test, job.partition))
-    data = partition, place(job.in_time), seed
+    test, partition, in_time = place((job.test, job.partition, job.in_time))
+    data = partition, in_time, seed
     feed = _feed_of(job, shape, partition, place)
     # Donated, so that the old and the new state share memory.
     program = jax.jit(

@@ -19,16 +19,12 @@ from fedjax_sl.runs.sweep import alike_by_configuration
 from tests import dry
 from tests.commands import refused
 from tests.interruptions import Killed, full_disk, killed, send
-from tests.runs.test_sweep_resume import SWEEP, calls_of
+from tests.runs.test_sweep_resume import SWEEP, calls_of, undisturbed
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole") / "sweep"
-    with pytest.MonkeyPatch.context() as patch:
-        dry.use(patch)
-        main([*SWEEP, "--folder", str(folder)])
-    return folder
+    return undisturbed(tmp_path_factory)
 
 
 def part(number, of, folder):

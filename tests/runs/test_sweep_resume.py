@@ -51,13 +51,17 @@ def calls_of(monkeypatch, before):
     monkeypatch.setattr(loop, "MOST_ROUNDS", 2)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "sweep"
     with pytest.MonkeyPatch.context() as patch:
         dry.use(patch)
         main([*SWEEP, "--folder", str(folder)])
     return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return undisturbed(tmp_path_factory)
 
 
 def assert_same(folder, whole):
