@@ -15,8 +15,8 @@ from fedjax_sl.federation.devices import mesh, sharded
 
 
 Program = Callable[[tuple[Any, ...], Sequence[Any]], Iterator[Any]]
-"""`program(shared, points)` runs any number of points of one structure, and yields their
-results on the host when available."""
+"""`program(shared, points)` runs any number of points of one structure, and yields
+their results on the host when available."""
 
 
 def signature(point: Any) -> Any:
