@@ -7,6 +7,8 @@ from collections import _tuplegetter
 from importlib.metadata import version as version_of
 from pathlib import Path
 
+from myst_nb.core import render
+
 
 ROOT = Path(__file__).parents[1]
 
@@ -60,6 +62,21 @@ python_use_unqualified_type_names = True
 add_module_names = False
 
 
+def joined(outputs):
+    """Joins the pieces of a stream; myst_nb ends a line after each.
+
+    A `%%bash` cell prints what its command does in pieces of 100 characters.
+    """
+    found = []
+    for output in outputs:
+        earlier = [o for o in found if o.get("name") == output.get("name")]
+        if output["output_type"] == "stream" and earlier:
+            earlier[0]["text"] += output["text"]
+        else:
+            found.append(output)
+    return found
+
+
 def skip_field(app, what, name, obj, skip, options):
     """Leaves out fields of a NamedTuple: its docstring has them under Attributes."""
     return True if isinstance(obj, _tuplegetter) else None
@@ -76,5 +93,6 @@ def keep_formulas(app, what, name, obj, options, lines):
 
 def setup(app):
     """Registers the functions above."""
+    render.coalesce_streams = joined
     app.connect("autodoc-process-docstring", keep_formulas)
     app.connect("autodoc-skip-member", skip_field)
