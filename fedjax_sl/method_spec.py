@@ -24,12 +24,16 @@ class Built(NamedTuple):
       steps: optimiser steps in a round, of the client with most examples.
       devices: number of devices that clients are spread over.
       parameters: of its whole network; None if that is not known.
+      with_config: `with_config(method) -> Algorithm`, the method with other numbers in
+        its configuration, which may be traced: a run with other numbers then compiles
+        nothing again. None if the numbers are constants of the run's programs.
     """
 
     algorithm: Algorithm
     steps: int
     devices: int
     parameters: int | None = None
+    with_config: Callable[[Any], Algorithm] | None = None
 
 
 ChooseMap = Callable[[int], ClientMap]

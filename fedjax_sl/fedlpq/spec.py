@@ -84,18 +84,23 @@ def build(
     if method.preference is None:
         models = models[-1:]
     _check_kept(config, models, shape)
-    algorithm = fedlpq(
-        models,
-        method,
-        num_clients=config.data.num_clients,
-        input_shape=shape,
-        residuals=config.residuals,
-        over_clients=over,
-    )
+
+    def with_config(method):
+        return fedlpq(
+            models,
+            method,
+            num_clients=config.data.num_clients,
+            input_shape=shape,
+            residuals=config.residuals,
+            over_clients=over,
+        )
+
     # Of the client with most examples: batches of padding alone are no steps of others.
     steps = method.local_epochs * -(-partition.index.shape[1] // config.batch_size)
     whole = parameters_of(template(models[-1], shape))
-    return Built(algorithm, steps, over.devices, whole)
+    return Built(
+        with_config(method), steps, over.devices, whole, with_config=with_config
+    )
 
 
 def traffic_bound(

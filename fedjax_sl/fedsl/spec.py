@@ -75,14 +75,18 @@ def build(
         instead="residuals='host', or method.updates.feedback='none', which keeps none",
         store=config.residuals,
     )
-    method = fedsl(
-        model,
-        config.method,
-        num_clients=clients,
-        residuals=config.residuals,
-        over_clients=over,
-    )
-    return Built(method, 1, over.devices, parameters_of(*model.shapes))
+
+    def with_config(method):
+        return fedsl(
+            model,
+            method,
+            num_clients=clients,
+            residuals=config.residuals,
+            over_clients=over,
+        )
+
+    algorithm, parameters = with_config(config.method), parameters_of(*model.shapes)
+    return Built(algorithm, 1, over.devices, parameters, with_config=with_config)
 
 
 def traffic_bound(

@@ -1,5 +1,6 @@
 """Builds everything that a run needs from its configuration."""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -117,7 +118,11 @@ def build(
     if make is None:
         raise InputError(BROUGHT)
     built = make(config, train, partition, choose_map)
-    return built._replace(algorithm=with_faults(config, built.algorithm))
+    faulty, with_config = partial(with_faults, config), built.with_config
+    return built._replace(
+        algorithm=faulty(built.algorithm),
+        with_config=with_config and (lambda method: faulty(with_config(method))),
+    )
 
 
 def with_faults(config: RunConfig, algorithm: Algorithm) -> Algorithm:

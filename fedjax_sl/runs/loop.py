@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fedjax_sl.algorithm import Algorithm, RoundMetrics, State
+from fedjax_sl.algorithm import RoundMetrics, State
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.evaluation import evaluate_views
 from fedjax_sl.federation.devices import mesh
 from fedjax_sl.federation.faults import without_stragglers
 from fedjax_sl.federation.stores import HOST
 from fedjax_sl.runs import distributed
+from fedjax_sl.runs.arguments import arguments_of
 from fedjax_sl.runs.build import Job
 from fedjax_sl.runs.feed import Feed, resident, streamed
 from fedjax_sl.simulation import run_some_rounds, start
@@ -45,11 +46,6 @@ class Programs(NamedTuple):
     place: Callable[[State], State]
     advance: Callable[[State, int, int], tuple[State, RoundMetrics]]
     views: Callable[[State], dict[str, Any]]
-
-
-def _begun(algorithm: Algorithm, seed: Any) -> State:
-    """Returns the state before the first round."""
-    return start(algorithm, jax.random.key(seed))
 
 
 def _shardings(shape: State, everywhere: Any, on_host: Sequence[str]) -> State:
@@ -108,13 +104,16 @@ def programs_of(job: Job) -> Programs:
     State is kept whole on every device between two calls, so that each program is
     compiled once.
     """
-    algorithm, seed = job.method.algorithm, np.uint32(job.config.seed)
+    seed, (numbers, algorithm_of) = np.uint32(job.config.seed), arguments_of(job)
     everywhere = jax.sharding.NamedSharding(
         mesh(job.method.devices), jax.sharding.PartitionSpec()
     )
-    initial = partial(_begun, algorithm)
-    shape = jax.eval_shape(initial, seed)
-    of_state = _shardings(shape, everywhere, algorithm.on_host)
+
+    def initial(numbers, seed):
+        return start(algorithm_of(numbers), jax.random.key(seed))
+
+    shape = jax.eval_shape(initial, numbers, seed)
+    of_state = _shardings(shape, everywhere, job.method.algorithm.on_host)
     # Replicated: what a process has locally is the whole array.
     whole = jax.make_array_from_process_local_data
 
@@ -122,8 +121,8 @@ def programs_of(job: Job) -> Programs:
         return jax.tree.map(partial(whole, everywhere), tree)
 
     def some_rounds(state, examples, data, first, count):
-        partition, in_time, seed = data
-        method, train = feed.reading(algorithm, examples)
+        numbers, partition, in_time, seed = data
+        method, train = feed.reading(algorithm_of(numbers), examples)
         # Metrics have one shape, since one that followed `count` would recompile.
         return run_some_rounds(
             without_stragglers(method, in_time),
@@ -138,25 +137,25 @@ def programs_of(job: Job) -> Programs:
         )
 
     # Arguments of the programs: closed over, they would be constants in each, and a run
-    # with another seed would find none of them compiled.
+    # with another seed or rate would find none of them compiled.
     test, partition, in_time = place((job.test, job.partition, job.in_time))
-    data = partition, in_time, seed
+    data = numbers, partition, in_time, seed
     feed = _feed_of(job, shape, partition, place)
     # Donated, so that the old and the new state share memory.
     program = jax.jit(
         some_rounds, donate_argnames="state", out_shardings=(of_state, everywhere)
     )
     views = jax.jit(
-        lambda state, test: evaluate_views(algorithm, state, test),
+        lambda numbers, state, test: evaluate_views(algorithm_of(numbers), state, test),
         out_shardings=everywhere,
     )
 
     return Programs(
         shape=shape,
-        initial=partial(jax.jit(initial, out_shardings=of_state), seed),
+        initial=partial(jax.jit(initial, out_shardings=of_state), numbers, seed),
         place=lambda state: jax.tree.map(whole, of_state, state),
         advance=_advance(program, feed, data),
-        views=lambda state: views(state, test),
+        views=lambda state: views(numbers, state, test),
     )
 
 

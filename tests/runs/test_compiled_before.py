@@ -1,4 +1,4 @@
-"""A run finds the programs of an earlier one, whatever its seed."""
+"""A run finds the programs of an earlier one, whatever its numbers."""
 
 import jax
 import pytest
@@ -9,10 +9,25 @@ from tests.commands import PERCEPTRON
 
 
 RUN = [
-    *("run", "fedlpq", *PERCEPTRON, "--rounds", "2", "--eval-every", "1"),
+    *(*PERCEPTRON, "--rounds", "6", "--eval-every", "6"),
     *("--data.num-clients", "4", "--method.cohort-size", "3", "--batch-size", "50"),
     *("--data.train-examples", "300", "--data.test-examples", "100"),
 ]
+
+METHODS = {"fedlpq": ["fedlpq"], "fedsl": ["fedsl", "--model.cut", "1"]}
+
+OTHER = {
+    "fedlpq": [
+        *("--seed", "1", "--rounds", "7", "--method.learning-rate", "0.02"),
+        *("--method.bits", "7", "--method.keep-probability", "0.6"),
+    ],
+    "fedsl": [
+        *("--seed", "1", "--rounds", "9", "--method.learning-rate", "0.02"),
+        *("--method.bits", "7", "--method.prune-ratio", "0.2"),
+        *("--method.interval", "3", "--method.dropout-rate", "0.4"),
+    ],
+}
+"""Numbers that differ, all at once."""
 
 
 @pytest.fixture
@@ -30,10 +45,22 @@ def programs(tmp_path):
 
 
 @pytest.mark.slow
-def test_another_seed_compiles_nothing(programs, tmp_path):
-    main([*RUN, "--folder", str(tmp_path / "first")])
+@pytest.mark.parametrize("method", OTHER)
+def test_other_numbers_compile_nothing(method, programs, tmp_path):
+    main(["run", *METHODS[method], *RUN, "--folder", str(tmp_path / "first")])
     earlier = programs()
     assert any("some_rounds" in name for name in earlier)
     jax.clear_caches()
-    main([*RUN, "--seed", "1", "--folder", str(tmp_path / "second")])
+    command = ["run", *METHODS[method], *RUN, *OTHER[method]]
+    main([*command, "--folder", str(tmp_path / "second")])
     assert programs() == earlier
+
+
+@pytest.mark.slow
+def test_what_is_off_is_another_program(programs, tmp_path):
+    main(["run", *METHODS["fedsl"], *RUN, "--folder", str(tmp_path / "first")])
+    earlier = programs()
+    jax.clear_caches()
+    command = ["run", *METHODS["fedsl"], *RUN, "--method.prune-ratio", "0"]
+    main([*command, "--folder", str(tmp_path / "second")])
+    assert any("some_rounds" in name for name in programs() - earlier)
