@@ -32,8 +32,11 @@ def test_digits_are_divided_once_and_for_all():
     assert train.image.dtype == np.uint8 and train.label.dtype == np.int32
     assert train.image.shape[1:] == (8, 8, 1) and train.image.max() == 255
     everything = np.concatenate([train.image, test.image]).reshape(-1, 64)
-    original = np.round(load_digits(return_X_y=True)[0] * 255 / 16).astype(np.uint8)
-    assert sorted(map(bytes, everything)) == sorted(map(bytes, original))
+    labels = np.concatenate([train.label, test.label])
+    levels, target = load_digits(return_X_y=True)
+    original = np.round(levels * 255 / 16).astype(np.uint8)
+    ours = sorted(zip(map(bytes, everything), labels, strict=True))
+    assert ours == sorted(zip(map(bytes, original), target, strict=True))
     again = load("digits", split="test")
     np.testing.assert_array_equal(test.image, again.image)
 
