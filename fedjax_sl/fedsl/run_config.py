@@ -32,7 +32,17 @@ OF_QUANTIZATION = (
 
 
 NetworkName = Literal[
-    "vgg", "resnet18", "resnet34", "vit-tiny", "vit-small", "simple-cnn", "mlp"
+    "vgg",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
+    "resnet18",
+    "resnet34",
+    "vit-tiny",
+    "vit-small",
+    "simple-cnn",
+    "mlp",
 ]
 
 
@@ -41,11 +51,12 @@ class ModelConfig(NetworkConfig):
     """The network and where it is cut."""
 
     name: NetworkName = "vgg"
-    """A VGG, a ResNet, a vision transformer for 32 x 32 pixels, the simple CNN of
-    NIID-Bench, or a perceptron of two hidden layers."""
+    """A VGG, of `depth` layers or as many as it is named after; a ResNet, a vision
+    transformer for 32 x 32 pixels, the simple CNN of NIID-Bench, or a perceptron of two
+    hidden layers."""
 
     depth: Depth = 11
-    """Layers of the VGG."""
+    """Layers of `vgg`."""
 
     cut: IntegerPerClass = 4
     """L_c, client layers, of all or by class; `cost fedsl`."""
@@ -62,8 +73,13 @@ class ModelConfig(NetworkConfig):
         return f"vgg{self.depth}" if self.name == "vgg" else self.name
 
     def resolved(self) -> "ModelConfig":
-        """Fills in the hash of a file; equal cuts of all classes are one cut."""
+        """Fills in the hash of a file; equal cuts of all classes are one cut.
+
+        A VGG is named by its depth in one field: folders have always had both.
+        """
         config = super().resolved()
+        if (depth := config.name.removeprefix("vgg")).isdecimal():
+            config = dataclasses.replace(config, name="vgg", depth=int(depth))
         if isinstance(config.cut, tuple) and len(set(config.cut)) == 1:
             return dataclasses.replace(config, cut=config.cut[0])
         return config
