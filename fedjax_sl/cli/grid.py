@@ -1,6 +1,7 @@
 """The points of a sweep: every combination of values, and every seed."""
 
 import dataclasses
+import difflib
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -33,11 +34,12 @@ def check_field(config: RunConfig, name: str) -> None:
     """
     part: Any = config
     for word in name.split("."):
-        known = dataclasses.is_dataclass(part) and word in {
-            field.name for field in dataclasses.fields(part)
-        }
-        if not known:
-            raise InputError(f"--grid {name}: unknown field {word!r}.")
+        fields = dataclasses.fields(part) if dataclasses.is_dataclass(part) else ()
+        known = [field.name for field in fields]
+        if word not in known:
+            near = difflib.get_close_matches(word, known, 1)
+            meant = f"; did you mean {near[0]!r}?" if near else "."
+            raise InputError(f"--grid {name}: unknown field {word!r}{meant}")
         part = getattr(part, word)
     if dataclasses.is_dataclass(part):
         raise InputError(f"--grid {name}: expected a field of it, such as {name}.x.")

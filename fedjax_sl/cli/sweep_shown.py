@@ -40,7 +40,11 @@ def show_missing(runs: Runs, found: Iterator[int], console: Console) -> None:
     """Shows the runs that the folder lacks as they come, and how far it is."""
     points, lacking = runs.points, len(runs.classes)
     some = "" if len(runs.mine) == len(points) else f"{len(runs.mine)} of "
-    console.print(f"{some}{len(points)} runs of {titles(points)}; {runs.folder.path}")
+    runs_of = "run" if len(points) == 1 else "runs"
+    console.print(
+        f"{some}{len(points)} {runs_of} of {titles(points)}; {runs.folder.path}",
+        soft_wrap=True,
+    )
     times: list[float] = []
     with bar(console, "runs") as progress:
         task = progress.add_task("", total=len(runs.mine))
@@ -55,7 +59,8 @@ def show_missing(runs: Runs, found: Iterator[int], console: Console) -> None:
             lines = runs.folder.lines(number)
             console.print(
                 f"run {number + 1}/{len(points)}: loss {lines[-1]['train_loss']:.3f}, "
-                f"accuracy {lines[-1]['test_accuracy']:.4f}; {progress.state}"
+                f"accuracy {lines[-1]['test_accuracy']:.4f}; {progress.state}",
+                soft_wrap=True,
             )
             if sentence := unlearned(lines, runs.classes[number]):
                 console.print(f"warning: {sentence}", soft_wrap=True)

@@ -132,7 +132,8 @@ class RunConfig:
         if self.cohort_size > self.data.num_clients:
             raise InputError(
                 f"cohort_size={self.cohort_size}: expected 1 to "
-                f"{self.data.num_clients}, the number of clients."
+                f"{self.data.num_clients}, the number of clients "
+                "(--method.cohort-size, --data.num-clients)."
             )
 
     @property

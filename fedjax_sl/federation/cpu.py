@@ -1,5 +1,6 @@
 """Prepares a CPU: a device for each core, and what its cores can do."""
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -27,11 +28,13 @@ def num_cores() -> int:
 def prepare_cpu() -> None:
     """Makes each of these cores a device, and lets devices wait for one another.
 
-    Call it before JAX computes anything. It leaves alone what JAX_NUM_CPU_DEVICES and
+    Call it before JAX computes anything: later it does nothing. It leaves alone what JAX_NUM_CPU_DEVICES and
     XLA_FLAGS say.
     """
     if jax.config.values["jax_num_cpu_devices"] < 1:
-        jax.config.update("jax_num_cpu_devices", num_cores())
+        # A program that has computed something keeps the devices that it has.
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", num_cores())
     flags = os.environ.get("XLA_FLAGS", "")
     if not any(name in flags for name in WAITS):
         waits = (f"--{name}={PATIENCE}" for name in WAITS)

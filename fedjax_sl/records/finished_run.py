@@ -113,9 +113,11 @@ def read(folder: Path) -> Finished:
     """Reads a run's folder.
 
     Raises:
-      ValueError: if something in it cannot be understood.
+      ValueError: if it is none, or something in it cannot be understood.
       OSError: if something cannot be read.
     """
+    if not (folder / folders.CONFIG).exists():
+        raise InputError(f"{folder}: expected the folder of a run.")
     config = from_json(folder / folders.CONFIG)
     lines = _read_lines(folder / folders.METRICS)
     record = _read_record(

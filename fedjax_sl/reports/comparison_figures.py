@@ -110,6 +110,8 @@ def pareto(groups: Sequence[Group], *, columns: int = 2) -> Figure:
         best = pareto_front(cost, gain)
         axis.step(cost[best], gain[best], "k:", where="post", lw=1, label="best")
         axis.set(xlabel=AXES[name][0], ylabel="final test accuracy")
+        # Runs may cost nearly the same: what is added to all would be in the label.
+        axis.ticklabel_format(axis="x", useOffset=False)
         axis.grid(alpha=0.3)
     _legend_below(figure, axes[0, 0], columns)
     return figure

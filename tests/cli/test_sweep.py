@@ -222,7 +222,8 @@ def test_a_page_of_somebody_else_is_kept(swept, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--grid", "method.colour=1,2"], "unknown field 'colour'"),
+        (["--grid", "method.colour=1,2"], "unknown field 'colour'."),
+        (["--grid", "method.bit=1,2"], "unknown field 'bit'; did you mean 'bits'?"),
         (["--grid", "method=1,2"], "expected a field of it"),
         (["--grid", "method.bits"], "expected FIELD=VALUE"),
         (["--grid", "method.bits=4,,8"], "expected FIELD=VALUE"),

@@ -18,6 +18,14 @@ cpu.prepare_cpu()
 print(jax.device_count())
 """
 
+LATER = """
+import jax
+
+before = jax.device_count()
+cpu.prepare_cpu()
+print(jax.device_count() - before)
+"""
+
 ONE_IS_LATE = """
 import time
 import jax
@@ -55,6 +63,10 @@ def run(program: str, **environment: str):
 def test_devices_are_the_granted_cores_unless_told_otherwise():
     assert run(COUNT).stdout == "1\n"
     assert run(COUNT, JAX_NUM_CPU_DEVICES="3").stdout == "3\n"
+
+
+def test_a_program_that_has_computed_keeps_its_devices():
+    assert run(LATER).stdout == "0\n"
 
 
 @pytest.mark.slow
