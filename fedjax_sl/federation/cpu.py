@@ -28,8 +28,8 @@ def num_cores() -> int:
 def prepare_cpu() -> None:
     """Makes each of these cores a device, and lets devices wait for one another.
 
-    Call it before JAX computes anything: later it does nothing. It leaves alone what JAX_NUM_CPU_DEVICES and
-    XLA_FLAGS say.
+    Call it before JAX computes anything: later it does nothing. It leaves alone what
+    JAX_NUM_CPU_DEVICES and XLA_FLAGS say.
     """
     if jax.config.values["jax_num_cpu_devices"] < 1:
         # A program that has computed something keeps the devices that it has.
