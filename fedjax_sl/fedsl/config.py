@@ -109,9 +109,8 @@ class FedSLConfig(TrainingConfig):
     that no client kept is unchanged."""
 
     bits: IntegerPerClass = 8
-    """b, bits of a quantised value of the clients' gradients and updates, sign
-    included, in 2..32; 32 is float32. Activations are most of what is sent, and have
-    theirs in `activations.bits`."""
+    """b, bits of gradients and updates, with sign, in 2..32; 32 is float32. Of
+    activations: `activations.bits`."""
 
     grad_bits: IntegerPerClass | None = None
     """Bits of the client's gradient in its local step; `bits` if not given."""

@@ -16,6 +16,7 @@ from fedjax_sl.fedsl.config_checks import LINKS
 from fedjax_sl.fedsl.own_models import check_everyone
 from fedjax_sl.fedsl.usual_rates import usual_rates
 from fedjax_sl.models.network import Network
+from fedjax_sl.models.registry import Name
 from fedjax_sl.models.vgg import Depth
 
 
@@ -31,19 +32,7 @@ OF_QUANTIZATION = (
 )
 
 
-NetworkName = Literal[
-    "vgg",
-    "vgg11",
-    "vgg13",
-    "vgg16",
-    "vgg19",
-    "resnet18",
-    "resnet34",
-    "vit-tiny",
-    "vit-small",
-    "simple-cnn",
-    "mlp",
-]
+NetworkName = Literal["vgg", Name]
 
 
 @dataclass(frozen=True, kw_only=True)
