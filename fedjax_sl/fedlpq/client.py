@@ -141,6 +141,7 @@ def train(context: Context, whole, examples, client: ClientInputs):
     config = context.config
     optimizer = context.optimizer(client.rate)
 
+    # Padding included, alike in each epoch: `check_cohort` lets no other cohort pass.
     each = client.index.shape[0] // config.local_epochs
 
     def load(step, index, weight):
@@ -216,6 +217,7 @@ def run_client(
     )
     # The length excludes norm statistics, as in FedSL; they have to be finite.
     good = valid(update["params"], config.max_update_norm) & valid(update)
+    # Weight 0, not other flags: with it no layer of the client counts as sent.
     received = Received(model, sent, jnp.where(good, client.share, 0.0))
     if config.head == "kept":
         # If the update is rejected, the client's head is not changed either.

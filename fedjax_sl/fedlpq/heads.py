@@ -84,4 +84,5 @@ def of_client(
     """Returns the head that a client starts a round with, from `of_clients`."""
     if context.config.head == "kept":
         return given
+    # Drawn by each client for itself: an array of all heads never exists.
     return first(context, model, whole, given)

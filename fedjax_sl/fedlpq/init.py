@@ -29,6 +29,7 @@ def _complexities(context: Context, key: jax.Array) -> jax.Array:
         # An index into the networks, of which there is one.
         return jnp.zeros_like(everyone)
     chances = jnp.log(jnp.array(PREFERENCES[context.config.preference]))
+    # Keyed by client: with more clients nobody's complexity changes.
     keys = client_keys(key, everyone, COMPLEXITY)
     return jax.vmap(lambda own: jax.random.categorical(own, chances))(keys)
 

@@ -82,6 +82,7 @@ def _round(
         fallback=received,
         trim=config.trim,
     )
+    # A rejected client keeps its share, but sent nothing that is used.
     heard = each.share * own.good
     sent = each.sender.sent & (heard > 0)[:, None]
     # Of parameters alone: a change of running statistics is no direction of descent.

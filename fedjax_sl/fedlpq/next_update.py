@@ -68,6 +68,7 @@ def _compressor(config: FedLPQConfig, messages: Messages) -> tuple[Compressor, s
         how, levels = plain((messages.how, messages.levels))
         return how.compressor(levels), how.said(levels)
     bits = messages.bits.item()
+    # The method's quantiser as a compressor: every code that this has can be compared.
     how = qsgd(levels=2**bits, norm="l2", rounding=config.rounding, coder=config.code)
     return how, f"b = {bits}, {config.code_name}"
 

@@ -49,6 +49,7 @@ def messages(seen: LastCheckpoint) -> LayerBars | None:
         return None
     found = code_lengths(sent)
     sizes = [mask.sum() for mask in sent.masks.values()]
+    # By elements: in a plain mean the smallest layer weighs as much as the largest.
     whole = np.average(found.message, weights=sizes)
     least = np.average(found.entropy, weights=sizes)
     return LayerBars(

@@ -83,6 +83,7 @@ class FedLPQRun(RunConfig):
 
     def epochs_per_round(self, examples: int) -> float:
         """Average passes over the training examples, whatever their number."""
+        # Clients are drawn uniformly: on average K / N of all examples are in a cohort.
         return self.method.local_epochs * self.cohort_size / self.data.num_clients
 
     def trained_on(self, owned: np.ndarray) -> np.ndarray:

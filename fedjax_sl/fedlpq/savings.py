@@ -93,6 +93,7 @@ def homogeneous(keep_probability: float) -> Saving:
     return Saving(
         scheme=f"({keep_probability:g})",
         moved=(1 + keep_probability) * size,
+        # Of a half: whatever is not sent up, the whole network goes down.
         params=(1 - keep_probability) / 2,
         mflops=mflops,
         flops=0.0,

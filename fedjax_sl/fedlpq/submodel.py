@@ -27,6 +27,7 @@ def template(model: nn.Module, input_shape: tuple[int, ...]) -> Variables:
 
 def private(mine: Variables, whole: Variables) -> Variables:
     """Returns the parameters of a sub-model that the whole network does not have."""
+    # By name alone: a layer of another shape needs another name, or it is shared.
     return {k: v for k, v in mine["params"].items() if k not in whole["params"]}
 
 
@@ -47,6 +48,7 @@ def pack_head(trained: Variables, whole: Variables, size: int) -> jax.Array:
 def _unpack_head(head: jax.Array, shapes: Variables) -> Variables:
     # In the order of leaves in which `pack_head` joins them.
     leaves, structure = jax.tree.flatten(shapes)
+    # Padding lies behind the last leaf, and is never read.
     start, filled = 0, []
     for leaf in leaves:
         filled.append(head[start : start + leaf.size].reshape(leaf.shape))

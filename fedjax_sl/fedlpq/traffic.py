@@ -146,9 +146,11 @@ def _down(layers: Layers, counts: Counts) -> Link:
     if down is None:
         return Link.float32(owned @ layers.params * present, statistics * present)
     # A layer of statistics alone has no message.
+    # In NumPy: an index that is traced would have no static shape.
     mine = owned[:, layers.params > 0].astype(jnp.int32)
     return Link(
         mine @ down.entries * present,
+        # One compressor codes all layers, whose values are then equally wide.
         jnp.full_like(present, down.bits[0]),
         mine @ down.more * present,
         (mine @ down.side + statistics) * present,

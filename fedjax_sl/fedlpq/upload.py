@@ -105,6 +105,7 @@ def quantized_layers(
     Returns:
       `{layer: Quantized}`.
     """
+    # As QSGD counts: 4 bits are 2^4 levels, and the sign is sent apart.
     levels = levels_from_bits(_coded_bits(bits), signed=False)
     return quantize_tree(key, gap, levels=levels, norm="l2", rounding=config.rounding)
 
@@ -166,6 +167,7 @@ def _quantized(
     # the trained parameters only where the displacement was clipped.
     if config.clip_norm is not None:
         after = jax.tree.map(jnp.subtract, before, gap)
+    # Of every layer, as flags are traced; the mean leaves out what is not sent.
     quantized = quantized_layers(config, sender.key, gap, sender.bits)
 
     def arriving(name, layer):

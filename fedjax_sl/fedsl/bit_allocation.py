@@ -60,6 +60,7 @@ def tensor_bits(config: FedSLConfig, tree: Any, bits: jax.Array) -> Any:
         # The error falls with the bits, so counting the misses finds the first hit.
         too_much = error > config.quantizer_error * (x * x).sum()
         wanted = jnp.minimum(FEWEST + too_much.sum(), bits)
+        # At 32 bits nothing is quantised: an error bound must not start to.
         return jnp.where(bits >= FLOAT_BITS, bits, wanted).astype(jnp.int32)
 
     return jax.tree.map(fewest_bits, tree)
@@ -76,6 +77,7 @@ def allocated(bits: Any, mask: Any, tree: Any) -> BitAllocation:
     Returns:
       The client's `BitAllocation`.
     """
+    # A tree of bits exists only under an error bound; one b is common to all.
     if isinstance(bits, jax.Array):
         return BitAllocation(bits, jnp.zeros_like(bits))
     each = jnp.stack(jax.tree.leaves(bits))

@@ -45,6 +45,7 @@ def client_configs(
     """
 
     def number(value):
+        # By id, not by slot: a device is of one class in every cohort.
         return per_client(value, client_id, jnp.float32)
 
     def bits(value):

@@ -97,5 +97,7 @@ def work(
         client=done(tail=False),
         # Dense: only the clients' layers are pruned.
         server=(examples + scored) * server,
+        # Part of `client`, too: it is apart because the server waits for it
+        # between its own two passes.
         tail=None if model.tail is None else done(tail=True),
     )

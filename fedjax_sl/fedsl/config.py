@@ -104,6 +104,7 @@ class FedSLConfig(TrainingConfig):
     """Pruned weights keep their value and compete again; if not, they become 0, and
     stay so where all clients pruned them."""
 
+    # All, as the bound assumes: who pruned an entry counts with the value it had.
     average_over: Literal["all", "keepers"] = static("all")
     """Average each entry over all clients, or over the clients that kept it; an entry
     that no client kept is unchanged."""
@@ -163,6 +164,7 @@ class FedSLConfig(TrainingConfig):
     dropout_rate: PerClass = 0.2
     """p, share of the activations dropped at the cut, in [0, 1)."""
 
+    # Unbiased, so that an evaluation without dropout needs no factor.
     rescale: bool = static(True)
     """Divide the activations that remain by 1 - p."""
 

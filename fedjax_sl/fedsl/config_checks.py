@@ -95,6 +95,7 @@ def check_no_mean(config: Any) -> None:
         return
     why, names = NO_MEAN[how], ["proximal", "noise_multiplier", "clip_norm", "trim"]
     if how == "local":
+        # A relay judges by it what it hands on; own models are never sent.
         names.append("max_update_norm")
     for name in names:
         if getattr(config, name) is not None:

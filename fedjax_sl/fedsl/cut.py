@@ -122,10 +122,12 @@ def _drop(
     if config.activations.active:
         may = allowed(mask, real, sent.shape)
         compressor = own.activations.compressor()
+        # The new mask: gradients come back for what the compressor sent alone.
         sent, mask, message, _ = send(compressor, send_key, sent, may)
     # A fault changes what the server receives, not the client's own gradient.
     received = as_it_arrives(own.fault, sent)
     shared = config.backward == "mean"
+    # One client that is not finite would spoil the mean that all receive.
     finite = jnp.isfinite(received.sum()) if shared else None
     return received, AtCut(mask, message, finite)
 
@@ -198,6 +200,7 @@ def cut_with_dropout(
             keys, activations, (channels, real), per_client
         ),
         down=down,
+        # Sent by the clients, so that the fault of their messages is in it, too.
         tail_up=lambda grad: jax.vmap(as_it_arrives)(per_client.fault, grad),
         here=here,
     )

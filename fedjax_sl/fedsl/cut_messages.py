@@ -55,6 +55,7 @@ def cut_messages(
       ValueError: if the cohort is not of the shape that the method takes.
     """
     config = context.config
+    # A period may start with this round: its masks then decide what is sent.
     state, inputs, _ = begin_round(context, state, cohort, key)
     real = inputs.minibatch.weight > 0
     # All clients pass: under batch statistics a client's gradient depends on others.

@@ -22,6 +22,7 @@ from fedjax_sl.models.split import SplitModel
 def places(model: SplitModel, own_cut: jax.Array | None) -> list[jax.Array | None]:
     """Which clients are cut at each of `cut_models`, `[K]` bool; None for all."""
     if own_cut is None:
+        # None, not all True: a single cut needs no select, and no map over clients.
         return [None]
     return [own_cut == number for number, _ in enumerate(cut_models(model))]
 
@@ -97,6 +98,7 @@ def _number_returned(
     """
     if config.backward == "own":
         return _number_sent(shape, at_cut, weight)
+    # A broadcast is as long as the union of what clients sent, not as each part.
     whole = (*weight.shape, *shape)
     sent = sent_entries(at_cut.mask, weight > 0, whole)
     # A mean of gradients is of the finite ones: they are known there.

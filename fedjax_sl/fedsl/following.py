@@ -27,6 +27,7 @@ def follow_clients(
     """
     # A client that stays may have another slot in the new cohort.
     same = client_id[:, None] == state.client_id[None, :]
+    # The argmax of a row without a match is 0: a slot is read only where `stays`.
     stays, slot = same.any(axis=1), same.argmax(axis=1)
     params = state.client["params"]
     # Of any rate, which is no part of the state.
@@ -38,6 +39,8 @@ def follow_clients(
         running, scored = jax.vmap(end)(state.running, state.mask), none_yet(params)
     # Models that are averaged are equal, wherever a client goes.
     own = state.client if context.config.client_update == "local" else None
+    # Own models have no fresh form: before the first period a slot holds what its
+    # client begins with, and after it everybody stays.
     held, fresh = (state.client_opt, running, own), (fresh_opt, scored, own)
 
     def choose(old, new):

@@ -13,6 +13,7 @@ from fedjax_sl.models.split import SplitParams
 
 def global_model(state: FedSLState) -> SplitParams:
     """The dense global model [mean_k w_{c,k}; w_s]."""
+    # Not the first slot: between aggregations the clients' models differ.
     return SplitParams(weighted_mean(state.client, state.weights), state.server)
 
 

@@ -33,4 +33,5 @@ def with_leaves_held(at: SplitModel, params: Any, of_leaves: Any, new: Any) -> A
         return None
     every = jax.tree.structure(params)
     mine = jax.tree.structure(held(at, params)).unflatten(new)
+    # By whole stages: a client holds all leaves of a stage, or none.
     return every.flatten_up_to({**every.unflatten(of_leaves), **mine})

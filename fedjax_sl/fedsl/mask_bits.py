@@ -51,6 +51,8 @@ def mask_bits(config: FedSLConfig, can: Prunable, params: Any) -> MaskBits:
       The bits.
     """
     if config.granularity == "filter":
+        # Biases, norms and inputs have no flags: both ends know what goes with a
+        # filter.
         flags = sum(group.size for group in can.groups)
     else:
         flags = sum(leaves_of(params)[path].size for path in can.kernels)

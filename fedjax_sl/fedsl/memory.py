@@ -59,5 +59,6 @@ def feedback_bytes(model: SplitModel, config: FedSLConfig, num_clients: int) -> 
       M_feedback; 0 without feedback.
     """
     params = model.shapes.client["params"]
+    # Shapes of one client: arrays of all N may be what does not fit.
     one = jax.eval_shape(lambda tree: first_residuals(config.updates, tree, 1), params)
     return num_clients * bytes_of(one)

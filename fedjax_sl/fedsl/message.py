@@ -97,6 +97,7 @@ def gradient_is_message(config: FedSLConfig, per_client: ClientConfigs) -> jax.A
         return jnp.zeros_like(coded)
     # I and z may be traced, so they are compared in arrays.
     coded = (jnp.asarray(config.interval) == 1) & (coded | config.gradients.active)
+    # With noise the update is no longer what the gradient tells, and is coded itself.
     if config.noise_multiplier is None:
         return coded
     return coded & (jnp.asarray(config.noise_multiplier) == 0)

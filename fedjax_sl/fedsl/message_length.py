@@ -107,6 +107,7 @@ def _update(
     if not config.gradients.active:
         return update
     sent = gradient_is_message(config, per_client)
+    # A select, as I may be traced: only with I = 1 is the gradient the message.
     return choose(sent, compressed(per_client.gradients), update)
 
 

@@ -32,6 +32,7 @@ def _of_update(
     slot: jax.Array,
 ) -> Messages:
     """Runs the last round of a period up to the update of one client."""
+    # Not the whole round: an aggregation replaces the models that updates are of.
     state, inputs, report, _ = run_steps(context, state, cohort, key)
     everyone = uploads(context, state, inputs, report)
     client = jax.tree.map(lambda leaf: leaf[slot], everyone)

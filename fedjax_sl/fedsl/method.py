@@ -98,6 +98,7 @@ def _round(
             lambda same: (same, message, good),
             state,
         )
+    # The loss of a rejected client must not move the levels of all.
     heard = jnp.where(good & report.finite, weights, 0.0)
     state = state._replace(
         levels=after_round(config.levels, state.levels, report.loss, heard)
@@ -137,6 +138,7 @@ def _counts(
     starts: jax.Array,
 ) -> Counts:
     """Counts what each client of the cohort did in a round."""
+    # Weights of this round: absent clients have 0, whatever their slot held before.
     present = state.weights > 0
     examples = (inputs.minibatch.weight > 0).sum(axis=1)
     config, model, per_client = context.config, context.model, inputs.per_client
@@ -221,6 +223,7 @@ def fedsl(
         period=lambda state: state.round // config.interval,
         views={"pruned": partial(pruned, context)},
         models=("client", "server", "anchor", "weights"),
+        # Own models stay apart in a run that starts from them, too.
         joined=None if own else joined,
         on_host=("residual",) if residuals == "host" else (),
         messages=partial(messages_of, context) if coded else None,

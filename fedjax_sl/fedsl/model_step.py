@@ -20,6 +20,7 @@ def _sent_by_some(mask: Any, used: jax.Array) -> Any:
 
     def union(keep):
         if keep is None:
+            # None keeps all: one update that is used sends every entry.
             return used.any()
         return (keep & used.reshape(-1, *[1] * (keep.ndim - 1))).any(axis=0)
 
@@ -29,6 +30,8 @@ def _sent_by_some(mask: Any, used: jax.Array) -> Any:
 def _mean_start(context: Context, state: FedSLState, weights: jax.Array) -> Any:
     """The mean of the models that the clients of these weights started from."""
     config, anchor = context.config, state.anchor
+    # Restored weights start from the anchor, and in a mean over keepers nobody counts
+    # who started from 0.
     if config.restore or config.average_over == "keepers":
         return anchor
     # Who pruned a weight for good started from 0: that is no update of it.

@@ -66,6 +66,7 @@ def mask_by_own_cut(
         shape = tuple(map(max, one.shape, other.shape))
         return jax.ShapeDtypeStruct(shape, bool)
 
+    # The branches of a switch must agree in shape, though cuts hold other layers.
     shapes = reduce(
         partial(jax.tree.map, widest, is_leaf=_none),
         [jax.eval_shape(partial(function, at)) for at in cut_models(model)],

@@ -30,6 +30,7 @@ def check_everyone(config: FedSLConfig, num_clients: int | None) -> None:
 
 def nobody_yet(config: FedSLConfig) -> jax.Array | None:
     """Marks the clients that have received a model; None if models are averaged."""
+    # K = N here, as `check_everyone` has it: slots and ids are as many.
     own = config.client_update == "local"
     return jnp.zeros((config.cohort_size,), bool) if own else None
 

@@ -63,6 +63,7 @@ def update_bits(arrays: dict[str, np.ndarray], config: FedSLRun) -> UpdateBits |
         return None
     present = arrays["weights"] > 0
     per_client = client_configs(method, jnp.asarray(arrays["client_id"][present]))
+    # In 64 bits: widths times entries may exceed int32.
     widths = np.asarray(coded_bits(method, number_bits(method, per_client)), np.int64)
     masks, tensors = _fields(arrays, "mask"), _fields(arrays, "anchor")
     mask = {name: masks[name][present] if name in masks else None for name in tensors}

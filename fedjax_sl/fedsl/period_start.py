@@ -61,6 +61,7 @@ def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
             keys = client_keys(key, ids, SCORING)
             return jax.vmap(back)(keys, grad, own.down_bits), None
 
+        # At dense weights: a masked filter has gradient 0, and could not come back.
         gradients = split_grad(
             context.model,
             client,
@@ -175,7 +176,9 @@ def begin_period(
       each, or `[K]` if classes are cut at different layers; None if it goes as it is.
     """
     config = context.config
+    # First: anchor, scores and masks are of the model as clients receive it.
     state, down = _model_received(context, state, inputs)
+    # Before scoring: running scores have to be in the slots of the new cohort.
     state = follow_clients(context, state, client_id)
     scores, good, mean = _scores(context, state, inputs)
     # Only a run knows how many rounds a ramp could take.

@@ -35,6 +35,7 @@ CODED_ACTIVATIONS = CompressorConfig(
     kind="uniform", bits=4, rounding="nearest", coder="range"
 )
 
+# Beside coded activations, updates of 8 fixed bits would be most of the uplink.
 CODED_UPDATES = CompressorConfig(kind="qsgd", bits=5, coder="range")
 
 

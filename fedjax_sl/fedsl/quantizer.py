@@ -110,9 +110,11 @@ def variance_factor(config: FedSLConfig, sizes: Sequence[int], bits: int) -> flo
     if bits >= FLOAT_BITS:
         return 0.0
     levels = int(levels_of(config, jnp.asarray(bits)))
+    # The largest factor holds for the sum over tensors, each with its own norm.
     if config.quantizer_norm == "range":
         fixed = max(max(size - 2, 0) / (2 * levels**2) for size in sizes)
     else:
         # For the 2-norm the bound is the same.
         fixed = max(float(variance_bound(m, levels=levels, norm="max")) for m in sizes)
+    # Fewer than b bits err by epsilon; where b are too few, by what b bits allow.
     return max(fixed, config.quantizer_error or 0.0)

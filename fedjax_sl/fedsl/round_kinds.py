@@ -56,6 +56,7 @@ def at_rounds(kinds: Record, rounds: np.ndarray, interval: int) -> Record:
     return jax.tree.map(lambda x: x[kind], kinds)
 
 
+# The configuration is traced: a search over its numbers compiles once for each cut.
 @partial(jax.jit, static_argnames=("model", "batch_size"))
 def _expected(
     model: SplitModel, config: FedSLConfig, batch_size: int

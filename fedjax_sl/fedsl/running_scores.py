@@ -44,6 +44,7 @@ def none_yet(params: Any) -> RunningScores:
 
 def _kernels_of_each(params: Any) -> Scores:
     """Leaves out what is no kernel, for clients `[K, ...]`."""
+    # Under a vmap: with the axis of clients a bias would have two, as kernels do.
     return jax.vmap(magnitude_scores)(params)
 
 

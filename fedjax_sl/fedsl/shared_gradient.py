@@ -23,6 +23,7 @@ def sent_entries(mask: jax.Array, real: jax.Array, shape: tuple[int, ...]) -> ja
       Bool of this shape.
     """
     real = real.reshape(*real.shape, *[1] * (len(shape) - 2))
+    # Padding is not sent: zeros of it would weigh down the gradients of others.
     return jnp.broadcast_to(mask & real, shape)
 
 

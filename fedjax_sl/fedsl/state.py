@@ -62,6 +62,7 @@ class FedSLState(NamedTuple):
     client_id: jax.Array
     weights: jax.Array
     statistics: Any
+    # None has no leaves: a run without an option has nothing of it in a checkpoint.
     running: RunningScores | None = None
     residual: Any = None
     model_residual: Any = None

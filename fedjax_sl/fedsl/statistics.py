@@ -46,6 +46,7 @@ def statistics_kept(
     statistics = leaves_of(statistics_of(client))
 
     def of_held(at):
+        # None keeps all: single weights leave every channel something to learn from.
         can, masks = prunable(at), dict.fromkeys(statistics)
         if context.config.granularity == "filter":
             for path, number in can.statistics.items():

@@ -83,6 +83,7 @@ def _update_clients(
         new = learnt(kept, backward.statistics, statistics_of(client))
         after = ({**new, "params": params}, new_opt, scored)
         before = (client, group.client_opt, running)
+        # A zero gradient is not enough: momentum and decay would move the client.
         return *choose(backward.heard, after, before), message.link
 
     return each(step_client)(group, backward)
@@ -119,6 +120,7 @@ def _group_step(
     )
     # By what is missing: if nothing is, the server's divisor is exactly 1.
     missing = jnp.where(real & ~heard, group.weights, 0.0).sum()
+    # Heard as a count: a sum of weights rounds, and may not be 0 for nobody.
     received = Received(
         result.server, statistics_of(result.server_stats), missing, heard.sum()
     )

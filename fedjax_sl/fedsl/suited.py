@@ -31,6 +31,7 @@ def check_model(config: FedSLConfig, model: SplitModel) -> None:
     Raises:
       ValueError: naming the option.
     """
+    # A client that fails at the second cut could not be left out of the mean.
     if config.backward == "mean" and model.tail is not None:
         raise InputError(
             "backward='mean': expected a network that is cut once, without a tail."

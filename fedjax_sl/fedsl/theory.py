@@ -138,6 +138,7 @@ def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
         step = np.asarray(number_bits(method, per_client))
     client = model.shapes.client["params"]
     sizes = [leaf.size for leaf in jax.tree.leaves(client)]
+    # T6 is of a second quantisation, which I = 1 does not have.
     upload = FLOAT_BITS if method.interval == 1 else int(per_client.upload_bits.min())
     pruned = float(ratios(config).mean())
     return Setting(
@@ -148,6 +149,7 @@ def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
         interval=int(method.interval),
         # Each kernel of a client is one convolution, as L_c counts them.
         cut=len(prunable(model).kernels),
+        # The fewest bits have the largest factor, which holds for every class.
         quantization=variance_factor(method, sizes, int(step.min())),
         pruned=pruned,
         # kappa = rho takes the gradient's energy to be spread evenly over weights.
@@ -165,6 +167,7 @@ def with_choice(run: FedSLRun, choice: Choice) -> FedSLRun:
         prune_start=0,
         prune_end=0,
         bits=choice.bits,
+        # None, so that both follow `bits`, the only number that a choice has.
         grad_bits=None,
         upload_bits=None,
         quantizer_error=None,

@@ -15,6 +15,7 @@ from fedjax_sl.models.split import SplitModel
 
 def thins_cut(config: FedSLConfig, can: Prunable) -> bool:
     """Returns whether pruned channels at the cut are not sent."""
+    # Single weights leave no channel 0: there each of them has to be sent.
     filters = config.granularity == "filter" and can.at_cut is not None
     return config.thin_cut and filters
 
@@ -79,4 +80,5 @@ def bitmap_bits(
     draws = math.prod(shape[:-1]) if config.dropout_per == "element" else 1
     # By client: of several classes of devices one may drop nothing.
     sent = (config.dropout_mask == "bitmap") & (rate > 0)
+    # The server knows which channels are pruned, and needs no bit for their draws.
     return draws * channels.sum(axis=1, dtype=jnp.int32) * sent

@@ -194,6 +194,7 @@ def links(
         updates = _update(sizes, counts, ends)
     bitmap = counts.examples * counts.bitmap
     activations = counts.activations
+    # In a relay each visit changes the model, so that it is loaded in every round.
     loaded = present * (starts | relay)
     if counts.lacks is not None:
         loaded *= counts.lacks
@@ -211,6 +212,7 @@ def links(
         labels_up=Link(passed, jnp.full_like(present, sizes.label_bits), none, none),
         gradients_down=_gradients(config, sizes, per_client, counts, ends=ends),
         updates_up=updates._replace(side=updates.side + scores),
+        # One count for both ways: every feature has a gradient, and none is dropped.
         features_down=behind,
         gradients_up=behind,
     )

@@ -104,6 +104,7 @@ def _backward(pool, residual, gradients):
         dy = unpooled(dy, h, extreme)
     dh = dy * _spread(gain) - h * _spread(jnp.outer(weight, gain * slope))
     dx = jnp.where(h > 0, dh + _spread(level), 0.0)
+    # Weights are data, but a custom gradient must return one for every argument.
     return dx, dx.sum(axis=(0, 1, 2)), jnp.zeros_like(weight), dscale, dbias
 
 

@@ -147,6 +147,7 @@ def choose(
     return "matmul" if side < 3 else "canonical"
 
 
+# Not a global: another thread may compile a round while this one counts.
 _AS_WRITTEN = ContextVar("as_written", default=False)
 
 
@@ -211,6 +212,7 @@ class Conv(nn.Module):
     precision: Precision = "float32"
     initial: Init = "he"
 
+    # Here, not at `__call__`: Flax allows one compact method, and this is called alone.
     @nn.compact
     def parts(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns `[B, H, W, features]` without the bias, and the bias."""

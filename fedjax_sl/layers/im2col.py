@@ -122,6 +122,7 @@ def _product(x, dy, size: tuple[int, int], precision: Precision) -> jax.Array:
 def _most(pixels: int, shape: tuple[int, ...]) -> int:
     """Returns the number of examples whose shifted copies fit in a core's cache."""
     height, width, inputs, outputs = shape
+    # As `_product` splits the shifts: columns of x, rows of dy.
     copied = width * inputs + height * outputs
     product = height * width * inputs * outputs
     # More for a large product: summing the products of many small parts would take

@@ -49,6 +49,7 @@ def joined_parts(axis: Axis) -> Axis:
     whole: list[Part] = []
     for part in axis:
         last = whole[-1] if whole else None
+        # Two digits are one only if the major one counts full cycles of the minor.
         adjacent = last and (
             last.atom == part.atom
             and (part.atom is None or last.stride == part.stride * part.size)
@@ -65,6 +66,7 @@ def regrouped(parts: list[Part], sizes: tuple[int, ...]) -> list[Axis] | None:
     rest, axes = list(parts), []
     for size in sizes:
         axis: list[Part] = []
+        # An axis of size 1 has no parts, and takes none from its neighbours.
         while size > 1:
             part = rest.pop(0)
             # A part reaches past this axis: its major digit is here, the rest next.
@@ -101,6 +103,7 @@ class Atoms:
         """Returns the atom that an axis is all of, if it is."""
         if len(axis) != 1:
             return None
+        # A digit is not all of its atom: several channels have the same.
         atom, _, size = axis[0]
         return atom if atom is not None and size == self._sizes[atom] else None
 
@@ -175,6 +178,7 @@ class Atoms:
         """Joins axes of which neither is all of an atom that the other lacks."""
         sizes, rest = [], (list(one), list(other))
         while rest[0]:
+            # Both are split at the same places, major digits first, and so pair up.
             size = min(side[0].size for side in rest)
             # Without common digits nothing of either axis may be removed.
             if any(side[0].size % size for side in rest):

@@ -30,7 +30,9 @@ def cut_by_class(models: Sequence[SplitModel]) -> SplitModel:
     Returns:
       The network at its deepest cut; that alone if all cuts are equal.
     """
+    # It has all layers that any client holds: state and masks are of its shapes.
     deepest = max(models, key=_depth)
+    # One cut for all compiles no switch, and allows what needs equal clients.
     if all(model == deepest for model in models):
         return deepest
     return dataclasses.replace(deepest, by_class=tuple(models))
@@ -51,6 +53,7 @@ def segments(model: SplitModel) -> tuple[nn.Module, ...]:
     ends = [_depth(at) for at in cut_models(model)]
     stages = model.client.stages  # type: ignore[attr-defined]
     pairs = zip([0, *ends[:-1]], ends, strict=True)
+    # Numbered as in the whole network: a segment finds its variables by name.
     return tuple(Stages(stages[start:end], first=start) for start, end in pairs)
 
 

@@ -39,6 +39,7 @@ class LayerCost(NamedTuple):
 def _cost(module: nn.Module, given: jax.Array, output: Any) -> LayerCost:
     """Counts one call; a norm is counted before any pooling that it may contain."""
     params: dict[str, Any] = dict(module.variables.get("params", {}))
+    # Of the first output: `Conv.parts` returns its bias, too.
     pixels = math.prod(jax.tree.leaves(output)[0].shape[1:-1])
     size, kernel = math.prod(given.shape[1:]), params.get("kernel")
     return LayerCost(

@@ -18,6 +18,7 @@ COMPLEXITIES = (1, 2, 3, 4, 5)
 
 CHANNELS = (32, 32, 64, 64, 128, 128)
 
+# All pool after their last convolution: a head would else read four times as much.
 POOLED = {1: (2,), 2: (2, 3), 3: (2, 4), 4: (2, 4, 5), 5: (2, 4, 6)}
 """Convolutions, counted from 1, that are followed by 2x2 pooling, by complexity."""
 
@@ -79,6 +80,7 @@ class CifarCNN(nn.Module):
         head = "fc" if self.complexity == max(COMPLEXITIES) else "private_fc"
         x = x.reshape(x.shape[0], -1)
         hidden = max(1, round(HIDDEN * self.width))
+        # No ReLU in between, as in the code of FedLP's authors.
         x = dense(x, hidden, self.initial, f"{head}1")
         return dense(x, self.num_classes, self.initial, f"{head}2")
 

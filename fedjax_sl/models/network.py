@@ -94,6 +94,7 @@ class Network:
     def tails(self, cut: int) -> tuple[int, ...]:
         """Numbers of layers that a second cut, after a first one, may leave behind."""
         layers = sum(stage.layers for stage in self.stages)
+        # Behind the first cut: between both the server has a stage at least.
         return tuple(sorted(layers - other for other in self.cuts if other > cut))
 
     def at(self, cut: int | tuple[int, ...], *, tail: int = 0) -> SplitModel:
@@ -124,6 +125,7 @@ class Network:
             raise InputError(
                 f"tail={tail} behind cut={cut}: expected {_listed(tails)} layers."
             )
+        # Cuts and tails are given in layers, of which a stage may count as several.
         second = ends[sum(stage.layers for stage in self.stages) - tail] if tail else 0
         return cut_at(
             [stage.build for stage in self.stages],

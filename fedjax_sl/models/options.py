@@ -29,6 +29,7 @@ class Options:
     num_classes: int = 10
     input_shape: tuple[int, int, int] = (32, 32, 3)
     width: float = 1.0
+    # It keeps no statistics, so that parameters are all that is sent and averaged.
     norm: Norm = "group"
     lowering: Lowering = "auto"
     precision: Precision = "float32"

@@ -70,6 +70,7 @@ def _check(module: str, found: Network) -> None:
         variables = dict(found.whole.init(key, x, False))
         return variables, apply(found.whole, variables, x, weight, train=True)
 
+    # Two images: with one, a network that loses the axis of examples might pass.
     x = jax.ShapeDtypeStruct((2, *found.input_shape), jnp.float32)
     try:
         variables, (logits, changed) = jax.eval_shape(run, jax.random.key(0), x)
@@ -85,6 +86,7 @@ def _check(module: str, found: Network) -> None:
             f"logits of shape {(2, classes)}, and an array between two stages."
         )
     kinds = {str(leaf.dtype) for leaf in jax.tree.leaves((variables, changed, sent))}
+    # Traffic is counted as 32 bits a value where nothing is compressed.
     if kinds - {"float32"}:
         raise InputError(
             f"module={module!r}: parameters and activations at the cuts are "
@@ -118,6 +120,7 @@ def own_network(
         where = "its call with input_shape and num_classes"
         raise _raised(module, where, error) from error
     if not isinstance(parts, Network):
+        # A stage is a tuple and a text has letters: both are iterable, and no network.
         if isinstance(parts, nn.Module | Stage | str) or not isinstance(
             parts, Iterable
         ):

@@ -128,6 +128,7 @@ def _part(module: nn.Module, shape: tuple[int, ...], *, ends: bool) -> Prunable:
     return Prunable(
         groups=tuple(map(partial(_group, found), number)),
         statistics=statistics,
+        # Channels that no product here writes have no number, and are not pruned.
         at_cut=None if at_cut is None else number.get(at_cut),
         products=tuple(_counted(found, product, number) for product in found.products),
         kernels=frozenset(
@@ -141,6 +142,7 @@ def _part(module: nn.Module, shape: tuple[int, ...], *, ends: bool) -> Prunable:
 
 def _together(head: Prunable, tail: Prunable) -> Prunable:
     """Joins the parts before the first cut and after the second."""
+    # Each part numbers its groups from 0; the tail's follow the head's.
     before = len(head.groups)
     behind = tuple(
         product._replace(groups=tuple(before + number for number in product.groups))
@@ -164,4 +166,5 @@ def prunable(model: SplitModel) -> Prunable:
     head = _part(model.client, model.input_shape, ends=False)
     if model.tail is None:
         return head
+    # Traced apart: the server is in between, so that no channels are common to both.
     return _together(head, _part(model.tail, model.tail_shape(), ends=True))

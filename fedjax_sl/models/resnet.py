@@ -88,7 +88,9 @@ class ResidualBlock(nn.Module):
         """Returns the block's activations; `weight` `[B]` is 0 for padding."""
         conv = partial(NormedConv, self.features, self.options)
         first = conv(stride=self.stride, relu=True, name="first")
+        # No ReLU before the sum: a block could else only add to its input.
         y = conv(name="second")(first(x, train, weight), train, weight)
+        # A projection only where shapes differ, as option B of He et al. has it.
         if x.shape != y.shape:
             shortcut = conv(size=1, stride=self.stride, name="shortcut")
             x = shortcut(x, train, weight)

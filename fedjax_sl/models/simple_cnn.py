@@ -71,6 +71,7 @@ def simple_cnn(options: Options | None = None) -> Network:
     Raises:
       ValueError: if images are smaller than 16 pixels a side.
     """
+    # The published numbers that it is compared with are of PyTorch's layers.
     options = options or Options(init="torch")
     options.check_image(SMALLEST_IMAGE, "the simple CNN needs")
     conv = partial(

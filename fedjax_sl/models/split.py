@@ -50,6 +50,7 @@ class Stages(nn.Module):
       first: number of the first stage in the whole network.
     """
 
+    # A tuple: networks are hashed, by caches and as static arguments.
     stages: tuple[Callable[..., nn.Module], ...]
     first: int = 0
 

@@ -58,6 +58,7 @@ def trace(
         for path, leaf in paths
     }
     given = [Value(axes, path) for path, axes in leaves.items()]
+    # Rows, columns and colours are the data's own: none of them may be removed.
     given.append(walker.opaque((1, *input_shape)))
     (output,) = walker.run(program.jaxpr, given)
     return Traced(walker.atoms, leaves, walker.products, output.axes)

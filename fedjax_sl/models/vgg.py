@@ -35,6 +35,7 @@ BLOCKS = {
 """Convolutions in each of the five blocks (Simonyan and Zisserman, 2015)."""
 
 CHANNELS = (64, 128, 256, 512, 512)
+# Two hidden layers, so that VGG-19 keeps three dense ones (reconstructed).
 HIDDEN = 512
 
 

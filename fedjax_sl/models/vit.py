@@ -42,6 +42,7 @@ class Patches(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[B, H, W, Ch]` -> `[B, T, units]`."""
         side = (PATCH, PATCH)
+        # Not `layers.conv`, whose kernels are odd and padded on all sides.
         x = nn.Conv(self.units, side, side, padding="VALID", name="conv")(x)
         tokens = x.reshape(x.shape[0], -1, self.units)
         normal = nn.initializers.normal(0.02)
@@ -104,6 +105,7 @@ def vit(size: Size = "tiny", options: Options | None = None) -> Network:
     stages = (
         # A cut counts blocks, of which the client has at least one.
         Stage(partial(Patches, width.units), layers=0, last_of_client=False),
+        # One builder: its modules differ in the name that each stage is given.
         *[block] * BLOCKS,
         Stage(partial(MeanHead, options.num_classes)),
     )

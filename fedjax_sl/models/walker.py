@@ -114,6 +114,7 @@ class Walker:
         axes = [free(size) for size in equation.params["shape"]]
         to = equation.params["broadcast_dimensions"]
         for axis, n in zip(given.axes, to, strict=True):
+            # An axis of size 1 becomes equal entries, which fit any channels.
             axes[n] = axis or axes[n]
         return Value(tuple(axes))
 
@@ -136,6 +137,7 @@ class Walker:
         return _without(given, equation.params["dimensions"])
 
     def _convert_element_type(self, equation, given):
+        # Rounded to bf16, a kernel is still that variable, and can be pruned.
         return given
 
     def _slice(self, equation, given):
@@ -211,6 +213,7 @@ class Walker:
         # Between the pixels of a transposed convolution there are only zeros.
         macs //= math.prod(params["lhs_dilation"])
         self._multiply((image, kernel), own, macs=macs, axes=(read, written))
+        # Rows and columns stay: a pixel of the output mixes several of the input.
         axes = list(self.opaque(shape).axes)
         axes[out[0]], axes[out[1]] = image.axes[lhs[0]], written
         return Value(tuple(axes))
