@@ -26,8 +26,10 @@ def __getattr__(name: str) -> Any:
         from importlib import metadata
 
         return metadata.version("fedjax-sl")
+    # Modules first: `fedsl`, `fedlpq` and `sweep` are modules that can be called.
     if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
         return import_module(f"{__name__}.{name}")
+    # Tools ask any module for private names, which must not import JAX.
     if not name.startswith("_") or name == "__all__":
         public = import_module("fedjax_sl.api")
         if name == "__all__" or name in public.__all__:

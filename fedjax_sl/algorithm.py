@@ -98,6 +98,7 @@ class Link(NamedTuple):
     @classmethod
     def float32(cls, entries: jax.Array, side: jax.Array | int = 0) -> "Link":
         """A link of float32 values, `[K]` int32, with `[K]` side bits."""
+        # By addition `side` gets the axis of the entries, also if it is an integer.
         none = jnp.zeros_like(entries)
         return cls(entries, jnp.full_like(entries, 32), none, none + side)
 
@@ -127,6 +128,7 @@ class Links(NamedTuple):
     @classmethod
     def uncut(cls, model_down: Link, updates_up: Link) -> "Links":
         """The links of a method whose network is not split."""
+        # Links that carry nothing: records of all methods have the same columns.
         nothing = Link.float32(jnp.zeros_like(model_down.entries))
         return cls(
             model_down=model_down,
@@ -149,6 +151,7 @@ class Work(NamedTuple):
         none.
     """
 
+    # Not int32: the MACs of a round pass 2^31. They are summed in float64 on the host.
     client: jax.Array
     server: jax.Array
     tail: jax.Array | None = None
@@ -208,6 +211,7 @@ class Algorithm(NamedTuple):
     round: Callable[[State, Cohort, jax.Array], tuple[State, RoundMetrics]]
     predict: Callable[[State, jax.Array], jax.Array]
     period: Callable[[State], jax.Array]
+    # Never write to it: a NamedTuple's default is shared.
     views: Mapping[str, Callable[[State, jax.Array], jax.Array]] = {}
     models: tuple[str, ...] = ()
     joined: Callable[[State], State] | None = None

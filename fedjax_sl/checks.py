@@ -23,6 +23,7 @@ def check(config: Any, name: str, allowed: Allowed, range: str) -> None:
       ValueError: naming the field, its value and the range.
     """
     value = getattr(config, name)
+    # A tuple has a value for each class of devices.
     for number in value if isinstance(value, tuple) else (value,):
         # Arrays and tracers are not `Real`: their values are not looked at.
         if isinstance(number, Real) and not allowed(number):
@@ -104,6 +105,7 @@ def _fits(value: Any, hint: Any) -> bool:
     kind, inner = get_origin(hint) or hint, get_args(hint)
     # bool is a subclass of int, so True would pass for 1.
     flag = isinstance(value, bool | np.bool)
+    # By type, too, since True and 1.0 equal 1.
     if kind is Literal:
         return any(isinstance(value, type(c)) and value == c for c in inner)
     if kind in (Union, UnionType):
@@ -112,6 +114,7 @@ def _fits(value: Any, hint: Any) -> bool:
         inner = inner[:1] * len(value) if Ellipsis in inner else inner
         return len(inner) == len(value) and all(map(_fits, value, inner))
     if kind in (int, float):
+        # NumPy's scalars are registered as these; its integers are no int.
         number = Integral if kind is int else Real
         return isinstance(value, number) and not flag
     if kind is bool:

@@ -49,6 +49,7 @@ def pytree(kind: type[Kind]) -> type[Kind]:
     """Registers a dataclass as a pytree; fields that are not static are leaves."""
     names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
     fixed = {f.name for f in fields(kind) if f.metadata.get("static")}  # type: ignore[arg-type]
+    # Sorted: a set of texts has another order in every process.
     leaves, fixed = [n for n in names if n not in fixed], sorted(fixed)
 
     def parts(config):
@@ -127,6 +128,7 @@ def per_client(value: Any, client_id: jax.Array, dtype: Any) -> jax.Array:
     Returns:
       `[K]`.
     """
+    # First: a tuple, an array and a traced number are then one case.
     value = jnp.asarray(value, dtype)
     if value.ndim == 0:
         return jnp.broadcast_to(value, client_id.shape)
@@ -158,6 +160,7 @@ def optimizer_named(
       Learning rate -> optimiser.
     """
     check_choice("optimizer", name, OptimizerName)
+    # `trace` at momentum 0, too, which may be traced: the state has one structure.
     scale = optax.scale_by_adam() if name == "adam" else optax.trace(momentum)
     decay = []
     if weight_decay is not None:

@@ -84,4 +84,5 @@ class CustomRun(RunConfig):
         return self.data.name
 
 
+# Without presets it is no subcommand of `run`; without `build` nothing here starts it.
 CUSTOM = MethodSpec(config=CustomRun, presets={}, build=None)

@@ -50,9 +50,11 @@ def evaluate(
       ValueError: if the model has fewer classes than the data set.
     """
     size, classes = len(dataset.label), dataset.num_classes
+    # Else a small split would be padded to a whole batch.
     batch_size = min(batch_size, size)
     steps = -(-size // batch_size)
     indices = jnp.arange(steps * batch_size).reshape(steps, batch_size)
+    # NumPy arrays cannot be indexed by what a scan traces.
     images = jnp.asarray(dataset.image)
     labels = jnp.asarray(dataset.label, jnp.int32)
 
@@ -63,6 +65,7 @@ def evaluate(
         label = labels[index]
         # By batch: a set of bytes stays so, at a quarter of what float32 takes.
         logits = predict(state, normalize(images[index]))
+        # In a program a label beyond the logits raises nothing.
         if logits.shape[-1] < classes:
             raise InputError(
                 f"{classes} classes: expected at most {logits.shape[-1]}, as the model "
@@ -88,6 +91,8 @@ def evaluate(
 def _scored(logits: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Losses and hits of examples, `[B]` each; of several models, their means."""
     if logits.ndim > 2:
+        # Metrics are averaged, not logits: those would make an ensemble, which no
+        # client has.
         each = jax.vmap(_scored, in_axes=(0, None))(logits, label)
         return jax.tree.map(lambda x: x.mean(axis=0), each)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)

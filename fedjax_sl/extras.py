@@ -28,6 +28,7 @@ def lacking(module: str, need: str) -> str:
     Returns:
       The sentence, with the command that installs the package; empty if it is there.
     """
+    # Not imported, which takes a second for some of them.
     if find_spec(module) is not None:
         return ""
     package, extra = EXTRAS[module]

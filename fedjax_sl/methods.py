@@ -30,6 +30,7 @@ def register(spec: MethodSpec) -> None:
       ValueError: if another method has its name or the name of one of its presets.
     """
     name = spec.config.algorithm
+    # The same one again is no clash.
     if methods().get(name, spec) != spec:
         raise InputError(f"method {name!r}: expected a name that no other method has.")
     # The command line tells presets apart by name alone, whatever their method.

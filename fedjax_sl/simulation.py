@@ -32,6 +32,7 @@ class History(NamedTuple):
 
 def start(algorithm: Algorithm, key: jax.Array) -> State:
     """Initialises the state of a run from its key."""
+    # A purpose of its own: no round may draw as the initial weights did.
     return algorithm.init(jax.random.fold_in(key, INIT))
 
 
@@ -68,6 +69,7 @@ def drawn(
         period=algorithm.period(state),
         batch_size=batch_size,
     )
+    # The purpose first: by its number alone, round 1 would have the key of DRAW.
     return cohort, jax.random.fold_in(jax.random.fold_in(key, ROUND), number)
 
 
@@ -143,6 +145,7 @@ def run_some_rounds(
     def add(index, carry):
         state, metrics = carry
         state, new = run_round(state, first + index)
+        # XLA updates the carry of a loop in place: no copy of `most` rows is made.
         return state, jax.tree.map(lambda x, y: x.at[index].set(y), metrics, new)
 
     # Calls of any length up to `most` share one program.
@@ -222,4 +225,5 @@ def simulate(
         return state, History(metrics, evaluate_views(algorithm, state, test))
 
     firsts = jnp.arange(0, rounds, eval_every, dtype=jnp.int32)
+    # Nested scans: one round and one evaluation are compiled, however many there are.
     return jax.lax.scan(segment, start(algorithm, key), firsts)

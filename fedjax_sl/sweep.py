@@ -21,6 +21,7 @@ their results on the host when available."""
 
 def signature(point: Any) -> Any:
     """Returns a point's structure, shapes and dtypes: equal ones share a program."""
+    # By dtype: the plain numbers 1 and 1.0 make two programs.
     leaves, structure = jax.tree.flatten(point)
     return structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
 
@@ -63,6 +64,7 @@ def program_of(
             here = points[first : first + size]
             # Every call has the same shapes, so that the program compiles once.
             filled = [*here, *here[:1] * (size - len(here))]
+            # One transfer for a call, not one for each point.
             found = jax.device_get(mapped(shared, jax.tree.map(stack, *filled)))
             yield from (
                 jax.tree.map(lambda x, n=n: x[n], found) for n in range(len(here))
@@ -103,6 +105,7 @@ def results(
     """
     for indices in groups(points):
         size = min(at_a_time or len(indices), len(indices))
+        # The name is bound anew, so that the structure before lets its program go.
         program = program_of(run, size, over_points=over_points)
         found = program(shared, [points[index] for index in indices])
         yield from zip(indices, found, strict=True)
@@ -130,7 +133,9 @@ def sweep(
     if not points:
         raise InputError("points: expected at least one, found none.")
     found = dict(results(run, points, over_points=over_points))
+    # `results` goes structure by structure.
     return [found[index] for index in range(len(points))]
 
 
+# `fedjax_sl.sweep` is this module and its function.
 sys.modules[__name__].__class__ = CallableModule

@@ -48,6 +48,7 @@ def bits(link: Link) -> np.ndarray:
 
 def _each(count: Callable[[Link], np.ndarray], links: Links) -> Traffic:
     """Counts every link; 0 over one that the network does not have."""
+    # Zeros: records of networks with one cut and with two have the same columns.
     none = np.zeros_like(count(links.model_down))
     return Traffic(*(none if link is None else count(link) for link in links))
 
@@ -114,5 +115,6 @@ def without_side(record: Record) -> Record:
     pairs = zip(record.traffic, record.side, strict=True)
     return record._replace(
         traffic=Traffic(*(bits - side for bits, side in pairs)),
+        # Zero now: taken off twice, it would leave too few bits.
         side=Traffic(*(0 * side for side in record.side)),
     )

@@ -46,6 +46,7 @@ class TrainingConfig(UpdateConfig):
         for name in ("warmup_rounds", "cosine_rounds"):
             check(self, name, lambda v: v >= 0, "a number of rounds, at least 0")
         warmup, cosine = self.warmup_rounds, self.cosine_rounds
+        # Traced numbers cannot be compared: `rate_factor` guards its division instead.
         plain = isinstance(warmup, int) and isinstance(cosine, int)
         if plain and 0 < cosine <= warmup:
             raise InputError(

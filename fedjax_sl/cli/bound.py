@@ -75,6 +75,7 @@ def _print_bound(
         table.add_row(name, f"{value:.4g}")
     table.add_row("all", f"{terms.total:.4g}")
     console.print(table)
+    # Only the first term falls with the rounds: no run is long enough for the others.
     target = options.target or 2 * (terms.total - terms.start)
     needed = rounds_needed(found.constants, setting, target)
     if needed > setting.rounds:
@@ -101,6 +102,7 @@ def _usual(folder: Path | None) -> Bound:
     if not (folder / folders.CONFIG).exists():
         raise InputError(f"{folder}: expected the folder of a run.")
     config = from_json(folder / folders.CONFIG)
+    # For its refusal: a method without a bound has no options of one.
     theory_of(config)
     spacing = max(1, config.rounds // 10)
     trajectory = Trajectory(points=config.rounds // spacing + 1, spacing=spacing)
@@ -121,6 +123,7 @@ def bound_command(line: Line, console: Console) -> None:
     """
     options = line.parse(_usual(line.start.folder))
     theory = theory_of(options.run)
+    # Before the run is trained again.
     theory.check_covered(options.run)
     if options.folder is not None:
         warn_of_data(options.run, options.folder)
@@ -129,6 +132,7 @@ def bound_command(line: Line, console: Console) -> None:
     points = list(models_along(job, options.trajectory.rounds))
     cohort = batches(job, options.trajectory.batches)
     found = estimate(model, points, cohort)
+    # The theorem's f is averaged over dropout, which enlarges sigma and G alone.
     rate = theory.dropout(job.config)
     found = found._replace(
         constants=under_dropout(found.constants, model, points, cohort, rate=rate)
@@ -143,6 +147,7 @@ def bound_command(line: Line, console: Console) -> None:
         return
     beside = bound_curve.curve_of(job.config, setting, options.trajectory.rounds, found)
     if options.folder is not None:
+        # For `report`, which draws it without training.
         bound_curve.write(beside, options.folder)
     _draw(beside, picture, console)
 

@@ -52,6 +52,7 @@ def _sent(run: Finished, link: str) -> SentLayers:
             f"{run.folder}: a run of {run.config.algorithm} codes no layers: expected "
             f"one of {' or '.join(coded)}."
         )
+    # Each method has links of its own, so that no annotation can list them.
     check_choice("link", link, Literal[tuple(spec.coded_links)])
     seen = last_checkpoint(run)
     if seen is None or not seen.arrays:
@@ -97,6 +98,8 @@ def _table(found: CoderLengths, title: str) -> Table:
     for name, size, bits in zip(found.layers, found.size, every.T, strict=True):
         shown.add_row(name, *_cells(size, bits))
     shown.add_section()
+    # Sums of bits over sums of elements: a mean of ratios would weigh a bias like a
+    # kernel.
     shown.add_row("all", *_cells(found.size.sum(), every.sum(axis=1)))
     return shown
 

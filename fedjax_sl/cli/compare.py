@@ -101,6 +101,7 @@ def table(
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
+    # Folded, not cut: by the name its folder is found.
     shown.add_column("run", overflow="fold")
     axis = progress_axis(groups)
     # A setting may have the same name.
@@ -131,6 +132,7 @@ def show_whole(shown: Table, console: Console, *, spare: int = 0) -> None:
     """
     width = max(console.width, _width(shown) - spare)
     # On a console as wide as the table: a narrower one would cut its figures.
+    # Without markup, which brackets in the name of a folder would be.
     Console(file=console.file, width=width, markup=False).print(shown)
 
 
@@ -160,6 +162,7 @@ def compare_command(line: Line, console: Console) -> None:
       OSError: if something cannot be read.
     """
     options, runs = select(line, Compare, console)
+    # Costs over several channels could not be compared.
     if len({run.config.channel for run in runs}) > 1:
         channel = dataclasses.asdict(options.channel)
         console.print(f"all over the channel of the first: {channel}", soft_wrap=True)

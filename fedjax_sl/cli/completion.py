@@ -37,6 +37,7 @@ class _Asking(Line):
 def _options_of(name: str, command: Command) -> tuple[Any, str]:
     """The options of a command, which it parses before it does anything else."""
     try:
+        # What a command parses is known to it alone: a list here could fall behind.
         command(_Asking((name,), Start(name)), Console(quiet=True))
     except _Asked as asked:
         return asked.kind, asked.about
@@ -60,5 +61,6 @@ def write(words: tuple[str, ...], command_of: Callable[[str], Command]) -> None:
     if len(rest) != 1 + to_file or rest[0] not in SHELLS:
         file = " and a file, or -" if to_file else ""
         raise InputError(f"{flag}: expected one of {SHELLS}{file}.")
+    # Of all commands, where a line that is run needs those of one.
     kinds = {name: _options_of(name, command_of(name)) for name in SUMMARIES}
     call(union(kinds), words, see=f"{PROGRAM} --help")

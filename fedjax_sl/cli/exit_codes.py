@@ -29,6 +29,7 @@ _NOT_USABLE = (
 )
 """Of a path that was given, where `disk.DiskError` is of one that was written to."""
 
+# Of paths, too, but of no class of their own.
 _NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS)
 
 
@@ -45,6 +46,7 @@ def report(error: Exception) -> int:
         # The run has said so already, and how it is resumed.
         return 128 + error.number
     code, said = _kind(error)
+    # Of bad input a traceback would only hide the sentence.
     if code == INTERNAL:
         traceback.print_exception(error, file=sys.stderr)
     print(said, file=sys.stderr)
@@ -65,6 +67,7 @@ def _kind(error: Exception) -> tuple[int, str]:
         "RESOURCE_EXHAUSTED" in str(error)
     )
     if exhausted or isinstance(error, MemoryError):
+        # A MemoryError may have no text.
         first = (str(error) or "no more memory").splitlines()[0]
         return OUT_OF_MEMORY, (
             f"out of memory: {first}; fewer clients at a time (--mapping, --chunk), a "

@@ -20,6 +20,7 @@ def parse_axis(text: str) -> tuple[str, list[str]]:
     found = [value.strip() for value in values.split(",")]
     if not (name and equals and all(found)):
         raise InputError(f"--grid {text}: expected FIELD=VALUE,VALUE,...")
+    # Twice the same value is twice the same run, no further sample.
     if len(set(found)) < len(found):
         raise InputError(f"--grid {text}: expected each value once.")
     # Values stay texts: a sweep parses them as it parses any option.
@@ -75,4 +76,5 @@ def combinations(config: RunConfig, axes: Sequence[str]) -> list[list[str]]:
         [[f"--{name.replace('_', '-')}", value] for value in values]
         for name, values in parsed
     ]
+    # Without axes this is one empty combination: a sweep of seeds alone.
     return [sum(chosen, []) for chosen in itertools.product(*choices)]

@@ -107,6 +107,7 @@ class Line(NamedTuple):
     ) -> Form:
         """The form of the command, or of one of its branches."""
 
+        # A function: only an unknown option is worth laying out every form.
         def flags() -> list[str]:
             found = (option.flag for form in forms for option in form.part().options())
             return sorted(set(found))
@@ -135,6 +136,7 @@ def entry(name: str, text: str, *, column: int) -> str:
     width = shutil.get_terminal_size().columns
     apart = len(name) + 3 > column
     head = f"\n  {name}\n" if apart else f"\n  {name:<{column - 2}}"
+    # `wrap` refuses widths below 1, which a narrow terminal would give.
     lines = textwrap.wrap(text, max(width - column, 20))
     indent = " " * column
     return head + indent * apart + f"\n{indent}".join(lines)

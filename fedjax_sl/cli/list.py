@@ -36,6 +36,7 @@ class List:
 
 def _said(thing: Callable) -> str:
     """The first line of what a function or class says of itself."""
+    # A partial has the docstring of `partial`.
     while isinstance(thing, partial):
         thing = thing.func
     return (thing.__doc__ or "").partition("\n")[0]
@@ -45,6 +46,7 @@ def _data(folder: Path) -> Iterator[tuple[str, str]]:
     yield "digits", "1,797 grey images of ten classes, embedded: nothing to download"
     sentence = lacking("tensorflow_datasets", "is prepared; reading it needs")
     for name in prepared_sets(folder):
+        # Listed though nothing can read them yet: the line says what to install.
         yield name, sentence or f"is prepared in {folder}"
     for scheme, source in sources().items():
         yield f"{scheme}:PLACE", _said(source)
@@ -75,6 +77,7 @@ def _networks() -> Iterator[tuple[str, str]]:
     for name, network in NETWORKS.items():
         yield name, _said(network.build)
     for name, spec in methods().items():
+        # By type: the annotation has all names, and a preset only the one it uses.
         kinds = {type(getattr(p.run, "model", None)) for p in spec.presets.values()}
         hints = [get_type_hints(kind).get("name") for kind in kinds]
         if taken := [choice for hint in hints for choice in _choices(hint)]:

@@ -75,10 +75,13 @@ def execute(words: Sequence[str], console: Console) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point; exits with 0, or as `exit_codes` says."""
+    # Not when imported: a program may use these modules on devices of its own.
     _prepare_jax()
     try:
         execute(
             sys.argv[1:] if argv is None else argv,
+            # Names and paths as they are: brackets are no markup, digits have no
+            # colour.
             Console(highlight=False, markup=False),
         )
     except BrokenPipeError:

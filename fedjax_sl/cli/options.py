@@ -91,6 +91,7 @@ def call(
         with contextlib.redirect_stderr(box), contextlib.redirect_stdout(help_text):
             return tyro.cli(kind, prog=PROGRAM, args=words, registry=FORMS, **settings)
     except SystemExit as stop:
+        # tyro ends with 0 after help and after a script for completion alone.
         if not stop.code:
             print(_wrapped(help_text.getvalue()), end="")
             raise
@@ -128,7 +129,9 @@ def _sentence(
     unknown = sentence.removeprefix(UNKNOWN)
     if unknown == sentence:
         return _of_choices(_of_types(sentence))
+    # The value of an unknown option follows it, as if it were unknown, too.
     word = unknown.split(", ")[0]
+    # Without dashes it was meant as a subcommand.
     if names is not None and not word.startswith("-"):
         known = tuple(names.known)
         near = _meant(map(repr, difflib.get_close_matches(word, known, 1)))

@@ -40,6 +40,7 @@ class PlanCommand:
 
     run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=usual_run)
 
+    # By its alias `suggest --bound` is told from `suggest` (`presets.Start`).
     target: Annotated[float, tyro.conf.arg(aliases=["--bound"])]
     """Mean squared gradient that the bound is to come down to, > 0."""
 
@@ -113,6 +114,7 @@ def _about_pruning(every: Sequence[Candidate], target: float) -> str | None:
     if not pruned:
         return None
     terms = [bound(candidate.constants, candidate.setting) for candidate in pruned]
+    # No number of rounds makes these terms smaller.
     least = min(term.pruning + term.masking for term in terms)
     if least < target:
         return None

@@ -48,8 +48,10 @@ class Start:
         if self.config is not None or not self.resume or self.folder is None:
             return self.config
         stored = self.folder / CONFIG
+        # A run that has left nothing yet is started, with the usual defaults.
         return stored if stored.exists() else None
 
+    # Cached: each branch asks, and all have to start from one reading of the file.
     @cached_property
     def stored(self) -> RunConfig | None:
         """The configuration in that file.
@@ -105,6 +107,7 @@ def methods_of(
       ValueError: if the run to resume is not one of the command line's.
     """
     stored, branches = start.stored, {}
+    # Its configuration does not tell what the program's own algorithm does.
     if stored is not None and spec_of(stored).build is None:
         raise InputError(BROUGHT)
     for name, (spec, preset) in presets().items():

@@ -48,13 +48,16 @@ def _figure(value: float) -> str:
 
 
 def _row(run: Finished, delta: float) -> list[str]:
+    # From the record: who was absent or late has sent nothing, though it was drawn.
     method, counts = run.config.method, participation(run.record)
+    # No other configuration promises that updates are clipped before noise is added.
     if not isinstance(method, UpdateConfig):
         raise InputError(
             f"{run.folder}: {run.config.algorithm} does not tell what noise its "
             "updates have."
         )
     clients = run.config.data.num_clients
+    # None is no noise: epsilon is infinite, which the table should say.
     noise = method.noise_multiplier or 0.0
     found = epsilon(
         noise,

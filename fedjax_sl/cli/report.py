@@ -95,6 +95,7 @@ def _charged(groups: list[Group], charged: bool) -> str:
     if not charged:
         return UNCHARGED
     records = [run.record for group in groups for run in group.runs]
+    # As Python's integers: sums over many runs have no limit.
     side = sum(int(record.side.uplink.sum()) for record in records)
     total = sum(int(record.traffic.uplink.sum()) for record in records)
     return (
@@ -106,6 +107,7 @@ def _charged(groups: list[Group], charged: bool) -> str:
 def _details(groups: list[Group], channel: Channel) -> str:
     each = "".join(
         f"<details><summary>Configuration of {html.escape(name)}</summary>"
+        # Of the first run: the others differ in the seed.
         f"<pre>{html.escape(to_json(group.runs[0].config))}</pre></details>\n"
         for name, group in zip(names_of(groups), groups, strict=True)
     )
@@ -135,6 +137,7 @@ def _page(groups: list[Group], sections: list[str], options: Report) -> str:
         f"Highest mean test accuracy at the end: {value:.4f} ({first})."
     )
     return Template(template.read_text()).substitute(
+        # All are on one data set: `select` refuses others.
         title=html.escape(f"{titles(configs)} on {configs[0].data.name}"),
         lead=html.escape(lead),
         body=results(groups)
@@ -147,8 +150,10 @@ def _page(groups: list[Group], sections: list[str], options: Report) -> str:
 
 def _is_report(path: Path) -> bool:
     try:
+        # Up to a size: whatever lies there is read, and may be no page.
         return MARK.encode() in reading.read_bytes(path, most=reading.DESCRIPTION)
     except (ValueError, OSError):
+        # What cannot be read is not ours to replace.
         return False
 
 

@@ -71,6 +71,7 @@ def _warnings(config: RunConfig, usual: RunConfig) -> Iterator[str]:
       config: of the run.
       usual: of the preset or file that it starts from, whose values were not given.
     """
+    # By difference: idle options that a preset or a file sets were not given in vain.
     given, before = flattened(config), flattened(usual)
     for name in sorted(without_effect(config)):
         if name in given and given[name] != before.get(name):
@@ -108,7 +109,9 @@ def run_command(line: Line, console: Console) -> None:
     config, now = command.run, datetime.now().strftime("%Y%m%d-%H%M%S")
     own = f"{name}-{_short(config.data.name)}-{now}"
     folder = command.folder or Path("runs") / own
+    # Before JAX computes anything, which would settle the devices of this process.
     distributed.join(command.cluster)
+    # After `join`, before which every process is the first.
     console = console if distributed.is_first() else Console(quiet=True)
     for sentence in _warnings(config, line.start.stored or presets()[name][1].run):
         console.print(sentence, soft_wrap=True)

@@ -54,6 +54,8 @@ def _read_all(given: Sequence[Path], console: Console) -> list[Finished]:
         try:
             runs.append(read(folder))
         except ValueError as error:
+            # Who names a run wants it; one that was found beside others may just have
+            # begun.
             if folder in given:
                 raise
             wrong = error
@@ -95,6 +97,7 @@ def select(
         raise InputError(f"runs on {' and '.join(names)}: expected one data set.")
     # Options of the channel change that of the first run, which is known only now.
     options = line.parse(replace(options, channel=runs[0].config.channel))
+    # In the record itself, since seconds and joules follow from its bits.
     if not options.charge_side:
         runs = [run._replace(record=without_side(run.record)) for run in runs]
     return options, runs

@@ -38,6 +38,7 @@ def reaching(groups: Sequence[Group], target: float) -> list[Group]:
     return [
         group
         for group in groups
+        # A seed that fails has no cost: the mean of the others would look cheap.
         if len(at_target(group, target)["bits"]) == len(group.runs)
     ]
 

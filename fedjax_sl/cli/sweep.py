@@ -158,6 +158,8 @@ def _train(
                 checkpoint_seconds=command.checkpoint_seconds,
                 stop_signal=stop_signal,
             )
+            # Within the block: `train_all` is a generator, and trains while it is
+            # shown.
             show_missing(asked, found, console)
     except Stopped:
         part = "" if command.part is None else f" --part {command.part}"

@@ -48,7 +48,9 @@ def show_missing(runs: Runs, found: Iterator[int], console: Console) -> None:
     times: list[float] = []
     with bar(console, "runs") as progress:
         task = progress.add_task("", total=len(runs.mine))
+        # The first call compiles: its time says nothing about the next.
         progress.state = "time left: known after the second call of a program"
+        # Runs of earlier calls are done: the bar is of the sweep, not of this process.
         progress.update(task, completed=len(runs.mine) - lacking)
         for number in found:
             progress.advance(task)
@@ -56,6 +58,7 @@ def show_missing(runs: Runs, found: Iterator[int], console: Console) -> None:
             left = seconds_left(times, min(runs.at_once, lacking), lacking)
             if left is not None:
                 progress.state = f"about {timedelta(seconds=round(left))} left"
+            # From its final folder: what is shown is what is stored.
             lines = runs.folder.lines(number)
             console.print(
                 f"run {number + 1}/{len(points)}: loss {lines[-1]['train_loss']:.3f}, "
@@ -68,6 +71,7 @@ def show_missing(runs: Runs, found: Iterator[int], console: Console) -> None:
 
 def show_all(folder: SweepFolder, left_out: str, console: Console) -> None:
     """Shows the table of all runs, and where they lie."""
+    # Read back, as `compare` does: earlier calls may have trained some of them.
     runs = [read(path) for path in find([folder.path])]
     groups = grouped(runs, folder.points[0].channel)
     show(groups, usual_target(groups), console)

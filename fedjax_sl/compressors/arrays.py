@@ -103,6 +103,7 @@ def pack_with_states(
             raise InputError(f"arrays[{index}]: {error}") from error
         messages.append(message)
         kept.append(state)
+    # In bits: a message may end within a byte, and its padding is checked.
     lengths = np.asarray([message.num_bits for message in messages], "<u8")
     head = len(messages).to_bytes(COUNT, "little") + lengths.tobytes()
     return head + b"".join(message.data for message in messages), kept
@@ -168,6 +169,7 @@ def _messages(data: bytes) -> list[Message]:
 
 def _compresses(held: np.ndarray) -> bool:
     """Whether an array goes through the compressor, and is not sent as it is."""
+    # An empty array has no largest entry to scale by.
     return held.size > 0 and bool(jnp.issubdtype(held.dtype, jnp.floating))
 
 

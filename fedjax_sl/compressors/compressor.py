@@ -125,6 +125,7 @@ def compressed(
       The payload and the sender's state after it.
     """
     # An entry that is not drawn would go unseen: then none is a number.
+    # Negated, so that NaN, which is not <= anything, is found, too.
     broken = (mask & ~(jnp.abs(x) <= LARGEST)).any()
     return compressor.compress(key, jnp.where(broken, jnp.nan, x), mask, state)
 

@@ -122,6 +122,7 @@ class CompressorConfig:
         inner = _options(self.values) if "values" in own else ()
         used = {"kind", *own, *inner}
         if self.active:
+            # Where values are sent as they are, nothing is left to feed back.
             used.add("feedback")
         return tuple(name for name in self.__dataclass_fields__ if name not in used)
 

@@ -114,6 +114,7 @@ def eden(*, bits: Any = 2) -> Compressor:
         return jnp.asarray(_tables().levels)[row()]
 
     def compress(key, x, mask, state):
+        # Masked first: a rotation spreads every entry over its block.
         blocks = rotated(key, jnp.where(mask, x, 0.0))
         # By the largest entry first, so that no square leaves the range of float32.
         top = jnp.abs(blocks).max(axis=1, keepdims=True)

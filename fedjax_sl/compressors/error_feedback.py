@@ -40,6 +40,7 @@ def error_feedback(inner: Compressor) -> Compressor:
         left = whole - inner.decompress(key, payload, mask)
         return payload, Feedback(jnp.where(mask, left, state.kept), own)
 
+    # Wire and payload stay the inner ones: only the sender has a memory.
     return inner._replace(
         compress=compress, init=lambda x: Feedback(jnp.zeros_like(x), inner.init(x))
     )
@@ -71,6 +72,7 @@ def ef21(inner: Compressor) -> Compressor:
 
     def compress(key, x, mask, state):
         change, own = inner.compress(key, x - state.kept, mask, state.inner)
+        # g rides along for `decompress`, which takes no state; no wire sends it.
         payload = Increment(state.kept, change)
         # Rebuilt from the payload, as the receiver does: both then hold the same bits.
         held = payload.known + inner.decompress(key, change, mask)

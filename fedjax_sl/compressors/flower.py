@@ -53,6 +53,7 @@ def compression_mod(compressor: Compressor) -> Mod:
     """
 
     def mod(message: Any, context: Any, call_next: Callable[[Any, Any], Any]) -> Any:
+        # Replies to other messages hold no update. A type may have a name behind a dot.
         if message.metadata.message_type.partition(".")[0] != "train":
             return call_next(message, context)
         try:
@@ -93,6 +94,8 @@ def decompressing(strategy: Any, compressor: Compressor, *, seed: int = 0) -> An
             self.sent = {}
 
         def configure_train(self, server_round, arrays, config, grid):
+            # With the message: a client that missed rounds has the right key all the
+            # same.
             config[SEED] = [seed, server_round]
             found = list(strategy.configure_train(server_round, arrays, config, grid))
             # By node: replies come in any order, and some may not come.

@@ -49,6 +49,7 @@ def compressed_gradients(
         )
 
     def update(updates, state: Any, params=None):
+        # An optimiser knows of no pruning: every entry may be sent.
         mask = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), updates)
         received = send_layers(
             compressor,

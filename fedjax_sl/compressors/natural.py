@@ -33,6 +33,7 @@ def _compress(key, x, mask, state):
     # What lies above the lower power, as a share of it; below 2^-126 that power is 0,
     # and the share is the mantissa all the same.
     share = (word & ((1 << MANTISSA) - 1)).astype(jnp.float32) / (1 << MANTISSA)
+    # Up with this probability, the mean of both powers is the entry.
     up = jax.random.uniform(key, x.shape) < share
     rounded = jnp.minimum(exponent + up, LARGEST)
     # A payload of what is no number would be one: it stays none.

@@ -39,6 +39,7 @@ def _arguments(
     leaves, structure = jax.tree.flatten(tree)
     pairs = zip(leaves, structure.flatten_up_to(mask), states, strict=True)
     for index, (leaf, keep, state) in enumerate(pairs):
+        # By leaf: under one key, leaves of one shape would round alike.
         yield jax.random.fold_in(key, index), leaf, keep, state
 
 

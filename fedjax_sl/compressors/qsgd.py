@@ -95,6 +95,7 @@ def qsgd(
     check_choice("rounding", rounding, Rounding)
     check_choice("coder", coder, Coder)
     if levels is None:
+        # A sign takes one of the bits, but in Elias codes, which write it apart.
         signed = _signed(coder)
         check_integer("bits", bits, *((2, MOST_BITS) if signed else (1, MAX_BITS)))
         levels = levels_of_bits(bits, coder)
@@ -197,6 +198,8 @@ def _elias(bits: Any, last: Any, code: Code) -> Wire:
 
     def count(payload, mask):
         # A level's codeword and its sign.
+        # Elias codes begin at 1, levels at 0. Algorithm 1 writes a sign for level 0,
+        # too.
         lengths = elias_lengths(jnp.abs(payload.level) + 1, code=code) + 1
         return _coded(jnp.where(mask, lengths, 0).sum(), mask.sum())
 

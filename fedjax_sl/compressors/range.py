@@ -69,6 +69,7 @@ def _write(codes: np.ndarray, bits: int) -> tuple[int, list[np.ndarray]]:
         )
     finest_low = int(finest(bits))
     found = jax.device_get(_plan(group_counts(codes, finest_low, 1 + GROUPS), bits))
+    # As in `_length`: bits that are counted are those that are written.
     if found.length >= len(codes) * bits:
         return FIXED, []
     low = finest_low + int(found.choice)

@@ -25,6 +25,7 @@ def _compress(key, x, mask, state):
     kept = jnp.where(mask, x, 0.0)
     entries = jnp.maximum(mask.sum(), 1)
     # Divided before they are summed, which could pass the largest float32.
+    # One bit has no third value: sgn(0) = 1, with which the error's formula holds.
     return Signs(jnp.abs(kept / entries).sum(), kept >= 0), state
 
 

@@ -110,10 +110,12 @@ def chain(selection: Selection, values: Compressor) -> Compressor:
         return jnp.where(sent, x * factor, 0.0)
 
     def compress(key, x, mask, state):
+        # Two keys: if rounding depended on the selection, their product may be biased.
         first, second = jax.random.split(key)
         number = number_kept(mask.sum(), selection.keep)
         sent = selection.choose(first, x, mask, number)
         kept = scaled(x, mask, sent)
+        # What is not selected may not enter a norm or a scale.
         payload, state = values.compress(second, kept, sent, state)
         return Sparse(sent, payload), state
 

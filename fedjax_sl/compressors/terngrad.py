@@ -52,6 +52,7 @@ def _encode(payload: Quantized, mask: np.ndarray) -> Message:
     if not codes.size:
         return packed([])
     codes = np.pad(codes, (0, -len(codes) % IN_BYTE)).reshape(-1, IN_BYTE)
+    # 1.6 bits a value, where a code of fixed width takes 2.
     words = codes @ 3 ** np.arange(IN_BYTE)
     return packed([of_floats(payload.norm), to_flags(words, 8)])  # type: ignore[arg-type]
 

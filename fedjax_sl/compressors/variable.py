@@ -111,6 +111,7 @@ def variable_wire(
 def _link(length: jax.Array, entries: jax.Array, scales: int) -> Link:
     none = jnp.zeros_like(length)
     side = jnp.where(entries > 0, FLOAT_BITS * scales + HEADER, none)
+    # Codes have no common width, so that all their bits are `more`.
     return Link(none, none, length, side)
 
 

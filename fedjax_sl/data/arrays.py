@@ -20,6 +20,7 @@ def as_images(image: Any) -> np.ndarray:
       ValueError: if they are of another rank or dtype, channels come first, or a pixel
         is NaN or infinite.
     """
+    # NumPy's own ValueError would count as a mistake of this package, not of the input.
     try:
         image = np.asarray(image)
     except ValueError as error:
@@ -35,12 +36,16 @@ def as_images(image: Any) -> np.ndarray:
         raise InputError(
             f"image of shape {image.shape}: expected [n, H, W, Ch], channels last."
         )
+    # Not scaled here: the dtype tells programs that images are still to be normalised.
     if image.dtype == np.uint8:
         return image
+    # Integers of other widths do not tell which value is white.
     if not np.issubdtype(image.dtype, np.floating):
         raise InputError(f"image of dtype {image.dtype}: expected uint8 or floats.")
     with np.errstate(over="ignore"):  # too large for float32 becomes inf, refused below
         image = image.astype(np.float32, copy=False)
+    # In a round a NaN would look like a client whose messages are corrupted, and be
+    # rejected there, round after round.
     finite = np.isfinite(image).reshape(len(image), -1).all(axis=1)
     if not finite.all():
         raise InputError(
@@ -71,6 +76,7 @@ def as_clients(client: Any) -> np.ndarray:
             f"client of shape {client.shape} and dtype {client.dtype}: expected [n] "
             "integers or texts."
         )
+    # By id, not by appearance: shuffled rows give each owner the same number.
     return np.unique(client, return_inverse=True)[1].astype(np.int32)
 
 
@@ -92,6 +98,7 @@ def class_names_of(label: Any) -> tuple[str, ...]:
     found = np.unique(label)
     if found.size and found[0] < 0:
         raise InputError(f"label={found[0]}: expected 0 or more.")
+    # `found` is sorted, so that the first mismatch is the smallest missing class.
     missing = np.flatnonzero(found != np.arange(found.size))
     if missing.size:
         raise InputError(

@@ -65,6 +65,7 @@ def augmented(
       ValueError: if the padding is unknown, or the images are too small.
     """
     check_choice("crop_padding", crop_padding, Padding)
+    # Static options: a program without augmentation has none of its draws.
     if not crop_pixels and not flip:
         return take(examples, index, weight)
     height, width = examples.image.shape[1:3]
@@ -73,13 +74,16 @@ def augmented(
             f"crop_pixels={crop_pixels}: expected less than {min(height, width)}, the "
             "pixels of a side of the images."
         )
+    # Among all examples: a streamed round holds a part of them, under other indices.
     numbers = examples.numbers(index)
     keys = jax.vmap(lambda example: jax.random.fold_in(key, example))(numbers)
+    # The flip is drawn even if it is off, so that switching it on moves no crop.
     limits = jnp.array([2 * crop_pixels + 1, 2 * crop_pixels + 1, 2])
     draws = jax.vmap(lambda own: jax.random.randint(own, (3,), 0, limits))(keys)
     row = _lines(draws[:, 0], height, crop_pixels)
     column = _lines(draws[:, 1], width, crop_pixels)
     if flip:
+        # Indices are mirrored, not pixels, which the gather below moves anyway.
         column = jnp.where(draws[:, 2:] == 1, column[:, ::-1], column)
     # One gather finds the example and moves its pixels.
     image = examples.image[

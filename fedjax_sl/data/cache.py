@@ -46,6 +46,7 @@ def cache_folder(
     source = builder.data_path.resolve()
     # A set that is prepared anew keeps its name, version and place.
     prepared_at = (source / "dataset_info.json").stat().mtime
+    # The path, too: two data folders may hold sets of one name and version.
     identity = repr((DECODING, str(source), prepared_at, image_size))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
     name = builder.info.full_name.replace("/", "-")
@@ -69,6 +70,7 @@ def cached(folder: Path, make: Callable[[], Arrays]) -> Arrays:
     try:
         _write(folder, arrays)
     except OSError as error:
+        # The arrays are good all the same: a full or read-only disk ends no run.
         warnings.warn(
             f"the decoded data set could not be kept ({error}), so that it will be "
             "decoded again next time.",
@@ -83,6 +85,7 @@ def _read(folder: Path) -> Arrays | None:
     try:
         for path in paths:
             reading.check(path)  # opening a pipe would block
+        # Mapped: a run on a few examples reads few pages. No pickle: it could run code.
         image, label = (
             np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
             for path in paths

@@ -25,6 +25,7 @@ def check_examples(image: Any, label: Any, num_classes: int) -> None:
       ValueError: naming what is wrong.
     """
     for name, array, rank in (("image", image, 4), ("label", label, 1)):
+        # Not `np.asarray`, which fails on a traced array.
         if not hasattr(array, "dtype"):
             kind = type(array).__name__
             raise InputError(f"{name}: expected an array, found a {kind}.")
@@ -34,11 +35,13 @@ def check_examples(image: Any, label: Any, num_classes: int) -> None:
     check_image_dtype(image)
     if not np.issubdtype(label.dtype, np.integer):
         raise InputError(f"label of dtype {label.dtype}: expected integers.")
+    # An empty set has no largest label, and its accuracy would be 0 / 0.
     if image.shape[0] != label.shape[0] or not label.shape[0]:
         raise InputError(
             f"{image.shape[0]} images and {label.shape[0]} labels: expected as many of "
             "both, at least 1."
         )
+    # No compiled program refuses an index out of range: wrong labels would go unseen.
     values = _known(label)
     if values is not None:
         least, most = int(values.min()), int(values.max())
@@ -58,6 +61,7 @@ def check_clients_of(client: Any, num_examples: int) -> None:
     """
     if client is None:
         return
+    # Traced arrays have both of these, but no values.
     shape, dtype = np.shape(client), getattr(client, "dtype", np.dtype(object))
     if shape != (num_examples,) or not np.issubdtype(dtype, np.integer):
         raise InputError(
@@ -120,6 +124,7 @@ def check_partition(index: Any, count: Any, num_examples: int) -> None:
             f"partition.index={wrong}: expected 0 to {num_examples - 1}, one of "
             f"{num_examples} examples, or -1 for padding."
         )
+    # Padding comes last: orders are drawn by column, and a hole would change them.
     owned = np.arange(index.shape[1]) < count[:, None]
     if ((index >= 0) != owned).any() or (count > index.shape[1]).any():
         client = int(((index >= 0).sum(axis=1) != count).argmax())
@@ -135,4 +140,5 @@ def _known(array: Any) -> np.ndarray | None:
         return array
     if isinstance(array, Tracer) or not isinstance(array, jax.Array):
         return None
+    # A process cannot read shards on devices of other processes.
     return np.asarray(array) if array.is_fully_addressable else None

@@ -37,6 +37,8 @@ def normalize(image: jax.Array) -> jax.Array:
       ValueError: if the images are of another dtype.
     """
     check_image_dtype(image)
+    # As FedLP's code, for every data set: a mean and a deviation of the images would be
+    # statistics of all clients' data.
     if image.dtype == jnp.uint8:
         return (image.astype(jnp.float32) / 255 - 0.5) / 0.5
     return image
@@ -130,10 +132,12 @@ def draw_minibatches(
     check_integer("batch_size", batch_size, 1)
 
     def minibatch(client):
+        # At least one, by which the round is divided, also if c < B.
         batches = jnp.maximum(partition.count[client] // batch_size, 1)
         # By the round alone, so that no position has to be kept for each client.
         order = _order(key, partition, client, round // batches)
         position = round % batches * batch_size + jnp.arange(batch_size)
+        # `[1, B]`: a method sees steps, one of them or those of whole epochs.
         return _select(order, position[None], partition.count[client])
 
     index, weight = jax.vmap(minibatch)(client_id)
@@ -197,6 +201,7 @@ def draw_epochs(
 
 def _on_device(dataset: Dataset, partition: Partition) -> tuple[Examples, Partition]:
     """Converts to JAX arrays, which a traced index can select from."""
+    # First: in a program, an index out of range is clamped to another example.
     check_partition(*partition, num_examples=len(dataset.label))
     label = jnp.asarray(dataset.label, jnp.int32)
     examples = Examples(jnp.asarray(dataset.image), label)
@@ -205,17 +210,20 @@ def _on_device(dataset: Dataset, partition: Partition) -> tuple[Examples, Partit
 
 def _clients(key, partition: Partition, period, cohort_size: int) -> jax.Array:
     """Draws the clients of a period, `[K]`."""
+    # By period, not by round: a cohort stays until its models are aggregated.
     key = jax.random.fold_in(jax.random.fold_in(key, CLIENTS), period)
     return draw_clients(key, num_clients=len(partition.count), cohort_size=cohort_size)
 
 
 def _order(key, partition: Partition, client, epoch) -> jax.Array:
     """Draws the order of one client's examples in an epoch, then padding, `[M]`."""
+    # One fold for each: two pairs with the same sum or product must not share a key.
     for identity in (EXAMPLES, client, epoch):
         key = jax.random.fold_in(key, identity)
     owned = partition.index[client]
     # A longer shape draws the same prefix, so that more padding changes no order.
     draws = jax.random.uniform(key, owned.shape)
+    # Not `jax.random.permutation`, which would shuffle padding among the examples.
     # Draws are below 1, so padding sorts to the end.
     return owned[jnp.argsort(jnp.where(owned >= 0, draws, 2.0))]
 

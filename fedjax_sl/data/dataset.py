@@ -118,10 +118,12 @@ class Dataset:
           ValueError: if there are no others.
         """
         check_integer("held_out", held_out, 1, len(self.label) - 1)
+        # The last ones, not random ones: runs with any seed hold out the same images.
         return self._rows(slice(-held_out)), self._rows(slice(-held_out, None))
 
     def _rows(self, rows: slice) -> "Dataset":
         """Returns the examples of a slice."""
+        # Slices are views: of a file that is mapped, nothing is read yet.
         return replace(
             self,
             image=self.image[rows],

@@ -23,6 +23,7 @@ def installed(group: str, what: str, taken: Container[str]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for entry in metadata.entry_points(group=group):
+        # Else the order of installation would decide what a configuration means.
         if entry.name in found or entry.name in taken:
             raise InputError(f"{what} {entry.name!r}: expected a name of its own.")
         try:

@@ -20,7 +20,9 @@ def fingerprint(dataset: Dataset) -> str:
     for array in (dataset.image, dataset.label, dataset.client):
         if array is None:
             continue
+        # Equal values hash alike, however they lie in memory.
         array = np.ascontiguousarray(array)
+        # Bytes alone do not tell [2, 8] from [4, 4], nor int32 from float32.
         found.update(repr((array.shape, array.dtype.str)).encode())
         # As bytes: an array is hashed without a copy.
         found.update(array.reshape(-1).view(np.uint8).data)

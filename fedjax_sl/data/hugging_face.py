@@ -40,6 +40,7 @@ def from_hugging_face(
         found = list(splits) if isinstance(splits, Mapping) else type(splits).__name__
         raise DataError(f"{found}: expected splits by name, 'train' among them.")
     layout = layout_of(splits["train"], columns)
+    # Before the loop: splits come in any order, and all have the classes of training.
     label = labels_in([splits["train"]], layout)
     names = layout.class_names or class_names_of(label)
     found = {}
@@ -51,6 +52,8 @@ def from_hugging_face(
             labels_in([table], layout),
             client=None if owner is None else list(table[owner]),
             class_names=names,
+            # Again: `images_in` resizes pictures, which may differ in size, but no
+            # arrays.
             image_size=image_size,
             name=name,
         )

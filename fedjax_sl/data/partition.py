@@ -60,6 +60,7 @@ def check_clients(labels: np.ndarray, num_clients: int, shards: int = 1) -> None
     Raises:
       ValueError: naming the numbers of clients that are possible.
     """
+    # A shard has at least one example, or its client might have none.
     if not 1 <= num_clients <= len(labels) // shards:
         raise InputError(
             f"num_clients={num_clients}: expected 1 to {len(labels) // shards} for "
@@ -72,6 +73,7 @@ def pack(owned: list[np.ndarray]) -> Partition:
     count = np.array([len(mine) for mine in owned], np.int32)
     index = np.full((len(owned), count.max()), -1, np.int32)
     for row, mine in zip(index, owned, strict=True):
+        # Sorted: the order of use is drawn later, by client and epoch.
         row[: len(mine)] = np.sort(mine)
     return Partition(index, count)
 
@@ -95,6 +97,8 @@ def deal(
     """
     owned = []
     for label, of_class in zip(classes, sizes, strict=True):
+        # Shuffled: many sets are stored in series of similar examples.
         members = rng.permutation(np.flatnonzero(labels == label))
+        # Without the last end, behind which `split` would add an empty piece.
         owned.append(np.split(members, np.cumsum(of_class)[:-1]))
     return pack([np.concatenate(mine) for mine in zip(*owned, strict=True)])

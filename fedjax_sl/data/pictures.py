@@ -35,6 +35,7 @@ def to_uint8(picture: "Image.Image", mode: str, image_size: int | None) -> np.nd
     if picture.mode.startswith("I"):
         picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     picture = picture.convert(mode)
+    # After the conversion: indices into a palette cannot be interpolated.
     if image_size is not None:
         size = (image_size, image_size)
         picture = picture.resize(size, Image.Resampling.BILINEAR)
@@ -58,6 +59,7 @@ def stacked(images: Sequence[np.ndarray]) -> np.ndarray:
     Raises:
       DataError: if their sizes differ.
     """
+    # Not a set: the sentence names the first size, and the next that differs.
     sizes = list(dict.fromkeys(image.shape[:2] for image in images))
     if len(sizes) > 1:
         raise DataError(

@@ -20,6 +20,7 @@ def resized(image: np.ndarray, size: int) -> np.ndarray:
 
     found = np.empty((len(image), size, size, image.shape[3]), image.dtype)
     for old, new in zip(image, found, strict=True):
+        # One by one: Pillow has no float images of several channels, nor bytes of five.
         for channel in range(image.shape[3]):
             # Contiguous: Pillow takes no strides.
             plane = Image.fromarray(np.ascontiguousarray(old[..., channel]))

@@ -39,6 +39,7 @@ def label_skew(histogram: np.ndarray) -> float:
       0 if all clients have the same distribution; 1 - 1/C if each has a single class
       and all classes are equally frequent.
     """
+    # 0 / 0 of a client without examples would make the mean NaN.
     own = histogram[histogram.sum(axis=1) > 0]
     shares = own / own.sum(axis=1, keepdims=True)
     pooled = own.sum(axis=0) / own.sum()

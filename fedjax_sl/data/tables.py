@@ -72,9 +72,11 @@ def layout_of(table: Any, columns: Columns) -> Layout:
 
 def _column(table: Any, given: str | None, usual: str, kind: str) -> str:
     """Returns the name of a column: as given, the usual one, or the only one."""
+    # By the names of classes, as the package that has them is not imported.
     kinds = {name: type(feature).__name__ for name, feature in table.features.items()}
     if given is None and usual not in kinds:
         of_kind = [name for name, its in kinds.items() if its == kind]
+        # Of two candidates neither: a guess might train on the wrong column.
         given = of_kind[0] if len(of_kind) == 1 else None
     name = given or usual
     if name not in kinds:
@@ -126,6 +128,8 @@ def images_in(
     if isinstance(rows[0], Image.Image):
         return stacked([in_own_colours(picture, image_size) for picture in rows])
     try:
+        # With the column's dtype: lists of integers would become int64, which is
+        # refused.
         return as_images(np.array(rows, layout.dtype))
     except TypeError as error:  # of rows without a value
         raise DataError(f"{layout.image} holds no images: {error}.") from error

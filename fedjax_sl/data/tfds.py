@@ -131,6 +131,7 @@ def pick_split(builder: Any, split: str) -> str:
       DataError: if the set has no such split.
     """
     splits = builder.info.splits
+    # Never the reverse: a choice of settings must not see the test split.
     if split == "test" and "test" not in splits and "validation" in splits:
         return "validation"
     if split not in splits:
@@ -171,6 +172,7 @@ def decode(
     images, ids = None, []
     for row, (picture, label, id) in enumerate(_examples(builder, split)):
         image = to_uint8(picture, "L" if grey else "RGB", image_size)
+        # Allocated once: stacking a list of all images would take twice the memory.
         if images is None:
             images = np.empty((count, *image.shape), np.uint8)
         if image.shape != images.shape[1:]:
@@ -189,6 +191,7 @@ def decode(
         )
     if None in ids:
         return images, labels
+    # TFDS shuffles what it prepares; the ids have the published order.
     order = np.argsort(np.array(ids), kind="stable")
     return images[order], labels[order]
 

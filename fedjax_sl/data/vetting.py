@@ -48,6 +48,7 @@ def classes_in(values: Any) -> Iterator[str]:
         for value in values:
             yield from classes_in(value)
     elif isinstance(values, str):
+        # A description may hold another as a text, in which a class could hide.
         try:
             inner = json.loads(values)
         except ValueError:
@@ -93,6 +94,7 @@ def check_features(folder: Path) -> None:
     inside = dict(reading.read_json(info)).get("features")
     found += [(info, name) for name in classes_in(inside)]
     for path, name in found:
+        # An allowlist: TFDS would import whatever it does not know.
         if name not in known:
             raise Untrusted(
                 f"{path}: expected features of TFDS's own classes, found {name!r:.80}."
@@ -120,6 +122,7 @@ def vet(name: str, data_dir: str | os.PathLike | None) -> None:
     from tensorflow_datasets.core.utils import error_utils
     from tensorflow_datasets.core.utils.file_utils import list_data_dirs
 
+    # Before the search, which opens this file by itself.
     for root in list_data_dirs(given_data_dir=data_dir):
         check_files([Path(root) / base_of(name) / ".config" / "metadata.json"])
     # TFDS's own search: another might vet a folder that TFDS does not open.

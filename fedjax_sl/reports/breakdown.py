@@ -65,6 +65,7 @@ def _stacked(axis: Any, groups: Sequence[Group], parts: Parts) -> None:
 
 def _payload(record: Record, link: str) -> np.ndarray:
     """Returns the bits of a link without side information, `[T, K]`."""
+    # Side information has a bar of its own, of all links together.
     return getattr(record.traffic, link) - getattr(record.side, link)
 
 

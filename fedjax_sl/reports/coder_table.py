@@ -51,6 +51,7 @@ def coder_lengths(sent: SentLayers) -> CoderLengths:
         )
 
     levels = sent.compressor.levels
+    # By layer, as messages are: of pooled levels it would be no smaller.
     of_levels = [each.size * entropy(each) for each in sent.levels.values()]
     return CoderLengths(
         layers=list(sent.layers),

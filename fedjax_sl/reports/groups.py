@@ -163,6 +163,7 @@ def usual_target(groups: Sequence[Group]) -> Target:
     """
     runs = [run for group in groups for run in group.runs]
     curves = [curve for group in groups for curve in group.curves]
+    # Runs may be evaluated on different images: the highest chance holds for all.
     chance = max(float(run.lines[-1].get("majority_rate", 0.0)) for run in runs)
     above = chance + LEARNED * (1 - chance)
     highest = [float(curve.accuracy.max()) for curve in curves]

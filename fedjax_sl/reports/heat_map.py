@@ -48,6 +48,7 @@ def heat_map(groups: Sequence[Group]) -> HeatMap | None:
         other = words({name: group.label[name] for name in others})
         cells = maps.setdefault(other, np.full((len(rows), len(columns)), np.nan))
         cell = rows.index(group.label[row]), columns.index(group.label[column])
+        # Groups of one label repeat a seed, or were evaluated at other rounds.
         if not np.isnan(cells[cell]):
             return None
         cells[cell] = np.mean(group.final)

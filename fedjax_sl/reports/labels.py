@@ -76,6 +76,7 @@ def labels(configs: Sequence[RunConfig]) -> list[dict[str, str]]:
         if name != "seed"
         and not name.startswith("channel.")
         and not (apart and name in in_title)
+        # As text: not every field has a hash.
         and len({repr(fields[name]) for fields in each if name in fields}) > 1
     ]
     short = _shortened(names)

@@ -42,6 +42,7 @@ def _restored(run: Finished, arrays: Arrays) -> Restored:
     warn_of_data(run.config, run.folder)
     job = prepare(run.config)
     algorithm = job.method.algorithm
+    # Shapes alone: initial models would only be overwritten.
     shape = jax.eval_shape(partial(start, algorithm, jax.random.key(0)))
     # The next round may be in a period behind the run's last.
     longer = replace(job.config, rounds=job.config.rounds + job.config.period)

@@ -22,6 +22,7 @@ def name_of(group: Group) -> str:
 def names_of(groups: Sequence[Group]) -> list[str]:
     """Returns a unique name of each group for pictures."""
     names = [name_of(group) for group in groups]
+    # Bars of one name would be drawn over one another.
     if len(set(names)) == len(names):
         return names
     return [f"{group.name} ({group.title})" for group in groups]

@@ -145,4 +145,5 @@ def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
         over = " and ".join(cells.names)
         alt = f"Heat map of the final accuracy over {over}, means over seeds."
         found.append(Picture("heat_map", f"Accuracy over {over}", alt, draw(cells)))
+    # Beside other runs, pictures of one run's layers would not say whose they are.
     return found + (_of_run(groups[0].runs[0]) if len(groups) == 1 else [])

@@ -26,6 +26,7 @@ def _measured(group: Group, target: float, axis: str | None) -> dict[str, str]:
     costs = at_target(group, target)
 
     def cost(name: str, factor: float = 1.0) -> str:
+        # Where no run reaches it, a mean of nothing would be NaN.
         return f"{factor * np.mean(costs[name]):.4g}" if costs[name] else NONE
 
     return {

@@ -44,6 +44,7 @@ class Dirichlet(Partitioner):
             enough.
         """
         check_clients(labels, num_clients)
+        # Known at once: no draw could succeed, after however many.
         if self.min_size * num_clients > len(labels):
             raise InputError(
                 f"min_size={self.min_size}: expected at most "

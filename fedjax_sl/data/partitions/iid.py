@@ -16,6 +16,7 @@ class IID(Partitioner):
     ) -> Partition:
         """Partitions the examples, as `Partitioner` does."""
         check_clients(labels, num_clients)
+        # `np.split` would refuse a number of clients that does not divide n.
         return pack(np.array_split(rng.permutation(len(labels)), num_clients))
 
 

@@ -52,4 +52,5 @@ def natural(client: np.ndarray) -> Partition:
     Returns:
       A partition.
     """
+    # The interface asks for a generator, of which nothing is drawn.
     return Natural()(np.random.default_rng(0), client, len(np.unique(client)))

@@ -38,6 +38,7 @@ class Pathological(Partitioner):
         classes, class_size = np.unique(labels, return_counts=True)
         sees = self._drawn(rng, len(classes), num_clients)
         users = sees.sum(axis=1)
+        # Each of its users needs an example, or it would not see the class.
         if (class_size < users).any():
             scarce = (class_size - users).argmin()
             raise InputError(
@@ -52,6 +53,7 @@ class Pathological(Partitioner):
 
     def _drawn(self, rng, num_classes: int, num_clients: int) -> np.ndarray:
         """Draws the classes of each client, `[C, N]` bool."""
+        # With fewer, a class would have no client, and its examples no owner.
         fewest = -(-num_classes // num_clients)
         if not fewest <= self.classes_per_client <= num_classes:
             raise InputError(
@@ -62,6 +64,7 @@ class Pathological(Partitioner):
         for client in range(num_clients):
             used = sees.sum(axis=1)
             # Ties are broken at random.
+            # `lexsort` takes its last key first.
             least_used = np.lexsort((rng.random(num_classes), used))
             sees[least_used[: self.classes_per_client], client] = True
         return sees

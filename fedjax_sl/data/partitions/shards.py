@@ -82,6 +82,7 @@ class Mixed(Partitioner):
     ) -> Partition:
         """Partitions the examples, as `Partitioner` does."""
         check_clients(labels, num_clients, self.shards_per_client)
+        # Divided before anything is sorted: the minor part is IID, and none is in both.
         order = rng.permutation(len(labels))
         major, minor = np.split(order, [round(self.major_share * len(order))])
         own = _shards(rng, labels, major, _Cut(num_clients, self.shards_per_client))

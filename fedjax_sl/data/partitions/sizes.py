@@ -37,6 +37,7 @@ class Sizes(Partitioner):
             raise InputError(
                 f"sizes={self.sizes}: expected {num_clients}, one for each client."
             )
+        # A remainder would have no owner, and partitions are exhaustive.
         if sum(self.sizes) != len(labels):
             raise InputError(
                 f"sizes={self.sizes}: expected {len(labels)} in total, all training "

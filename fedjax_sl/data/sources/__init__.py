@@ -51,6 +51,7 @@ def place_of(name: str) -> tuple[str, str] | None:
       Such as ("npz", "mine.npz"); None for the digits and sets of TFDS.
     """
     scheme, colon, place = name.partition(":")
+    # A name of TFDS has a colon, too, if a version follows.
     known = colon and scheme in sources()
     return (scheme, os.path.expanduser(place)) if known else None
 
@@ -116,5 +117,6 @@ def _own(scheme: str, place: str, split: str, image_size: int | None) -> Dataset
     except InputError as error:
         raise DataError(f"{scheme}:{place}: {error}") from error
     except OSError as error:
+        # The text of an OSError names the path, which the sentence has already.
         reason = error.strerror or str(error)
         raise DataError(f"{scheme}:{place}: {reason}.") from error

@@ -40,6 +40,7 @@ def folder(place: str, split: str, image_size: int | None) -> Dataset:
         raise DataError(f"expected {base / 'train'} with a folder for each class.")
     if not (base / split).is_dir():
         raise no_test_split(f"there is no {base / split}")
+    # Of training for both splits: a test split may lack a class, and would renumber.
     names = tuple(_classes(base / "train"))
     files = [
         (path, label)
@@ -63,6 +64,7 @@ def _classes(split: Path) -> list[str]:
     for path in seen:
         if not path.is_dir():
             raise DataError(f"{path}: expected only folders there, one for each class.")
+    # `iterdir` has the order of the file system, which differs between machines.
     return sorted(path.name for path in seen)
 
 

@@ -42,6 +42,7 @@ def idx(place: str, split: str, image_size: int | None) -> Dataset:
     """
     check_split(split)
     folder = Path(place)
+    # For the test split, too: training labels number the classes.
     label = _read(folder, "train-labels-idx1-ubyte")
     names = class_names_of(label)
     if split == "test":
@@ -77,6 +78,7 @@ def _parsed(path: Path, content: bytes) -> np.ndarray:
     if len(content) < start:
         raise DataError(f"{path} has {len(content)} bytes: expected {start} or more.")
     shape = struct.unpack(f">{axes}I", content[4:start])
+    # `math.prod`, not NumPy's: malformed lengths may multiply beyond 2^64.
     if len(content) - start != math.prod(shape):
         raise DataError(
             f"{path} has {len(content)} bytes: expected {start} and as many as {shape} "

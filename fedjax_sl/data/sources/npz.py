@@ -67,6 +67,7 @@ def _opened(place: str) -> Any:
       DataError: if it is none.
     """
     try:
+        # Without pickle, by which a stranger's file could run code.
         found = np.load(place, allow_pickle=False)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{place} is no archive of numpy.savez.") from error
@@ -79,6 +80,7 @@ def _check_keys(found: list[str]) -> None:
     """Rejects an archive that lacks a key, or has one of another meaning."""
     known = {*NEEDED, *TEST, *OPTIONAL}
     half = len({*TEST} & {*found}) == 1
+    # No other keys: a misspelt train_client would be ignored silently.
     if not {*NEEDED} <= {*found} <= known or half:
         raise DataError(
             f"it has the keys {', '.join(sorted(found)) or 'of nothing'}: expected "
