@@ -122,8 +122,8 @@ def links(config: FedLPQConfig, layers: Layers, counts: Counts) -> Links:
     present, owned, sent, messages, _ = counts
     # A flag for every layer, sent or not: by these the receiver tells them apart.
     side = messages.side + sent.shape[1]
-    if config.charge_statistics:
-        side += FLOAT_BITS * (sent @ layers.statistics)
+    statistics = FLOAT_BITS * layers.statistics * config.charge_statistics
+    side += sent @ statistics
     if config.levels.of_time:
         # The loss, which the server has from nowhere else.
         side += FLOAT_BITS
@@ -133,18 +133,18 @@ def links(config: FedLPQConfig, layers: Layers, counts: Counts) -> Links:
         messages.more * present,
         side * present,
     )
-    down = _down(layers, counts)
+    down = _down(layers, counts, statistics)
     if config.levels.active:
         down = down._replace(side=down.side + LEVEL_BITS * present)
     return Links.uncut(down, up)
 
 
-def _down(layers: Layers, counts: Counts) -> Link:
-    """Link of the layers that each client's network has, and of their statistics."""
+def _down(layers: Layers, counts: Counts, statistics: np.ndarray) -> Link:
+    """Link of the layers that each client's network has, with bits of statistics."""
     present, owned, down = counts.present, counts.owned, counts.down
-    statistics = FLOAT_BITS * (owned @ layers.statistics)
+    side = owned @ statistics
     if down is None:
-        return Link.float32(owned @ layers.params * present, statistics * present)
+        return Link.float32(owned @ layers.params * present, side * present)
     # A layer of statistics alone has no message.
     # In NumPy: an index that is traced would have no static shape.
     mine = owned[:, layers.params > 0].astype(jnp.int32)
@@ -153,5 +153,5 @@ def _down(layers: Layers, counts: Counts) -> Link:
         # One compressor codes all layers, whose values are then equally wide.
         jnp.full_like(present, down.bits[0]),
         mine @ down.more * present,
-        (mine @ down.side + statistics) * present,
+        (mine @ down.side + side) * present,
     )

@@ -56,14 +56,14 @@ def _transpose(kernel: jax.Array) -> jax.Array:
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
-def _lax_conv(x, kernel, precision: Precision, sums: Any, *, stride=1) -> jax.Array:
+def _lax_conv(x, kernel, precision: Precision, sums: Any, *, stride=1, valid=False):
     """`lax.conv` of rounded factors, whose sums have this dtype; None for theirs."""
     return lax.conv_general_dilated(
         x,
         kernel,
         (stride, stride),
         # "SAME" would pad otherwise with a stride, and leave other pixels.
-        [(size // 2, size // 2) for size in kernel.shape[:2]],
+        [(0, 0) if valid else (size // 2, size // 2) for size in kernel.shape[:2]],
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=backend_precision(precision),
         preferred_element_type=sums,
@@ -168,6 +168,7 @@ def conv(
     lowering: Lowering = "auto",
     precision: Precision = "float32",
     stride: int = 1,
+    valid: bool = False,
 ) -> jax.Array:
     """Computes the 'same'-padded convolution, or every `stride`-th pixel of it.
 
@@ -178,9 +179,11 @@ def conv(
         two ways, `lax.conv` and patches times kernel.
       precision: of its products, forward and backward.
       stride: of rows and columns.
+      valid: return the pixels around which the kernel fits, without a stride.
 
     Returns:
-      `[B, ceil(H / stride), ceil(W / stride), Cout]`, of the wider dtype of the two.
+      `[B, ceil(H / stride), ceil(W / stride), Cout]`, or `[B, H - kh + 1, W - kw + 1,
+      Cout]`, of the wider dtype of the two.
 
     Raises:
       ValueError: if the lowering or the precision is unknown.
@@ -198,8 +201,16 @@ def conv(
     lowered = _LOWERED[lowering]
     if stride > 1:
         lowered = partial(_xla if lowering == "xla" else strided_conv, stride=stride)
+    x, kernel = x.astype(wide), kernel.astype(wide)
+    if valid and _AS_WRITTEN.get():
+        return _lax_conv(x, kernel, precision, wide, valid=True)
     # bf16 is of the products: layers before and after see the arguments' dtype.
-    return lowered(x.astype(wide), kernel.astype(wide), precision).astype(wide)
+    y = lowered(x, kernel, precision).astype(wide)
+    if not valid:
+        return y
+    # Cut off after padding: the lowerings that are fast in a loop all pad.
+    rows, columns = (size // 2 for size in kernel.shape[:2])
+    return y[:, rows : y.shape[1] - rows, columns : y.shape[2] - columns]
 
 
 class Conv(nn.Module):
@@ -211,6 +222,7 @@ class Conv(nn.Module):
     lowering: Lowering = "auto"
     precision: Precision = "float32"
     initial: Init = "he"
+    valid: bool = False
 
     # Here, not at `__call__`: Flax allows one compact method, and this is called alone.
     @nn.compact
@@ -228,6 +240,7 @@ class Conv(nn.Module):
             lowering=self.lowering,
             precision=self.precision,
             stride=self.stride,
+            valid=self.valid,
         )
         return y, bias
 

@@ -301,6 +301,7 @@ def test_uplink_is_what_the_encoder_emits(key, code, charged, monkeypatch):
     up, beside = traffic(rounds.links), side_information(rounds.links)
     uplink, side = up.uplink.sum(), beside.uplink.sum()
     statistics = 32 * N * int(layers.statistics.sum()) if charged else 0
+    assert up.downlink.sum() == 32 * N * int(layers.params.sum()) + statistics
     flags = N * len(layers.names)
     assert uplink == sum(m.num_bits for _, m in messages) + flags + statistics
     header = 32 + 4

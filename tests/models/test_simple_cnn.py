@@ -6,6 +6,7 @@ import pytest
 from jax import lax
 
 from fedjax_sl.models.cost import layer_costs
+from fedjax_sl.models.cost import macs as traced_macs
 from fedjax_sl.models.simple_cnn import ValidConv, split_simple_cnn
 from fedjax_sl.models.split import SplitModel
 from tests.worlds import assert_close
@@ -17,6 +18,7 @@ def test_parameters_and_macs_are_those_of_the_published_network():
     assert [c.params for c in costs] == [456, 2416, 48_120, 10_164, 850]
     macs = [28 * 28 * 75 * 6, 10 * 10 * 150 * 16, 400 * 120, 120 * 84, 840]
     assert [c.macs for c in costs] == macs
+    assert traced_macs(model.whole, (32, 32, 3)) == sum(macs)
     assert model.cut_shape() == (5, 5, 16)
 
 
