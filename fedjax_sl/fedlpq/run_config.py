@@ -96,6 +96,7 @@ class FedLPQRun(RunConfig):
         method = self.method
         return (
             *(("momentum",) if method.optimizer == "adam" else ()),
+            *(() if method.preference else ("head",)),
             *(("bits",) if method.updates.active else ()),
             *(() if method.coded and not method.updates.active else CODED),
             *(f"updates.{name}" for name in method.updates.idle),

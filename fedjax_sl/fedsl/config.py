@@ -219,14 +219,10 @@ class FedSLConfig(TrainingConfig):
     @property
     def coded(self) -> bool:
         """Whether any values are sent with fewer than 32 bits; not for traced bits."""
-        up = [
-            b or self.bits
-            for b, instead in (
-                (self.grad_bits, self.gradients),
-                (self.upload_bits, self.updates),
-            )
-            if not instead.active
-        ]
+        links = [(self.grad_bits, self.gradients), (self.upload_bits, self.updates)]
+        # The others send no update: a relay passes on models, a client keeps its own.
+        links = links if self.client_update == "parallel" else links[:1]
+        up = [bits or self.bits for bits, instead in links if not instead.active]
         return any(np.min(bits) < FLOAT_BITS for bits in (*up, self.down_bits))
 
     def __post_init__(self):

@@ -42,9 +42,11 @@ def predict_pruned(context: Context, state: FedSLState, images: jax.Array) -> ja
 
 def joined(state: FedSLState) -> FedSLState:
     """Gives all clients the global model, to the bit where their models are equal."""
+    # A client without weight may hold a model that is not finite.
+    one = jnp.argmax(state.weights > 0)
     # A mean of gaps leaves equal models as they are: weights sum to 1 but for rounding.
-    gaps = jax.tree.map(lambda x: x - x[:1], state.client)
+    gaps = jax.tree.map(lambda x: x - x[one][None], state.client)
     mean = jax.tree.map(
-        lambda x, gap: x[0] + gap, state.client, weighted_mean(gaps, state.weights)
+        lambda x, gap: x[one] + gap, state.client, weighted_mean(gaps, state.weights)
     )
     return state._replace(client=broadcast(mean, len(state.weights)))

@@ -9,9 +9,9 @@ from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.models.split import SplitModel, apply
 
 
-COPIES = 7
-"""Copies of the client model: dense, pruned, gradient, quantised, momentum, mask,
-scores."""
+COPIES = 8
+"""Copies of the client model: dense, pruned, gradient, quantised, two moments of Adam,
+mask, scores."""
 
 
 def client_bytes(model: SplitModel, batch_size: int) -> int:

@@ -193,7 +193,7 @@ class FedSLRun(RunConfig):
             *(("updates.bits",) if method.levels.of_time else ()),
             *(f"aggregator.{name}" for name in method.aggregator.idle),
             *(("server_update",) if method.client_update == "relay" else ()),
-            *(("upload_bits",) if method.client_update == "local" else ()),
+            *(() if method.client_update == "parallel" else ("upload_bits",)),
         )
 
     @property

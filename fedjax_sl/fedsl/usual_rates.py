@@ -11,8 +11,7 @@ USUAL_RATE = 0.02
 
 def usual_rates(config: FedSLConfig) -> tuple[Any, Any]:
     """Learning rates of clients and server, as configured or by default."""
-    # Momentum adds up the K sequential steps of a round: at rate / K they move a model
-    # as far as one step on the mean.
+    # K sequential steps at rate / K move a model about as far as one step on the mean.
     client, server = config.learning_rate, config.server_learning_rate
     one, many = USUAL_RATE, USUAL_RATE / config.cohort_size
     if client is None:

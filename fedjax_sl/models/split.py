@@ -155,7 +155,8 @@ class SplitModel:
             features = jnp.zeros((1, *self.tail_shape()))
             tail = self.tail.init(jax.random.fold_in(key, 2), features, False)
             client = joined_parts(client, tail)
-        return SplitParams(dict(client), dict(server))
+        # A half of functions alone has no variables, and no key for them.
+        return SplitParams({"params": {}, **client}, {"params": {}, **server})
 
     # Traced once: a network of many layers takes a second each time.
     @cached_property
@@ -241,10 +242,9 @@ def recut(params: SplitParams, model: SplitModel) -> SplitParams:
     Returns:
       The same arrays, in the halves of `model`.
     """
-    halves = model.shapes
 
     def half(like: Variables) -> Variables:
-        every = {kind: {**params.client[kind], **params.server[kind]} for kind in like}
-        return {kind: {n: every[kind][n] for n in like[kind]} for kind in like}
+        both = {k: params.client.get(k, {}) | params.server.get(k, {}) for k in like}
+        return {kind: {n: both[kind][n] for n in like[kind]} for kind in like}
 
-    return SplitParams(half(halves.client), half(halves.server))
+    return SplitParams(half(model.shapes.client), half(model.shapes.server))

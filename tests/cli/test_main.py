@@ -288,6 +288,9 @@ def test_a_run_is_called_what_it_is():
         ({"server_update": "sequential"}, "SplitFed v2"),
         ({"client_update": "relay"}, "split learning (relay)"),
         ({"client_update": "local"}, "PSL"),
+        # Neither sends an update.
+        ({"client_update": "local", "upload_bits": 8}, "PSL"),
+        ({"client_update": "relay", "upload_bits": 8}, "split learning (relay)"),
         ({"grad_bits": (8, 32)}, "FedSL"),
         ({"upload_bits": 8, "server_update": "sequential"}, "compressed SplitFed v2"),
     ],

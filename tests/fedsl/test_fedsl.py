@@ -343,3 +343,7 @@ def test_a_run_that_starts_from_its_models_has_the_global_one_everywhere(key):
     assert spread(together) == 0
     assert_close(global_model(together), wanted)
     assert_equal(joined(states[3]).client, states[3].client)
+    # One that diverged and has no weight: what it holds counts nowhere.
+    lost = jax.tree.map(lambda x: x.at[0].set(jnp.nan), states[4].client)
+    left = states[4]._replace(client=lost, weights=jnp.array([0.0, 0.2, 0.3, 0.5]))
+    assert_close(global_model(joined(left)), global_model(left))

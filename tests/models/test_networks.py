@@ -1,5 +1,7 @@
 """Every network, cut anywhere, is the network uncut."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from flax import nnx
 
 from fedjax_sl.compression.groups import leaf_masks
 from fedjax_sl.errors import InputError
-from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.fedsl.compute import kept_macs
 from fedjax_sl.models.cost import macs as counted
 from fedjax_sl.models.network import network
@@ -86,6 +88,20 @@ def test_split_is_whole(name, key):
                 expected,
                 1e-5,
             )
+
+
+def test_halves_without_norms_or_weights_are_cut_elsewhere(key):
+    vgg11 = NETWORKS["vgg11"].build(dataclasses.replace(NARROW, norm="batch"))
+    deepest, shallow = vgg11.at(8), vgg11.at(2)
+    params = deepest.init(key)
+    moved = recut(params, shallow)
+    assert "batch_stats" not in params.server and "batch_stats" in moved.server
+    assert_close(recut(moved, deepest).client, params.client)
+    parts = [lambda x: x.reshape(len(x), -1), nn.Dense(3), lambda x: 2 * x]
+    found = network(parts, input_shape=(4, 4, 1), num_classes=3)
+    method = fedsl(found.at(2), FedSLConfig(cohort_size=2))
+    state = jax.eval_shape(method.init, key)
+    assert not state.server["params"] and state.client["params"]
 
 
 @pytest.mark.parametrize(
