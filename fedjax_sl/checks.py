@@ -78,6 +78,9 @@ def check_types(config: Any) -> None:
     """
     for name, (hint, static) in _annotations(type(config)).items():
         value = getattr(config, name)
+        several = get_origin(hint) in (Union, UnionType)
+        if several and isinstance(value, tuple) and not value:
+            raise InputError(f"{name}=(): expected a value for each class of devices.")
         # A static field is never traced: an array there is a mistake.
         if not _fits(value, hint) and (static or _plain(value)):
             raise InputError(f"{name}={value!r:.60}: expected {_shown(hint)}.")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sl.callable_module import CallableModule
+from fedjax_sl.checks import check_integer
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.clients import ClientMap
 from fedjax_sl.federation.devices import mesh, sharded
@@ -99,10 +100,15 @@ def results(
         which gains from batching, `mapping_named("chunks", ...)` runs as many as fit.
         Mappings inside `run` must then stay on one device.
 
+    Raises:
+      ValueError: if `at_a_time` is out of range.
+
     Yields:
       The index of a point in `points` and its result on the host, when available:
       structure by structure, in the order of the points within each.
     """
+    if at_a_time is not None:
+        check_integer("at_a_time", at_a_time, 1)
     for indices in groups(points):
         size = min(at_a_time or len(indices), len(indices))
         # The name is bound anew, so that the structure before lets its program go.

@@ -4,6 +4,7 @@ Methods inherit these options; a method's own step asks for its batch and its ra
 """
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -47,8 +48,8 @@ class TrainingConfig(UpdateConfig):
             check(self, name, lambda v: v >= 0, "a number of rounds, at least 0")
         warmup, cosine = self.warmup_rounds, self.cosine_rounds
         # Traced numbers cannot be compared: `rate_factor` guards its division instead.
-        plain = isinstance(warmup, int) and isinstance(cosine, int)
-        if plain and 0 < cosine <= warmup:
+        plain = isinstance(warmup, Integral) and isinstance(cosine, Integral)
+        if plain and 0 < int(cosine) <= int(warmup):
             raise InputError(
                 f"cosine_rounds={cosine}: expected more than warmup_rounds={warmup}, "
                 "which are of them."

@@ -105,6 +105,12 @@ def test_configurations_refuse_what_is_no_choice(kind, name):
         kind(**{name: BOGUS})
 
 
+@pytest.mark.parametrize("name", ["bits", "prune_ratio", "dropout_rate"])
+def test_classes_of_devices_are_one_at_least(name):
+    with pytest.raises(ValueError, match=rf"{name}=\(\): expected a value for each"):
+        FedSLConfig(**{name: ()})
+
+
 def test_there_are_choices_to_check():
     functions = {f.values[0].__name__ for f in choices_of_functions()}
     assert {"quantize", "keep_mask", "encode", "split_vgg", "unit_of"} <= functions

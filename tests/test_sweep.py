@@ -84,6 +84,11 @@ def test_results_come_in_calls_of_one_program():
     assert len(traced) == 2  # the whole number is a program of its own
 
 
+def test_no_points_at_a_time():
+    with pytest.raises(ValueError, match="at_a_time=0: expected at least 1"):
+        next(results(lambda x: x, [1.0], at_a_time=0))
+
+
 def test_no_points():
     with pytest.raises(ValueError, match="at least one"):
         sweep(lambda point: point, [])

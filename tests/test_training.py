@@ -40,6 +40,11 @@ def test_rates_rise_then_fall_to_zero():
     np.testing.assert_allclose(got[20:], 0, atol=1e-7)
 
 
+def test_a_warm_up_ends_within_the_cosine():
+    with pytest.raises(ValueError, match="cosine_rounds=3: expected more than"):
+        TrainingConfig(warmup_rounds=np.int64(9), cosine_rounds=np.int64(3))
+
+
 def test_without_options_rates_are_constant():
     assert (factors(5) == 1).all()
     np.testing.assert_allclose(factors(5, warmup_rounds=2), [0.5, 1, 1, 1, 1])

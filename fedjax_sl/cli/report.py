@@ -167,6 +167,8 @@ def report_command(line: Line, console: Console) -> None:
     options, runs = select(line, Report, console)
     alone = options.folders[0] if len(options.folders) == 1 else Path()
     output = options.output or alone / "report.html"
+    if not output.suffix:
+        raise InputError(f"--output {output}: expected a name such as {output}.html.")
     if output.exists() and not _is_report(output):
         raise InputError(f"{output} is no report: expected another --output.")
     groups = grouped(runs, options.channel)

@@ -91,7 +91,7 @@ def select(
     options = line.parse(kind)
     runs = _read_all(options.folders, console)
     for sentence in unfinished(options.folders):
-        console.print(sentence)
+        console.print(sentence, soft_wrap=True)
     names = sorted({run.config.data.name for run in runs})
     if len(names) > 1:
         raise InputError(f"runs on {' and '.join(names)}: expected one data set.")

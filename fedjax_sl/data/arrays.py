@@ -46,7 +46,7 @@ def as_images(image: Any) -> np.ndarray:
         image = image.astype(np.float32, copy=False)
     # In a round a NaN would look like a client whose messages are corrupted, and be
     # rejected there, round after round.
-    finite = np.isfinite(image).reshape(len(image), -1).all(axis=1)
+    finite = np.isfinite(image).all(axis=(1, 2, 3))
     if not finite.all():
         raise InputError(
             f"image {finite.argmin()} has a pixel that is NaN or infinite: expected "

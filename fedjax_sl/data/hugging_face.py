@@ -93,6 +93,9 @@ def from_partitioner(
         raise DataError("num_clients=None: expected the number of partitions.")
     layout = layout_of(partitioner.dataset, columns)
     parts = [partitioner.load_partition(number) for number in range(num_clients)]
+    # Clients are numbered by who owns examples: one without any would shift the others.
+    if empty := [number for number, part in enumerate(parts) if not len(part)]:
+        raise DataError(f"partition {empty[0]} has no examples.")
     label = labels_in(parts, layout)
     return Dataset.from_arrays(
         images_in(parts, layout, image_size),

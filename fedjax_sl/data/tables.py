@@ -100,7 +100,11 @@ def _dtype(feature: Any) -> np.dtype | None:
 
 def labels_in(tables: Sequence[Any], layout: Layout) -> np.ndarray:
     """Reads the labels of tables, one after another."""
-    return np.array([label for table in tables for label in table[layout.label]])
+    rows = [label for table in tables for label in table[layout.label]]
+    try:
+        return np.array(rows)
+    except ValueError as error:  # of lists of unequal lengths
+        raise DataError(f"{layout.label} holds no labels: {error}.") from error
 
 
 def images_in(
@@ -125,11 +129,11 @@ def images_in(
     rows = [image for table in tables for image in table[layout.image]]
     if not rows:
         raise DataError("it has no examples.")
-    if isinstance(rows[0], Image.Image):
+    if all(isinstance(row, Image.Image) for row in rows):
         return stacked([in_own_colours(picture, image_size) for picture in rows])
     try:
         # With the column's dtype: lists of integers would become int64, which is
         # refused.
         return as_images(np.array(rows, layout.dtype))
-    except TypeError as error:  # of rows without a value
+    except (TypeError, ValueError) as error:  # rows without a value, or unlike others
         raise DataError(f"{layout.image} holds no images: {error}.") from error

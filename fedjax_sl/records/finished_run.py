@@ -144,7 +144,8 @@ def find(paths: Sequence[Path]) -> list[Path]:
         if not here:
             raise InputError(f"{path}: expected the folder of a run or of a sweep.")
         found += here
-    return found
+    # A run that is named twice, or beside its sweep, is no second seed.
+    return list(dict.fromkeys(found))
 
 
 def learning_curve(run: Finished, channel: Channel) -> LearningCurve:

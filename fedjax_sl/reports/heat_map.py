@@ -64,8 +64,8 @@ def _draw(axis: Any, found: HeatMap, title: str, *, low: float, high: float) -> 
     image = axis.imshow(cells, cmap="viridis", aspect="auto", vmin=low, vmax=high)
     for (r, c), value in np.ndenumerate(cells):
         if not np.isnan(value):
-            # viridis is dark at its lower end.
-            colour = "white" if value < (low + high) / 2 else "black"
+            # viridis is dark at its lower end, which is all of it if values are equal.
+            colour = "black" if value >= (low + high) / 2 and low < high else "white"
             axis.text(c, r, f"{value:.3f}", ha="center", va="center", color=colour)
     axis.set(title=title, ylabel=found.names[0], xlabel=found.names[1])
     axis.set_xticks(range(len(found.columns)), found.columns)

@@ -216,6 +216,8 @@ def test_a_page_of_somebody_else_is_kept(swept, tmp_path, capsys):
     page = tmp_path / "index.html"
     page.write_text("<h1>My home page</h1>")
     assert "is no report" in refused(["report", swept, "--output", page], capsys)
+    bare = ["report", swept, "--output", tmp_path / "page"]
+    assert "expected a name such as" in refused(bare, capsys)
     assert page.read_text() == "<h1>My home page</h1>"
 
 

@@ -81,6 +81,7 @@ def test_a_subset_keeps_each_owner_with_its_example():
     [
         (images(3, 4, 4), [0, 1], "3 images and 2 labels: expected as many"),
         (images(0, 4, 4), np.zeros(0, int), "0 images and 0 labels: .* at least 1"),
+        (images(0, 4, 4, dtype=float), np.zeros(0, int), "0 images and 0 labels"),
         (images(3, 4), [0, 1, 2], r"image of shape \(3, 4\): expected \[n, H, W\] or"),
         (images(2, 4, 4, 3, 1), [0, 1], r"shape \(2, 4, 4, 3, 1\): expected"),
         (images(2, 3, 8, 8), [0, 1], r"\(2, 3, 8, 8\): .* channels last"),

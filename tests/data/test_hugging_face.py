@@ -135,11 +135,18 @@ def test_a_partitioner_s_partitions_stay_its_own():
             "columns {'text': 'Value'}: expected 'image', or one Image column",
         ),
         ({"train": table([1, 2], [0, 1]), "test": table([1], [-1])}, "label=-1"),
+        ({"train": table([1, 2], [0, [1, 1]])}, "label holds no labels"),
     ],
 )
 def test_what_is_refused(splits, said):
     with pytest.raises(ValueError, match=said):
         from_hugging_face(splits)
+
+
+def test_a_partition_without_examples_is_refused():
+    """The others would be other clients' than they say."""
+    with pytest.raises(DataError, match="partition 1 has no examples"):
+        from_partitioner(Evens(table([1], [0])))
 
 
 def test_columns_that_do_not_exist():

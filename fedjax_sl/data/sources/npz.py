@@ -89,6 +89,13 @@ def _check_keys(found: list[str]) -> None:
         )
 
 
+DAMAGED = (
+    *(ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error),
+    # Of members that are encrypted, or compressed in a way that Python does not know.
+    *(RuntimeError, NotImplementedError),
+)
+
+
 def _read(arrays: Any, key: str) -> np.ndarray:
     """Reads an array.
 
@@ -97,7 +104,7 @@ def _read(arrays: Any, key: str) -> np.ndarray:
     """
     try:
         return arrays[key]
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         reason = f"{error}".splitlines()[0] if f"{error}" else type(error).__name__
         raise DataError(f"{key} cannot be read: {reason}") from error
 
