@@ -167,10 +167,11 @@ def report_command(line: Line, console: Console) -> None:
     options, runs = select(line, Report, console)
     alone = options.folders[0] if len(options.folders) == 1 else Path()
     output = options.output or alone / "report.html"
-    if not output.suffix:
-        raise InputError(f"--output {output}: expected a name such as {output}.html.")
     if output.exists() and not _is_report(output):
         raise InputError(f"{output} is no report: expected another --output.")
+    # Pictures go into a folder of that name, without its suffix.
+    if not output.suffix:
+        raise InputError(f"--output {output}: expected a name such as {output}.html.")
     groups = grouped(runs, options.channel)
     # All pictures first: one that fails leaves an earlier page as it is.
     drawn = _drawn(groups, options.channel)
