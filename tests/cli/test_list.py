@@ -60,7 +60,7 @@ def test_networks_are_those_that_a_method_takes(capsys):
     main(["list"])
     out = capsys.readouterr().out
     (line,) = (line for line in out.splitlines() if line.startswith("  of fedsl"))
-    assert "vgg, resnet18" in line and "fedlp-cnn" not in line
+    assert "vgg, vgg11" in line and "fedlp-cnn" not in line
 
 
 def test_sets_are_found_where_tfds_keeps_them(prepared, capsys, monkeypatch):
