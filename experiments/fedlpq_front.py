@@ -44,8 +44,8 @@ and a cosine, flips). The rate was tried once, with FedAvg and all ten clients i
 round, on 5,000 training images held out, and never changed. Final accuracy on the test
 split, mean and 95 % t-interval over seeds. A row, and what it loses against FedAvg,
 paired over seeds: `python -m experiments.fedlpq_front --seeds N`. Simulated seconds of
-the rows of code 72819d8ff177 are with 1.52 times the network's MACs (convolutions
-counted as if they were padded), so that rounds of few bits gain more than they say.
+all of these rows are with 1.52 times the network's MACs (convolutions counted as if
+they were padded), so that rounds of few bits gain more than they say.
 """
 
 
