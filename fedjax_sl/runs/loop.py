@@ -116,9 +116,7 @@ def programs_of(job: Job) -> Programs:
     of_state = _shardings(shape, everywhere, job.method.algorithm.on_host)
     # Replicated: what a process has locally is the whole array.
     whole = jax.make_array_from_process_local_data
-
-    def place(tree):
-        return jax.tree.map(partial(whole, everywhere), tree)
+    place = partial(jax.tree.map, partial(whole, everywhere))
 
     def some_rounds(state, examples, data, first, count):
         numbers, partition, in_time, seed = data
@@ -149,7 +147,6 @@ def programs_of(job: Job) -> Programs:
         lambda numbers, state, test: evaluate_views(algorithm_of(numbers), state, test),
         out_shardings=everywhere,
     )
-
     return Programs(
         shape=shape,
         initial=partial(jax.jit(initial, out_shardings=of_state), numbers, seed),
