@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.checks import check_choice, check_number
+from fedjax_sl.compression import draws
 from fedjax_sl.errors import InputError
 
 
@@ -50,7 +51,7 @@ def drop_activations(
     rate = jnp.asarray(rate, x.dtype)
     chex.assert_rank(rate, 0)
     # Draws are in [0, 1): at rate 0 nothing is dropped.
-    mask = jax.random.uniform(key, shape) >= rate
+    mask = draws.uniform(key, shape) >= rate
     kept = x / (1 - rate) if rescale else x
     # A select, not a product: it stays 0 where x is not finite.
     return jnp.where(mask, kept, 0.0), mask

@@ -5,7 +5,6 @@ the largest magnitude and spends one of b bits on the sign; method B (Entropy 20
 1205, after QSGD) scales by the 2-norm and has 2^b levels.
 """
 
-import itertools
 from functools import partial
 from numbers import Integral
 from typing import Any, Literal, NamedTuple
@@ -15,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.checks import check_choice, check_integer
+from fedjax_sl.compression import draws
 from fedjax_sl.compression.rounding import Rounding, rebuilt, rounded
 
 
@@ -121,7 +121,7 @@ def quantize(
     """
     check_choice("rounding", rounding, Rounding)
     check_choice("norm", norm, Norm)
-    draw = jax.random.uniform(key, x.shape)
+    draw = draws.uniform(key, x.shape)
     return _quantize(draw, x, levels, norm=norm, rounding=rounding)
 
 
@@ -158,16 +158,6 @@ def dequantize(
     return quantized.norm * (at / jnp.asarray(levels, jnp.float32))
 
 
-def draws_of(key: jax.Array, tree: Any) -> Any:
-    """Draws a uniform number for every entry of a tree."""
-    leaves, structure = jax.tree.flatten(tree)
-    # One call for all leaves: each takes a quarter of a second to compile on a CPU.
-    ends = list(itertools.accumulate(leaf.size for leaf in leaves))
-    draws = jnp.split(jax.random.uniform(key, (ends[-1],)), ends[:-1])
-    shaped = [d.reshape(leaf.shape) for d, leaf in zip(draws, leaves, strict=True)]
-    return jax.tree.unflatten(structure, shaped)
-
-
 def quantize_tree(
     key: jax.Array,
     tree: Any,
@@ -192,7 +182,7 @@ def quantize_tree(
     check_choice("norm", norm, Norm)
     return jax.tree.map(
         partial(_quantize, norm=norm, rounding=rounding),
-        draws_of(key, tree),
+        draws.uniform_tree(key, tree),
         tree,
         jax.tree.broadcast(levels, tree),
     )

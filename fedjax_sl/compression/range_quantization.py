@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_sl.checks import check_choice, check_integer
-from fedjax_sl.compression.quantization import draws_of
+from fedjax_sl.compression import draws
 from fedjax_sl.compression.rounding import Rounding, rebuilt, rounded
 
 
@@ -54,7 +54,7 @@ def reconstruct_range_tree(
 
     return jax.tree.map(
         reconstruct_leaf,
-        draws_of(key, tree),
+        draws.uniform_tree(key, tree),
         tree,
         *(jax.tree.broadcast(each, tree) for each in (levels, exact)),
     )

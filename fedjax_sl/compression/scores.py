@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import unflatten_dict
 
+from fedjax_sl.compression import draws
 from fedjax_sl.compression.layers import leaves_of
 
 
@@ -54,8 +55,8 @@ def taylor_scores(params: Any, grads: Any) -> Scores:
 def random_scores(key: jax.Array, params: Any) -> Scores:
     """Scores every kernel entry by a uniform draw: a baseline without information."""
     leaves, structure = jax.tree.flatten(params)
-    draws = [
-        jax.random.uniform(jax.random.fold_in(key, index), leaf.shape)
+    scores = [
+        draws.uniform(jax.random.fold_in(key, index), leaf.shape)
         for index, leaf in enumerate(leaves)
     ]
-    return _kernels(lambda draw: draw, jax.tree.unflatten(structure, draws))
+    return _kernels(lambda draw: draw, jax.tree.unflatten(structure, scores))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fedjax_sl.compression import draws
 from fedjax_sl.compressors.compressor import Compressor, Levels, Wire
 from fedjax_sl.compressors.fixed import fixed_wire
 from fedjax_sl.compressors.range import range_wire
@@ -34,7 +35,7 @@ def _compress(key, x, mask, state):
     # and the share is the mantissa all the same.
     share = (word & ((1 << MANTISSA) - 1)).astype(jnp.float32) / (1 << MANTISSA)
     # Up with this probability, the mean of both powers is the entry.
-    up = jax.random.uniform(key, x.shape) < share
+    up = draws.uniform(key, x.shape) < share
     rounded = jnp.minimum(exponent + up, LARGEST)
     # A payload of what is no number would be one: it stays none.
     rounded = jnp.where(jnp.isfinite(kept), rounded, LARGEST + 1)

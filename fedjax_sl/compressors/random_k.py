@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
+from fedjax_sl.compression import draws
 from fedjax_sl.compressors.compressor import Compressor
 from fedjax_sl.compressors.identity import identity
 from fedjax_sl.compressors.sparse import Selection, chain, largest
@@ -12,7 +12,7 @@ from fedjax_sl.compressors.sparse import Selection, chain, largest
 
 def _choose(key, x, mask, number):
     # Without a look at x, so that the receiver draws the same from the key.
-    return largest(jax.random.uniform(key, x.shape), mask, number)
+    return largest(draws.uniform(key, x.shape), mask, number)
 
 
 def random_k(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_sl.checks import check_choice, check_integer
+from fedjax_sl.compression import draws
 from fedjax_sl.compression.rounding import Rounding, rebuilt, rounded
 from fedjax_sl.compressors.compressor import Compressor, Levels, Wire
 from fedjax_sl.compressors.fixed import fixed_wire
@@ -81,7 +82,7 @@ def uniform(
         at = (x / 2 - low / 2) / jnp.where(half > 0, half, 1.0) * levels
         # Rounding may put the largest entry above s.
         at = jnp.clip(jnp.where(mask, at, 0.0), 0.0, jnp.asarray(levels, jnp.float32))
-        draw = jax.random.uniform(key, x.shape)
+        draw = draws.uniform(key, x.shape)
         return OnRange(low, high, rounded(draw, at, rounding).astype(jnp.int32)), state
 
     def decompress(key, payload, mask):

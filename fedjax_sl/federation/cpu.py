@@ -1,4 +1,4 @@
-"""Prepares a CPU: a device for each core, and what its cores can do."""
+"""Prepares a CPU: a device for each core, and what its cores and compiler can do."""
 
 import contextlib
 import os
@@ -39,6 +39,17 @@ def prepare_cpu() -> None:
     if not any(name in flags for name in WAITS):
         waits = (f"--{name}={PATIENCE}" for name in WAITS)
         os.environ["XLA_FLAGS"] = " ".join((flags, *waits))
+
+
+def compiled_for_one_run() -> dict[str, int] | None:
+    """Returns the compiler options of a program that runs once, on this backend.
+
+    A CPU compiles it in a third of the time, without optimisations that one run does
+    not pay back.
+    """
+    if jax.default_backend() != "cpu":
+        return None
+    return {"xla_backend_optimization_level": 0}
 
 
 def bf16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:

@@ -11,6 +11,7 @@ import numpy as np
 from fedjax_sl.algorithm import RoundMetrics, State
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.evaluation import evaluate_views
+from fedjax_sl.federation.cpu import compiled_for_one_run
 from fedjax_sl.federation.devices import mesh
 from fedjax_sl.federation.faults import without_stragglers
 from fedjax_sl.federation.stores import HOST
@@ -149,7 +150,12 @@ def programs_of(job: Job) -> Programs:
     )
     return Programs(
         shape=shape,
-        initial=partial(jax.jit(initial, out_shardings=of_state), numbers, seed),
+        initial=partial(
+            jax.jit(
+                initial, out_shardings=of_state, compiler_options=compiled_for_one_run()
+            ),
+            *(numbers, seed),
+        ),
         place=lambda state: jax.tree.map(whole, of_state, state),
         advance=_advance(program, feed, data),
         views=lambda state: views(numbers, state, test),

@@ -13,6 +13,7 @@ from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.evaluation import evaluate_views
+from fedjax_sl.federation.cpu import compiled_for_one_run
 from fedjax_sl.federation.devices import mesh, sharded
 from fedjax_sl.federation.faults import without_stragglers
 from fedjax_sl.runs.build import Job, build
@@ -116,7 +117,7 @@ def programs_of_points(any_job: Job, size: int, most: int) -> Callable[..., Prog
     # On the devices once, for all runs of the group.
     train, test = jax.device_put((any_job.train, any_job.test))
 
-    @partial(jax.jit, out_shardings=spread)
+    @partial(jax.jit, out_shardings=spread, compiler_options=compiled_for_one_run())
     def initial(train, points):
         return over.map(begin, train)(points)
 
