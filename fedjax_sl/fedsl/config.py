@@ -89,8 +89,9 @@ class FedSLConfig(TrainingConfig):
     """Score: (gradient x weight)^2, absolute weight, or a random draw."""
 
     scoring: Literal["running", "pass"] = static("running")
-    """Taylor scores from the gradients of the period that ends, at no cost; or from a
-    forward and backward pass of its own, when a period starts."""
+    """Taylor scores from the gradients of the period that ends, at no cost (a client
+    that was not in it prunes by magnitude); or from a forward and backward pass of its
+    own, when a period starts."""
 
     prune_scope: Scope = static("layer")
     """Rank within each kernel, or over all client kernels together."""
