@@ -51,6 +51,7 @@ def test_mappings_agree(key, one_by_one, name):
     assert_close(play(MAPPINGS[name], key), one_by_one, tolerance=1e-3)
 
 
+@pytest.mark.slow
 def test_a_server_with_batch_statistics_sees_all_clients(key):
     together = play(clients.vmap, key, norm="batch")
     assert_close(play(everywhere(4), key, norm="batch"), together, tolerance=1e-3)

@@ -108,6 +108,7 @@ def test_a_seed_that_only_one_run_has_is_no_pair():
     assert runs_of(rows, {"bits": 8}) == {}
 
 
+@pytest.mark.slow
 def test_savings_are_the_published_ones():
     text = order([])
     assert "| (0.2) | 0 | – | 73.4 | 40.0 | 0.0 |" in text
@@ -115,6 +116,7 @@ def test_savings_are_the_published_ones():
     assert "| (u) | 0 | – | 70.1 | 71.1 | 34.5 |" in text
 
 
+@pytest.mark.slow
 def test_everything_is_written(tmp_path):
     """Each table finds its runs."""
     rows = rows_where(lambda labels, seed: 0.5 + seed / 100, seeds=2)

@@ -70,6 +70,7 @@ def test_one_round_is_one_sgd_step_on_the_joined_network(key, cut):
     assert_close(global_model(after).client["params"], halves(after)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 3])
 def test_one_client_with_momentum_is_sgd_with_momentum(key, cut):
     model, cohort = tiny_model(cut), tiny_cohort(key, clients=1)
@@ -83,6 +84,7 @@ def test_one_client_with_momentum_is_sgd_with_momentum(key, cut):
     assert_close(halves(after), params, tolerance=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mu", [None, 0.7])
 def test_local_steps_between_aggregations_are_local_sgd(key, mu):
     """With a proximal term they are FedProx's, on the clients' half."""
@@ -113,6 +115,7 @@ def visiting_order(cohort, key):
     return [int(k) for k in jnp.argsort(jax.vmap(jax.random.uniform)(keys))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("relay", [False, True])
 def test_a_server_that_steps_after_each_client(key, relay):
     model, cohort = tiny_model(), tiny_cohort(key)

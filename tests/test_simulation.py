@@ -67,6 +67,7 @@ def test_the_same_key_gives_the_same_bits_and_another_does_not(key):
     assert (other[1].rounds.loss != first[1].rounds.loss).any()
 
 
+@pytest.mark.slow
 def test_rounds_in_one_scan_are_rounds_one_after_another(key):
     """Compared with whole rounds run apart, each by its own number."""
     algorithm = fedsl(tiny_model(), CONFIG)
@@ -87,6 +88,7 @@ def test_rounds_in_one_scan_are_rounds_one_after_another(key):
     assert_close(metrics.loss, jnp.stack(losses), tolerance=1e-5)
 
 
+@pytest.mark.slow
 def test_a_number_of_rounds_that_is_traced_is_compiled_once(key):
     """However rounds are shared out to calls, they are the same to the bit."""
     algorithm = fedsl(tiny_model(), CONFIG)
@@ -202,6 +204,7 @@ def one_round(algorithm, key, data=FEW, **options):
     return simulate(algorithm, data, owners, key, **given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_fedlpq_trains_on_every_image_of_its_clients_without_being_told(key, epochs):
     @jax.jit
@@ -218,6 +221,7 @@ def test_fedlpq_trains_on_every_image_of_its_clients_without_being_told(key, epo
         assert not all(jax.tree.leaves(same)), number
 
 
+@pytest.mark.slow
 def test_a_draw_of_ones_own_takes_the_place_of_the_methods(key):
     """FedLP-Q on one mini-batch a round: one step, whatever else a client owns."""
     draw = partial(draw_minibatches, cohort_size=2)

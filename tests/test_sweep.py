@@ -94,6 +94,7 @@ def test_no_points():
         sweep(lambda point: point, [])
 
 
+@pytest.mark.slow
 def test_programs_of_a_sweep_are_let_go(key):
     """Of 40 structures the last is reached with as little as the second."""
     structures, client = 40, jax.local_devices()[0].client

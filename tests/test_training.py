@@ -123,6 +123,7 @@ def models_after(algorithm, key, segments):
     return [getattr(state, name) for name in algorithm.models if name != "anchor"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_resumed_recipe_is_bit_for_bit_the_same(key, method):
     algorithm = METHODS[method](clients.scan, **RECIPE)
@@ -131,6 +132,7 @@ def test_a_resumed_recipe_is_bit_for_bit_the_same(key, method):
     jax.tree.map(np.testing.assert_array_equal, whole, parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_mappings_agree_on_a_recipe(key, method):
     make = METHODS[method]
@@ -139,6 +141,7 @@ def test_mappings_agree_on_a_recipe(key, method):
         assert_close(models_after(make(over, **RECIPE), key, [3]), usual)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("left_out", ["crop_pixels", "flip", "weight_decay"])
 def test_each_part_of_a_recipe_changes_the_model(key, method, left_out):
@@ -150,6 +153,7 @@ def test_each_part_of_a_recipe_changes_the_model(key, method, left_out):
     assert not all(jax.tree.leaves(same))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_at_a_rate_of_zero_nothing_moves(key, method):
     """In its last round a cosine has come to 0, and decay goes with the rate."""
@@ -159,6 +163,7 @@ def test_at_a_rate_of_zero_nothing_moves(key, method):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), *after)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_no_two_views_share_a_draw(key, method, monkeypatch):
     """Of an example by a client, in any round and epoch: its key and its number."""

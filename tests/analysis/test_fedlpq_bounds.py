@@ -99,6 +99,7 @@ def test_the_rate_slows_by_participation_and_grows_with_the_noise():
 layers = st.lists(st.integers(-8, 8) | st.integers(-256, 256), min_size=1, max_size=120)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["gamma", "omega"])
 @given(levels=layers, bits=st.integers(8, 16))
 @settings(max_examples=examples(80))
@@ -114,6 +115,7 @@ def test_no_message_is_longer_than_proposition_2_allows(code, levels, bits):
     assert half == bound / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["gamma", "omega"])
 def test_the_inequality_under_proposition_2_is_tight(code):
     """No codeword is longer than allowed, and some are as long."""
@@ -125,6 +127,7 @@ def test_the_inequality_under_proposition_2_is_tight(code):
     assert np.isclose(slack, 0).sum() >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["gamma", "omega"])
 @pytest.mark.parametrize("bits", [2, 8, 10])
 def test_proposition_2_in_expectation(key, code, bits):

@@ -125,6 +125,7 @@ def columns_of(folder, capsys):
     return said, re.search("^layer (.*)$", said, re.MULTILINE)[1].split()
 
 
+@pytest.mark.slow
 def test_a_compressor_of_levels_is_shown_in_every_code(copy, capsys):
     compressed(copy, kind="qsgd", bits=4, coder="rice")
     said, columns = columns_of(copy, capsys)
@@ -137,6 +138,7 @@ def test_a_compressor_of_levels_is_shown_in_every_code(copy, capsys):
     assert all(float(whole[coder]) > float(whole["entropy"]) for coder in coders)
 
 
+@pytest.mark.slow
 def test_of_a_compressor_without_levels_what_it_sends_is_shown(copy, capsys):
     compressed(copy, kind="top_k", keep=0.5)
     said, columns = columns_of(copy, capsys)
@@ -164,6 +166,7 @@ def test_a_compressor_of_one_s_own_is_shown_as_its_file_says(copy, capsys, monke
     assert columns == ["elements", "sent", "entropy", "halves"]
 
 
+@pytest.mark.slow
 def test_levels_that_no_other_code_takes_have_an_entropy(copy, capsys):
     compressed(copy, kind="eden", bits=3)
     said, columns = columns_of(copy, capsys)

@@ -248,6 +248,7 @@ def test_a_map_has_one_group_a_cell(tmp_path):
     assert "nan" not in shown and ">bits 4<" in shown and ">bits 8<" in shown
 
 
+@pytest.mark.slow
 def test_it_is_readable_on_narrow_screens(four, tmp_path):
     """Nothing is cut: lines of the table are blocks there."""
     page(four)

@@ -119,6 +119,7 @@ def stop_here(config):
     raise SystemExit(77)
 
 
+@pytest.mark.slow
 @settings(max_examples=10 * MANY)
 @given(
     data=st.binary(max_size=60),

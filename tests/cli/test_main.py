@@ -64,6 +64,7 @@ def test_a_run_leaves_its_record(finished):
     assert "round 2/3" in result.stdout and "majority class" in result.stdout
 
 
+@pytest.mark.slow
 def test_its_report_in_a_browser(finished, tmp_path):
     """With its layers and labels, which a point of a sweep does not keep."""
     folder, _ = finished
@@ -209,6 +210,7 @@ def test_a_layer_wise_run_leaves_its_record_and_another_method_refuses_it(
     )
 
 
+@pytest.mark.slow
 def test_cost_prints_the_published_table(monkeypatch, capsys):
     monkeypatch.setattr(main, "_prepare_jax", lambda: None)
     main.main(["cost", "fedlpq"])

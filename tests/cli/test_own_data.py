@@ -77,6 +77,7 @@ def test_the_folder_is_called_after_the_data(saved, tmp_path, monkeypatch):
     assert folder.name.startswith("fedavgm-npz-mine-")
 
 
+@pytest.mark.slow
 def test_a_run_is_not_resumed_on_other_data(saved, tmp_path, capsys):
     resume = ["--folder", tmp_path / "run", "--resume"]
     start(*saved(), *resume)
@@ -92,6 +93,7 @@ def test_a_run_is_not_resumed_on_other_data(saved, tmp_path, capsys):
     assert (tmp_path / "run" / "data.json").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_is_not_resumed_on_other_data(saved, tmp_path, capsys):
     folder = tmp_path / "sweep"
     sweep = ["sweep", "fedavgm", "--eval-every", "1", "--seeds", "2"]
@@ -107,6 +109,7 @@ def test_a_sweep_is_not_resumed_on_other_data(saved, tmp_path, capsys):
     assert one.lines[-1]["test_loss"] == again.lines[-1]["test_loss"]
 
 
+@pytest.mark.slow
 def test_runs_of_a_sweep_with_noise_are_those_of_single_runs(saved, tmp_path):
     """Though their images differ, from seed to seed."""
     noise = [*saved(), "--data.feature-noise", "0.3"]

@@ -134,6 +134,7 @@ def test_simulated_time_is_in_the_metrics(swept):
     assert sent == few["uplink_bits"]
 
 
+@pytest.mark.slow
 def test_side_information_can_be_left_out(swept, tmp_path, capsys):
     """Of 32-bit numbers only they are left: parameters of layers that were sent."""
 
@@ -159,6 +160,7 @@ def test_side_information_can_be_left_out(swept, tmp_path, capsys):
         assert said in page.read_text()
 
 
+@pytest.mark.slow
 def test_the_report_needs_nothing_else(swept, tmp_path):
     page = tmp_path / "page.html"
     main(["report", str(swept), "--output", str(page)])

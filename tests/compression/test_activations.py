@@ -45,6 +45,7 @@ def test_floats_are_sent_bit_for_bit(key):
     assert len(message) == 4 * int(mask.sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"prune_ratio": 0.5}, {"dropout_rate": 0.4}, {}])
 def test_the_bits_of_a_round_are_those_of_its_messages(key, change):
     """The counted bits of a client's activations, against an encoder's bytes."""

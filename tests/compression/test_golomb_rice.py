@@ -98,6 +98,7 @@ def test_levels_take_little_more_than_their_entropy(half):
     np.testing.assert_array_equal(wire.decode(None, message, mask), codes)
 
 
+@pytest.mark.slow
 @given(npst.arrays(np.int64, st.integers(1, 40), elements=st.integers(0, 255)))
 def test_no_message_is_much_longer_than_at_fixed_width(codes):
     wire = rice_wire(

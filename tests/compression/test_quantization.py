@@ -71,6 +71,7 @@ def test_variance_falls_with_the_square_of_the_levels(key):
 compiled = jax.jit(quantize, static_argnames="norm")  # once for each shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 @given(x=tensors, levels=st.integers(1, 255))
 @settings(max_examples=examples(40))

@@ -212,6 +212,7 @@ def test_low_bits_are_read_back(codes):
                 read_low(flags[1:], low, groups)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [1, 4, 10, 13])
 def test_the_choice_is_the_shortest_of_all(bits):
     rng, size = np.random.default_rng(bits), 2000

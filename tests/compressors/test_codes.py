@@ -31,6 +31,7 @@ def test_what_has_levels_is_known():
     assert "top_k-qsgd" in WITH_LEVELS and "top_k" not in WITH_LEVELS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_LEVELS)
 def test_every_code_carries_the_payload_in_bits_that_it_counts(name, key):
     compressor = FAMILY[name].compressor()

@@ -261,6 +261,7 @@ def test_padding_at_the_end_of_a_batch_costs_next_to_nothing(compressor, key):
     assert none == 0 and one < 0.26 * whole
 
 
+@pytest.mark.slow
 def test_huge_spans_are_cut_into_levels_and_larger_entries_are_no_numbers(key):
     x, everything = jnp.asarray([-4e37, 1e37, 0.0, 4e37]), jnp.ones(4, bool)
     values = send(uniform(bits=8, rounding="nearest"), key, x, everything).values

@@ -74,6 +74,7 @@ def test_messages_are_drawn_anew():
     assert (first["a"] != second["a"]).any()
 
 
+@pytest.mark.slow
 def test_error_feedback_trains_with_a_hundredth_of_the_entries():
     whole, _ = trained(identity())
     # 6 of 640 weights, and one of 10 biases.

@@ -34,6 +34,7 @@ def test_bits_are_the_fewest_with_room(signed):
         assert bits_from_levels(levels, signed=signed) == bits
 
 
+@pytest.mark.slow
 @every_coder
 @settings(max_examples=examples(15))
 @given(levels=st.integers(1, 60), seed=st.integers(0, 1000))
@@ -62,6 +63,7 @@ def _sent(coder, levels, key, x, mask):
     return qsgd(levels=levels, coder=coder).wire, *compressed(levels)
 
 
+@pytest.mark.slow
 @every_coder
 def test_levels_of_a_number_of_bits_are_that_number_of_bits(coder, key):
     x, mask = jax.random.normal(jax.random.key(1), (50,)), jnp.ones(50, bool)

@@ -64,6 +64,7 @@ def test_it_is_built_with_the_options_of_the_configuration():
     assert owned.index[0].tolist() == list(range(28))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("blocks")
 def test_it_is_run_from_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(methods._registered, "fedavgm", SPEC)  # compiled in no time

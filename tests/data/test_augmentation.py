@@ -64,6 +64,7 @@ def test_views_are_all_windows_equally_often(key, examples, padding, flip):
     assert chance < len(windows) + 6 * np.sqrt(2 * len(windows))
 
 
+@pytest.mark.slow
 def test_a_view_does_not_depend_on_the_rest_of_the_batch(key, examples):
     view = partial(augmented, crop_pixels=2, crop_padding="reflect", flip=True)
     whole = view(key, examples, jnp.array([0, 3, 4, 1]), jnp.ones(4))

@@ -273,6 +273,7 @@ def test_normalize():
 # On real images
 
 
+@pytest.mark.slow
 def test_cifar10_epoch(cifar10, key):
     test = cifar10("test")
     partition = iid(np.random.default_rng(0), test.label, 200)

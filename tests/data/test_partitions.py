@@ -232,6 +232,7 @@ def test_quantity_gives_everyone_the_minimum(seed, min_size):
     assert partition.count.min() >= min_size
 
 
+@pytest.mark.slow
 def test_quantity_sizes_have_the_variance_of_alpha():
     size, num_clients, draws = 100_000, 4, 2000
     labels = np.zeros(size, int)

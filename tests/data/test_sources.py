@@ -380,6 +380,7 @@ def test_cifar10_is_neither_decoded_nor_read_the_second_time(cifar10, decodings)
     np.testing.assert_array_equal(first.label, second.label)
 
 
+@pytest.mark.slow
 def test_cifar10_test_images(cifar10):
     test = cifar10("test")
     assert test.image.shape[1:] == (32, 32, 3) and test.image.dtype == np.uint8

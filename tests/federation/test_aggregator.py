@@ -116,6 +116,7 @@ def test_it_is_the_step_as_printed(kind, key):
         np.testing.assert_allclose(moments.first[name], kept[name][0], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [
@@ -134,6 +135,7 @@ def test_without_momentum_at_rate_1_it_is_the_average(config, key):
     assert_close(usual[-1], found[-1]._replace(moments=None), 2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [UNPRUNED, EXACT], ids=["FedSL", "FedLP-Q"])
 def test_two_rounds_of_adam_are_those_of_numpy(config, key):
     """From the clients' means, which are the same method's without a step."""
@@ -154,6 +156,7 @@ def test_two_rounds_of_adam_are_those_of_numpy(config, key):
     assert_equal(params_of(states[0]), params_of(played(config, key)[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_no_client_kept_stays_and_so_do_its_moments(kind, key):
     """Under a common mask, which leaves out the same entries of all clients."""
@@ -195,6 +198,7 @@ def test_layers_that_no_client_sends_stay_and_so_do_their_moments(key):
     assert stayed and moved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [SPLIT, dataclasses.replace(SPLIT, restore=False), EXACT],
@@ -208,6 +212,7 @@ def test_without_a_valid_update_nothing_moves(config, key):
     assert_equal(params_of(old), params_of(new))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("average_over", ["all", "keepers"])
 @pytest.mark.parametrize("aggregator", [ADAM, AggregatorConfig(kind="momentum")])
 def test_what_all_pruned_for_good_stays_0(average_over, aggregator, key):
@@ -226,6 +231,7 @@ def test_what_all_pruned_for_good_stays_0(average_over, aggregator, key):
     assert any(gone.any() for gone in dead)
 
 
+@pytest.mark.slow
 def test_who_prunes_for_good_adds_no_update(key):
     """At a learning rate of 0 only pruning moves the mean, and no moment sees it."""
     config = dataclasses.replace(SPLIT, restore=False, learning_rate=0.0)
@@ -235,6 +241,7 @@ def test_who_prunes_for_good_adds_no_update(key):
     assert_close(usual[-1].client, found[-1].client)
 
 
+@pytest.mark.slow
 def test_statistics_are_averaged_as_ever(key):
     usual = played(UNPRUNED, key, (None,), norm="batch")[-1]
     found = played(with_step(UNPRUNED, ADAM), key, (None,), norm="batch")[-1]
@@ -243,6 +250,7 @@ def test_statistics_are_averaged_as_ever(key):
     assert all((x != y).any() for x, y in gaps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [UNPRUNED, EXACT], ids=["FedSL", "FedLP-Q"])
 def test_the_numbers_are_swept_by_one_program(config, key):
     points = [

@@ -123,6 +123,7 @@ def test_methods_with_nothing_trimmed_or_clipped_are_as_before(key, config):
     assert max(jax.tree.leaves(apart)) > 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [SPLIT, LAYERS])
 def test_a_clipped_round_moves_no_further_than_its_clip(key, config):
     before, after = played(key, dataclasses.replace(config, clip_norm=1e-3))

@@ -159,6 +159,7 @@ def test_those_who_fail_cost_nothing_and_change_nothing(key, make):
     assert (np.delete(sent.uplink[0], 2) > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [split, layers])
 def test_where_nobody_answers_all_stays(key, make):
     algorithm, cohort = skip_empty_rounds(make()), tiny_cohort(key)
@@ -182,6 +183,7 @@ def with_fault(cohort, client, fault):
     return cohort._replace(fault=jnp.where(here, fault, 1.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [split, exact])
 def test_a_message_without_fault_is_as_it_was(key, make):
     (_, init, round), cohort = programs_of(make), tiny_cohort(key)
@@ -239,6 +241,7 @@ def relay(key, **change):
     return algorithm, jax.jit(algorithm.init)(key), jax.jit(algorithm.round)
 
 
+@pytest.mark.slow
 def test_in_a_relay_the_next_has_the_last_model_that_can_be_used(key):
     (_, state, round), cohort = relay(key), tiny_cohort(key)
     for fault in (np.nan, np.inf):

@@ -70,6 +70,7 @@ def test_what_is_left_out_goes_into_the_next_message(key):
     assert all(leaf.any() for leaf in left)
 
 
+@pytest.mark.slow
 def test_fedsl_goes_on_from_what_clients_receive(key):
     """At a learning rate of 0 the models are those received."""
     state, metrics = played(key, dataclasses.replace(STILL, models=COARSE), rounds=1)
@@ -85,6 +86,7 @@ def test_fedsl_goes_on_from_what_clients_receive(key):
     assert metrics[0].links.model_down.bits.tolist() == [3] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", [{}, {"prune_ratio": 0.4, "average_over": "keepers"}]
 )
@@ -98,6 +100,7 @@ def test_everything_sent_is_the_plain_scheme(change, key):
         assert_equal(one.links.model_down.entries, other.links.model_down.entries)
 
 
+@pytest.mark.slow
 def test_a_model_and_its_residual_are_the_model_before(key):
     config = dataclasses.replace(STILL, models=FEEDBACK)
     before, _ = played(key, STILL, rounds=1)
@@ -114,6 +117,7 @@ def test_a_model_and_its_residual_are_the_model_before(key):
         np.testing.assert_allclose(latest + rest.kept, exact, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_who_is_absent_loads_nothing_and_nobody_changes_nothing(key):
     made = fedsl(tiny_model(), dataclasses.replace(STILL, models=FEEDBACK))
     state, cohort = jax.jit(made.init)(key), tiny_cohort(key)
@@ -129,6 +133,7 @@ def test_who_is_absent_loads_nothing_and_nobody_changes_nothing(key):
     assert not traffic(metrics.links).model_down.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["qsgd-rice", "top_k-qsgd", "eden"])
 def test_no_round_takes_more_than_the_most(name):
     config = dataclasses.replace(PLAIN, cohort_size=2, models=FAMILY[name])
@@ -143,6 +148,7 @@ def fedlpq_round(config, key, counts=None):
     return state, *jax.jit(made.round)(state, cohort_of(key, counts=counts), key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models", [COARSE, FEEDBACK])
 def test_fedlpq_goes_on_from_what_clients_receive(models, key):
     still = dataclasses.replace(EXACT, learning_rate=0.0, models=models)
@@ -164,6 +170,7 @@ def test_fedlpq_goes_on_from_what_clients_receive(models, key):
     assert (traffic(metrics.links).model_down <= bound).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("models", [COARSE, FEEDBACK])
 def test_a_layer_of_fedlpq_that_nobody_loads_stays(models, key):
     config = dataclasses.replace(EXACT, learning_rate=0.0, models=models)
@@ -176,6 +183,7 @@ def test_a_layer_of_fedlpq_that_nobody_loads_stays(models, key):
     assert not traffic(metrics.links).model_down.any()
 
 
+@pytest.mark.slow
 def test_layers_of_larger_networks_than_any_in_the_cohort_stay(key):
     """They are not sent, so that they are not compressed."""
     config = dataclasses.replace(

@@ -76,6 +76,7 @@ def test_without_noise_the_round_is_bit_for_bit_as_before(key, config):
     assert np.abs(moved(key, config, clip_norm=1e-3)).max() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [SPLIT, LAYERS])
 def test_every_entry_of_the_mean_carries_the_noise_of_all(key, config):
     """At rate 0 nothing but noise is sent: z C / sqrt(K) in the mean, quantised or not.

@@ -106,6 +106,7 @@ def rows_on_the_device(algorithm, key, cohort):
     ]
 
 
+@pytest.mark.slow
 @each
 def test_no_value_on_the_device_has_a_row_for_every_client(name, key):
     make, cohort = METHODS[name]

@@ -45,6 +45,7 @@ def test_no_round_takes_more_than_the_most(code, key):
     assert found[2] == bound[2]
 
 
+@pytest.mark.slow
 def test_models_do_not_depend_on_it(key):
     (_, one, ours), (_, other, theirs) = (
         after_a_round(code, key) for code in ("gamma", "range")

@@ -122,6 +122,7 @@ def test_all_layers_unquantised_is_fedavg_to_the_last_bit(key):
     assert_close(both[0], both[1], tolerance=0)
 
 
+@pytest.mark.slow
 def test_proximal_steps_are_drawn_back_to_the_model_received(key):
     """The second of two steps is shorter by gamma mu (w_1 - w_0), the first is not."""
     first = cohort_of(key, counts=[BATCH] * N)
@@ -174,6 +175,7 @@ def round_of(config, state, cohort, key, model=None):
     return jax.jit(algorithm.round)(state, cohort, key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["module", "block", "tensor"])
 @pytest.mark.parametrize("weighted_by", ["equal", "examples"])
 def test_layers_are_averaged_over_their_senders_as_in_numpy(
@@ -204,6 +206,7 @@ def test_layers_are_averaged_over_their_senders_as_in_numpy(
             np.testing.assert_allclose(leaf, mean, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_flags_of_one_layer_leave_the_others_alone(key, monkeypatch):
     state, _ = alone(key)
     names = layers_of([state.variables], "module").names
@@ -221,6 +224,7 @@ def test_flags_of_one_layer_leave_the_others_alone(key, monkeypatch):
         assert same == (unit_of(path, "module") != names[3])
 
 
+@pytest.mark.slow
 def test_the_server_judges_the_layers_that_it_gets(key, monkeypatch):
     """An update is too long if all of it is sent, and not if one of its layers is."""
     state, trained = alone(key)
@@ -273,6 +277,7 @@ def emitted(norm, level, code):
     return encode(layer, bits=5, code=code)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["omega", "gamma", "delta", "range"])
 @pytest.mark.parametrize("charged", [True, False])
 def test_uplink_is_what_the_encoder_emits(key, code, charged, monkeypatch):
@@ -346,6 +351,7 @@ def sub_models():
     return config, state, key
 
 
+@pytest.mark.slow
 def test_clients_change_only_what_their_network_has(sub_models):
     config, state, key = sub_models
     before = leaves_of(state.variables["params"])
@@ -410,6 +416,7 @@ def test_batches_that_are_padding_are_no_steps(key):
     assert_close(metrics.loss, same.loss, tolerance=1e-5)
 
 
+@pytest.mark.slow
 def test_views_of_a_client_do_not_depend_on_how_much_another_owns(key):
     """In a sweep all partitions are padded to the largest client of any run."""
     config = dataclasses.replace(EXACT, local_epochs=2, crop_pixels=1, flip=True)
@@ -438,6 +445,7 @@ def test_padded_examples_are_not_trained_on(key):
     assert np.isfinite(metrics.loss).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mapping",
     [clients.vmap, sharded(mesh(N))],

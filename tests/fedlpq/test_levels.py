@@ -49,6 +49,7 @@ def test_levels_that_stay_are_fixed_bits(key):
     assert (after.model_down.side - before.model_down.side == LEVEL_BITS).all()
 
 
+@pytest.mark.slow
 def test_clients_of_one_size_have_fixed_bits(key):
     usual, ours = rounds(with_bits(OMEGA), key, [cohort_of(key)])
     found, theirs = rounds(adapting("client", OMEGA), key, [cohort_of(key)])
@@ -59,6 +60,7 @@ def test_clients_of_one_size_have_fixed_bits(key):
     assert (told == LEVEL_BITS).all()
 
 
+@pytest.mark.slow
 def test_a_client_with_more_data_sends_more_bits(key):
     cohort = cohort_of(key, counts=UNEVEN)
     _, metrics = rounds(adapting("client"), key, [cohort])
@@ -67,6 +69,7 @@ def test_a_client_with_more_data_sends_more_bits(key):
     assert bits[0] > bits[4]
 
 
+@pytest.mark.slow
 def test_an_absent_client_is_told_nothing(key):
     _, metrics = rounds(
         adapting("both"), key, [cohort_of(key, counts=[8, 0, *[4] * 4])]
@@ -76,6 +79,7 @@ def test_an_absent_client_is_told_nothing(key):
         assert (link > 0).tolist() == [True, False, *[True] * 4]
 
 
+@pytest.mark.slow
 def test_this_round_s_levels_follow_from_the_rounds_before(key):
     """A loss that stays is answered by the next message, not by its own."""
     still = dataclasses.replace(adapting("time", start=1), learning_rate=0.0)
@@ -88,6 +92,7 @@ def test_this_round_s_levels_follow_from_the_rounds_before(key):
         assert set(metrics.links.updates_up.bits.tolist()) == {width}
 
 
+@pytest.mark.slow
 def test_a_rejected_client_s_loss_is_not_used(key):
     config = adapting("time", patience=3)
     cohort = cohort_of(key)
@@ -98,6 +103,7 @@ def test_a_rejected_client_s_loss_is_not_used(key):
     assert state.levels.losses[-1] == pytest.approx(loss[1:].mean(), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coder", ["fixed", "range", "omega"])
 @pytest.mark.parametrize("adapt", ["time", "client"])
 def test_no_round_takes_more_than_the_most(adapt, coder, key):
@@ -111,6 +117,7 @@ def test_no_round_takes_more_than_the_most(adapt, coder, key):
     assert (found.model_down <= bound.model_down).all()
 
 
+@pytest.mark.slow
 def test_mappings_agree(key):
     config = adapting("both", start=4, most=64, smoothing=0.9)
     cohort = cohort_of(key, counts=UNEVEN)

@@ -90,6 +90,7 @@ def test_it_is_as_long_as_the_round_counts(config):
         assert int(said["levels"]) > 31 and "keep" not in said
 
 
+@pytest.mark.slow
 def test_the_model_is_as_long_as_the_round_counts():
     models = dataclasses.replace(RANGE, feedback="error")
     seen, links = seen_and_links(dataclasses.replace(USUAL, models=models))

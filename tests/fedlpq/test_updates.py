@@ -62,6 +62,7 @@ def test_the_method_is_layer_drop_then_qsgd_then_elias(key):
     assert_equal(traffic(ours.links), traffic(theirs.links))
 
 
+@pytest.mark.slow
 def test_everything_sent_is_the_plain_scheme(key):
     everything = CompressorConfig(kind="top_k", keep=1.0)
     (_, plain), _ = rounds(EXACT, key, [cohort_of(key)])
@@ -69,6 +70,7 @@ def test_everything_sent_is_the_plain_scheme(key):
     assert_close(plain.variables, found.variables, 1e-6)
 
 
+@pytest.mark.slow
 def test_layers_left_out_take_no_bits_and_keep_their_residual(key):
     config = with_updates(FEEDBACK, keep_probability=0.5)
     (_, before, after), metrics = rounds(config, key, [cohort_of(key)] * 2)
@@ -86,6 +88,7 @@ def test_layers_left_out_take_no_bits_and_keep_their_residual(key):
     assert kept.shape == (N, len(names)) and kept.any() and not kept.all()
 
 
+@pytest.mark.slow
 def test_what_is_sent_and_what_is_kept_add_up(key):
     """w - C(w - w_k + e) with e' = w - w_k + e - C(...), of one client's round."""
     config = with_updates(FEEDBACK, cohort_size=1)
@@ -110,6 +113,7 @@ def test_what_is_sent_and_what_is_kept_add_up(key):
         )
 
 
+@pytest.mark.slow
 def test_residuals_follow_the_client_and_rejected_ones_stay(key):
     cohort = cohort_of(key, ids=(4, 1))
     broken = cohort_of(key, ids=(2, 4))._replace(fault=jnp.asarray([1.0, jnp.inf]))
@@ -122,6 +126,7 @@ def test_residuals_follow_the_client_and_rejected_ones_stay(key):
         assert np.flatnonzero(np.any(gaps, axis=0)).tolist() == ids
 
 
+@pytest.mark.slow
 def test_a_sub_model_sends_and_keeps_its_own_layers_alone(key):
     config = with_updates(FEEDBACK, preference="u")
     cohort = cohort_of(key, counts=[BATCH] * N)
@@ -139,6 +144,7 @@ def test_a_sub_model_sends_and_keeps_its_own_layers_alone(key):
     assert entries[smallest] < entries[largest]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["qsgd-rice", "top_k-qsgd", "eden", "sign"])
 def test_no_round_takes_more_than_the_most(name, key):
     config = with_updates(FAMILY[name])
@@ -150,6 +156,7 @@ def test_no_round_takes_more_than_the_most(name, key):
     assert (found > 0).all() and (found <= bound).all()
 
 
+@pytest.mark.slow
 def test_each_class_of_devices_has_its_own_share(key):
     classes = dataclasses.replace(FEEDBACK, keep=(0.05, 0.5))
     _, metrics = rounds(with_updates(classes), key, [cohort_of(key)])

@@ -29,6 +29,7 @@ def traffic_up(record):
     return record.traffic.activations_up
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["uniform", "top_k", "eden"])
 def test_a_round_is_near_what_was_expected(kind, key):
     config = with_activations(CompressorConfig(kind=kind, bits=3))

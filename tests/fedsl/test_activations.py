@@ -97,6 +97,7 @@ def test_only_what_the_dropout_keeps_is_sent_and_counted(name, key):
                 assert bits_of(link) == bits_of(count(payload, jnp.asarray(allowed[k])))
 
 
+@pytest.mark.slow
 def test_top_k_trains_by_the_gradient_of_what_is_sent(key):
     config, cohort = with_activations(TOP), tiny_cohort(key)
     before, after, metrics = first_round(key, config, cohort)
@@ -132,6 +133,7 @@ def test_gradients_come_back_for_what_was_sent_alone(key):
     assert (metrics.links.activations_up.side > sent).all()
 
 
+@pytest.mark.slow
 def test_each_class_of_devices_has_its_own_share(key):
     classes = dataclasses.replace(TOP, keep=(0.1, 0.5))
     _, _, metrics = first_round(key, with_activations(classes), tiny_cohort(key))
@@ -140,6 +142,7 @@ def test_each_class_of_devices_has_its_own_share(key):
     np.testing.assert_allclose(share, [0.1, 0.5, 0.1, 0.5], atol=1 / size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("update", ["merged", "sequential"])
 def test_who_is_absent_or_padded_sends_nothing_and_changes_nothing(key, update):
     activations = CompressorConfig(kind="uniform", bits=3)
@@ -160,6 +163,7 @@ def test_who_is_absent_or_padded_sends_nothing_and_changes_nothing(key, update):
     assert_equal(after.server, again.server)
 
 
+@pytest.mark.slow
 def test_mappings_agree(key):
     config = with_activations(CompressorConfig(kind="eden", bits=2))
     ends = []
@@ -241,6 +245,7 @@ def test_a_program_adds_one(monkeypatch, capsys, key):
 BACK = CompressorConfig(kind="top_k", keep=0.1, values="qsgd", bits=4)
 
 
+@pytest.mark.slow
 def test_gradients_come_back_compressed_as_well(key):
     """Of what was sent alone: a tenth of a fifth."""
     config = with_activations(TOP, cut_gradients=BACK)
@@ -258,6 +263,7 @@ def test_gradients_come_back_compressed_as_well(key):
         assert_close(after.client, dense.client, 1e-6)
 
 
+@pytest.mark.slow
 def test_gradients_sent_back_whole_are_those_of_the_plain_scheme(key):
     """All of them as float32 by a compressor's path: to the bit, and counted alike."""
     everything = CompressorConfig(kind="top_k", keep=1.0)

@@ -88,6 +88,7 @@ def test_widths_add_up():
     assert least * (9 + 5) + more == 9 * 7 + 5 * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interval", [1, 2])
 @pytest.mark.parametrize("error, bits", [(1e9, 2), (1e-12, 12)])
 def test_the_limits_are_fixed_bits(key, error, bits, interval):

@@ -107,6 +107,7 @@ def test_with_everything_off_it_is_the_network_at_the_deepest_cut(key, changes):
     assert_close(found[1].loss, plain[1].loss, 1e-5)
 
 
+@pytest.mark.slow
 def test_a_tail_goes_with_any_cut(key):
     """U-shaped: the layers in between are each client's own, the tail its own, too."""
     cohort = tiny_cohort(key, 3)
@@ -138,6 +139,7 @@ def test_every_count_by_hand(key):
     np.testing.assert_array_equal(reports.kept_ratio, 1.0)
 
 
+@pytest.mark.slow
 def test_a_client_counts_as_in_the_network_at_its_own_cut(key):
     """Masks, norms of messages and bitmaps, too; a pruned share is of what it holds."""
     # What a dropout takes is drawn, and pruned channels depend on the weights.
@@ -158,6 +160,7 @@ def of_slot(tree, k):
     return jax.tree.map(lambda x: x[:, k], tree)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("granularity", ["filter", "weight"])
 def test_a_client_prunes_what_it_holds(key, granularity):
     config = dataclasses.replace(ON, granularity=granularity)
@@ -253,6 +256,7 @@ def flat(x):
     return x.reshape(len(x), -1)
 
 
+@pytest.mark.slow
 def test_activations_that_are_not_finite_are_rejected_at_the_own_cut(key):
     """Even if a later layer, on the server, makes them finite."""
     parts = [nn.Conv(4, (3, 3)), finite_only, flat, nn.Dense(CLASSES)]
@@ -292,6 +296,7 @@ def compressed():
     return state, jax.tree.map(lambda *x: np.stack(x), *reports)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [ON, COMPRESSED], ids=["quantised", "compressed"])
 def test_nobody_sends_more_than_the_bound(key, config):
     model = cut(CUTS)
@@ -311,6 +316,7 @@ def test_nobody_sends_more_than_the_bound(key, config):
     assert bound.traffic.updates_up[-2, 2] < bound.traffic.updates_up[-2, 1]
 
 
+@pytest.mark.slow
 def test_a_plain_run_sends_what_was_expected(key):
     _, reports = played(cut(CUTS), PLAIN, tiny_cohort(key, 3))
     record = record_of(reports)
@@ -331,6 +337,7 @@ def test_residuals_are_of_what_a_client_holds():
         assert bits[0] < bits[2] < bits[1]
 
 
+@pytest.mark.slow
 def test_statistics_of_norms_are_those_of_the_layers_held(key):
     """A channel that its holder pruned keeps its statistics, others learn."""
     config = dataclasses.replace(ON, interval=4)
@@ -347,6 +354,7 @@ def test_statistics_of_norms_are_those_of_the_layers_held(key):
     np.testing.assert_array_equal(reports.links.model_down.side[0], side)
 
 
+@pytest.mark.slow
 def test_a_loop_and_a_batch_of_clients_agree(key):
     cohort = tiny_cohort(key, 3)
     looped, _ = played(cut(CUTS), ON, cohort, rounds=1)

@@ -76,6 +76,7 @@ def test_a_padded_example_is_not_computed(key):
     np.testing.assert_allclose(metrics.work.client[1], metrics.work.client[0] * 3 / 5)
 
 
+@pytest.mark.slow
 def test_layer_wise_clients_train_all_they_have(key):
     """Epochs x examples x multiplications, whatever is sent; the server does none."""
     config = FedLPQConfig(cohort_size=4, keep_probability=0.1, optimizer="sgd")

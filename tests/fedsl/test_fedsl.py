@@ -89,6 +89,7 @@ def _only_pruned(tree, inverse):
     return jax.tree.map(one, inverse, tree, is_leaf=_none)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantizer_norm", ["max", "range"])
 def test_pruned_weights_compete_again_with_their_old_value(key, quantizer_norm):
     config = dataclasses.replace(
@@ -109,6 +110,7 @@ def test_pruned_weights_compete_again_with_their_old_value(key, quantizer_norm):
     assert (kernel[3][..., revived] != 0).all()
 
 
+@pytest.mark.slow
 def test_hard_pruning_sets_weights_to_zero(key):
     states, _ = play(dataclasses.replace(ON, restore=False), key, 1)
     params, mask = states[1].client["params"], states[1].mask
@@ -121,6 +123,7 @@ def test_clients_are_equal_after_an_aggregation_and_only_then(key):
     assert [drift == 0 for drift in drifts] == [1, 0, 0, 1, 0, 0, 1]
 
 
+@pytest.mark.slow
 def test_without_upload_quantisation_an_aggregation_keeps_the_mean(key):
     config = dataclasses.replace(ON, upload_bits=32)
     later = dataclasses.replace(config, interval=100)
@@ -210,6 +213,7 @@ def test_momentum_stays_with_the_client(key):
     assert (after[0] == 0).all() and (after[2] == 0).all()
 
 
+@pytest.mark.slow
 def test_device_classes_have_their_own_ratio(key):
     config = dataclasses.replace(
         ON, prune_ratio=(0.0, 0.5), dropout_rate=(0.0, 0.5), charge_scoring=False
@@ -222,6 +226,7 @@ def test_device_classes_have_their_own_ratio(key):
     del states
 
 
+@pytest.mark.slow
 def test_changing_a_number_does_not_compile_again(key):
     model, cohort = tiny_model(), tiny_cohort(key)
     traces = []
@@ -247,6 +252,7 @@ def test_changing_a_number_does_not_compile_again(key):
     assert len(traces) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("granularity", ["filter", "weight"])
 def test_bits_of_a_period(key, granularity):
     config = dataclasses.replace(
@@ -331,6 +337,7 @@ def test_who_steps_once_for_each_client_has_a_share_of_the_rate(options, expecte
     assert resolved.learning_rate is not None
 
 
+@pytest.mark.slow
 def test_a_run_that_starts_from_its_models_has_the_global_one_everywhere(key):
     """Between two aggregations clients differ; after one they stay as they are."""
     config = dataclasses.replace(ON, client_weight="examples")

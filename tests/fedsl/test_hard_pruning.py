@@ -79,6 +79,7 @@ def test_what_some_kept_is_averaged_over_them(key):
         assert_close(mean[0], jnp.where(count > 0, expected, 0.0), 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("relay", [False, True])
 def test_a_weight_that_becomes_0_is_no_update(key, relay):
     """Nobody learns anything, so that no update is too long."""
@@ -119,6 +120,7 @@ class Added(nn.Module):
         return nn.relu(x + nn.Conv(16, (3, 3))(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio, left", [(0.25, 12), (0.5, 8)])
 def test_behind_a_sum_no_filter_is_pruned_for_what_it_reads(key, ratio, left):
     parts = (nn.Conv(16, (3, 3)), Added(), lambda x: x.mean(axis=(1, 2)), nn.Dense(2))

@@ -56,6 +56,7 @@ def test_levels_that_stay_are_fixed_bits(key):
         assert told.tolist() == [LEVEL_BITS * (number % 2)] * 4
 
 
+@pytest.mark.slow
 def test_clients_of_one_size_have_fixed_bits(key):
     usual, ours = played(dataclasses.replace(FIXED, updates=OMEGA), key, rounds=2)
     found, theirs = played(adapting("client", OMEGA), key, rounds=2)
@@ -63,12 +64,14 @@ def test_clients_of_one_size_have_fixed_bits(key):
     assert_equal(ours[-1].links.updates_up, theirs[-1].links.updates_up)
 
 
+@pytest.mark.slow
 def test_a_client_with_more_data_sends_more_bits(key):
     _, metrics = played(adapting("client"), key, rounds=2, sizes=UNEVEN)
     bits = metrics[-1].links.updates_up.bits.tolist()
     assert bits == sorted(bits, reverse=True) and bits[0] > bits[1] > bits[3]
 
 
+@pytest.mark.slow
 def test_it_is_the_loss_of_every_round(key):
     config = adapting("time", patience=5, smoothing=0.25)
     states, metrics = played(config, key, sizes=UNEVEN)
@@ -79,6 +82,7 @@ def test_it_is_the_loss_of_every_round(key):
         assert state.levels.losses[-1] == pytest.approx(smoothed, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_this_round_s_levels_follow_from_the_rounds_before(key):
     """A loss that stays is answered by the next message, not by its own."""
     still = dataclasses.replace(adapting("time", start=1), learning_rate=0.0)
@@ -88,6 +92,7 @@ def test_this_round_s_levels_follow_from_the_rounds_before(key):
         assert set(metrics[number].links.updates_up.bits.tolist()) == {width}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapt", ["time", "client"])
 def test_no_round_takes_more_than_the_most(adapt, key):
     config = adapting(adapt, start=40, most=50)
@@ -105,6 +110,7 @@ def test_no_round_takes_more_than_the_most(adapt, key):
                 np.testing.assert_array_equal(sent, getattr(usual, name)[0])
 
 
+@pytest.mark.slow
 def test_mappings_agree(key):
     config = adapting("both", start=4, most=64, smoothing=0.9)
     ends = [

@@ -43,6 +43,7 @@ def test_an_update_takes_the_bits_of_its_layers_messages(name, key):
     assert not any(leaf.any() for leaf in jax.tree.leaves(pruned))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["updates", "gradients"])
 @pytest.mark.parametrize("name", ["qsgd-rice", "top_k-qsgd", "power_sgd"])
 def test_no_round_takes_more_than_the_most(name, link):
@@ -54,6 +55,7 @@ def test_no_round_takes_more_than_the_most(name, link):
     assert (kinds <= bound.traffic.updates_up).all() and (kinds[[1, 3]] > 0).all()
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_the_message_is_bounded(key):
     config = dataclasses.replace(PLAIN, interval=1, gradients=TOP)
     _, metrics = played(key, config, rounds=1)

@@ -102,6 +102,7 @@ def on_links():
     return made, states, links
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", COLUMNS)
 @pytest.mark.parametrize("done", [1, 3])
 def test_on_every_link_it_is_as_long_as_the_round_counts(on_links, link, done):
@@ -155,6 +156,7 @@ def test_without_a_compressor_of_updates_there_is_none():
     assert sent_next(seen) is None
 
 
+@pytest.mark.slow
 def test_stragglers_send_nothing(tmp_path):
     """The client that is shown is one that the run would wait for."""
     main(

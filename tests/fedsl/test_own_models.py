@@ -87,6 +87,7 @@ def test_each_client_and_the_server_take_plain_steps(key):
         assert_close(halves(end, 0)[0], halves(end, 1)[0], 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server_update", ["merged", "sequential"])
 def test_it_is_the_averaged_method_before_its_first_average(server_update, key):
     """Pruned and with dropout, and so is what is sent."""
@@ -102,6 +103,7 @@ def test_it_is_the_averaged_method_before_its_first_average(server_update, key):
     assert_close(theirs[-1].loss, mine[-1].loss)
 
 
+@pytest.mark.slow
 def test_of_one_client_it_is_the_averaged_method(key):
     config = dataclasses.replace(WHOLE, cohort_size=1, momentum=0.9)
     cohorts = [tiny_cohort(key, clients=1)] * 3

@@ -57,6 +57,7 @@ def test_what_is_sent_and_what_is_kept_add_up(feedback, key):
             assert gap < np.abs((leaf - before) - old.kept[3]).sum()
 
 
+@pytest.mark.slow
 def test_residuals_follow_the_client_not_its_slot(key):
     cohorts = [[4, 1], [2, 4], [1, 5]]
     states, _ = periods(with_updates(FEEDBACK, cohort_size=2), key, cohorts)
@@ -68,6 +69,7 @@ def test_residuals_follow_the_client_not_its_slot(key):
         assert np.flatnonzero(changed).tolist() == sorted(ids)
 
 
+@pytest.mark.slow
 def test_a_client_whose_message_is_not_used_keeps_its_residual(key):
     config = with_updates(FEEDBACK, interval=1)
     made = algorithm(config)
@@ -85,6 +87,7 @@ def test_a_client_whose_message_is_not_used_keeps_its_residual(key):
         assert same == [False, True, False, True, True, True]
 
 
+@pytest.mark.slow
 def test_pruned_entries_neither_go_nor_change_their_residual(key):
     config = with_updates(FEEDBACK, prune_ratio=0.5, prune_end=0)
     states, _ = periods(config, key, [range(4), range(4), range(4)])
@@ -106,6 +109,7 @@ def test_pruned_entries_neither_go_nor_change_their_residual(key):
     assert pruned > 0
 
 
+@pytest.mark.slow
 def test_mappings_agree(key):
     config = with_updates(dataclasses.replace(FEEDBACK, kind="sign"), interval=1)
     ends = [
@@ -148,6 +152,7 @@ def test_feedback_needs_clients_and_a_contraction(key):
     assert fedsl(tiny_model(), idle).init(key).residual is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "updates", [RANDOM, dataclasses.replace(RANDOM, feedback="error")]
 )

@@ -52,6 +52,7 @@ def test_of_one_client_it_is_the_plain_method(change, key):
     assert_equal(before[-1].links, after[-1].links)
 
 
+@pytest.mark.slow
 def test_of_equal_clients_with_equal_batches_it_is_the_plain_method(key):
     cohort = tiny_cohort(key)
     batches = jax.tree.map(lambda x: jnp.stack([x[0]] * 4), batches_of(cohort))
@@ -61,6 +62,7 @@ def test_of_equal_clients_with_equal_batches_it_is_the_plain_method(key):
     assert_close(usual, found, 1e-6)
 
 
+@pytest.mark.slow
 def test_one_step_of_two_clients_by_hand(key):
     """Of unequal weights, from the chain rule alone."""
     config = dataclasses.replace(GA, cohort_size=2, client_weight="examples")
@@ -101,6 +103,7 @@ def test_the_mean_is_over_those_who_sent_the_entry():
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_each_client_is_charged_for_the_message_to_all(key):
     """As long as the largest mini-batch, and within the bound."""
     cohort = tiny_cohort(key)
@@ -135,6 +138,7 @@ def test_all_clients_are_in_one_group():
         assert suited_map(over, tiny_model(), own(GA)).group == over.group
 
 
+@pytest.mark.slow
 def test_it_goes_with_pruning_dropout_and_quantised_messages(key):
     config = dataclasses.replace(TECHNIQUES, dropout_rate=0.3)
     (start, *_, end), found = played(config, key, cohorts_of(key, 3))
@@ -170,6 +174,7 @@ def test_it_is_called_by_its_name():
     assert FedSLRun(method=averaged).title == "compressed SFL-GA, averaged"
 
 
+@pytest.mark.slow
 def test_padding_receives_no_gradient(key):
     """Where another client has an example, a client with fewer trains on nothing."""
     real = jnp.array([[True] * 5, [True, True, False, False, False]])

@@ -49,6 +49,7 @@ def test_statistics_of_pruned_channels_stay_as_they_were(key):
         assert (new[:, kept] != old[:, kept]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trim", [None, 0.5])
 def test_statistics_are_averaged_over_those_who_kept_the_channel(key, trim):
     """The others' channels are 0, of which nothing is learnt about it."""
@@ -69,6 +70,7 @@ def test_statistics_are_averaged_over_those_who_kept_the_channel(key, trim):
     assert shared > 2
 
 
+@pytest.mark.slow
 def test_where_nobody_kept_a_channel_its_statistics_are_as_before(key):
     config = dataclasses.replace(PRUNED, mask_scope="common")
     states = play(config, key, 3)
@@ -81,6 +83,7 @@ def test_where_nobody_kept_a_channel_its_statistics_are_as_before(key):
             assert (new[..., ~pruned] != old[..., ~pruned]).all()
 
 
+@pytest.mark.slow
 def test_where_everybody_is_rejected_all_statistics_are_as_before(key):
     """Clients keep every channel, so that none of them has the old statistics left."""
     whole = dataclasses.replace(PRUNED, prune_ratio=0.0, interval=2)
@@ -93,6 +96,7 @@ def test_where_everybody_is_rejected_all_statistics_are_as_before(key):
         assert_equal(statistics[1], statistics[0])
 
 
+@pytest.mark.slow
 def test_single_weights_leave_every_channel_its_statistics(key):
     config = dataclasses.replace(PRUNED, granularity="weight")
     apart = play(dataclasses.replace(config, interval=LATER), key, 1)[-1]

@@ -51,6 +51,7 @@ def test_the_kept_share_is_sent(key, ratio):
     np.testing.assert_array_equal(down, up)
 
 
+@pytest.mark.slow
 def test_a_dense_count_is_had_on_request_and_with_single_weights(key):
     pruned = dataclasses.replace(CONFIG, prune_ratio=0.5)
     for change in ({"thin_cut": False}, {"granularity": "weight"}):
@@ -67,6 +68,7 @@ def test_the_dropout_mask_takes_its_share_of_what_is_left(key):
     assert up.mean() / left == pytest.approx(0.6, abs=5 * deviation)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["group", "batch", "none"])
 def test_nothing_but_the_traffic_depends_on_it(key, norm):
     """The channels are zeros, and their gradients end at the mask: same models."""
@@ -94,6 +96,7 @@ def test_it_is_planned_as_it_is_counted(key):
             np.testing.assert_array_equal(got, plan)
 
 
+@pytest.mark.slow
 def test_the_bitmap_of_dropped_values_is_as_thin(key):
     config = dataclasses.replace(
         CONFIG, prune_ratio=0.5, dropout_rate=0.2, dropout_mask="bitmap"
@@ -103,6 +106,7 @@ def test_the_bitmap_of_dropped_values_is_as_thin(key):
     np.testing.assert_array_equal(later, BATCH * PIXELS * CHANNELS // 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("per", "draws"), [("element", PIXELS), ("channel", 1)])
 def test_a_bitmap_has_a_bit_for_each_draw(key, per, draws):
     """Clients 0 and 2 drop nothing, and send none."""
@@ -119,6 +123,7 @@ def test_a_bitmap_has_a_bit_for_each_draw(key, per, draws):
         np.testing.assert_array_equal(metrics.links.activations_up.side, expected_bits)
 
 
+@pytest.mark.slow
 def test_the_table_of_cuts_counts_what_is_sent():
     network = vgg(11, Options(width=0.25))
     dense, thin = cut_costs(network), cut_costs(network, prune_ratio=0.35)
@@ -128,6 +133,7 @@ def test_the_table_of_cuts_counts_what_is_sent():
         assert share in {kept / whole for whole, kept in channels.items()}
 
 
+@pytest.mark.slow
 def test_what_is_not_one_channel_each_is_sent_whole(key):
     flat = network(
         (nn.Conv(3, (3, 3)), lambda x: x.reshape(len(x), -1), nn.Dense(2)),

@@ -100,6 +100,7 @@ def test_where_the_tail_is_does_not_matter_to_one_client(key, update):
         assert_close(layers(found), layers(expected), 1e-5)
 
 
+@pytest.mark.slow
 def test_with_an_average_in_every_round_it_is_the_network_cut_once(key):
     """A round of equal models, averaged at its end, is SGD on the mean loss."""
     config = dataclasses.replace(PLAIN, interval=1, momentum=0.0)
@@ -110,6 +111,7 @@ def test_with_an_average_in_every_round_it_is_the_network_cut_once(key):
     assert_close([r.loss for r in shaped], [r.loss for r in plain], 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["simple-cnn", "mlp", "resnet18", "vit-tiny"])
 def test_every_network_may_end_at_the_client(name, key):
     found = NETWORKS[name].build(Options(width=0.05, lowering="xla", num_classes=3))
@@ -171,6 +173,7 @@ def test_every_bit_by_hand(key):
     )
 
 
+@pytest.mark.slow
 def test_the_scoring_pass_crosses_both_cuts(key):
     config = dataclasses.replace(ON, scoring="pass")
     model, cohort = cut(1, 1), tiny_cohort(key, 3, batch=5)
@@ -283,6 +286,7 @@ def test_a_mean_gradient_is_of_a_network_cut_once():
         fedsl(cut(1, 1), config, num_clients=3)
 
 
+@pytest.mark.slow
 def test_own_tails_stay_with_their_clients(key):
     """PSL over two cuts: nothing of a client's layers is sent after the first round."""
     config = dataclasses.replace(PLAIN, client_update="local")

@@ -69,6 +69,7 @@ def test_qsgd_is_the_quantiser(link, interval, key):
         assert_equal(traffic(mine.links), traffic(its.links))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["updates", "gradients"])
 def test_everything_sent_is_the_plain_scheme(link, key):
     plain, _ = played(key, PLAIN)
@@ -92,6 +93,7 @@ def test_masks_and_statistics_come_on_top(key):
     assert not np.asarray(metrics[0].links.updates_up.side).any()
 
 
+@pytest.mark.slow
 def test_each_class_of_devices_has_its_own_share(key):
     classes = dataclasses.replace(FEEDBACK, keep=(0.05, 0.5))
     (_, state), metrics = periods(with_updates(classes), key, [range(4)])

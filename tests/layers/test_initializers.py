@@ -49,6 +49,7 @@ def test_as_pytorchs_layers_start(network, key):
     assert abs((biases**2).mean() - 1 / 3) < 5 * (4 / 45 / biases.size) ** 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [of_cnn, of_vgg])
 def test_by_default_as_he_with_zero_biases(network, key):
     for kernel, bias, fan_in in layers(network(key)):

@@ -84,6 +84,7 @@ def test_equal_entries_share_their_window_s_gradient():
     )
 
 
+@pytest.mark.slow
 def test_max_pool_can_be_differentiated_twice(key):
     x = jax.random.normal(key, (1, 4, 4, 2))
     curvature = jax.grad(

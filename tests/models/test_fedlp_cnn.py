@@ -40,6 +40,7 @@ def test_sub_models_stop_early_and_have_a_private_head(complexity, flat):
     assert params["private_fc1"]["kernel"].shape == (flat, 128)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("complexity", COMPLEXITIES)
 def test_every_complexity_gives_logits(complexity, key):
     model = cifar_cnn(complexity=complexity, width=0.1, num_classes=7)
@@ -61,6 +62,7 @@ def test_arguments_out_of_range_are_refused(options, named):
         cifar_cnn(**options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", [False, True])
 def test_relu_batch_norm_agrees_with_flax_and_its_autodiff(key, pool):
     keys = jax.random.split(key, 5)
@@ -93,6 +95,7 @@ def test_relu_batch_norm_agrees_with_flax_and_its_autodiff(key, pool):
     assert (dx[np.array([2, 4])] == 0).all()
 
 
+@pytest.mark.slow
 def test_padding_has_no_influence(key):
     model = cifar_cnn(width=0.1)
     x = jax.random.normal(key, (3, 8, 8, 1))

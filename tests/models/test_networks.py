@@ -104,6 +104,7 @@ def test_halves_without_norms_or_weights_are_cut_elsewhere(key):
     assert not state.server["params"] and state.client["params"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("found", "params", "macs"),
     [
@@ -160,6 +161,7 @@ def test_of_attention_heads_are_pruned(key):
     assert "stage_02/hidden/kernel" in groups
 
 
+@pytest.mark.slow
 def test_a_head_that_is_pruned_takes_its_products_along(key):
     """Queries, keys, values, outputs and both products of activations, by a third."""
     model = vit("tiny", NARROW).at(1)
@@ -210,6 +212,7 @@ class NNXBlock(nnx.Module):
         return nnx.relu(x + self.conv(x))
 
 
+@pytest.mark.slow
 def test_an_nnx_module_is_as_good_as_a_linen_one(key):
     options = {"input_shape": (8, 8, 3), "num_classes": 3}
     head = (lambda x: x.mean(axis=(1, 2)), nn.Dense(3))
@@ -226,6 +229,7 @@ def test_an_nnx_module_is_as_good_as_a_linen_one(key):
         assert prunable(linen) == prunable(bridged)
 
 
+@pytest.mark.slow
 def test_what_a_stage_does_not_take_it_is_not_given(key):
     parts = [nn.Conv(2, (3, 3)), nn.relu, lambda x: x.mean(axis=(1, 2)), nn.Dense(3)]
     found = network(parts, input_shape=(8, 8, 3), num_classes=3)

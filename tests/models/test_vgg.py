@@ -39,6 +39,7 @@ def test_inside_a_block_the_cut_comes_before_its_pooling():
     assert split_vgg(19, cut=3).cut_shape() == (16, 16, 128)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", BLOCKS)
 @pytest.mark.parametrize("norm", ["group", "batch", "none"])
 def test_every_cut_is_the_same_network(key, depth, norm):

@@ -85,6 +85,7 @@ def flip(path):
 
 
 # Orbax drops what its threads still want to say of a read that failed.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])
 def test_a_damaged_one_is_passed_over(tmp_path, damage):
@@ -223,6 +224,7 @@ print("left:", newest(folder).round)
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_the_one_before_stays(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path / "c")],

@@ -93,6 +93,7 @@ def coded(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_next_message_is_that_of_the_next_round(coded, tmp_path):
     """Seen from the start, the round to come is the one that the run then did."""
     copy = tmp_path / "copy"
@@ -112,6 +113,7 @@ def test_the_next_message_is_that_of_the_next_round(coded, tmp_path):
     np.testing.assert_allclose((found.message - found.payload) * sizes, header)
 
 
+@pytest.mark.slow
 def test_the_report_shows_it_and_says_what_it_is(coded, tmp_path):
     page = tmp_path / "page.html"
     main(["report", str(coded), "--output", str(page)])
@@ -123,6 +125,7 @@ def test_the_report_shows_it_and_says_what_it_is(coded, tmp_path):
     assert "bits per element" in drawn and "stage_02/dense" in drawn
 
 
+@pytest.mark.slow
 def test_without_data_or_checkpoint_the_rest_is_shown(coded, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(coded, copy)
@@ -156,6 +159,7 @@ def test_who_is_absent_keeps_nothing_that_counts():
     assert kept(NOTHING._replace(arrays=nobody)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interval", [1, 2])
 def test_bits_of_an_update_are_those_of_the_round(key, tmp_path, interval):
     config = replace(FEDSL, interval=interval)

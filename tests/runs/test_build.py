@@ -56,6 +56,7 @@ def test_what_the_message_suggests_can_be_given():
         DataConfig(min_size=0)
 
 
+@pytest.mark.slow
 def test_partitions_that_differ_are_points_of_one_program():
     """Seeds and shapes of the partition; the images are what makes another."""
     run = FedSLRun(

@@ -48,6 +48,7 @@ def test_the_bound_is_not_of_it():
         check_covered(FedSLRun(model=ModelConfig(cut=(1, 2))))
 
 
+@pytest.mark.slow
 def test_equal_cuts_are_the_run_with_one(tmp_path):
     folders = [tmp_path / "one", tmp_path / "equal"]
     for folder, cuts in zip(folders, (["2"], ["2", "2"]), strict=True):
@@ -58,6 +59,7 @@ def test_equal_cuts_are_the_run_with_one(tmp_path):
     assert texts[0] == texts[1] and json.loads(texts[0])["model"]["cut"] == 2
 
 
+@pytest.mark.slow
 def test_who_is_late_is_judged_at_the_own_cut():
     """As in the network that all cut there; a deadline may admit one class only."""
     data = tiny_dataset()

@@ -77,6 +77,7 @@ def test_another_one_is_not_resumed_nor_replaced(folders):
     assert not (folders / "9").exists()
 
 
+@pytest.mark.slow
 def test_faults_are_those_of_any_run(tmp_path):
     ran(tmp_path / "run", failure_probability=0.6, seed=1)
     sent = read(tmp_path / "run").record.traffic.uplink > 0
@@ -88,6 +89,7 @@ def test_the_command_line_says_who_starts_it(folders, capsys):
     assert "expected that program to start and to resume it" in said
 
 
+@pytest.mark.slow
 def test_it_costs_what_its_clients_do_sequentially(tmp_path):
     """The same record takes what a relay's visits take, if that is what it was."""
     once, turns = tmp_path / "once", tmp_path / "turns"

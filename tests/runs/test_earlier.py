@@ -45,6 +45,7 @@ def test_it_is_resumed(folder):
     assert after.lines[-1]["epoch"] == pytest.approx(epoch)
 
 
+@pytest.mark.slow
 def test_it_is_reported(folder):
     main(["report", str(folder)])
     page = (folder / "report.html").read_text()

@@ -87,6 +87,7 @@ def results(folder):
     return [[line["train_loss"], line["test_loss"]] for line in lines]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("run", "mib"), [(TINY, 0.08), (SMALL, 0.5)])
 def test_a_streamed_run_is_the_same(run, mib, tmp_path):
     """To the rounding of another program; crops are keyed by the examples' numbers."""
@@ -97,6 +98,7 @@ def test_a_streamed_run_is_the_same(run, mib, tmp_path):
     np.testing.assert_allclose(results(parts), results(whole), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_is_resumed_with_another_budget(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     main(["run", *TINY, "--rounds", "8", "--folder", str(whole)])

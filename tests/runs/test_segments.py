@@ -72,6 +72,7 @@ def test_it_stops_after_the_call_that_runs_and_goes_on(
     assert_same_record(folder, whole)
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_call_costs_what_came_after_a_checkpoint(
     whole, tmp_path, monkeypatch
 ):

@@ -151,6 +151,7 @@ CHARGED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHARGED)
 @pytest.mark.parametrize("interval", [1, 3])
 def test_no_round_takes_more_than_the_most(interval, change):
@@ -164,6 +165,7 @@ def test_no_round_takes_more_than_the_most(interval, change):
     assert (kinds.client_macs[places] <= bound.client_macs[places]).all()
 
 
+@pytest.mark.slow
 def test_what_makes_no_sense_is_refused(tmp_path, capsys):
     late = ["run", "--folder", tmp_path / "x", "--drop-late"]
     assert "expected deadline_s of the channel" in refused(late, capsys)

@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import numpy as np
+import pytest
 
 from fedjax_sl.fedsl import spec
 from fedjax_sl.methods import presets
@@ -52,6 +53,7 @@ def test_runs_share_images_only_where_they_are_the_same():
             np.testing.assert_array_equal(job.train.label, alone.train.label)
 
 
+@pytest.mark.slow
 def test_programs_go_with_their_structure(monkeypatch):
     """The third is reached with as few as the second; arrays differ in shape."""
     monkeypatch.setattr(spec, "network", small)

@@ -107,6 +107,7 @@ def test_parts_need_one_folder_and_no_merge(tmp_path, capsys):
     assert "--merge: expected no --part" in refused(both, capsys)
 
 
+@pytest.mark.slow
 def test_they_are_merged_once_all_are_finished(whole, tmp_path, monkeypatch, capsys):
     dry.use(monkeypatch)
     folder = tmp_path / "sweep"
@@ -127,6 +128,7 @@ def test_they_are_merged_once_all_are_finished(whole, tmp_path, monkeypatch, cap
     assert_merged(folder, whole)
 
 
+@pytest.mark.slow
 def test_more_parts_than_runs(whole, tmp_path, monkeypatch, capsys):
     dry.use(monkeypatch)
     for number in range(1, 10):
@@ -142,6 +144,7 @@ def test_without_a_part_the_rest_is_trained(whole, tmp_path, monkeypatch):
     assert_merged(tmp_path / "sweep", whole)
 
 
+@pytest.mark.slow
 def test_two_at_the_same_time(whole, tmp_path, monkeypatch, capsys):
     """While one trains others are trained, but neither the same nor the whole."""
     folder, seen = tmp_path / "sweep", []
@@ -166,6 +169,7 @@ def test_two_at_the_same_time(whole, tmp_path, monkeypatch, capsys):
     assert_merged(folder, whole)
 
 
+@pytest.mark.slow
 def test_what_another_division_has_finished_is_not_trained_again(
     whole, tmp_path, monkeypatch
 ):
@@ -184,6 +188,7 @@ def test_what_another_division_has_finished_is_not_trained_again(
     assert_merged(folder, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [2, 7, 10])
 def test_a_part_is_stopped_and_goes_on(whole, tmp_path, monkeypatch, capsys, last):
     folder, rounds = tmp_path / "sweep", []

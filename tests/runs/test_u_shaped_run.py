@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from fedjax_sl.cli.main import main
 from tests.commands import refused
 from tests.runs.test_resume import assert_same_run
@@ -30,6 +32,7 @@ def test_a_run_is_resumed_bit_for_bit_and_reported(tmp_path, capsys):
     assert "features down" in picture and "second cut" in picture
 
 
+@pytest.mark.slow
 def test_the_bound_is_not_of_it(tmp_path, capsys):
     main([*RUN, "--rounds", "2", "--folder", str(tmp_path / "run")])
     said = refused(["bound", "--folder", str(tmp_path / "run")], capsys)
