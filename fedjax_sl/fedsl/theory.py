@@ -118,14 +118,18 @@ def ratios(config: FedSLRun) -> np.ndarray:
     interval = int(method.interval)
     found = ratio_at(
         # A mask is frozen for a period: its ratio is that of the period's start.
-        np.arange(config.rounds) // interval * interval,
-        np.mean(per_client.prune_ratio),
+        np.arange(config.rounds)[:, None] // interval * interval,
+        per_client.prune_ratio[None],
         start=method.prune_start,
         end=method.prune_end,
         shape=method.prune_shape,
     )
-    found = np.broadcast_to(np.asarray(found, np.float64), (config.rounds,))
-    return 1 - (1 - found) ** 2 if method.granularity == "filter" else found
+    shape = config.rounds, len(per_client.prune_ratio)
+    found = np.broadcast_to(np.asarray(found, np.float64), shape)
+    if method.granularity == "filter":
+        # Before the mean: the square of the mean is not the mean of the squares.
+        found = 1 - (1 - found) ** 2
+    return found.mean(axis=1)
 
 
 def setting_of(config: FedSLRun, model: SplitModel) -> Setting:

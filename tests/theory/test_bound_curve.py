@@ -131,6 +131,13 @@ def test_a_filter_takes_the_next_kernel_s_inputs_with_it():
     assert left[0] == 0.5 and left[1:] == pytest.approx([1 - found] * 3)
 
 
+def test_classes_lose_weights_each_by_its_own_ratio():
+    """Half of the clients prune nothing, and the others 1 - 0.3^2 of their weights."""
+    classes = FedSLConfig(prune_ratio=(0.0, 0.7), prune_shape="constant")
+    found = ratios(FedSLRun(rounds=3, method=classes).resolved())
+    np.testing.assert_allclose(found, 0.455, rtol=1e-6)
+
+
 def test_rounds_after_the_run_are_pruned_at_its_last_ratio():
     """Their mean ratio is above that of the run, whose end of the ramp is yet open."""
     run = FedSLRun(rounds=40, method=FedSLConfig(prune_ratio=0.4))
