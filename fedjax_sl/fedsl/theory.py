@@ -18,7 +18,6 @@ from fedjax_sl.fedsl.message import number_bits
 from fedjax_sl.fedsl.quantizer import variance_factor
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.fedsl.usual_rates import usual_rates
-from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import SplitModel
 
 
@@ -151,8 +150,8 @@ def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
         # A round's mean is of K clients: its noise falls with K, whatever N is.
         clients=config.cohort_size,
         interval=int(method.interval),
-        # Each kernel of a client is one convolution, as L_c counts them.
-        cut=len(prunable(model).kernels),
+        # Stages, as the constants are of: a block of several kernels is one of them.
+        cut=len(client),
         # The fewest bits have the largest factor, which holds for every class.
         quantization=variance_factor(method, sizes, int(step.min())),
         pruned=pruned,

@@ -15,11 +15,12 @@ from fedjax_sl.cli import bound as bound_command
 from fedjax_sl.compression.pruning import keep_mask
 from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.configs.data_config import DataConfig
+from fedjax_sl.configs.network_config import ImageKind
 from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.quantizer import variance_factor
-from fedjax_sl.fedsl.run_config import FedSLRun
+from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
 from fedjax_sl.fedsl.theory import check_covered, ignored, ratios, setting_of
 from fedjax_sl.reports import comparison_figures, panels
 from fedjax_sl.theory import bound_curve
@@ -136,6 +137,18 @@ def test_classes_lose_weights_each_by_its_own_ratio():
     classes = FedSLConfig(prune_ratio=(0.0, 0.7), prune_shape="constant")
     found = ratios(FedSLRun(rounds=3, method=classes).resolved())
     np.testing.assert_allclose(found, 0.455, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "cut"), [("resnet18", 3), ("vit-tiny", 2)])
+def test_the_client_s_layers_are_those_that_constants_are_of(name, cut):
+    """A block has several kernels, and one gradient and variance."""
+    model = ModelConfig(name=name, cut=cut, width=0.1)
+    network = model.uncut(ImageKind((32, 32, 3), 10)).at(cut)
+    point = network.shapes
+    layers = len(point.client["params"])
+    every = [*point.client["params"], *point.server["params"]]
+    assert sorted(every)[:layers] == list(point.client["params"])
+    assert setting_of(FedSLRun(model=model).resolved(), network).cut == layers
 
 
 def test_rounds_after_the_run_are_pruned_at_its_last_ratio():
