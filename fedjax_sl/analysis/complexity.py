@@ -9,6 +9,7 @@ from fedjax_sl.checks import check_number
 from fedjax_sl.compression.pruning import number_pruned
 from fedjax_sl.models.cost import macs
 from fedjax_sl.models.network import Network
+from fedjax_sl.models.prunable import prunable
 
 
 class CutCost(NamedTuple):
@@ -62,6 +63,9 @@ def cut_costs(
         *pixels, channels = model.cut_shape()
         # By the function that masks use, so that the table rounds as a run does.
         gone = int(number_pruned(channels, prune_ratio))
+        if prunable(model).at_cut is None:
+            # Such as a flattened image: no channel of it can be left out.
+            gone = 0
         held, behind = macs(model.client, model.input_shape), 0
         if model.tail is not None:
             held += macs(model.tail, model.tail_shape())  # type: ignore[arg-type]

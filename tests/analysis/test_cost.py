@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from fedjax_sl.analysis.complexity import cut_costs
 from fedjax_sl.fedlpq.savings import heterogeneous, homogeneous, networks
+from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.round_kinds import expected
 from fedjax_sl.models import cifar_cnn, split_vgg
 from fedjax_sl.models.cost import layer_costs
+from fedjax_sl.models.network import network
 from fedjax_sl.models.options import Options
 from fedjax_sl.models.vgg import vgg
 
@@ -60,6 +64,24 @@ def test_layers_add_up_to_the_network():
     assert len(layers) == 14
     assert layers[0] == ("block1/conv", 896, 32 * 32 * 27 * 32, 0)
     assert sum(layer.params for layer in layers) == 551466
+
+
+def test_what_cannot_be_pruned_at_a_cut_is_sent():
+    """Behind a flattened image an entry is no channel, and a run sends all."""
+    parts = [
+        nn.Conv(4, (3, 3)),
+        lambda x: x.reshape(x.shape[0], -1),
+        nn.Dense(6),
+        nn.Dense(3),
+    ]
+    whole = network(parts, input_shape=(5, 5, 1), num_classes=3)
+    rows = cut_costs(whole, prune_ratio=0.5)
+    assert [row.activations for row in rows] == [5 * 5 * 2, 5 * 5 * 4, 3]
+    config = FedSLConfig(cohort_size=1, prune_ratio=0.5, bits=32, dropout_rate=0.0)
+    for row in rows:
+        found = expected(whole.at(row.cut), config, 1)
+        sent = found.traffic.activations_up - found.side.activations_up
+        assert (sent == 32 * row.activations).all()
 
 
 @pytest.mark.slow
