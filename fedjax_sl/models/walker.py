@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from jax.extend import core
 
 from fedjax_sl.models.axes import Atoms, Axis, free, regrouped
+from fedjax_sl.models.loops import macs_inside
 from fedjax_sl.models.primitives import BRANCHING, ENTRY_BY_ENTRY, REDUCTIONS
 
 
@@ -47,10 +48,7 @@ class Value(NamedTuple):
 
 
 class Walker:
-    """Follows axes through the equations of a program.
-
-    The rule of a primitive is the method of its name.
-    """
+    """Follows axes through the equations of a program."""
 
     def __init__(self):
         self.atoms = Atoms()
@@ -90,6 +88,9 @@ class Walker:
         after = [v.aval.shape for v in equation.outvars]
         if name in ENTRY_BY_ENTRY:
             return [self._entry_by_entry(given, shape) for shape in after]
+        if name in BRANCHING:
+            # Nothing in it is pruned, but all of it is computed.
+            self.products.append(Product(macs_inside(equation, Walker), ()))
         self.atoms.fix(*(axis for value in given for axis in value.axes))
         return [self.opaque(shape) for shape in after]
 

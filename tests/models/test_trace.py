@@ -160,3 +160,28 @@ def test_a_kernel_may_read_the_channels_that_it_writes():
     assert together(found, ("second0/kernel", 3), ("stem/kernel", 3))
     assert {part.atom for part in second[3]} <= written
     assert not {part.atom for part in second[2]} & written
+
+
+def turns(x, w):
+    return jax.lax.fori_loop(0, 3, lambda _, y: y @ w, x)
+
+
+def either(x, w):
+    return jax.lax.cond(x.sum() > 0, lambda: x, lambda: x @ w @ w)
+
+
+def until(x, w):
+    return jax.lax.while_loop(lambda y: y.sum() < 0, lambda y: y @ w, x)
+
+
+@pytest.mark.parametrize(("loop", "times"), [(turns, 3), (either, 2), (until, 1)])
+def test_products_in_a_loop_count_as_often_as_it_turns(loop, times):
+    """It is not followed, but computed: nothing of its weights is pruned."""
+    weights = jax.ShapeDtypeStruct((5, 5), jnp.float32)
+    found = trace(
+        lambda w, x: loop(x @ w["w"], w["in"]),
+        {"w": jax.ShapeDtypeStruct((4, 5), jnp.float32), "in": weights},
+        (4,),
+    )
+    assert sum(product.macs for product in found.products) == 4 * 5 + times * 5 * 5
+    assert found.atoms.group(found.leaves[("in",)][0]) is None
