@@ -28,7 +28,7 @@ def send_back(
     key: jax.Array,
     grad: jax.Array,
     *,
-    mask: Any,
+    mask: jax.Array,
     bits: jax.Array,
 ) -> jax.Array:
     """Quantises the gradients at the cut, as one client receives them.
@@ -37,17 +37,16 @@ def send_back(
       config: the quantiser.
       key: of this client and this pass.
       grad: `[B, ...]`, delta_k.
-      mask: `[B, ...]` entries that were sent up; only these are sent down. None for
-        all.
+      mask: `[B, ...]` bool, entries that were sent up; only these are sent down.
       bits: [] b; 32 sends float32.
 
     Returns:
       `[B, ...]`.
     """
-    if mask is not None:
-        # Before quantising: entries that are not sent must not enter the norm.
-        grad = jnp.where(mask, grad, 0.0)
-    return quantized(config, key, grad, bits)
+    # Before quantising: entries that are not sent must not enter the norm.
+    received = quantized(config, key, jnp.where(mask, grad, 0.0), bits)
+    # And after it: on a range the quantiser does not map 0 to 0.
+    return jnp.where(mask, received, 0.0)
 
 
 def allowed(mask: jax.Array, real: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -137,9 +136,9 @@ def _back(
 ) -> tuple[jax.Array, Link | None]:
     """Sends one client the gradients, `[B, ...]`, of what it sent."""
     mask, real = sendable
-    if not config.cut_gradients.active:
-        return send_back(config, key, grad, mask=mask, bits=own.down_bits), None
     may = allowed(mask, real, grad.shape)
+    if not config.cut_gradients.active:
+        return send_back(config, key, grad, mask=may, bits=own.down_bits), None
     received = send(own.cut_gradients.compressor(), key, grad, may)
     return received.values, received.bits
 

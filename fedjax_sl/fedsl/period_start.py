@@ -20,7 +20,7 @@ from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.faults import as_it_arrives, valid
 from fedjax_sl.federation.model_down import send_down
 from fedjax_sl.federation.split_grad import split_grad
-from fedjax_sl.fedsl.cut import send_back
+from fedjax_sl.fedsl.cut import allowed, send_back
 from fedjax_sl.fedsl.cuts import places
 from fedjax_sl.fedsl.following import follow_clients
 from fedjax_sl.fedsl.held_leaves import leaves_held
@@ -50,8 +50,10 @@ def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
         def arrive(sent):
             return jax.vmap(as_it_arrives)(own.fault, sent)
 
-        def back(key, grad, bits):
-            return send_back(context.config, key, grad, mask=None, bits=bits)
+        def back(key, grad, weight, bits):
+            # Of all examples, without dropout; padding is none of them.
+            may = allowed(jnp.bool_(True), weight > 0, grad.shape)
+            return send_back(context.config, key, grad, mask=may, bits=bits)
 
         def up(sent):
             return arrive(sent), None
@@ -59,7 +61,7 @@ def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
         def down(grad, _):
             # Not DOWNLINK, whose draws round the gradients of this round's step.
             keys = client_keys(key, ids, SCORING)
-            return jax.vmap(back)(keys, grad, own.down_bits), None
+            return jax.vmap(back)(keys, grad, minibatch.weight, own.down_bits), None
 
         # At dense weights: a masked filter has gradient 0, and could not come back.
         gradients = split_grad(

@@ -171,3 +171,25 @@ def test_an_absent_client_prunes_nothing(key):
     after, metrics = round(config, state, without(cohort, 2))
     assert all(leaf[2].all() for leaf in jax.tree.leaves(after.mask))
     assert metrics.kept_ratio[1] < 0.9 < 0.999 < metrics.kept_ratio[2]
+
+
+@pytest.mark.parametrize("norm", ["max", "range"])
+def test_padding_receives_no_gradient_however_it_is_quantised(key, norm):
+    """On a range a 0 becomes another level, which nobody has sent."""
+    config = dataclasses.replace(
+        SIDE_BY_SIDE,
+        cohort_size=1,
+        prune_ratio=0.0,
+        dropout_rate=0.0,
+        down_bits=4,
+        rounding="nearest",  # draws would differ with the length of the batch
+        quantizer_norm=norm,
+    )
+    init, round = programs(tiny_model())
+    state, cohort = init(config, key), tiny_cohort(key, clients=1)
+    # With a bias an activation of padding is no 0, at which a ReLU has no gradient.
+    state = state._replace(client=jax.tree.map(lambda x: x + 0.05, state.client))
+    alone = cohort._replace(index=cohort.index[..., :1], weight=cohort.weight[..., :1])
+    padded = cohort._replace(weight=cohort.weight.at[..., 1:].set(0.0))
+    ends = [round(config, state, each, key)[0].client for each in (alone, padded)]
+    assert_close(*ends, 1e-6)
