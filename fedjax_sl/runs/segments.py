@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fedjax_sl.records.checkpoint import Checkpoint
-from fedjax_sl.records.metrics import Totals, round_lines
+from fedjax_sl.records.metrics import Totals, read_record, round_lines
 from fedjax_sl.runs.build import Job
 from fedjax_sl.runs.loop import Call, Programs, calls
+from fedjax_sl.traffic import Record, record_of
 
 
 class Diverged(Exception):
@@ -55,8 +56,16 @@ def segment_of(totals: Totals, call: Call) -> Segment:
     return Segment(rounds, line, reached)
 
 
+def _judged(record: Record) -> np.ndarray:
+    """Returns whose losses tell, `[T, K]` bool: of clients that answered."""
+    # Who is absent has the loss of padding, 0, however far the others diverged.
+    answered = record.traffic.uplink > 0
+    # A program's own algorithm need not count what is sent.
+    return answered | ~answered.any(axis=1, keepdims=True)
+
+
 def _check_losses(job: Job, totals: Totals, call: Call) -> None:
-    """Stops a run where no client of a round has a finite loss.
+    """Stops a run where no client that answered in a round has a finite loss.
 
     Raises:
       Diverged: at the first such round since the last evaluation.
@@ -66,15 +75,18 @@ def _check_losses(job: Job, totals: Totals, call: Call) -> None:
     if corrupted and (views is None or np.isfinite(views[""].loss)):
         return
     # One client's loss may be no number: the round goes on without it.
-    if np.isfinite(call.rounds.loss).any(axis=1).all():
+    judged = _judged(record_of(call.rounds))
+    if (judged & np.isfinite(call.rounds.loss)).any(axis=1).all():
         return
     # Under corruption earlier calls were not judged: the round may be in them.
     lines = [*totals.pending, *round_lines(call.first, call.rounds)]
-    line = next(line for line in lines if not np.isfinite(line["loss"]).any())
-    raise Diverged(
-        f"round {line['round']}, client {line['client_id'][0]} and all others: the "
-        f"loss is {line['loss'][0]}; a smaller learning rate may help."
-    )
+    for line, own in zip(lines, _judged(read_record(lines)), strict=True):
+        if not np.isfinite(line["loss"])[own].any():
+            client, loss = line["client_id"][own.argmax()], line["loss"][own.argmax()]
+            raise Diverged(
+                f"round {line['round']}, client {client} and all others: the loss is "
+                f"{loss}; a smaller learning rate may help."
+            )
 
 
 def segments(

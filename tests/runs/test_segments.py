@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 
+import jax
 import numpy as np
 import pytest
 
@@ -134,3 +135,29 @@ def test_a_checkpoint_every_so_many_rounds_and_the_best_stay(tmp_path, monkeypat
     kept = sorted(int(path.name) for path in (folder / "checkpoints").iterdir())
     last = [20, 23]
     assert kept == sorted({4, 8, 12, 16, 20, best, *last})
+
+
+def test_a_client_that_is_absent_does_not_hide_that_all_others_diverged(
+    tmp_path, monkeypatch, capsys
+):
+    """Its loss of padding is 0. Of one that answers a finite loss is enough."""
+
+    def advance(losses):
+        def run(state, first, count):
+            state, rounds = dry.advance(state, first, count)
+            # The first client of the cohort sends nothing.
+            links = jax.tree.map(lambda x: x * np.array([0, 1, 1]), rounds.links)
+            loss = np.tile(np.float32(losses), (count, 1))
+            return state, rounds._replace(links=links, loss=loss)
+
+        dry.use(monkeypatch, dry.PROGRAMS._replace(advance=run))
+
+    advance([0.0, np.nan, np.inf])
+    with pytest.raises(SystemExit) as stop:
+        main([*RUN, "--folder", str(tmp_path / "diverged")])
+    client = dry.advance(dry.start(), 0, 1)[1].client_id[0, 1]
+    assert stop.value.code == 3
+    said = f"round 0, client {client} and all others: the loss is nan"
+    assert said in capsys.readouterr().err.replace("\n", " ")
+    advance([0.0, np.nan, 1.0])
+    main([*RUN, "--folder", str(tmp_path / "goes-on")])
