@@ -107,3 +107,11 @@ def privacy_command(line: Line, console: Console) -> None:
     for said in dict.fromkeys(run.config.not_private for run in runs):
         if said:
             console.print(said, soft_wrap=True)
+    for run in runs:
+        # That run's clients may be these, and its updates without noise.
+        if run.config.init_from is not None:
+            console.print(
+                f"{run.folder.name}: without the rounds of {run.config.init_from}, "
+                "from whose models it began.",
+                soft_wrap=True,
+            )

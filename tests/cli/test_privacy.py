@@ -60,6 +60,18 @@ def test_labels_that_stay_at_home_do_not_cross(folder, capsys):
     assert "activations, features, gradients at the cut and masks cross" in said
 
 
+def test_rounds_of_the_run_that_it_began_from_are_said_not_to_be_in_it(folder, capsys):
+    """They may have been of the same clients, and without noise."""
+    main(["privacy", str(folder)])
+    assert "began" not in capsys.readouterr().out
+    config = json.loads((folder / "config.json").read_text())
+    config["init_from"] = "runs/warm"
+    (folder / "config.json").write_text(json.dumps(config))
+    main(["privacy", str(folder)])
+    said = f"{folder.name}: without the rounds of runs/warm, from whose models it began"
+    assert said in capsys.readouterr().out
+
+
 def test_without_noise_nothing_is_promised(folder, capsys):
     config = json.loads((folder / "config.json").read_text())
     config["method"]["noise_multiplier"] = None
