@@ -93,7 +93,7 @@ def sent_next(seen: LastCheckpoint, link: str = "updates") -> SentLayers | None:
         return None
     restored = seen.restored()
     client, examples, messages = _next(restored, config, link)
-    # Nobody takes part in that round, or nobody's message is coded.
+    # Nobody participates in that round, or nobody's message is coded.
     if not examples:
         return None
     compressor, said = _compressor(config.method, messages)

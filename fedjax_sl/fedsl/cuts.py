@@ -19,7 +19,7 @@ from fedjax_sl.models.class_cuts import cut_models, pick
 from fedjax_sl.models.split import SplitModel
 
 
-def places(model: SplitModel, own_cut: jax.Array | None) -> list[jax.Array | None]:
+def at_each_cut(model: SplitModel, own_cut: jax.Array | None) -> list[jax.Array | None]:
     """Which clients are cut at each of `cut_models`, `[K]` bool; None for all."""
     if own_cut is None:
         # None, not all True: a single cut needs no select, and no map over clients.
@@ -56,7 +56,7 @@ def cuts_with_dropout(
       A `Cut` for each of `cut_models`.
     """
     channels = channels_sent(config, model, masks)
-    found = zip(channels, places(model, per_client.own_cut), strict=True)
+    found = zip(channels, at_each_cut(model, per_client.own_cut), strict=True)
     return [
         # The same keys at each cut: a client draws at one of them only.
         cut_with_dropout(
@@ -143,9 +143,9 @@ def sent_at_cuts(
     pairs = zip(cut_models(model), result.at_cut, result.back, strict=True)
     for at, at_cut, back in pairs:
         shape = at.cut_shape()
-        crossed, message = _number_sent(shape, at_cut, weight), at_cut.message
+        transmitted, message = _number_sent(shape, at_cut, weight), at_cut.message
         returned = _number_returned(config, shape, at_cut, weight=weight)
-        activations = Link.float32(crossed) if message is None else message
+        activations = Link.float32(transmitted) if message is None else message
         found.append(SentAtCut(activations, returned, back))
     return pick(own_cut, found)
 

@@ -102,7 +102,7 @@ def sent_next(seen: LastCheckpoint, link: str = "updates") -> SentLayers | None:
     done = int(restored.state.round)
     last = done + _rounds_left(method, link, done)
     client, examples, messages = _next(restored, config, link, last=last)
-    # Nobody takes part in that round, as where all are stragglers.
+    # Nobody participates in that round, as where all are stragglers.
     if not examples:
         return None
     how, levels = plain((messages.how, messages.levels))

@@ -58,7 +58,7 @@ def uploads(
         # 32 bits: the parameters already hold the effect of the quantised gradient.
         bits=jnp.where(coded, FLOAT_BITS, per_client.upload_bits),
         updates=per_client.updates,
-        # Shared out among those who are heard: others have weight 0.
+        # Divided among those who are heard: others have weight 0.
         levels=levels.of_cohort(
             context.config.levels, per_client.updates, state.levels, weights
         ),

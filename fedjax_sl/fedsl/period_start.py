@@ -21,7 +21,7 @@ from fedjax_sl.federation.faults import as_it_arrives, valid
 from fedjax_sl.federation.model_down import send_down
 from fedjax_sl.federation.split_grad import split_grad
 from fedjax_sl.fedsl.cut import allowed, send_back
-from fedjax_sl.fedsl.cuts import places
+from fedjax_sl.fedsl.cuts import at_each_cut
 from fedjax_sl.fedsl.following import follow_clients
 from fedjax_sl.fedsl.held_leaves import leaves_held
 from fedjax_sl.fedsl.masks import own_masks
@@ -72,7 +72,7 @@ def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
             weights=jnp.where(real, weights, 0.0),
             cuts=[
                 Cut(up=up, down=down, tail_up=arrive, here=here)
-                for here in places(context.model, own.own_cut)
+                for here in at_each_cut(context.model, own.own_cut)
             ],
             each=each,
         )

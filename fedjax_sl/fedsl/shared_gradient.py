@@ -47,7 +47,7 @@ def mean_gradient(grad: jax.Array, sent: jax.Array, weights: jax.Array) -> jax.A
 
 
 def number_broadcast(sent: jax.Array, finite: jax.Array) -> jax.Array:
-    """Counts the values that the server broadcasts, for each client that takes part.
+    """Counts the values that the server broadcasts, for each client that participates.
 
     Every one of them receives the message, and is charged for all of it.
 

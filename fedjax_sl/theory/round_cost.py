@@ -28,8 +28,8 @@ def cost(
     """Returns the cost of so many rounds over a channel.
 
     About the first `WINDOW` rounds, in whole periods, are simulated one by one under
-    their fading; further ones cost as much on average. Clients form cohorts in turn,
-    one for each period.
+    their fading; further ones cost as much on average. Cohorts follow one another
+    through the clients, one for each period.
 
     Args:
       channel: the cell.
