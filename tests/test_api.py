@@ -36,6 +36,7 @@ def test_the_package_imports_nothing_heavy(module):
     assert python(code) == ""
 
 
+@pytest.mark.slow
 def test_the_public_names_import_nothing_that_few_of_them_need():
     """Half of the time went into these, 1.5 s."""
     late = {*("numba", "scipy", "PIL", "sklearn", "orbax"), *EXTRAS}

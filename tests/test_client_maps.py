@@ -44,6 +44,7 @@ def one_by_one():
 
 
 # Between them every part of a mapping; the others' sums are those of a short function.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["vmap", "groups of 3, one by one", "mesh of chunks", "pmap"]
 )
@@ -86,6 +87,7 @@ def test_what_padding_holds_never_enters_a_total():
     assert total == 15
 
 
+@pytest.mark.slow
 def test_groups_fill_devices_evenly():
     sizes = []
 

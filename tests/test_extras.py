@@ -59,6 +59,7 @@ def test_what_is_missing_is_named_in_a_sentence(without):
     assert str(refusal.value) == said
 
 
+@pytest.mark.slow
 def test_commands_import_no_optional_package():
     code = """
 import pkgutil, sys

@@ -51,6 +51,7 @@ def run(config, key):
     )
 
 
+@pytest.mark.slow
 def test_it_learns_the_tiny_world_with_everything_on(key):
     state, history = run(CONFIG, key)
     accuracy = history.evaluation[""].accuracy

@@ -75,6 +75,7 @@ def test_orders_without_a_value_are_no_news(caplog, monkeypatch):
     assert not caplog.records
 
 
+@pytest.mark.slow
 def test_more_noise_protects_more_and_more_rounds_less():
     few, many, noisier = spent(2.0, 10, 3), spent(2.0, 50, 9), spent(4.0, 50, 9)
     for name in few._fields:

@@ -54,6 +54,7 @@ def sent(coded):
     return sent
 
 
+@pytest.mark.slow
 def test_lengths_are_those_of_messages_and_nothing_is_below_the_entropy(sent):
     found = coder_lengths(sent)
     assert list(found.layers) == list(sent.levels)
@@ -159,6 +160,7 @@ def halves():
     return inner._replace(levels=Levels(levels, lambda: {"halves": inner.wire}))
 
 
+@pytest.mark.slow
 def test_a_compressor_of_one_s_own_is_shown_as_its_file_says(copy, capsys, monkeypatch):
     monkeypatch.setitem(COMPRESSORS, "halves", halves)
     compressed(copy, kind="halves")
@@ -192,6 +194,7 @@ def test_a_run_of_float32_values_is_told_in_a_sentence(copy, capsys):
     assert told in refused(["codec", copy], capsys)
 
 
+@pytest.mark.slow
 def test_the_model_that_goes_down_is_a_link_of_its_own(copy, capsys):
     told = refused(["codec", copy, "--link", "models"], capsys)
     assert "(method.models.kind)" in told

@@ -224,6 +224,7 @@ def page(folder, *runs):
     return path.read_text(), pictures
 
 
+@pytest.mark.slow
 def test_a_report_of_four_methods(four):
     text, pictures = page(four)
     title = re.search("<h1>(.*)</h1>", text)[1]
@@ -235,6 +236,7 @@ def test_a_report_of_four_methods(four):
     assert all(f"Configuration of {name}" in text for name in FOUR)
 
 
+@pytest.mark.slow
 def test_a_map_has_one_group_a_cell(tmp_path):
     """Of three settings there is a map for each value of the third; gaps are empty."""
     points = [(b, r, i) for b in (4, 8) for r in (0.1, 0.3) for i in (2, 4)]

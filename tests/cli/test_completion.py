@@ -46,12 +46,14 @@ def completed(script):
     return ask
 
 
+@pytest.mark.slow
 def test_commands_and_methods(completed):
     assert completed("") >= set(SUMMARIES)
     assert completed("s") == {"sweep", "suggest"}
     assert {"fedsl", "fedlpq"} <= completed("sweep", "f")
 
 
+@pytest.mark.slow
 def test_options_of_each_command(completed):
     assert completed("run", "fedsl", "--method.b") == {
         *("--method.bits", "--method.backward")

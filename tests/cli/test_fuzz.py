@@ -59,6 +59,7 @@ def configurations(draw):
     return values
 
 
+@pytest.mark.slow
 @settings(
     max_examples=MANY,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -57,6 +57,7 @@ def test_a_run_by_natural_owners(saved, tmp_path):
     assert read(folder).config.data.name == f"npz:{tmp_path}/mine.npz"
 
 
+@pytest.mark.slow
 def test_a_run_by_sizes_with_noise(saved, tmp_path):
     options = ["--data.partition", "sizes", "--data.sizes", 5, 15, 40]
     start(*saved(), *options, "--folder", tmp_path / "run", "--data.feature-noise", 0.1)
@@ -64,12 +65,14 @@ def test_a_run_by_sizes_with_noise(saved, tmp_path):
     assert read(tmp_path / "run").config.data.sizes == (5, 15, 40)
 
 
+@pytest.mark.slow
 def test_training_images_are_held_out_where_there_is_no_test_split(saved, tmp_path):
     without = saved(test_image=None, test_label=None)
     start(*without, "--data.held-out", 12, "--folder", tmp_path / "run")
     assert histogram(tmp_path / "run").sum() == 48
 
 
+@pytest.mark.slow
 def test_the_folder_is_called_after_the_data(saved, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     start(*saved())

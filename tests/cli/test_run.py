@@ -52,6 +52,7 @@ def test_a_preset_s_own_options_are_not(tmp_path, capsys):
     assert "warning" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_a_file_says_was_not_given(tmp_path, capsys):
     """It has every field, those that were decided, too; options beside it are given."""
     said_of(tmp_path, capsys, "--data.alpha", "0.1")

@@ -189,6 +189,7 @@ def test_the_report_needs_nothing_else(swept, tmp_path):
     main(["report", str(swept), "--output", str(page)])
 
 
+@pytest.mark.slow
 def test_a_browser_shows_the_report_on_a_wide_and_a_narrow_screen(swept, tmp_path):
     """Whole, without a network, and with the figures of metrics.jsonl."""
     page = tmp_path / "page.html"

@@ -108,6 +108,7 @@ def test_filter_score_is_a_sum_of_squares_not_a_squared_sum(key):
     np.testing.assert_array_equal(mask["unit"]["kernel"][0], [True, False])
 
 
+@pytest.mark.slow
 def test_coupled_inputs_leave_the_published_number_of_entries(key):
     tree = tree_of(key, 3, 64, 64, 128, 128)
     tree = {name: {"conv": unit["conv"]} for name, unit in tree.items()}

@@ -34,6 +34,7 @@ def model(seed):
     ]
 
 
+@pytest.mark.slow
 @each
 def test_arrays_are_rebuilt_as_their_messages_say(name, key):
     compressor, arrays, held = FAMILY[name].compressor(), model(1), model(0)

@@ -118,6 +118,7 @@ def test_eden_is_unbiased_on_vectors_that_are_not_normal():
     assert_mean(draws, x)
 
 
+@pytest.mark.slow
 def test_drive_is_eden_with_one_bit(key):
     x, mask = jax.random.normal(key, (50,)), jnp.ones(50, bool)
     found = (send(each, key, x, mask).values for each in (drive(), eden(bits=1)))
@@ -250,6 +251,7 @@ def test_what_mixes_entries_is_no_compressor_of_single_values():
         CompressorConfig(kind="top_k", values="power_sgd")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compressor", [eden(bits=8), power_sgd(rank=2)])
 def test_padding_at_the_end_of_a_batch_costs_next_to_nothing(compressor, key):
     x = jax.random.normal(key, (5, 32, 32, 8))

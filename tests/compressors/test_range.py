@@ -56,6 +56,7 @@ HISTOGRAMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 1, 2, 100, 100_000])
 @pytest.mark.parametrize("kind", HISTOGRAMS)
 @pytest.mark.parametrize("bits", [1, 4, 10, 24])
@@ -69,6 +70,7 @@ def test_extreme_messages_are_as_long_as_counted(size, kind, bits):
         assert message.num_bits <= 4 + 3 + 2 * 10
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_no_message_is_much_longer_than_at_fixed_width(data):
     some = st.integers(0, data.draw(st.sampled_from([3, 20, 255])))

@@ -35,6 +35,7 @@ def combined(one, trim, old=0.0):
     return trimmed_mean(one, {"a": jnp.full(shape, old)}, trim=trim)["a"]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(
     n=st.integers(1, 7),

@@ -59,6 +59,7 @@ def run(program: str, **environment: str):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
 def test_devices_are_the_granted_cores_unless_told_otherwise():
     assert run(COUNT).stdout == "1\n"

@@ -80,6 +80,7 @@ def without(cohort, client):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [split, layers])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nonsense_is_as_if_its_client_were_not_there(key, make, value):
@@ -99,6 +100,7 @@ def test_nonsense_is_as_if_its_client_were_not_there(key, make, value):
     assert not after.rejected.any() and np.isfinite(after.loss).all()
 
 
+@pytest.mark.slow
 def test_an_update_too_large_is_left_out(key):
     algorithm = layers(max_update_norm=1e-9)
     state = programs_of(layers)[1](key)
@@ -213,6 +215,7 @@ def whole():
     return layers(keep_probability=1.0)
 
 
+@pytest.mark.slow
 def test_a_flipped_update_moves_the_mean_the_other_way(key):
     """(others + u) / 4 and (others - u) / 4, where others / 3 is without it."""
     (_, init, round), cohort = programs_of(whole), tiny_cohort(key)

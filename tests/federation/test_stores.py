@@ -118,6 +118,7 @@ def test_no_value_on_the_device_has_a_row_for_every_client(name, key):
     assert [value.shape for value in left] == [value.shape for value in heads]
 
 
+@pytest.mark.slow
 def test_a_round_without_clients_leaves_them(key):
     make, cohort = METHODS["fedlpq"]
     algorithm, some = skip_empty_rounds(make("host")), cohort(key, [3, 9, 30, 7])

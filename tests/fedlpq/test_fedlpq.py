@@ -102,6 +102,7 @@ def alone(key, config=EXACT, counts=None):
     return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *one_each)
 
 
+@pytest.mark.slow
 def test_all_layers_unquantised_is_fedavg_to_the_last_bit(key):
     start, after, _ = play(EXACT, key)
     state, trained = alone(key)
@@ -316,6 +317,7 @@ def test_uplink_is_what_the_encoder_emits(key, code, charged, monkeypatch):
     assert side == header * len(messages) + flags + statistics
 
 
+@pytest.mark.slow
 def test_layers_left_out_cost_their_flag_alone(key, monkeypatch):
     state = programs()[0](EXACT, key)
     layers = layers_of([state.variables], "module")
@@ -467,6 +469,7 @@ def test_mappings_agree(key, mapping, preference):
     assert_close(other.head, after.head, tolerance=1e-4)
 
 
+@pytest.mark.slow
 def test_numbers_do_not_compile_again(key):
     traces = []
 
@@ -487,6 +490,7 @@ def test_numbers_do_not_compile_again(key):
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 def test_classes_of_devices_have_their_own_numbers(key):
     config = dataclasses.replace(EXACT, bits=(32, 3), keep_probability=(1.0, 0.001))
     _, _, metrics = play(config, key)

@@ -82,6 +82,7 @@ def slot(tree, k):
     return jax.tree.map(lambda x: x[k], tree)
 
 
+@pytest.mark.slow
 def test_what_an_absent_client_holds_changes_nothing(key, config):
     state, round, cohort = start(config, key)
     ends = [

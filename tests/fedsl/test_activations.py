@@ -49,6 +49,7 @@ def first_round(key, config, cohort):
     return state, *round(config, state, cohort, key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILY)
 def test_only_what_the_dropout_keeps_is_sent_and_counted(name, key):
     config = with_activations(FAMILY[name], dropout_rate=0.3)

@@ -35,6 +35,7 @@ def test_the_published_share_of_a_pruned_vgg(key):
     np.testing.assert_allclose(share, 0.4348, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_scoring_costs_a_dense_pass_when_a_period_starts(key):
     config = dataclasses.replace(CONFIG, scoring="pass")
     _, (first, second) = played(key, config)
@@ -57,6 +58,7 @@ def test_large_batches_through_large_networks_are_counted():
     np.testing.assert_allclose(done.client, [20 * dense, 0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_nothing_is_scored_where_nothing_is_pruned(key):
     dense = dataclasses.replace(CONFIG, prune_ratio=0.0)
     _, (first, second) = played(key, dense)

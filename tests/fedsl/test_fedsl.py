@@ -61,6 +61,7 @@ def spread(state):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("granularity", ["filter", "weight"])
 def test_pruned_entries_do_not_move_between_aggregations(key, granularity):
     states, _ = play(dataclasses.replace(ON, granularity=granularity), key, 2)

@@ -49,6 +49,7 @@ def rounds():
     return made, states, updates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("done", [3, 4, 5])
 def test_it_is_as_long_as_the_period_s_last_round_counts(rounds, done):
     """Seen from any round of the second period, whose residuals are of the first."""

@@ -68,6 +68,7 @@ def slot(tree, k):
     return jax.tree.map(lambda x: x[k], tree)
 
 
+@pytest.mark.slow
 def test_each_client_and_the_server_take_plain_steps(key):
     """Round after round, though I = 1: there is no aggregation."""
     cohorts = cohorts_of(key, 2)
@@ -186,6 +187,7 @@ def test_each_prunes_by_its_own_weights(key):
     assert kept[0].any() and (kept[0] != kept[1]).any()
 
 
+@pytest.mark.slow
 def test_what_was_pruned_for_good_stays_0_in_its_model_alone(key):
     config = dataclasses.replace(OWN, restore=False, importance="random", bits=32)
     states, _ = played(config, key, cohorts_of(key, 5))
@@ -201,6 +203,7 @@ def test_what_was_pruned_for_good_stays_0_in_its_model_alone(key):
     assert any((alive[0] != other).any() for other in alive[1:])
 
 
+@pytest.mark.slow
 def test_accuracy_is_the_mean_over_the_clients_own_models(key):
     states, _ = played(OWN, key, cohorts_of(key, 3))
     state, data = states[-1], tiny_dataset()

@@ -27,6 +27,7 @@ from tests.fedsl.test_updates import (
 from tests.worlds import assert_close, assert_equal, tiny_cohort, tiny_model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("feedback", ["error", "ef21"])
 def test_what_is_sent_and_what_is_kept_add_up(feedback, key):
     """w + C(w_k - w + e) + e' = w_k + e, for a cohort of one."""
@@ -139,6 +140,7 @@ def test_random_k_is_sent_without_its_factor_under_feedback(key):
     np.testing.assert_array_equal(state.kept, 1.0 - found)
 
 
+@pytest.mark.slow
 def test_feedback_needs_clients_and_a_contraction(key):
     with pytest.raises(ValueError, match="num_clients=None: expected the number of cl"):
         fedsl(tiny_model(), with_updates(FEEDBACK)).init(key)

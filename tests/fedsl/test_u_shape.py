@@ -84,6 +84,7 @@ def layers(state):
     return {**own, **state.server["params"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "update",
     [{}, {"server_update": "sequential"}, {"client_update": "relay"}],
@@ -196,6 +197,7 @@ def test_pruning_takes_hidden_units_of_the_tail_and_no_logit(key):
     assert reports[-1].work.tail[0] == unpruned[0].work.tail[0] / 2
 
 
+@pytest.mark.slow
 def test_absent_clients_change_nothing(key):
     cohort = tiny_cohort(key, 3)
     gone = cohort._replace(num_examples=cohort.num_examples.at[2].set(0))
@@ -207,6 +209,7 @@ def test_absent_clients_change_nothing(key):
     assert_equal(*found)
 
 
+@pytest.mark.slow
 def test_gradients_that_arrive_not_finite_are_rejected(key):
     """The client with a fault has no effect on the others' parameters."""
     cohort = tiny_cohort(key, 3)
@@ -269,6 +272,7 @@ def test_an_illegal_tail_is_refused(first, tail, message):
         found.at(first, tail=tail)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tail", [0, 2])
 def test_lines_of_rounds_read_back_as_the_record(key, tail):
     """A network without a second cut has no columns of it, and reads as 0 there."""

@@ -16,6 +16,7 @@ def flax_norm(x, offset, scale, bias, groups, pool, relu):
     return nn.relu(y) if relu else y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool, relu", [(False, True), (True, True), (False, False)])
 @pytest.mark.parametrize("channels, groups", [(8, 1), (32, 2), (48, 3), (16, 4)])
 def test_group_norm_is_that_of_flax_with_its_autodiff(

@@ -47,6 +47,7 @@ def run(folder, *options, rounds=4):
     return read(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fedavgm")
 def test_it_is_run_resumed_compared_and_reported(tmp_path, capsys):
     whole = run(tmp_path / "whole")
@@ -131,6 +132,7 @@ def test_its_folder_is_understood_only_where_it_is_installed(tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fedavgm")
 def test_what_it_does_not_have_is_said(tmp_path, capsys):
     late = ["--channel.deadline-s", "1", "--drop-late", "--folder", tmp_path / "x"]

@@ -66,6 +66,7 @@ def of_split(model, params, image):
     return loss, {**back(at_cut)[0]["params"], **grads["params"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOME)
 def test_split_is_whole(name, key):
     found = NETWORKS[name].build(NARROW)

@@ -64,6 +64,7 @@ def _fill(path, leaf):
     return jax.random.uniform(seed, leaf.shape, minval=0.05, maxval=0.5)
 
 
+@pytest.mark.slow
 def test_batch_statistics_move_in_training_only(key):
     model = split_vgg(11, cut=1, norm="batch", width=0.05, input_shape=(32, 32, 1))
     client = model.init(key).client
@@ -78,6 +79,7 @@ def test_batch_statistics_move_in_training_only(key):
     assert any((a != b).any() for a, b in zip(before, after, strict=True))
 
 
+@pytest.mark.slow
 def test_batch_norm_is_that_of_flax_on_the_real_examples(key):
     keys = jax.random.split(key, 3)
     x = 1 + 2 * jax.random.normal(keys[0], (6, 4, 5, 3))

@@ -54,6 +54,7 @@ def test_it_is_compared_and_reported(folders, capsys):
     assert "mine" in (folders / "page.html").read_text()
 
 
+@pytest.mark.slow
 def test_it_is_resumed_as_if_it_had_not_stopped(folders, tmp_path):
     ran(tmp_path / "run", rounds=2)
     summary = ran(tmp_path / "run", rounds=4, keeping=Keeping(resume=True))

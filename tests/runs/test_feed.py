@@ -48,6 +48,7 @@ def batches(algorithm, state, feed, partition, key, *, rounds):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fedsl", "fedlpq"])
 def test_batches_are_those_of_the_whole_set(method, key):
     train = tiny_dataset(48)

@@ -40,6 +40,7 @@ def test_it_leaves_the_folder_of_any_run(tmp_path):
     assert found.config.data.name == "tiny" and found.config.data.image_size == 8
 
 
+@pytest.mark.slow
 def test_it_is_resumed_on_the_same_data_alone(tmp_path):
     again = {"keeping": Keeping(resume=True), "rounds": 4}
     ran(tmp_path / "run")

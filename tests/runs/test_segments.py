@@ -43,6 +43,7 @@ def whole(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_lengths_of_calls_change_nothing(whole, tmp_path, monkeypatch):
     for rounds in (1, 2, 3, 7):
         ends_at(monkeypatch, rounds)
@@ -50,6 +51,7 @@ def test_lengths_of_calls_change_nothing(whole, tmp_path, monkeypatch):
         assert_same_record(tmp_path / str(rounds), whole)
 
 
+@pytest.mark.slow
 def test_it_stops_after_the_call_that_runs_and_goes_on(
     whole, tmp_path, monkeypatch, capsys
 ):
@@ -125,6 +127,7 @@ def test_a_call_takes_about_a_second_or_a_round(monkeypatch, seconds):
     assert longest >= min(100, 0.5 / seconds)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_every_so_many_rounds_and_the_best_stay(tmp_path, monkeypatch):
     ends_at(monkeypatch, 100)
     folder = tmp_path / "run"

@@ -88,6 +88,7 @@ def table(kind, rounds, deadline, monkeypatch=None):
     return in_time(config, data, divide(config.data, data, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "deadline"), [(FedSLRun, 0.012), (FedLPQRun, 0.24)])
 def test_it_is_known_before_and_does_not_change(kind, deadline, monkeypatch):
     long = table(kind, 38, deadline)

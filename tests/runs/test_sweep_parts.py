@@ -137,6 +137,7 @@ def test_more_parts_than_runs(whole, tmp_path, monkeypatch, capsys):
     assert_merged(tmp_path / "sweep", whole)
 
 
+@pytest.mark.slow
 def test_without_a_part_the_rest_is_trained(whole, tmp_path, monkeypatch):
     dry.use(monkeypatch)
     part(2, 4, tmp_path / "sweep")

@@ -137,6 +137,7 @@ def test_a_full_disk_in_a_sweep(whole, tmp_path, monkeypatch, capsys):
     assert_same(folder, whole)
 
 
+@pytest.mark.slow
 def test_more_at_a_time_than_before_loses_nothing(whole, tmp_path, monkeypatch):
     def stop(first):
         if first >= 6:

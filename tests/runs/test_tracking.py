@@ -41,6 +41,7 @@ def events_of(folder):
     return found
 
 
+@pytest.mark.slow
 def test_event_files_hold_every_figure(tmp_path):
     folder = tmp_path / "run"
     main([*QUICK, "--rounds", "1", "--folder", str(folder), "--tensorboard"])

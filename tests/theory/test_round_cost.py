@@ -38,6 +38,7 @@ CONFIG = FedSLConfig(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("granularity", ["filter", "weight"])
 def test_what_is_planned_is_what_is_counted(key, granularity):
     """The rounds that start and end a period, bit for bit and product for product."""
@@ -136,6 +137,7 @@ def least(by="seconds", *, target=1.0, every=EVERY, **channel):
     return getattr(able[0].cost, by)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(20))
 @given(
     band=st.floats(1e5, 1e8), factor=st.floats(1.01, 20), decibels=st.floats(0.1, 20)

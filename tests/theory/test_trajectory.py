@@ -43,6 +43,7 @@ def test_a_run_that_starts_from_another_s_models_has_them_first(run):
                 np.testing.assert_array_equal(found, source)
 
 
+@pytest.mark.slow
 def test_nobody_is_absent_from_the_batches_that_gradients_are_taken_of(run):
     _, config = run
     often = {"failure_probability": 0.9, "corruption_probability": 0.9}
