@@ -1,5 +1,6 @@
 """Tables and figures of the study of FedSL."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from experiments.fedsl_setting import (
     READINGS,
     TECHNIQUES,
     Scale,
+    name_of,
+    settings,
 )
 from fedjax_sl.records.run_folder import write_text
 from fedjax_sl.reports.groups import interval
@@ -35,6 +38,12 @@ Question = dict[Any, dict[str, Any]]
 
 def _named(key: Any, heads: tuple[str, ...]) -> list[str]:
     return [str(part) for part in (key if len(heads) > 1 else (key,))]
+
+
+def compared(rows: Rows, question: Question) -> Question:
+    """Returns the settings that were run, if there are two to compare."""
+    known = {key: v for key, v in question.items() if runs_of(rows, v)}
+    return known if len(known) > 1 else {}
 
 
 def table(rows: Rows, heads: tuple[str, ...], question: Question) -> str:
@@ -99,7 +108,7 @@ def curves(rows: Rows) -> Figure:
     return figure
 
 
-def _points(axis, rows: Rows, named: dict[str, dict[str, Any]]) -> None:
+def _points(axis, rows: Rows, named: Question) -> None:
     """Draws the final accuracy of each setting with its interval."""
     for name, change in named.items():
         if runs_of(rows, change):
@@ -111,28 +120,46 @@ def _points(axis, rows: Rows, named: dict[str, dict[str, Any]]) -> None:
     axis.set(xlabel="final test accuracy")
 
 
-def choices(scale: Scale, rows: Rows) -> Figure:
-    """Draws final accuracy against cut, interval, share pruned and open choices."""
-    figure = Figure(figsize=(11, 6.4), layout="constrained")
-    axes = figure.subplots(2, 2)
+def _cuts(axis, rows: Rows, cuts: Question, scale: Scale) -> None:
+    """Draws the final accuracy against the cut, of the seeds that all cuts have."""
+    rows = common(rows, *compared(rows, cuts).values())
     for name in ("plain", "50 % dropped"):
-        known = [cut for cut in range(4) if runs_of(rows, CUTS[cut, name])]
-        if not known:
-            continue
-        found = [interval(finals(rows, CUTS[cut, name]).tolist()) for cut in known]
-        means, halves = np.array(found).T
-        cuts = [scale.cuts[cut] for cut in known]
-        axes[0, 0].errorbar(cuts, means, halves, label=name, capsize=3)
-    axes[0, 0].set(xlabel="convolutions on the client (L_c)", xticks=scale.cuts)
-    axes[0, 0].set(ylabel="final test accuracy")
-    axes[0, 0].grid(alpha=0.3)
-    axes[0, 0].legend(frameon=False)
-    _points(axes[0, 1], rows, {f"I = {k}": v for k, v in INTERVALS.items()})
-    _points(axes[1, 0], rows, {f"{100 * r:g} %": v for r, v in RATIOS.items()})
-    _points(axes[1, 1], rows, READINGS)
-    titles = ("cut", "aggregation every I rounds", "share pruned", "open choices")
-    for axis, title in zip(axes.flat, titles, strict=True):
+        known = [cut for cut in range(4) if runs_of(rows, cuts[cut, name])]
+        found = [interval(finals(rows, cuts[cut, name]).tolist()) for cut in known]
+        means, halves = zip(*found, strict=True) if found else ((), ())
+        layers = [scale.cuts[cut] for cut in known]
+        axis.errorbar(layers, means, halves, label=name, capsize=3, marker="o")
+    axis.set(xlabel="convolutions on the client (L_c)", xticks=scale.cuts)
+    axis.set(ylabel="final test accuracy")
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)
+
+
+def choices(scale: Scale, rows: Rows) -> Figure | None:
+    """Draws final accuracy against cut, interval, share pruned and open choices.
+
+    Returns:
+      A plot for each question of which settings can be compared; None if there is none.
+    """
+    by_interval = {f"I = {number}": change for number, change in INTERVALS.items()}
+    by_share = {f"{100 * ratio:g} %": change for ratio, change in RATIOS.items()}
+    panels: tuple[tuple[str, Question, Any], ...] = (
+        ("cut", CUTS, partial(_cuts, scale=scale)),
+        ("aggregation every I rounds", by_interval, _points),
+        ("share pruned", by_share, _points),
+        ("open choices", READINGS, _points),
+    )
+    known = [panel for panel in panels if compared(rows, panel[1])]
+    if not known:
+        return None
+    lines = -(-len(known) // 2)
+    figure = Figure(figsize=(11, 3.2 * lines), layout="constrained")
+    axes = figure.subplots(lines, 2, squeeze=False).flat
+    for axis, (title, question, draw) in zip(axes, known, strict=False):
         axis.set_title(title)
+        draw(axis, rows, question)
+    for axis in axes[len(known) :]:
+        axis.remove()
     return figure
 
 
@@ -170,10 +197,15 @@ def write_reading(scale: Scale, rows: Rows, folder: Path, name: str) -> None:
     )
     parts = [f"{setting}\n", "## Claims\n", verdicts(claims(rows))]
     by_cut = {(scale.cuts[cut], name): v for (cut, name), v in CUTS.items()}
+    shown: set[str] = set()
     for heading, heads, question in (*TABLES, ("Cuts", ("L_c", "techniques"), by_cut)):
         known = {key: v for key, v in question.items() if runs_of(rows, v)}
-        if shared := common(rows, *known.values()):
+        # Such as the share 0 alone, which is the plain scheme of the first table.
+        names = {name_of(settings(change)) for change in known.values()}
+        if names - shown and (shared := common(rows, *known.values())):
+            shown |= names
             parts += [f"## {heading}\n", table(shared, heads, known)]
     write_text(folder / f"{name}.md", "\n".join(parts))
     curves(rows).savefig(folder / f"{name}_courses.svg")
-    choices(scale, rows).savefig(folder / f"{name}_choices.svg")
+    if figure := choices(scale, rows):
+        figure.savefig(folder / f"{name}_choices.svg")

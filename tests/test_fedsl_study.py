@@ -120,11 +120,14 @@ def test_every_point_is_a_run_of_its_own():
 
 
 def test_what_is_finished_is_shown_for_the_seeds_that_all_have(tmp_path):
-    """Two seeds of the plain scheme and one of 8 bits, and nothing else."""
-    plain, coded = settings({}), settings({"bits": 8})
+    """Two seeds of the plain scheme at two cuts, and one of 8 bits."""
+    plain, coded, deeper = (settings(c) for c in ({}, {"bits": 8}, {"cut": 1}))
     rows = [
         row(one, seed, level=0.5 + 0.1 * seed, pace=1.0)
-        for one, seed in ((plain, 0), (plain, 1), (coded, 0))
+        for one, seed in (
+            *((plain, 0), (plain, 1), (coded, 0)),
+            *((deeper, 0), (deeper, 1)),
+        )
     ]
     write_reading(SHORT, rows, tmp_path, "study")
     text = (tmp_path / "study.md").read_text()
@@ -134,7 +137,9 @@ def test_what_is_finished_is_shown_for_the_seeds_that_all_have(tmp_path):
     )
     assert "| plain | 0.499 |" in techniques and "| 8 bits | 0.499 |" in techniques
     assert "pruned, 8 bits |" not in text and "nan" not in text
-    assert "| 2 | plain | 0.549 ±" in cuts
+    assert "| 2 | plain | 0.549 ±" in cuts and "| 4 | plain | 0.549 ±" in cuts
+    # The plain scheme alone is in a table already.
+    assert "Share of filters" not in text
 
 
 def test_what_one_seed_shows_has_no_verdict():
