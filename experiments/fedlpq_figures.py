@@ -62,7 +62,7 @@ def schemes() -> Figure:
     axes[0].set_yticks(range(5), [f"client {k}" for k in range(5)])
     axes[0].set_title(f"homogeneous: each layer sent with p = {KEEP}")
     axes[1].set_yticks(range(5), [f"complexity {c}" for c in COMPLEXITIES])
-    axes[1].set_title("heterogeneous: the layers shared with the whole network")
+    axes[1].set_title("heterogeneous: layers that a client has")
     return figure
 
 
@@ -176,9 +176,12 @@ def main() -> None:
     folders = FOLDERS / f"fedlpq_messages-{scale.name}"
     path = folder / "fedlpq_messages.jsonl"
     both = messages(scale, path, folders=folders, console=console)
+    rows = resume_lines(folder / "fedlpq_study.jsonl")
+    # It has a plot for each partition: one without a run would be empty.
+    curves = {row["partition"] for row in rows} >= set(PARTITIONS)
     figures = {
         1: schemes(),
-        3: learning_curves(resume_lines(folder / "fedlpq_study.jsonl")),
+        **({3: learning_curves(rows)} if curves else {}),
         5: encoded_bits(both[0]),
         6: index_shares(both),
         7: entropies(both),
