@@ -40,10 +40,9 @@ def _named(key: Any, heads: tuple[str, ...]) -> list[str]:
     return [str(part) for part in (key if len(heads) > 1 else (key,))]
 
 
-def compared(rows: Rows, question: Question) -> Question:
-    """Returns the settings that were run, if there are two to compare."""
-    known = {key: v for key, v in question.items() if runs_of(rows, v)}
-    return known if len(known) > 1 else {}
+def finished(rows: Rows, question: Question) -> Question:
+    """Returns the settings of which there is a run."""
+    return {key: v for key, v in question.items() if runs_of(rows, v)}
 
 
 def table(rows: Rows, heads: tuple[str, ...], question: Question) -> str:
@@ -122,7 +121,7 @@ def _points(axis, rows: Rows, named: Question) -> None:
 
 def _cuts(axis, rows: Rows, cuts: Question, scale: Scale) -> None:
     """Draws the final accuracy against the cut, of the seeds that all cuts have."""
-    rows = common(rows, *compared(rows, cuts).values())
+    rows = common(rows, *finished(rows, cuts).values())
     for name in ("plain", "50 % dropped"):
         known = [cut for cut in range(4) if runs_of(rows, cuts[cut, name])]
         found = [interval(finals(rows, cuts[cut, name]).tolist()) for cut in known]
@@ -149,7 +148,7 @@ def choices(scale: Scale, rows: Rows) -> Figure | None:
         ("share pruned", by_share, _points),
         ("open choices", READINGS, _points),
     )
-    known = [panel for panel in panels if compared(rows, panel[1])]
+    known = [panel for panel in panels if len(finished(rows, panel[1])) > 1]
     if not known:
         return None
     lines = -(-len(known) // 2)
@@ -199,7 +198,7 @@ def write_reading(scale: Scale, rows: Rows, folder: Path, name: str) -> None:
     by_cut = {(scale.cuts[cut], name): v for (cut, name), v in CUTS.items()}
     shown: set[str] = set()
     for heading, heads, question in (*TABLES, ("Cuts", ("L_c", "techniques"), by_cut)):
-        known = {key: v for key, v in question.items() if runs_of(rows, v)}
+        known = finished(rows, question)
         # Such as the share 0 alone, which is the plain scheme of the first table.
         names = {name_of(settings(change)) for change in known.values()}
         if names - shown and (shared := common(rows, *known.values())):

@@ -48,7 +48,7 @@ class Value(NamedTuple):
 
 
 class Walker:
-    """Follows axes through the equations of a program."""
+    """Follows axes through equations: a primitive's rule is the method of its name."""
 
     def __init__(self):
         self.atoms = Atoms()

@@ -140,6 +140,9 @@ def programs_of(job: Job) -> Programs:
     test, partition, in_time = place((job.test, job.partition, job.in_time))
     data = numbers, partition, in_time, seed
     feed = _feed_of(job, shape, partition, place)
+    begin = jax.jit(
+        initial, out_shardings=of_state, compiler_options=compiled_for_one_run()
+    )
     # Donated, so that the old and the new state share memory.
     program = jax.jit(
         some_rounds, donate_argnames="state", out_shardings=(of_state, everywhere)
@@ -150,12 +153,7 @@ def programs_of(job: Job) -> Programs:
     )
     return Programs(
         shape=shape,
-        initial=partial(
-            jax.jit(
-                initial, out_shardings=of_state, compiler_options=compiled_for_one_run()
-            ),
-            *(numbers, seed),
-        ),
+        initial=lambda: begin(numbers, seed),
         place=lambda state: jax.tree.map(whole, of_state, state),
         advance=_advance(program, feed, data),
         views=lambda state: views(numbers, state, test),

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from fedjax_sl.federation import cpu
@@ -99,3 +100,12 @@ def test_what_the_system_says_of_bf16(tmp_path, text, told):
     (tmp_path / "cpuinfo").write_text(text)
     assert cpu.bf16_instructions(tmp_path / "cpuinfo") is told
     assert cpu.bf16_instructions(tmp_path / "none") is None
+
+
+def test_what_runs_once_is_not_optimised_on_a_cpu_alone(monkeypatch):
+    options = cpu.compiled_for_one_run()
+    assert options == {"xla_backend_optimization_level": 0}
+    # A name that XLA does not know would end here.
+    assert jax.jit(lambda x: x + 1, compiler_options=options)(1) == 2
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert cpu.compiled_for_one_run() is None
