@@ -29,7 +29,7 @@ def over_cores(model):
     """Returns a network, and a map of clients over one device for each core."""
     from fedjax_sl.federation.cpu import prepare_cpu
     from fedjax_sl.federation.memory import mapping_named
-    from fedjax_sl.fedsl.memory import client_bytes
+    from fedjax_sl.fedsl.estimates.memory import client_bytes
 
     prepare_cpu()
     taken = client_bytes(model, BATCH)

@@ -21,7 +21,7 @@ from experiments.fedlpq_setting import PARTITIONS, SCALES
 from experiments.script import RESULTS, run_main
 from fedjax_sl.compression.code_length import code_length, code_length_bound, entropy
 from fedjax_sl.compression.coding import CODES
-from fedjax_sl.fedlpq.savings import CIFAR_SHAPE
+from fedjax_sl.fedlpq.estimates.savings import CIFAR_SHAPE
 from fedjax_sl.fedlpq.submodel import template
 from fedjax_sl.fedlpq.traffic import layers_of
 from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, cifar_cnn

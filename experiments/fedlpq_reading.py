@@ -17,7 +17,7 @@ from experiments.fedlpq_setting import (
     USUAL,
     Scale,
 )
-from fedjax_sl.fedlpq.savings import heterogeneous, homogeneous
+from fedjax_sl.fedlpq.estimates.savings import heterogeneous, homogeneous
 from fedjax_sl.records.run_folder import write_text
 from fedjax_sl.reports.groups import interval
 

@@ -9,10 +9,7 @@ import fedjax_sl
 
 
 ROOT = Path(fedjax_sl.__file__).parent
-SEEN = (
-    *("run_config", "spec", "presets", "panels"),
-    *("theory", "cost_table", "traffic_bound", "next_update"),
-)
+SEEN = ("run_config", "spec", "presets", "panels", "next_update", "estimates")
 FLOORS = {
     "algorithm": 0,
     "callable_module": 0,

@@ -11,15 +11,15 @@ from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.memory import check_fits
-from fedjax_sl.fedlpq.cost_table import COSTS
-from fedjax_sl.fedlpq.memory import client_bytes, feedback_bytes, head_bytes
+from fedjax_sl.fedlpq.estimates.cost_table import COSTS
+from fedjax_sl.fedlpq.estimates.memory import client_bytes, feedback_bytes, head_bytes
+from fedjax_sl.fedlpq.estimates.traffic_bound import most
 from fedjax_sl.fedlpq.method import fedlpq
 from fedjax_sl.fedlpq.next_update import LINKS, sent_next
 from fedjax_sl.fedlpq.panels import messages
 from fedjax_sl.fedlpq.presets import PRESETS
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedlpq.submodel import template
-from fedjax_sl.fedlpq.traffic_bound import most
 from fedjax_sl.method_spec import Built, ChooseMap, MethodSpec
 from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, cifar_cnn
 from fedjax_sl.models.size import parameters_of

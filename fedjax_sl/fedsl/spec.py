@@ -11,17 +11,10 @@ from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.memory import check_fits
-from fedjax_sl.fedsl.cost_table import COSTS
-from fedjax_sl.fedsl.global_model import global_model
-from fedjax_sl.fedsl.memory import client_bytes, feedback_bytes
-from fedjax_sl.fedsl.messages import LINKS
-from fedjax_sl.fedsl.method import fedsl
-from fedjax_sl.fedsl.next_update import sent_next
-from fedjax_sl.fedsl.panels import kept, update
-from fedjax_sl.fedsl.presets import PRESETS
-from fedjax_sl.fedsl.round_kinds import at_rounds, expected, most
-from fedjax_sl.fedsl.run_config import FedSLRun
-from fedjax_sl.fedsl.theory import (
+from fedjax_sl.fedsl.estimates.cost_table import COSTS
+from fedjax_sl.fedsl.estimates.memory import client_bytes, feedback_bytes
+from fedjax_sl.fedsl.estimates.round_kinds import at_rounds, expected, most
+from fedjax_sl.fedsl.estimates.theory import (
     check_covered,
     dropout_of,
     ignored,
@@ -29,6 +22,13 @@ from fedjax_sl.fedsl.theory import (
     setting_of,
     with_choice,
 )
+from fedjax_sl.fedsl.global_model import global_model
+from fedjax_sl.fedsl.messages import LINKS
+from fedjax_sl.fedsl.method import fedsl
+from fedjax_sl.fedsl.next_update import sent_next
+from fedjax_sl.fedsl.panels import kept, update
+from fedjax_sl.fedsl.presets import PRESETS
+from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.method_spec import Built, ChooseMap, MethodSpec, Theory
 from fedjax_sl.models.class_cuts import cut_models
 from fedjax_sl.models.prunable import prunable

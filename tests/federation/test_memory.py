@@ -11,7 +11,7 @@ from fedjax_sl.federation.memory import (
     residual_bytes,
 )
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
-from fedjax_sl.fedlpq.memory import client_bytes
+from fedjax_sl.fedlpq.estimates.memory import client_bytes
 from fedjax_sl.models.fedlp_cnn import cifar_cnn
 
 

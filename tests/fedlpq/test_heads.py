@@ -9,7 +9,7 @@ import pytest
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.federation import memory
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq, spec
-from fedjax_sl.fedlpq.memory import feedback_bytes, head_bytes
+from fedjax_sl.fedlpq.estimates.memory import feedback_bytes, head_bytes
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.models.fedlp_cnn import COMPLEXITIES, cifar_cnn
 from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints

@@ -13,13 +13,13 @@ from scipy.optimize import differential_evolution
 from fedjax_sl.compression.quantization_error import exact_variance
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.bit_allocation import tensor_bits
+from fedjax_sl.fedsl.estimates.round_kinds import expected
 from fedjax_sl.fedsl.quantizer import (
     coded_bits,
     levels_of,
     quantized,
     variance_factor,
 )
-from fedjax_sl.fedsl.round_kinds import expected
 from tests.draws import examples
 from tests.worlds import tiny_model
 

@@ -12,7 +12,7 @@ from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.compressors.per_layer import init_layers
 from fedjax_sl.federation import clients
 from fedjax_sl.fedsl import fedsl
-from fedjax_sl.fedsl.memory import feedback_bytes
+from fedjax_sl.fedsl.estimates.memory import feedback_bytes
 from fedjax_sl.fedsl.message import entries_of
 from tests.fedsl.test_updates import (
     CLIENTS,

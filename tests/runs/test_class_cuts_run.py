@@ -11,8 +11,8 @@ from fedjax_sl.cli.main import main
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.estimates.theory import check_covered
 from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
-from fedjax_sl.fedsl.theory import check_covered
 from fedjax_sl.runs.stragglers import in_time
 from tests.commands import refused
 from tests.runs.test_resume import assert_same_run

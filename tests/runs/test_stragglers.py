@@ -14,7 +14,7 @@ from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.round_kinds import at_rounds, expected, most
+from fedjax_sl.fedsl.estimates.round_kinds import at_rounds, expected, most
 from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
 from fedjax_sl.records.finished_run import read
 from fedjax_sl.runs.build import divide

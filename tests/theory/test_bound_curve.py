@@ -19,9 +19,9 @@ from fedjax_sl.configs.network_config import ImageKind
 from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig
+from fedjax_sl.fedsl.estimates.theory import check_covered, ignored, ratios, setting_of
 from fedjax_sl.fedsl.quantizer import variance_factor
 from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
-from fedjax_sl.fedsl.theory import check_covered, ignored, ratios, setting_of
 from fedjax_sl.reports import comparison_figures, panels
 from fedjax_sl.theory import bound_curve
 from fedjax_sl.theory.bound_constants import Estimate

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from fedjax_sl.fedlpq.memory import head_bytes
-from fedjax_sl.fedlpq.savings import (
+from fedjax_sl.fedlpq.estimates.memory import head_bytes
+from fedjax_sl.fedlpq.estimates.savings import (
     CIFAR_SHAPE,
     PUBLISHED_BASE,
     heterogeneous,

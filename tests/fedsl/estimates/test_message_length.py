@@ -9,9 +9,9 @@ import pytest
 
 from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.compression.scores import magnitude_scores
+from fedjax_sl.fedsl.estimates.round_kinds import expected, most
 from fedjax_sl.fedsl.masks import masks
 from fedjax_sl.fedsl.message import entries_of, sent
-from fedjax_sl.fedsl.round_kinds import expected, most
 from fedjax_sl.models.prunable import prunable
 from fedjax_sl.traffic import traffic
 from tests.compressors.family import FAMILY, bits_of

@@ -19,8 +19,7 @@ from fedjax_sl.federation.aggregation import broadcast
 from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.compute import scored, work
 from fedjax_sl.fedsl.config import FedSLConfig
-from fedjax_sl.fedsl.masks import masks
-from fedjax_sl.fedsl.message_length import (
+from fedjax_sl.fedsl.estimates.message_length import (
     longest_at_cut,
     longest_model,
     longest_update,
@@ -28,6 +27,7 @@ from fedjax_sl.fedsl.message_length import (
     typical_model,
     typical_update,
 )
+from fedjax_sl.fedsl.masks import masks
 from fedjax_sl.fedsl.thin_cut import bitmap_bits, channels_at_cut
 from fedjax_sl.fedsl.traffic import Counts, links, sizes_of
 from fedjax_sl.models.class_cuts import cut_models, own_cuts

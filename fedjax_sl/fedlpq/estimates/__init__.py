@@ -1,0 +1,1 @@
+"""What a run of FedLP-Q sends, computes and needs, computed before it."""

@@ -1,0 +1,1 @@
+"""What a run of FedSL sends, computes, needs and converges to, computed before it."""
