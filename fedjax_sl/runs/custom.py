@@ -22,6 +22,26 @@ from fedjax_sl.runs.stragglers import in_time
 from fedjax_sl.runs.tracking import Tracking
 
 
+def _job(
+    config: CustomRun,
+    method: Built,
+    *,
+    train: Dataset,
+    test: Dataset,
+    partition: Partition,
+) -> Job:
+    # Refuses `drop_stragglers`: nothing bounds what this algorithm sends.
+    punctual = in_time(config, train, partition)
+    return Job(
+        config=config,
+        method=method,
+        train=train,
+        test=test,
+        partition=partition,
+        in_time=punctual,
+    )
+
+
 def run_algorithm(
     algorithm: Algorithm,
     folder: str | Path,
@@ -101,17 +121,9 @@ def run_algorithm(
     )
     folder, keeping = Path(folder), keeping or Keeping()
     check_folder(folder, config, resume=keeping.resume, overwrite=overwrite)
-    job = Job(
-        config=config,
-        method=Built(with_faults(config, algorithm), steps, devices),
-        train=train,
-        test=test,
-        partition=partition,
-        # Refuses `drop_stragglers`: nothing bounds what this algorithm sends.
-        in_time=in_time(config, train, partition),
-    )
+    method = Built(with_faults(config, algorithm), steps, devices)
     return run(
-        job,
+        _job(config, method, train=train, test=test, partition=partition),
         folder,
         console=Console(quiet=quiet, highlight=False, markup=False),
         keeping=keeping,

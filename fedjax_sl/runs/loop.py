@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fedjax_sl.algorithm import RoundMetrics, State
+from fedjax_sl.algorithm import Algorithm, RoundMetrics, State
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.evaluation import evaluate_views
 from fedjax_sl.federation.cpu import compiled_for_one_run
@@ -99,6 +99,30 @@ def _advance(
     return advance
 
 
+def _rounds_of(
+    job: Job, feed: Feed, algorithm_of: Callable[[Any], Algorithm]
+) -> Callable[..., tuple[State, RoundMetrics]]:
+    """Returns the program that trains some rounds, before it is compiled."""
+
+    def some_rounds(state, examples, data, first, count):
+        numbers, partition, in_time, seed = data
+        method, train = feed.reading(algorithm_of(numbers), examples)
+        # Metrics have one shape, since one that followed `count` would recompile.
+        return run_some_rounds(
+            without_stragglers(method, in_time),
+            state,
+            train,
+            partition,
+            key=jax.random.key(seed),
+            first=first,
+            count=count,
+            most=MOST_ROUNDS,
+            batch_size=job.config.batch_size,
+        )
+
+    return some_rounds
+
+
 def programs_of(job: Job) -> Programs:
     """The programs of a job, compiled when first called.
 
@@ -119,22 +143,6 @@ def programs_of(job: Job) -> Programs:
     whole = jax.make_array_from_process_local_data
     place = partial(jax.tree.map, partial(whole, everywhere))
 
-    def some_rounds(state, examples, data, first, count):
-        numbers, partition, in_time, seed = data
-        method, train = feed.reading(algorithm_of(numbers), examples)
-        # Metrics have one shape, since one that followed `count` would recompile.
-        return run_some_rounds(
-            without_stragglers(method, in_time),
-            state,
-            train,
-            partition,
-            key=jax.random.key(seed),
-            first=first,
-            count=count,
-            most=MOST_ROUNDS,
-            batch_size=job.config.batch_size,
-        )
-
     # Arguments of the programs: closed over, they would be constants in each, and a run
     # with another seed or rate would find none of them compiled.
     test, partition, in_time = place((job.test, job.partition, job.in_time))
@@ -145,7 +153,9 @@ def programs_of(job: Job) -> Programs:
     )
     # Donated, so that the old and the new state share memory.
     program = jax.jit(
-        some_rounds, donate_argnames="state", out_shardings=(of_state, everywhere)
+        _rounds_of(job, feed, algorithm_of),
+        donate_argnames="state",
+        out_shardings=(of_state, everywhere),
     )
     views = jax.jit(
         lambda numbers, state, test: evaluate_views(algorithm_of(numbers), state, test),
