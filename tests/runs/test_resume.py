@@ -28,7 +28,8 @@ TINY = [
     *("fedsl", *PERCEPTRON, "--model.cut", "1", "--batch-size", "4"),
     *("--data.num-clients", "3", "--method.cohort-size", "2", "--method.interval", "3"),
     *("--method.prune-end", "2"),  # by itself it depends on the number of rounds
-    *("--rounds", "40", "--eval-every", "2", "--data.test-examples", "50"),
+    # Far more than may be trained before all signals have come.
+    *("--rounds", "120", "--eval-every", "2", "--data.test-examples", "50"),
     *("--checkpoint-seconds", "0"),
 ]
 SMALL = [

@@ -191,7 +191,8 @@ def test_one_begun_before_a_field_was_there_goes_on(
 REAL = [
     *("fedsl", *PERCEPTRON, "--model.cut", "1", "--batch-size", "4"),
     *("--data.num-clients", "3", "--method.cohort-size", "2", "--method.interval", "3"),
-    *("--rounds", "24", "--eval-every", "12", "--data.test-examples", "50"),
+    # Far more than may be trained before both signals have come.
+    *("--rounds", "240", "--eval-every", "12", "--data.test-examples", "50"),
     *("--seeds", "2", "--at-a-time", "2", "--checkpoint-seconds", "0"),
 ]
 
