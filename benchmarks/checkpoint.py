@@ -18,7 +18,7 @@ from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
 from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints
 from fedjax_sl.runs.build import Job, prepare
-from fedjax_sl.runs.loop import programs_of
+from fedjax_sl.runs.programs import programs_of
 from fedjax_sl.runs.recorder import Keeping
 from fedjax_sl.runs.segments import segments
 

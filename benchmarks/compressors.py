@@ -32,7 +32,7 @@ from fedjax_sl.fedsl.presets import PRESETS
 from fedjax_sl.fedsl.spec import network
 from fedjax_sl.models.split import apply
 from fedjax_sl.runs.build import Job, prepare
-from fedjax_sl.runs.loop import MOST_ROUNDS, programs_of
+from fedjax_sl.runs.programs import MOST_ROUNDS, programs_of
 from fedjax_sl.training import batch_of
 
 

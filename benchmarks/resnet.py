@@ -1,4 +1,4 @@
-"""A round of SplitFed version 1 on ResNet-18 against the same round in PyTorch.
+"""A round of SplitFed v1 on ResNet-18 against the same round in PyTorch.
 
     python -m benchmarks.resnet --width 0.25 --turns 9
 

@@ -1,4 +1,4 @@
-"""A round of SplitFed version 1 on ResNet-18 as a plain PyTorch loop.
+"""A round of SplitFed v1 on ResNet-18 as a plain PyTorch loop.
 
 The baseline of `benchmarks.resnet`: group norm, cut after the first residual block, one
 server pass for all clients, SGD with momentum on both sides.

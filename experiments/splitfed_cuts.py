@@ -1,9 +1,9 @@
-"""SplitFed version 1 over four cuts, beside FedAvg on the same data and network.
+"""SplitFed v1 over four cuts, beside FedAvg on the same data and network.
 
     python -m experiments.splitfed_cuts --seeds 3
 
 Where a network is cut changes who computes what, and no result but by the order of
-sums: with all halves averaged, SplitFed version 1 is FedAvg. Here it averages the
+sums: with all halves averaged, SplitFed v1 is FedAvg. Here it averages the
 clients' halves every five steps, and the server's at every step; FedAvg averages after
 an epoch. Runs are resumed where they stopped.
 """
@@ -28,7 +28,7 @@ CUTS = (2, 4, 6, 8)
 EPOCHS = 30
 """Passes over the training images, as in the preset."""
 
-HEAD = """# SplitFed version 1 over cuts
+HEAD = """# SplitFed v1 over cuts
 
 VGG-11, a quarter of its width, CIFAR-10, ten clients; final accuracy on the test split,
 mean and 95 % t-interval over seeds. `python -m experiments.splitfed_cuts --seeds N`.

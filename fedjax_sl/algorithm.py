@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 
 State = Any
-"""State that a method carries from round to round: one pytree."""
+"""State that a method carries from round to round: a NamedTuple, whose field `round`
+counts the rounds done."""
 
 
 class Batch(NamedTuple):

@@ -156,7 +156,7 @@ class Theory(NamedTuple):
       dropout: the largest dropout rate at the cut.
       with_choice: the configuration with the values of a choice.
       round_kinds: expected counts of each kind of round, as
-        `fedsl.round_kinds.expected`.
+        `fedsl.estimates.traffic.expected`.
     """
 
     check_covered: Callable[[Any], None]

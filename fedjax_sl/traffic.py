@@ -29,8 +29,8 @@ class Traffic(NamedTuple):
     @property
     def uplink(self) -> np.ndarray:
         """`[T, K]` bits that each client sends."""
-        crossing = self.activations_up + self.labels_up + self.gradients_up
-        return crossing + self.updates_up
+        at_cuts = self.activations_up + self.labels_up + self.gradients_up
+        return at_cuts + self.updates_up
 
     @property
     def downlink(self) -> np.ndarray:

@@ -12,7 +12,7 @@ from fedjax_sl.cli.line import Line
 from fedjax_sl.evaluation import Evaluation
 from fedjax_sl.runs import run as running
 from fedjax_sl.runs import sweep
-from fedjax_sl.runs.loop import Programs
+from fedjax_sl.runs.programs import Programs
 
 
 OPTIONS = [

@@ -69,13 +69,13 @@ def _course(
     steps: Steps, server: np.ndarray, meet: np.ndarray, active: np.ndarray
 ) -> _Course:
     """Follows clients from step to step, whether they meet at the server or not."""
-    together, in_turn = steps.together, steps.turn.sum(axis=2)
+    together, serial = steps.together, steps.turn.sum(axis=2)
     # Where they do not, a step ends when the last client has come to its end.
     ends = np.cumsum(together, axis=0).max(axis=2)
     # Two that never end are no further apart.
     with np.errstate(invalid="ignore"):
         free = np.diff(ends, axis=0, prepend=0)
-    lengths = np.where(meet[:, 0], together.max(axis=2), free) + in_turn
+    lengths = np.where(meet[:, 0], together.max(axis=2), free) + serial
     before, updating = together.max(axis=2, keepdims=True), together[-1]
     # Only who sends an update waits for the slowest backward pass before it.
     last = np.where(updating > 0, before[3] + updating, together[3])
@@ -83,7 +83,7 @@ def _course(
     waiting = before[0] + before[1] + before[2]
     own = np.where(meet, waiting + last, together.sum(axis=0))
     # The order of turns is not known beforehand: each client waits for all others.
-    done = own + (in_turn.sum(axis=0) + server)[:, None]
+    done = own + (serial.sum(axis=0) + server)[:, None]
     return _Course(lengths, np.where(active, done, 0.0))
 
 

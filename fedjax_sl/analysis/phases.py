@@ -17,7 +17,7 @@ ROUNDING = 1e-6
 
 Sequential = Literal["nothing", "exchanges", "visits"]
 """Phases that clients do one after another, each with the whole band: none; exchanges
-with a server that steps once per client (SplitFed version 2); or whole visits, with the
+with a server that steps once per client (SplitFed v2); or whole visits, with the
 model passed from client to client (vanilla split learning)."""
 
 
@@ -118,14 +118,14 @@ def steps_of(phases: Phases, sequential: Sequential) -> Steps:
     behind = phases.answered + phases.tail + phases.replied
     computing = np.stack([idle, phases.forward, idle, phases.backward, idle])
     # The server waits for what is behind the second cut, computation included.
-    crossing = np.stack([idle, phases.sent, behind, phases.returned, idle])
+    at_cut = np.stack([idle, phases.sent, behind, phases.returned, idle])
     moving = np.stack([phases.loaded, idle, idle, idle, phases.updated])
     if sequential == "visits":
-        everything = computing + crossing + moving
+        everything = computing + at_cut + moving
         return Steps(np.zeros_like(everything), everything)
     if sequential == "exchanges":
-        return Steps(computing + moving, crossing)
-    return Steps(computing + crossing + moving, np.zeros_like(crossing))
+        return Steps(computing + moving, at_cut)
+    return Steps(computing + at_cut + moving, np.zeros_like(at_cut))
 
 
 def meeting(record: Record) -> np.ndarray:
@@ -135,8 +135,8 @@ def meeting(record: Record) -> np.ndarray:
     update.
     """
     bits = record.traffic
-    crossing = bits.activations_up + bits.labels_up + bits.gradients_down
-    meets = np.logical_or(crossing > 0, record.server_macs > 0)
+    at_cut = bits.activations_up + bits.labels_up + bits.gradients_down
+    meets = np.logical_or(at_cut > 0, record.server_macs > 0)
     return np.asarray(meets.any(axis=1, keepdims=True))
 
 

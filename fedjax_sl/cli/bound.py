@@ -162,4 +162,4 @@ def _draw(found: BoundCurve, picture: Path, console: Console) -> None:
 
     picture.parent.mkdir(parents=True, exist_ok=True)
     picture.write_bytes(comparison_figures.svg(comparison_figures.theory(found)))
-    console.print(f"theory beside measurement: {picture}", soft_wrap=True)
+    console.print(f"bound and measurement: {picture}", soft_wrap=True)

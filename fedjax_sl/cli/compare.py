@@ -165,7 +165,10 @@ def compare_command(line: Line, console: Console) -> None:
     # Costs over several channels could not be compared.
     if len({run.config.channel for run in runs}) > 1:
         channel = dataclasses.asdict(options.channel)
-        console.print(f"all over the channel of the first: {channel}", soft_wrap=True)
+        console.print(
+            f"costs of all runs are those of the first run's channel: {channel}",
+            soft_wrap=True,
+        )
     if not options.charge_side:
         console.print(UNCHARGED)
     groups = grouped(runs, options.channel)

@@ -19,7 +19,7 @@ SHELLS = ("bash", "zsh", "tcsh", "fish")
 Command = Callable[[Line, Console], None]
 
 
-class _Asked(Exception):
+class _Completed(Exception):
     """What a command's line would be parsed as."""
 
     def __init__(self, kind: Any, about: str):
@@ -31,7 +31,7 @@ class _Asking(Line):
     """A line that is not parsed, but raises what it would be parsed as."""
 
     def _filled(self, kind: Any, about: str, *_: Any) -> NoReturn:
-        raise _Asked(kind, about)
+        raise _Completed(kind, about)
 
 
 def _options_of(name: str, command: Command) -> tuple[Any, str]:
@@ -39,8 +39,8 @@ def _options_of(name: str, command: Command) -> tuple[Any, str]:
     try:
         # What a command parses is known to it alone: a list here could fall behind.
         command(_Asking((name,), Start(name)), Console(quiet=True))
-    except _Asked as asked:
-        return asked.kind, asked.about
+    except _Completed as found:
+        return found.kind, found.about
     raise AssertionError(f"{name} parses nothing")
 
 

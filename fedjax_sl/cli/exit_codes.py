@@ -77,8 +77,8 @@ def _kind(error: Exception) -> tuple[int, str]:
         f"{name} {metadata.version(name)}" for name in ("fedjax-sl", "jax", "jaxlib")
     )
     return INTERNAL, (
-        f"internal error: {type(error).__name__}. This is a mistake of fedjax-sl, not "
-        "of what you asked for. Please report it to its maintainers with the lines "
+        f"internal error: {type(error).__name__}. This is a bug in fedjax-sl, not an "
+        "error in your command. Please report it to its maintainers with the lines "
         f"above and the command ({versions}, Python {platform.python_version()} on "
         f"{platform.platform()})."
     )

@@ -49,7 +49,7 @@ def _data(folder: Path) -> Iterator[tuple[str, str]]:
         # Listed though nothing can read them yet: the line says what to install.
         yield name, sentence or f"is prepared in {folder}"
     for scheme, source in sources().items():
-        yield f"{scheme}:PLACE", _said(source)
+        yield f"{scheme}:PATH", _said(source)
 
 
 def _presets() -> Iterator[tuple[str, str]]:

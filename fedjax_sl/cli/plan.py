@@ -119,7 +119,7 @@ def _about_pruning(every: Sequence[Candidate], target: float) -> str | None:
     if least < target:
         return None
     return (
-        f"Pruning is out of reach of the bound, whatever it is worth: it adds at least "
+        f"Pruning is out of reach of the bound: it adds at least "
         f"{least:.3g} (3 beta^2 rho D^2 + 3 kappa G^2, with beta "
         f"{pruned[0].constants.smoothness:.3g})."
     )

@@ -75,7 +75,7 @@ def suggest_command(line: Line, console: Console) -> None:
     show(able, Target(options.target), console)
     console.print(f"least {options.by}: {name_of(able[0])}", soft_wrap=True)
     console.print(
-        f"best for some final accuracy and {options.by} of the whole run: "
+        f"Pareto front, final accuracy against {options.by} of the whole run: "
         + "; ".join(map(name_of, cheapest_for_each_accuracy(groups, options.by))),
         soft_wrap=True,
     )

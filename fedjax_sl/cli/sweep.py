@@ -105,7 +105,7 @@ def _points(
     return points
 
 
-def _asked(
+def _selected(
     command: SweepCommand, folder: SweepFolder
 ) -> tuple[Runs, list[dict[int, Job]]]:
     """The runs that are to be trained, and their jobs.
@@ -128,7 +128,7 @@ def _asked(
         )
     # Whatever is wrong with a point is found before the folder is made.
     jobs = jobs_of({n: points[n] for n in lacking})
-    asked = Runs(
+    chosen = Runs(
         folder=folder,
         points=points,
         mine=mine,
@@ -136,13 +136,13 @@ def _asked(
         classes={n: job.test.num_classes for group in jobs for n, job in group.items()},
         at_once=command.at_a_time or jax.device_count(),
     )
-    return asked, jobs
+    return chosen, jobs
 
 
 def _train(
-    command: SweepCommand, asked: Runs, jobs: list[dict[int, Job]], console: Console
+    command: SweepCommand, chosen: Runs, jobs: list[dict[int, Job]], console: Console
 ) -> None:
-    """Trains the runs that are asked for, in the folder that is locked.
+    """Trains the selected runs, in the folder that is locked.
 
     Raises:
       ValueError: as `train_all`.
@@ -153,18 +153,18 @@ def _train(
         with stop_requests(console.print) as stop_signal:
             found = train_all(
                 jobs,
-                asked.folder,
-                at_a_time=asked.at_once,
+                chosen.folder,
+                at_a_time=chosen.at_once,
                 checkpoint_seconds=command.checkpoint_seconds,
                 stop_signal=stop_signal,
             )
             # Within the block: `train_all` is a generator, and trains while it is
             # shown.
-            show_missing(asked, found, console)
+            show_missing(chosen, found, console)
     except Stopped:
         part = "" if command.part is None else f" --part {command.part}"
         console.print(
-            f"stopped; resume it with --folder {asked.folder.path}{part}",
+            f"stopped; resume it with --folder {chosen.folder.path}{part}",
             soft_wrap=True,
         )
         raise
@@ -185,9 +185,9 @@ def sweep_command(line: Line, console: Console) -> None:
     points = _points(line, command, {name: branches[name]})
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = SweepFolder(command.folder or Path("runs") / f"sweep-{name}-{now}", points)
-    asked, jobs = _asked(command, folder)
+    chosen, jobs = _selected(command, folder)
     with folder.open(shared=command.part is not None):
-        _train(command, asked, jobs, console)
+        _train(command, chosen, jobs, console)
         # Other parts still have records in the folders that writing it removes.
         left_out = folder.write_table() if command.part is None else ""
     if command.part is None:

@@ -49,7 +49,7 @@ def show_missing(runs: Runs, found: Iterator[int], console: Console) -> None:
     with bar(console, "runs") as progress:
         task = progress.add_task("", total=len(runs.mine))
         # The first call compiles: its time says nothing about the next.
-        progress.state = "time left: known after the second call of a program"
+        progress.state = "time left: not known before the second call of a program"
         # Runs of earlier calls are done: the bar is of the sweep, not of this process.
         progress.update(task, completed=len(runs.mine) - lacking)
         for number in found:
@@ -88,6 +88,6 @@ def show_part(folder: SweepFolder, part: str, console: Console) -> None:
     every, missing = len(folder.points), len(folder.missing())
     console.print(
         f"part {part} is finished; {every - missing} of {every} runs are in "
-        f"{folder.path}; --merge in the place of --part writes the table of all",
+        f"{folder.path}; --merge instead of --part writes the table of all",
         soft_wrap=True,
     )

@@ -25,10 +25,10 @@ class DataConfig:
     """Width and height in pixels that images are resized to, >= 32 for a VGG."""
 
     train_examples: int | None = None
-    """Use the first so many training images; all if not given."""
+    """Use the first n training images; all if not given."""
 
     test_examples: int | None = None
-    """Use the first so many test images; all if not given."""
+    """Use the first n test images; all if not given."""
 
     held_out: int | None = None
     """Evaluate on the last so many training images, which are then not trained on,

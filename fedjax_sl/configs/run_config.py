@@ -106,7 +106,7 @@ class RunConfig:
             )
         if self.drop_stragglers and self.channel.deadline_s is None:
             raise InputError(
-                "drop_stragglers=True: expected deadline_s of the channel, too."
+                "drop_stragglers=True: expected a channel.deadline_s, too."
             )
         # Shares by rate depend on the cohort, which is not known before the round.
         if self.drop_stragglers and self.channel.share != "equal":

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Algorithm, Cohort
 from fedjax_sl.checks import check_choice
+from fedjax_sl.errors import InputError
 from fedjax_sl.federation.clients import client_keys
 
 
@@ -157,6 +158,11 @@ def skip_empty_rounds(algorithm: Algorithm) -> Algorithm:
     """Wraps a method so that a round without clients changes only the round number."""
 
     def round(state, cohort, key):
+        if "round" not in getattr(state, "_fields", ()):
+            raise InputError(
+                "failure_probability or drop_stragglers: expected a method whose state "
+                f"is a NamedTuple with a field 'round', not a {type(state).__name__}."
+            )
         new, metrics = algorithm.round(state, cohort, key)
         answered = cohort.num_examples.any()
         # On the host: without clients no row was changed, and none has to be compared.

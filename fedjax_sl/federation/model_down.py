@@ -38,7 +38,7 @@ def check_models(models: CompressorConfig) -> None:
     if models.feedback == "ef21":
         raise InputError(
             "models.feedback='ef21': expected 'none' or 'error', as clients that were "
-            "not drawn lack the messages that a difference is to."
+            "not drawn lack the model that a difference refers to."
         )
     for name in ("bits", "keep", "explore"):
         if name not in models.idle and isinstance(getattr(models, name), tuple):

@@ -13,7 +13,7 @@ from fedjax_sl.errors import InputError
 from fedjax_sl.federation.memory import check_fits
 from fedjax_sl.fedlpq.estimates.cost_table import COSTS
 from fedjax_sl.fedlpq.estimates.memory import client_bytes, feedback_bytes, head_bytes
-from fedjax_sl.fedlpq.estimates.traffic_bound import most
+from fedjax_sl.fedlpq.estimates.traffic import most
 from fedjax_sl.fedlpq.method import fedlpq
 from fedjax_sl.fedlpq.next_update import LINKS, sent_next
 from fedjax_sl.fedlpq.panels import messages

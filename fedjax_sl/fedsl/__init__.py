@@ -8,7 +8,7 @@ that are not specified are reconstructed, with the alternatives as options of
 `FedSLConfig`.
 
 With everything off (ratio 0, 32 bits, rate 0) the round is SplitFed: version 1 with
-`server_update="merged"`, version 2 with "sequential"; with `client_update="relay"` it
+`server_update="merged"`, v2 with "sequential"; with `client_update="relay"` it
 is split learning with one client model passed from each client to the next, and with
 "local" parallel split learning, whose client models are never averaged.
 """

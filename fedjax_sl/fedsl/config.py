@@ -51,7 +51,7 @@ class FedSLConfig(TrainingConfig):
     learning_rate: Number | None = None
     """gamma, of the clients and, unless set separately, of the server, >= 0; if not
     given, 0.02, or 0.02 / K on a side that takes K steps in a round: the server of
-    SplitFed version 2, both sides of a relay."""
+    SplitFed v2, both sides of a relay."""
 
     server_learning_rate: Number | None = None
     """Learning rate of the server, >= 0; the clients' if not given."""

@@ -60,9 +60,12 @@ def mask_bits(config: FedSLConfig, can: Prunable, params: Any) -> MaskBits:
     if config.mask_scope == "common":
         down = (taylor or random) * flags
         return MaskBits(taylor * FLOAT_BITS * flags, down, at_cut=0, up=0)
-    # The server has no copy of a client's own model whose magnitudes it could rank.
-    own = config.client_update == "local" and not random
-    unknown = taylor or own or (random and config.dropout_mask == "bitmap")
+    unknown = {
+        "taylor": True,
+        # The server has no copy of a client's own model whose magnitudes it could rank.
+        "magnitude": config.client_update == "local",
+        "random": config.dropout_mask == "bitmap",
+    }[config.importance]
     # Without a channel's flag the server could not tell what an activation belongs to.
     at_cut = 0
     if unknown and thins_cut(config, can):

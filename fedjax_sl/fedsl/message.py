@@ -151,7 +151,7 @@ def sent(
     return Message(values, quantized_link(config, allocation, entries, tensors), state)
 
 
-def gradient_sent(
+def gradient_quantized(
     context: Context, own: ClientConfigs, key: jax.Array, grad: Any, *, mask: Any
 ) -> Message:
     """Sends the gradient of the layers that one client holds.

@@ -96,7 +96,7 @@ def sent_next(seen: LastCheckpoint, link: str = "updates") -> SentLayers | None:
     if method.sequential and link in AT_CUT:
         raise InputError(
             f"link={link!r}: expected clients side by side, as those that go one after "
-            "another send to a server that changes between them."
+            "another send to a server that changes in between."
         )
     restored = seen.restored()
     done = int(restored.state.round)

@@ -106,7 +106,7 @@ def kept(seen: LastCheckpoint) -> LayerBars | None:
         return None
     return LayerBars(
         name="kept",
-        heading="What is kept of each layer",
+        heading="Unpruned share of each layer",
         alt="Bars: share of each client kernel that is kept at the end, by layer.",
         axis="share of kernel kept",
         layers=layers,

@@ -112,9 +112,11 @@ def _scores(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
         # Keyed by client, so that the server can redraw them, see `mask_bits`.
         keys = client_keys(inputs.key, state.client_id, SCORES)
         scores = jax.vmap(random_scores)(keys, params)
-    else:
+    elif context.config.importance == "taylor":
         scores, finite = _taylor(context, state, inputs)
         good &= finite
+    else:
+        raise NotImplementedError(context.config.importance)
     # Only what arrives carries the fault: a client ranks its own scores as they are.
     sent = jax.vmap(as_it_arrives)(inputs.per_client.fault, scores)
     good &= jax.vmap(valid)(sent)

@@ -52,14 +52,14 @@ def _on_cifar10(**method: Any) -> FedSLRun:
 PRESETS = {
     "fedsl": Preset(FedSLRun(), "lightweight federated split learning"),
     "cifar10-fedsl": Preset(_on_cifar10(), "the same on CIFAR-10 until it converges"),
-    "splitfed-v1": Preset(_on_cifar10(**NOTHING), "the recipe for SplitFed version 1"),
+    "splitfed-v1": Preset(_on_cifar10(**NOTHING), "the recipe for SplitFed v1"),
     "splitfed-v1-coded": Preset(
         _on_cifar10(**NOTHING, activations=CODED_ACTIVATIONS, updates=CODED_UPDATES),
         "the same, range-coded",
     ),
     "splitfed-v2": Preset(
         _on_cifar10(**NOTHING, server_update="sequential", server_learning_rate=0.005),
-        "the recipe for SplitFed version 2",
+        "the recipe for SplitFed v2",
     ),
     "split-learning": Preset(
         _on_cifar10(**NOTHING, client_update="relay", learning_rate=0.005),

@@ -116,8 +116,8 @@ class FedSLRun(RunConfig):
         sent = "features, gradients" if self.model.tail else "labels, gradients"
         return (
             f"FedSL: of the clients' models where they are aggregated; activations, "
-            f"{sent} at the cut and masks cross as they are, so that neither they nor "
-            "the server's half are protected."
+            f"{sent} at the cut and masks are sent unprotected, so that neither they "
+            "nor the server's half are protected."
         )
 
     def __post_init__(self):

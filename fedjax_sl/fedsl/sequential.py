@@ -1,6 +1,6 @@
 """Sequential clients: the server steps after each one; a relay passes the model on.
 
-With `server_update="sequential"` this is SplitFed version 2; with
+With `server_update="sequential"` this is SplitFed v2; with
 `client_update="relay"`, split learning with one client model passed from client to
 client.
 """

@@ -13,7 +13,6 @@ from fedjax_sl.errors import InputError
 from fedjax_sl.federation.memory import check_fits
 from fedjax_sl.fedsl.estimates.cost_table import COSTS
 from fedjax_sl.fedsl.estimates.memory import client_bytes, feedback_bytes
-from fedjax_sl.fedsl.estimates.round_kinds import at_rounds, expected, most
 from fedjax_sl.fedsl.estimates.theory import (
     check_covered,
     dropout_of,
@@ -22,6 +21,7 @@ from fedjax_sl.fedsl.estimates.theory import (
     setting_of,
     with_choice,
 )
+from fedjax_sl.fedsl.estimates.traffic import at_rounds, expected, most
 from fedjax_sl.fedsl.global_model import global_model
 from fedjax_sl.fedsl.messages import LINKS
 from fedjax_sl.fedsl.method import fedsl

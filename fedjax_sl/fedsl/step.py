@@ -12,7 +12,7 @@ from fedjax_sl.federation.aggregation import choose
 from fedjax_sl.federation.clients import Each, client_keys
 from fedjax_sl.federation.proximal import proximal_gradient
 from fedjax_sl.fedsl.cuts import sent_at_cuts
-from fedjax_sl.fedsl.message import gradient_sent
+from fedjax_sl.fedsl.message import gradient_quantized
 from fedjax_sl.fedsl.passes import both_passes
 from fedjax_sl.fedsl.running_scores import RunningScores, add
 from fedjax_sl.fedsl.state import (
@@ -70,7 +70,7 @@ def _update_clients(
         # Step 8: quantised before the optimiser, so that with I = 1 the server could
         # repeat the step from the message.
         own = group.per_client
-        message = gradient_sent(context, own, backward.key, grad, mask=mask)
+        message = gradient_quantized(context, own, backward.key, grad, mask=mask)
         values = message.values
         if config.proximal is not None:
             # Not in the message: at the first step of a period there is no such term.

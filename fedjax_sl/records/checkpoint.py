@@ -168,7 +168,7 @@ class Checkpoints:
                 return read(self.manager, self.folder, round)
             except Damaged as error:
                 reasons.append(str(error))
-                warnings.warn(f"passed over {error}", stacklevel=3)
+                warnings.warn(f"a damaged checkpoint is skipped: {error}", stacklevel=3)
         if reasons:
             raise Unusable(reasons[0])
         return None

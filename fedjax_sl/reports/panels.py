@@ -111,7 +111,7 @@ def _owners(folder: Path) -> Picture | None:
         return None
     alt = "Heat map: how many training examples of each class each client owns."
     figure = comparison_figures.labels(_histogram(summary))
-    return Picture("labels", "Who owns which labels", alt, figure)
+    return Picture("labels", "Labels of each client", alt, figure)
 
 
 def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
@@ -129,7 +129,7 @@ def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
             narrow=comparison_figures.accuracy(groups, columns=1),
         ),
         Picture(
-            "spent",
+            "breakdown",
             "Where time and bits go",
             "Stacked bars: seconds of a run by phase; bits by link, and of side "
             "information.",
@@ -140,7 +140,9 @@ def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
     if len(groups) > 1:
         alt = "Final accuracy against seconds and joules of each run, with the front."
         figure, narrow = (comparison_figures.pareto(groups, columns=n) for n in (2, 1))
-        found.append(Picture("pareto", "What pays", alt, figure, narrow=narrow))
+        found.append(
+            Picture("pareto", "Accuracy against cost", alt, figure, narrow=narrow)
+        )
     if cells := heat_map(groups):
         over = " and ".join(cells.names)
         alt = f"Heat map of the final accuracy over {over}, means over seeds."

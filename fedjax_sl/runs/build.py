@@ -83,7 +83,10 @@ def divide(config: DataConfig, train: Dataset, seed: int) -> Partition:
     partition = kind(rng, column, config.num_clients)
     # Further on a count of 0 marks padding, see `Cohort`.
     if not partition.count.all():
-        raise InputError(f"client {partition.count.argmin()} has no examples.")
+        raise InputError(
+            f"client {partition.count.argmin()} has no examples: expected fewer "
+            "clients (num_clients), another partition or another partition_seed."
+        )
     return partition
 
 
@@ -183,7 +186,10 @@ def selected(
         # Before `train_examples`: which images are held out does not depend on it.
         train, test = train.divided(data.held_out)
     if test is None:
-        raise InputError("held_out=None: expected some, as there is no test split.")
+        raise InputError(
+            "held_out=None: expected some training examples, as the data have no test "
+            "split."
+        )
     check_alike(train, test)
     train = train.first(data.train_examples, "train_examples")
     if data.feature_noise:

@@ -83,7 +83,7 @@ def run_algorithm(
       parameters: its settings by name, by which tables tell runs apart.
       steps: optimiser steps of a client in a round, of the one with most examples.
       sequential: what clients do one after another, for the seconds of a round:
-        "exchanges" as in SplitFed version 2, "visits" as in a relay.
+        "exchanges" as in SplitFed v2, "visits" as in a relay.
       devices: that the algorithm spreads its clients over, 1 if it maps none.
       overwrite: replace an earlier run in the folder.
       keeping: `Keeping(resume=True)` resumes, or starts if there is nothing yet; and

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from fedjax_sl.runs.loop import CALL_SECONDS, Programs
+from fedjax_sl.runs.calls import CALL_SECONDS
+from fedjax_sl.runs.programs import Programs
 
 
 def forecasting(
@@ -34,7 +35,7 @@ def forecasting(
         # Of calls that take milliseconds a few are waited for.
         if not said and left and seconds >= CALL_SECONDS / 2:
             said, needed = True, timedelta(seconds=round(left * seconds / timed))
-            say(f"about {needed} for the other {left} rounds, without evaluations")
+            say(f"about {needed} left for {left} rounds, without evaluations")
         return found
 
     return programs._replace(advance=advance)

@@ -17,7 +17,7 @@ from fedjax_sl.federation.cpu import compiled_for_one_run
 from fedjax_sl.federation.devices import mesh, sharded
 from fedjax_sl.federation.faults import without_stragglers
 from fedjax_sl.runs.build import Job, build
-from fedjax_sl.runs.loop import MOST_ROUNDS, Programs
+from fedjax_sl.runs.programs import MOST_ROUNDS, Programs
 from fedjax_sl.simulation import run_some_rounds, start
 from fedjax_sl.sweep import stack
 

@@ -18,7 +18,7 @@ from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints, Unusable
 from fedjax_sl.records.metrics import ZERO_TOTALS, answers_in
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import Job
-from fedjax_sl.runs.loop import Programs
+from fedjax_sl.runs.programs import Programs
 
 
 def _evaluated(folder: Path) -> list[int]:

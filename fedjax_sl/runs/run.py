@@ -23,8 +23,8 @@ from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import Job
 from fedjax_sl.runs.forecast import forecasting
 from fedjax_sl.runs.headline import headline
-from fedjax_sl.runs.loop import Programs, programs_of
 from fedjax_sl.runs.plots import draw as draw_plots
+from fedjax_sl.runs.programs import Programs, programs_of
 from fedjax_sl.runs.progress import reporting
 from fedjax_sl.runs.recorder import Keeping, Record, clock
 from fedjax_sl.runs.restore import begin

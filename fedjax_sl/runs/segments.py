@@ -8,7 +8,8 @@ import numpy as np
 from fedjax_sl.records.checkpoint import Checkpoint
 from fedjax_sl.records.metrics import Totals, read_record, round_lines
 from fedjax_sl.runs.build import Job
-from fedjax_sl.runs.loop import Call, Programs, calls
+from fedjax_sl.runs.calls import Call, calls
+from fedjax_sl.runs.programs import Programs
 from fedjax_sl.traffic import Record, record_of
 
 

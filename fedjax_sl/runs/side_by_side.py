@@ -8,7 +8,8 @@ import jax
 from fedjax_sl.algorithm import State
 from fedjax_sl.records.checkpoint import Checkpoint
 from fedjax_sl.runs.build import Job
-from fedjax_sl.runs.loop import Programs, calls
+from fedjax_sl.runs.calls import calls
+from fedjax_sl.runs.programs import Programs
 from fedjax_sl.runs.segments import Segment, segment_of, totals_of
 
 

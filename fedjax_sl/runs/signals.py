@@ -103,7 +103,7 @@ def stop_requests(say: Callable[[str], None]) -> Iterator[Callable[[], int]]:
         if not received:
             received, since = number, time.monotonic()
             say(
-                "stopping after this round (or its compilation); "
+                "stopping after the rounds in progress (or their compilation); "
                 "once more to stop at once"
             )
         elif time.monotonic() - since > ONE_REQUEST:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.runs.build import Job, load_data, on_data
-from fedjax_sl.runs.loop import Programs
 from fedjax_sl.runs.points import point_of, programs_of_points
+from fedjax_sl.runs.programs import Programs
 from fedjax_sl.sweep import groups
 
 

@@ -12,7 +12,7 @@ from fedjax_sl.records.checkpoint import Checkpoint
 from fedjax_sl.records.data_file import Fingerprints, of_run, write_data
 from fedjax_sl.records.sweep_folder import SweepFolder
 from fedjax_sl.runs.build import Job
-from fedjax_sl.runs.loop import Programs
+from fedjax_sl.runs.programs import Programs
 from fedjax_sl.runs.recorder import Record, clock
 from fedjax_sl.runs.restore import cut_back, newest
 from fedjax_sl.runs.side_by_side import row, side_by_side

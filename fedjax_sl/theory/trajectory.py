@@ -14,7 +14,7 @@ from fedjax_sl.errors import InputError
 from fedjax_sl.methods import theory_of
 from fedjax_sl.models.split import SplitParams
 from fedjax_sl.runs.build import Job, build
-from fedjax_sl.runs.loop import MOST_ROUNDS, programs_of
+from fedjax_sl.runs.programs import MOST_ROUNDS, programs_of
 from fedjax_sl.runs.restore import begin
 from fedjax_sl.simulation import DRAW
 

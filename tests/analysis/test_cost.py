@@ -7,7 +7,7 @@ from flax import linen as nn
 from fedjax_sl.analysis.complexity import cut_costs
 from fedjax_sl.fedlpq.estimates.savings import heterogeneous, homogeneous, networks
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.estimates.round_kinds import expected
+from fedjax_sl.fedsl.estimates.traffic import expected
 from fedjax_sl.models import cifar_cnn, split_vgg
 from fedjax_sl.models.cost import layer_costs
 from fedjax_sl.models.network import network

@@ -117,7 +117,7 @@ def test_whoever_sends_alone_has_all_of_the_band():
     each = 3 * FORWARD + 13e6 / UP + 6e6 / DOWN
     np.testing.assert_allclose(relay.seconds, each.sum() + SERVER, rtol=1e-6)
 
-    # SplitFed version 2: clients compute, load and upload at the same time.
+    # SplitFed v2: clients compute, load and upload at the same time.
     turns = round_costs(STILL, busy, sequential="exchanges")
     np.testing.assert_allclose(turns.up, 0.01 + 3e7 / UP, rtol=1e-6)
     np.testing.assert_allclose(turns.down, 0.02 + 6e6 / DOWN, rtol=1e-6)

@@ -44,7 +44,7 @@ def test_every_registered_name_has_a_line(prepared, capsys):
     assert list(found["partitions"]) == list(partitions())
     assert list(found["compressors"]) == list(COMPRESSORS)
     assert list(found["networks"])[: len(NETWORKS)] == list(NETWORKS)
-    own = [f"{scheme}:PLACE" for scheme in sources()]
+    own = [f"{scheme}:PATH" for scheme in sources()]
     sets = ["cifar10", "sized/32x32", "sized/64x64"]
     assert list(found["data"]) == ["digits", *sets, *own]
     for rows in found.values():

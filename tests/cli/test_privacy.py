@@ -47,17 +47,18 @@ def test_it_is_counted_from_the_record(folder, capsys):
     models, poisson, messages = map(float, row.split()[5:])
     assert 0 < poisson < models <= messages
     assert (
-        "activations, labels, gradients at the cut and masks cross as they are" in said
+        "activations, labels, gradients at the cut and masks are sent unprotected"
+        in said
     )
 
 
-def test_labels_that_stay_at_home_do_not_cross(folder, capsys):
+def test_labels_that_stay_at_home_are_not_sent(folder, capsys):
     config = json.loads((folder / "config.json").read_text())
     config["model"]["tail"] = 3
     (folder / "config.json").write_text(json.dumps(config))
     main(["privacy", str(folder)])
     said = capsys.readouterr().out
-    assert "activations, features, gradients at the cut and masks cross" in said
+    assert "activations, features, gradients at the cut and masks are sent" in said
 
 
 def test_rounds_of_the_run_that_it_began_from_are_said_not_to_be_in_it(folder, capsys):

@@ -12,9 +12,9 @@ from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.compressors.per_layer import total
 from fedjax_sl.federation.model_down import first_residual, send_down
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
-from fedjax_sl.fedlpq.estimates.traffic_bound import most as most_of_fedlpq
+from fedjax_sl.fedlpq.estimates.traffic import most as most_of_fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
-from fedjax_sl.fedsl.estimates.round_kinds import expected, most
+from fedjax_sl.fedsl.estimates.traffic import expected, most
 from fedjax_sl.traffic import traffic
 from tests.compressors.family import FAMILY, bits_of
 from tests.fedlpq.test_fedlpq import (

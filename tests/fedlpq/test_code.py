@@ -8,7 +8,7 @@ import pytest
 
 from fedjax_sl.compression.coding import CODES
 from fedjax_sl.fedlpq import fedlpq
-from fedjax_sl.fedlpq.estimates.traffic_bound import most
+from fedjax_sl.fedlpq.estimates.traffic import most
 from fedjax_sl.traffic import traffic
 from tests.fedlpq.test_fedlpq import (
     BATCH,

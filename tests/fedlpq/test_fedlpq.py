@@ -61,7 +61,7 @@ def _batches(key, ids):
 
 
 def cohort_of(key, ids=tuple(range(N)), counts=None):
-    """A cohort with full batches, or with the first so many examples of each client."""
+    """A cohort with full batches, or with the first n examples of each client."""
     batches = _batches(key, ids)
     counts = jnp.full(len(ids), STEPS * BATCH) if counts is None else jnp.array(counts)
     place = jnp.arange(STEPS * BATCH).reshape(1, STEPS, BATCH)

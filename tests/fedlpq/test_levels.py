@@ -11,7 +11,7 @@ from fedjax_sl.federation import clients
 from fedjax_sl.federation.level_config import LevelConfig
 from fedjax_sl.federation.levels import LEVEL_BITS
 from fedjax_sl.fedlpq import fedlpq
-from fedjax_sl.fedlpq.estimates.traffic_bound import most
+from fedjax_sl.fedlpq.estimates.traffic import most
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.sweep import groups
 from fedjax_sl.traffic import traffic

@@ -11,7 +11,7 @@ from fedjax_sl.compression.layers import to_units
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedlpq.estimates.memory import feedback_bytes
-from fedjax_sl.fedlpq.estimates.traffic_bound import most
+from fedjax_sl.fedlpq.estimates.traffic import most
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.traffic import traffic
 from tests.compressors.family import FAMILY

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedjax_sl.compressors.config import CompressorConfig
-from fedjax_sl.fedsl.estimates.round_kinds import expected, most
+from fedjax_sl.fedsl.estimates.traffic import expected, most
 from fedjax_sl.traffic import traffic
 from tests.compressors.family import FAMILY
 from tests.fedsl.test_activations import (

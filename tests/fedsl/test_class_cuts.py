@@ -14,7 +14,7 @@ from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
 from fedjax_sl.fedsl import FedSLConfig, fedsl
-from fedjax_sl.fedsl.estimates.round_kinds import at_rounds, expected, most
+from fedjax_sl.fedsl.estimates.traffic import at_rounds, expected, most
 from fedjax_sl.models.class_cuts import cut_models, held
 from fedjax_sl.models.cost import macs
 from fedjax_sl.models.dense_stage import DenseStage

@@ -11,7 +11,7 @@ from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.level_config import LevelConfig
 from fedjax_sl.federation.levels import LEVEL_BITS
-from fedjax_sl.fedsl.estimates.round_kinds import at_rounds, expected, most
+from fedjax_sl.fedsl.estimates.traffic import at_rounds, expected, most
 from fedjax_sl.traffic import traffic
 from tests.fedsl.test_updates import PLAIN, algorithm
 from tests.worlds import assert_close, assert_equal, tiny_cohort, tiny_model

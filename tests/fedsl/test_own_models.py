@@ -13,7 +13,7 @@ from fedjax_sl.data.cohort import normalize
 from fedjax_sl.evaluation import evaluate_views
 from fedjax_sl.federation.aggregator_config import AggregatorConfig
 from fedjax_sl.fedsl import FedSLConfig, fedsl
-from fedjax_sl.fedsl.estimates.round_kinds import at_rounds, most
+from fedjax_sl.fedsl.estimates.traffic import at_rounds, most
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.fedsl.traffic import sizes_of
 from fedjax_sl.models.split import SplitParams

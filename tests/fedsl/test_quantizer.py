@@ -13,7 +13,7 @@ from scipy.optimize import differential_evolution
 from fedjax_sl.compression.quantization_error import exact_variance
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.bit_allocation import tensor_bits
-from fedjax_sl.fedsl.estimates.round_kinds import expected
+from fedjax_sl.fedsl.estimates.traffic import expected
 from fedjax_sl.fedsl.quantizer import (
     coded_bits,
     levels_of,

@@ -13,7 +13,7 @@ from fedjax_sl.federation.server_pass import mean_loss
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.client_configs import client_configs
 from fedjax_sl.fedsl.cut import AtCut, cut_with_dropout
-from fedjax_sl.fedsl.estimates.round_kinds import at_rounds, most
+from fedjax_sl.fedsl.estimates.traffic import at_rounds, most
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.fedsl.shared_gradient import mean_gradient, number_broadcast
 from fedjax_sl.fedsl.suited import suited_map

@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from fedjax_sl.analysis.complexity import cut_costs
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.estimates.round_kinds import expected
+from fedjax_sl.fedsl.estimates.traffic import expected
 from fedjax_sl.fedsl.thin_cut import channels_at_cut
 from fedjax_sl.models.network import network
 from fedjax_sl.models.options import Options

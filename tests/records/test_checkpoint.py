@@ -1,4 +1,4 @@
-"""Checkpoints come back whole, or are passed over; nothing takes the one before."""
+"""Checkpoints come back whole, or are skipped; nothing takes the one before."""
 
 import json
 import os
@@ -107,7 +107,7 @@ def test_a_damaged_one_is_passed_over(tmp_path, damage):
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             found = newest(folder)
-        assert (found.round == 1) == any("passed over" in str(w.message) for w in said)
+        assert (found.round == 1) == any("is skipped" in str(w.message) for w in said)
         passed += found.round == 1
         expected = state(found.round)
         np.testing.assert_array_equal(found.state.weights["a"], expected.weights["a"])
@@ -133,7 +133,10 @@ def test_some_fields_alone_can_be_read(tmp_path):
 def test_something_else_is_refused(tmp_path):
     (tmp_path / "c/7").mkdir(parents=True)
     (tmp_path / "c/7/model.pkl").write_bytes(b"cos\nsystem\n(S'touch hacked'\ntR.")
-    with pytest.warns(match="passed over"), pytest.raises(Unusable, match="no checkp"):
+    with (
+        pytest.warns(match="damaged checkpoint is skipped"),
+        pytest.raises(Unusable, match="no checkp"),
+    ):
         newest(tmp_path / "c")
 
 
@@ -161,7 +164,10 @@ def test_a_damaged_one_is_said_in_one_line(tmp_path, capfd):
     for path in (tmp_path / "c/1/state").rglob("*"):
         if path.is_file():
             path.write_bytes(b"")
-    with pytest.warns(match="passed over"), pytest.raises(Unusable, match="c/1: it is"):
+    with (
+        pytest.warns(match="damaged checkpoint is skipped"),
+        pytest.raises(Unusable, match="c/1: it is"),
+    ):
         newest(tmp_path / "c")
     assert not capfd.readouterr().err
 

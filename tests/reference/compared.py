@@ -146,7 +146,7 @@ def compared(state, metrics, ours, cohort, losses, left_out):
     yield "left out", metrics.rejected, left_out
     synchronised = ours.t % ours.config.interval == 0
     for k, visitor in enumerate(cohort):
-        if visitor.takes_part:
+        if visitor.answers:
             yield f"loss of {k}", metrics.loss[k], losses[k]
             mask = masks_of(state, k)
             for name, kept in ours.masks[k].items():
@@ -155,7 +155,7 @@ def compared(state, metrics, ours, cohort, losses, left_out):
             entries = sum(m.size for m in ours.masks[k].values())
             yield f"kept of {k}", metrics.kept_ratio[k], kept / entries
         yield from states(f"{k}", state.client_opt, ours.clients[k].optimizer, k)
-        if visitor.takes_part or synchronised:
+        if visitor.answers or synchronised:
             for name, x in flat(state.client["params"], k).items():
                 yield f"client {k} {name}", x, ours.clients[k].params[name]
             for name, x in flat(state.client.get("batch_stats", {}), k).items():

@@ -19,7 +19,7 @@ class Visitor(NamedTuple):
     fault: float = 1.0
 
     @property
-    def takes_part(self):
+    def answers(self):
         return self.examples > 0 and math.isfinite(self.fault)
 
 

@@ -65,8 +65,8 @@ class FedSL:
         Returns:
           The loss of each place, None without a part; and which places were left out.
         """
-        part = [k for k, visitor in enumerate(cohort) if visitor.takes_part]
-        left_out = [v.examples > 0 and not v.takes_part for v in cohort]
+        part = [k for k, visitor in enumerate(cohort) if visitor.answers]
+        left_out = [v.examples > 0 and not v.answers for v in cohort]
         if self.t % self.config.interval == 0:
             self.begin_period(cohort, part, drawn)
         turns, rejected = [k for k in order if k in part], []
@@ -186,7 +186,7 @@ class FedSL:
         return g.losses
 
     def step_in_turn(self, cohort, order):
-        """SplitFed version 2: a server step with each client in turn."""
+        """SplitFed v2: a server step with each client in turn."""
         losses = {}
         for k in order:
             losses |= self.step_together(cohort, [k])

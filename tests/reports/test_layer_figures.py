@@ -137,7 +137,7 @@ def test_without_data_or_checkpoint_the_rest_is_shown(coded, tmp_path):
     shutil.rmtree(copy / "checkpoints")
     main(["report", str(copy)])
     text = (copy / "report.html").read_text()
-    assert "as it would be sent" not in text and "Who owns which labels" in text
+    assert "as it would be sent" not in text and "Labels of each client" in text
 
 
 def test_clients_that_keep_the_same_are_drawn():

@@ -49,7 +49,7 @@ def test_it_is_resumed(folder):
 def test_it_is_reported(folder):
     main(["report", str(folder)])
     page = (folder / "report.html").read_text()
-    assert "What is kept of each layer" in page and "Who owns which labels" in page
+    assert "Unpruned share of each layer" in page and "Labels of each client" in page
 
 
 def test_it_does_what_its_version_did(folder):

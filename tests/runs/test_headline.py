@@ -87,13 +87,13 @@ def said(monkeypatch, takes, counts, rounds):
 
 def test_how_long_is_said_once_and_not_by_the_call_that_compiles(monkeypatch):
     found = said(monkeypatch, [100, 6, 1], [1, 2, 2], 103)
-    assert found == ["about 0:05:00 for the other 100 rounds, without evaluations"]
+    assert found == ["about 0:05:00 left for 100 rounds, without evaluations"]
     assert not said(monkeypatch, [100], [1], 103)
 
 
 def test_short_calls_are_added_up(monkeypatch):
     found = said(monkeypatch, [9, 0.2, 0.2, 0.2], [1, 1, 1, 1], 304)
-    assert found == ["about 0:01:00 for the other 300 rounds, without evaluations"]
+    assert found == ["about 0:01:00 left for 300 rounds, without evaluations"]
 
 
 def test_a_run_that_ends_needs_no_forecast(monkeypatch):

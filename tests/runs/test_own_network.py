@@ -52,7 +52,7 @@ def test_it_is_pruned_compressed_resumed_compared_reported_and_swept(tmp_path, c
     main(["compare", str(tmp_path / "whole"), str(folder)])
     main(["report", str(tmp_path / "whole")])
     page = (tmp_path / "whole" / "report.html").read_text()
-    assert "What is kept of each layer" in page
+    assert "Unpruned share of each layer" in page
     grid = ["--grid", "method.learning_rate=0.01,0.02"]
     main(["sweep", "fedsl", *OPTIONS, *grid, "--folder", str(tmp_path / "sweep")])
     slow, fast = (read(tmp_path / "sweep" / f"run-000{n}") for n in (0, 1))

@@ -19,7 +19,7 @@ from fedjax_sl.cli.main import main
 from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.records.run_folder import held, read_lines
 from fedjax_sl.runs.build import prepare
-from fedjax_sl.runs.loop import programs_of
+from fedjax_sl.runs.programs import programs_of
 from fedjax_sl.runs.restore import begin
 from tests.commands import PERCEPTRON, refused
 
@@ -116,7 +116,10 @@ def test_killed_and_gone_on_with_it_is_the_same_run(tmp_path, capsys):
     for number in (signal.SIGTERM, signal.SIGINT):
         code, said = disturbed(shaken, number, 1, 0.0)
         assert code == 128 + number, said
-        assert "stopping after this round" in said and "stopped after round" in said
+        assert (
+            "stopping after the rounds in progress" in said
+            and "stopped after round" in said
+        )
         assert "Traceback" not in said
     main(of(shaken))
     said = capsys.readouterr().out

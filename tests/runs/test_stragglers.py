@@ -14,7 +14,7 @@ from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.estimates.round_kinds import at_rounds, expected, most
+from fedjax_sl.fedsl.estimates.traffic import at_rounds, expected, most
 from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
 from fedjax_sl.records.finished_run import read
 from fedjax_sl.runs.build import divide
@@ -169,7 +169,7 @@ def test_no_round_takes_more_than_the_most(interval, change):
 @pytest.mark.slow
 def test_what_makes_no_sense_is_refused(tmp_path, capsys):
     late = ["run", "--folder", tmp_path / "x", "--drop-late"]
-    assert "expected deadline_s of the channel" in refused(late, capsys)
+    assert "expected a channel.deadline_s" in refused(late, capsys)
     late += ["--channel.deadline-s", "1e-6"]
     assert "deadline_s=1e-06: expected at least" in refused(late, capsys)
     said = refused([*late, "--channel.share", "rate"], capsys)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fedjax_sl.cli.main import main
-from fedjax_sl.runs import loop, sweep
+from fedjax_sl.runs import sweep
 from tests import dry
 from tests.commands import PERCEPTRON, refused
 from tests.interruptions import Killed, full_disk, heed_signals, killed, send

@@ -28,7 +28,7 @@ def test_a_run_is_resumed_bit_for_bit_and_reported(tmp_path, capsys):
     line = json.loads((whole / "rounds.jsonl").read_text().splitlines()[0])
     assert not any(line["labels_up_bits"]) and all(line["gradients_up_bits"])
     main(["report", str(whole)])
-    picture = (whole / "report/spent.svg").read_text()
+    picture = (whole / "report/breakdown.svg").read_text()
     assert "features down" in picture and "second cut" in picture
 
 

@@ -12,7 +12,7 @@ from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.fedsl_bound import Choice, Constants, Setting
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.estimates.round_kinds import expected
+from fedjax_sl.fedsl.estimates.traffic import expected
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.models.split import recut
 from fedjax_sl.theory.bound_constants import estimate, under_dropout

@@ -9,7 +9,7 @@ import pytest
 
 from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.compression.scores import magnitude_scores
-from fedjax_sl.fedsl.estimates.round_kinds import expected, most
+from fedjax_sl.fedsl.estimates.traffic import expected, most
 from fedjax_sl.fedsl.masks import masks
 from fedjax_sl.fedsl.message import entries_of, sent
 from fedjax_sl.models.prunable import prunable
