@@ -30,7 +30,7 @@ def ends_at(monkeypatch, rounds, stop_after=None):
 
     heed_signals(monkeypatch)
     dry.use(monkeypatch, dry.PROGRAMS._replace(advance=advance))
-    monkeypatch.setattr(loop, "MOST_ROUNDS", rounds)
+    monkeypatch.setattr(calls, "MOST_ROUNDS", rounds)
 
 
 @pytest.fixture(scope="module")

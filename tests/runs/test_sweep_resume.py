@@ -48,7 +48,7 @@ def calls_of(monkeypatch, before):
     dry.use(monkeypatch)
     heed_signals(monkeypatch)
     monkeypatch.setattr(sweep, "programs_of_points", side_by_side)
-    monkeypatch.setattr(loop, "MOST_ROUNDS", 2)
+    monkeypatch.setattr(calls, "MOST_ROUNDS", 2)
 
 
 def undisturbed(tmp_path_factory):
