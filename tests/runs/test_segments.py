@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fedjax_sl.cli.main import main
-from fedjax_sl.runs import calls
+from fedjax_sl.runs import calls as train
 from tests import dry
 from tests.interruptions import heed_signals, send
 from tests.records.test_opening import assert_same_record, lines_of
@@ -30,7 +30,7 @@ def ends_at(monkeypatch, rounds, stop_after=None):
 
     heed_signals(monkeypatch)
     dry.use(monkeypatch, dry.PROGRAMS._replace(advance=advance))
-    monkeypatch.setattr(calls, "MOST_ROUNDS", rounds)
+    monkeypatch.setattr(train, "MOST_ROUNDS", rounds)
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +117,9 @@ def test_a_call_takes_about_a_second_or_a_round(monkeypatch, seconds):
         sizes.append(count)
         return dry.advance(state, first, count)
 
-    monkeypatch.setattr(calls.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(train.time, "monotonic", lambda: now[0])
     programs = dry.PROGRAMS._replace(advance=advance)
-    for _ in calls.calls(programs, dry.start(), 0, 1000, eval_every=500):
+    for _ in train.calls(programs, dry.start(), 0, 1000, eval_every=500):
         pass
     assert sum(sizes) == 1000 and sizes[0] == 1
     longest = max(sizes)

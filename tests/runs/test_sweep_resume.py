@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fedjax_sl.cli.main import main
+from fedjax_sl.runs import calls as train
 from fedjax_sl.runs import sweep
 from tests import dry
 from tests.commands import PERCEPTRON, refused
@@ -48,7 +49,7 @@ def calls_of(monkeypatch, before):
     dry.use(monkeypatch)
     heed_signals(monkeypatch)
     monkeypatch.setattr(sweep, "programs_of_points", side_by_side)
-    monkeypatch.setattr(calls, "MOST_ROUNDS", 2)
+    monkeypatch.setattr(train, "MOST_ROUNDS", 2)
 
 
 def undisturbed(tmp_path_factory):
