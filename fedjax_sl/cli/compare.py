@@ -12,7 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from fedjax_sl.cli.line import Line
-from fedjax_sl.cli.run_selection import UNCHARGED, Selection, select
+from fedjax_sl.cli.run_selection import Selection, select
 from fedjax_sl.errors import InputError
 from fedjax_sl.reports.groups import (
     Group,
@@ -24,6 +24,7 @@ from fedjax_sl.reports.groups import (
     usual_target,
 )
 from fedjax_sl.reports.labels import METHOD, NONE, titles, words
+from fedjax_sl.reports.results_table import UNCHARGED
 
 
 WIDE = Console(width=1000, markup=False)

@@ -38,8 +38,6 @@ class Selection:
             raise InputError("no folder: expected that of a run or of a sweep.")
 
 
-UNCHARGED = "Side information is not counted in bits, seconds and joules."
-
 Options = TypeVar("Options", bound=Selection)
 
 

@@ -10,10 +10,11 @@ from rich.console import Console
 from fedjax_sl.analysis.pareto import pareto_front
 from fedjax_sl.cli.compare import show
 from fedjax_sl.cli.line import Line
-from fedjax_sl.cli.run_selection import UNCHARGED, Selection, select
+from fedjax_sl.cli.run_selection import Selection, select
 from fedjax_sl.errors import InputError
 from fedjax_sl.reports.groups import Group, Target, at_target, grouped
 from fedjax_sl.reports.names import name_of
+from fedjax_sl.reports.results_table import UNCHARGED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,8 @@ from fedjax_sl.reports.groups import (
 from fedjax_sl.reports.labels import METHOD, NONE, words
 
 
+UNCHARGED = "Side information is not counted in bits, seconds and joules."
+
 MOST_COLUMNS = 4
 """Options that fit into columns; if there are more, they get a second table."""
 
