@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from fedjax_sl.data.partitions import PARTITIONS
 from fedjax_sl.fedsl import spec
 from fedjax_sl.methods import presets
 from fedjax_sl.models.dense_stage import DenseStage
@@ -31,6 +32,11 @@ def small(model, train):
         input_shape=train.image.shape[1:],
         num_classes=train.num_classes,
     )
+
+
+@pytest.mark.parametrize("name", PARTITIONS)
+def test_options_of_a_partition_do_not_divide_runs_among_programs(name):
+    assert set(PARTITIONS[name].options) <= set(sweep.OF_THE_PARTITION)
 
 
 def test_runs_share_images_only_where_they_are_the_same():
