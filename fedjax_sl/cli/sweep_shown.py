@@ -13,8 +13,8 @@ from fedjax_sl.records.finished_run import find, read
 from fedjax_sl.records.sweep_folder import SweepFolder
 from fedjax_sl.reports.groups import grouped, usual_target
 from fedjax_sl.reports.labels import titles
+from fedjax_sl.runs.not_learning import not_learning
 from fedjax_sl.runs.progress import bar, seconds_left
-from fedjax_sl.runs.unlearned import unlearned
 
 
 class Runs(NamedTuple):
@@ -65,7 +65,7 @@ def show_missing(runs: Runs, found: Iterator[int], console: Console) -> None:
                 f"accuracy {lines[-1]['test_accuracy']:.4f}; {progress.state}",
                 soft_wrap=True,
             )
-            if sentence := unlearned(lines, runs.classes[number]):
+            if sentence := not_learning(lines, runs.classes[number]):
                 console.print(f"warning: {sentence}", soft_wrap=True)
 
 

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from fedjax_sl.runs.unlearned import unlearned
+from fedjax_sl.runs.not_learning import not_learning
 
 
 WHOLE = 1e9
@@ -131,7 +131,7 @@ def reporting(console: Console, rounds: int, num_classes: int) -> Iterator[Repor
                 # Unbroken lines, as for a log.
                 console.print(text, soft_wrap=True)
             lines.append(line)
-            if not warned and (sentence := unlearned(lines, num_classes)):
+            if not warned and (sentence := not_learning(lines, num_classes)):
                 console.print(f"warning: {sentence}", soft_wrap=True)
                 warned = True
 

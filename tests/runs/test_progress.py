@@ -7,8 +7,8 @@ import re
 import pytest
 from rich.console import Console
 
+from fedjax_sl.runs.not_learning import not_learning
 from fedjax_sl.runs.progress import reporting, seconds_left
-from fedjax_sl.runs.unlearned import unlearned
 
 
 LN10 = math.log(10)
@@ -86,15 +86,15 @@ def test_plain_lines_where_there_is_no_terminal():
     ],
 )
 def test_it_is_not_said_too_early_or_of_a_run_that_learns(lines):
-    assert unlearned(lines, 10) is None
+    assert not_learning(lines, 10) is None
 
 
 def test_steps_count_and_not_rounds():
     """A round of local epochs is many steps; what was learned may be lost again."""
-    said = unlearned([line(1, LN10, steps=30), line(2, LN10, steps=30)], 10)
+    said = not_learning([line(1, LN10, steps=30), line(2, LN10, steps=30)], 10)
     assert said and said.startswith("for 2 rounds ")
     lost = [line(20, 1.0), line(60, LN10), line(100, LN10)]
-    assert (unlearned(lost, 10) or "").startswith("for 80 rounds ")
+    assert (not_learning(lost, 10) or "").startswith("for 80 rounds ")
 
 
 def test_compilation_does_not_count_into_the_time_left():

@@ -12,7 +12,7 @@ STEPS = 50
 """Optimiser steps of a client before a run is judged."""
 
 
-def unlearned(lines: Sequence[dict[str, Any]], num_classes: int) -> str | None:
+def not_learning(lines: Sequence[dict[str, Any]], num_classes: int) -> str | None:
     """Returns a warning if a run does not learn.
 
     Guessing one of C classes has a cross-entropy of ln C. A run does not learn if
