@@ -102,10 +102,7 @@ def stop_requests(say: Callable[[str], None]) -> Iterator[Callable[[], int]]:
         # Called in the watching thread: the main thread may be in compiled code.
         if not received:
             received, since = number, time.monotonic()
-            say(
-                "stopping after the rounds in progress (or their compilation); "
-                "once more to stop at once"
-            )
+            say("stopping after these rounds (or compiling); once more to stop at once")
         elif time.monotonic() - since > ONE_REQUEST:
             end(number)
 

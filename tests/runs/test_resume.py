@@ -116,10 +116,7 @@ def test_killed_and_gone_on_with_it_is_the_same_run(tmp_path, capsys):
     for number in (signal.SIGTERM, signal.SIGINT):
         code, said = disturbed(shaken, number, 1, 0.0)
         assert code == 128 + number, said
-        assert (
-            "stopping after the rounds in progress" in said
-            and "stopped after round" in said
-        )
+        assert "stopping after these rounds" in said and "stopped after round" in said
         assert "Traceback" not in said
     main(of(shaken))
     said = capsys.readouterr().out
