@@ -152,7 +152,7 @@ class Theory(NamedTuple):
       cuts: the cuts of its network that a search tries.
       global_params: the global model of a state.
       setting: hyperparameters of the theorem, from a configuration and its network.
-      ratios: rho_t of every round, `[T]`.
+      ratios: rho_t of every round, `[T]`, of a configuration and its network.
       dropout: the largest dropout rate at the cut.
       with_choice: the configuration with the values of a choice.
       round_kinds: expected counts of each kind of round, as
@@ -165,7 +165,7 @@ class Theory(NamedTuple):
     cuts: Callable[[Any, Dataset], tuple[int, ...]]
     global_params: Callable[[State], SplitParams]
     setting: Callable[[Any, SplitModel], Setting]
-    ratios: Callable[[Any], np.ndarray]
+    ratios: Callable[[Any, SplitModel], np.ndarray]
     dropout: Callable[[Any], float]
     with_choice: Callable[[Any, Choice], Any]
     round_kinds: Callable[[SplitModel, Any, int], Record]

@@ -65,7 +65,12 @@ def _print_constants(constants: Constants, cut: int, console: Console) -> None:
 
 
 def _print_bound(
-    found: Estimate, setting: Setting, options: Bound, console: Console
+    found: Estimate,
+    setting: Setting,
+    options: Bound,
+    console: Console,
+    *,
+    last_ratio: float,
 ) -> None:
     terms = bound(found.constants, setting)
     table = Table(title="Bound on the mean squared gradient", title_justify="left")
@@ -80,8 +85,7 @@ def _print_bound(
     needed = rounds_needed(found.constants, setting, target)
     if needed > setting.rounds:
         # What follows the run is pruned at its last ratio, and so more than its mean.
-        last = float(theory_of(options.run).ratios(options.run.resolved())[-1])
-        longer = setting._replace(pruned=last, masked=last)
+        longer = setting._replace(pruned=last_ratio, masked=last_ratio)
         needed = rounds_needed(found.constants, longer, target)
     measured = ", ".join(f"{value:.3g}" for value in found.squared_gradient)
     console.print(
@@ -139,13 +143,16 @@ def bound_command(line: Line, console: Console) -> None:
     )
     setting = theory.setting(job.config, model)
     _print_constants(found.constants, setting.cut, console)
-    _print_bound(found, setting, options, console)
+    ratio = theory.ratios(job.config, model)
+    _print_bound(found, setting, options, console, last_ratio=float(ratio[-1]))
     picture = options.picture
     if options.folder is not None:
         picture = picture or options.folder / folders.PLOTS / "bound.svg"
     if picture is None:
         return
-    beside = bound_curve.curve_of(job.config, setting, options.trajectory.rounds, found)
+    beside = bound_curve.curve_of(
+        job.config, setting, options.trajectory.rounds, found, ratio=ratio
+    )
     if options.folder is not None:
         # For `report`, which draws it without training.
         bound_curve.write(beside, options.folder)

@@ -90,6 +90,8 @@ class Dataset:
     def first(self, count: int | None, name: str = "count") -> "Dataset":
         """Returns the first `count` examples.
 
+        Of data in order of class or owner, evenly spaced ones.
+
         Args:
           count: from 1 to n; None for all.
           name: of the number, in an error message.
@@ -103,10 +105,12 @@ class Dataset:
         if count is None:
             return self
         check_integer(name, count, 1, len(self.label))
-        return self._rows(slice(count))
+        return self._rows(self._spaced(count) if self._in_order else slice(count))
 
     def divided(self, held_out: int) -> tuple["Dataset", "Dataset"]:
         """Sets the last `held_out` examples apart.
+
+        Of data in order of class or owner, evenly spaced ones.
 
         Args:
           held_out: from 1 to n - 1.
@@ -118,11 +122,28 @@ class Dataset:
           ValueError: if there are no others.
         """
         check_integer("held_out", held_out, 1, len(self.label) - 1)
-        # The last ones, not random ones: runs with any seed hold out the same images.
+        # No random ones: runs with any seed hold out the same images.
+        if self._in_order:
+            apart = self._spaced(held_out)
+            rest = np.setdiff1d(np.arange(len(self.label)), apart)
+            return self._rows(rest), self._rows(apart)
         return self._rows(slice(-held_out)), self._rows(slice(-held_out, None))
 
-    def _rows(self, rows: slice) -> "Dataset":
-        """Returns the examples of a slice."""
+    @property
+    def _in_order(self) -> bool:
+        """Whether examples of a class, or of an owner, follow one another.
+
+        The last of them would all be of the last classes.
+        """
+        columns = (self.label, self.client)
+        return any(_grouped(np.asarray(x)) for x in columns if x is not None)
+
+    def _spaced(self, count: int) -> np.ndarray:
+        """Returns the rows of `count` examples, evenly spaced."""
+        return np.arange(count) * len(self.label) // count
+
+    def _rows(self, rows: slice | np.ndarray) -> "Dataset":
+        """Returns the examples of these rows."""
         # Slices are views: of a file that is mapped, nothing is read yet.
         return replace(
             self,
@@ -130,3 +151,9 @@ class Dataset:
             label=self.label[rows],
             client=None if self.client is None else self.client[rows],
         )
+
+
+def _grouped(column: np.ndarray) -> bool:
+    """Whether equal values, of which there are some, are side by side."""
+    kinds, blocks = len(np.unique(column)), np.count_nonzero(np.diff(column)) + 1
+    return 1 < kinds == blocks < len(column)

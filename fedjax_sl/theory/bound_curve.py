@@ -56,7 +56,12 @@ def said_of(settings: list[str]) -> str:
 
 
 def curve_of(
-    config: RunConfig, setting: Setting, points: Sequence[int], found: Estimate
+    config: RunConfig,
+    setting: Setting,
+    points: Sequence[int],
+    found: Estimate,
+    *,
+    ratio: np.ndarray,
 ) -> BoundCurve:
     """Computes the bound of a run up to each round, beside its measured gradients.
 
@@ -65,6 +70,7 @@ def curve_of(
       setting: hyperparameters of the theorem, from the run's method.
       points: rounds done where gradients were taken.
       found: estimate from the gradients at these points.
+      ratio: `[T]` rho_t of every round of the run.
 
     Returns:
       A `BoundCurve`.
@@ -75,8 +81,6 @@ def curve_of(
     most = max(1, points[-1])
     # Denser early, where the bound falls as 1 / R.
     rounds = np.unique(np.geomspace(1, most, 60).round().astype(int))
-    theory = theory_of(config)
-    ratio = theory.ratios(config)
     # Gradients may be taken beyond the run's last round, where the ratio stays.
     ratio = np.concatenate([ratio, np.full(max(0, most - len(ratio)), ratio[-1])])
     mean = np.cumsum(ratio) / np.arange(1, len(ratio) + 1)
@@ -96,7 +100,7 @@ def curve_of(
         # The drift keeps its factor of 3, as the run is still a pruned one.
         unpruned=[each.total - each.pruning - each.masking for each in terms],
         momentum=float(config.method.momentum),
-        left_out=theory.ignored(config),
+        left_out=theory_of(config).ignored(config),
     )
 
 

@@ -78,7 +78,7 @@ def candidates(
                     model, chosen.method, config.batch_size
                 )
             if ratio not in shares:
-                shares[ratio] = float(theory.ratios(chosen).mean())
+                shares[ratio] = float(theory.ratios(chosen, model).mean())
             pruned = {"pruned": shares[ratio], "masked": shares[ratio]}
             setting = settings[bits, interval]._replace(**pruned)
             kinds = counts[ratio, bits, rate]

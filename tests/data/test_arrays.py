@@ -70,10 +70,32 @@ def test_owners_are_numbered_in_ascending_order(ids):
 
 def test_a_subset_keeps_each_owner_with_its_example():
     image = np.arange(6, dtype=np.uint8).reshape(6, 1, 1)
-    data = Dataset.from_arrays(image, [0] * 6, client=[5, 5, 7, 7, 9, 9])
+    data = Dataset.from_arrays(image, [0] * 6, client=[5, 7, 5, 9, 7, 9])
     rest, apart = data.divided(2)
-    assert rest.client.tolist() == [0, 0, 1, 1] and apart.client.tolist() == [2, 2]
-    assert data.first(3).client.tolist() == [0, 0, 1]
+    assert rest.client.tolist() == [0, 1, 0, 2] and apart.client.tolist() == [1, 2]
+    assert data.first(3).client.tolist() == [0, 1, 0]
+
+
+@given(st.lists(st.integers(4, 30), min_size=2, max_size=6), st.booleans(), st.data())
+def test_what_is_taken_of_sorted_data_is_of_every_class(sizes, by_owner, draw):
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    image = np.arange(len(group), dtype=np.uint16)[:, None, None].view(np.uint8)
+    kind = {"label": np.arange(len(group)) % 2, "client": group}
+    kind = kind if by_owner else {"label": group}
+    data = Dataset.from_arrays(image, class_names=["?"] * len(sizes), **kind)
+    # At most every second example, and as many as meet the smallest group.
+    held_out = -(-len(group) // min(sizes))
+    rest, apart = data.divided(held_out)
+    column = "client" if by_owner else "label"
+    for part in (rest, apart):
+        assert {*getattr(part, column)} == {*range(len(sizes))}
+        # Each image with its own, and once.
+        number = part.image.reshape(len(part.image), -1).view(np.uint16)[:, 0]
+        np.testing.assert_array_equal(getattr(part, column), group[number])
+        assert len({*number}) == len(number)
+    assert len(rest.image) + len(apart.image) == len(image)
+    count = draw.draw(st.integers(held_out, len(group)))
+    assert {*getattr(data.first(count), column)} == {*range(len(sizes))}
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,12 @@ import io
 import json
 import re
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
 
 from fedjax_sl.analysis.fedsl_bound import Constants, Setting, bound
 from fedjax_sl.cli import bound as bound_command
-from fedjax_sl.compression.pruning import keep_mask
-from fedjax_sl.compression.scores import magnitude_scores
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.configs.network_config import ImageKind
 from fedjax_sl.configs.serialization import to_json
@@ -27,7 +24,7 @@ from fedjax_sl.theory import bound_curve
 from fedjax_sl.theory.bound_constants import Estimate
 from fedjax_sl.theory.bound_curve import said_of
 from tests.commands import refused
-from tests.worlds import tiny_model
+from tests.worlds import SHAPE, tiny_model
 
 
 CONSTANTS = Constants(2.0, 2.3, np.ones(8), 0.1 * np.ones(8), 0.1 * np.ones(8))
@@ -40,12 +37,18 @@ def run_with(ratio):
     return FedSLRun(rounds=40, method=method).resolved()
 
 
+def curve(config):
+    return bound_curve.curve_of(
+        config, SETTING, [0, 20, 40], FOUND, ratio=ratios(config, tiny_model())
+    )
+
+
 def test_each_round_has_the_bound_of_the_rounds_before_it():
     """The ratio grows over half of the run, and so does its mean."""
     config = run_with(0.4)
-    ratio = ratios(config)
-    assert len(ratio) == 40 and ratio[0] == 0 and ratio[-1] == pytest.approx(0.64)
-    found = bound_curve.curve_of(config, SETTING, [0, 20, 40], FOUND)
+    ratio = ratios(config, tiny_model())
+    assert len(ratio) == 40 and ratio[0] == 0 and 0 < ratio[5] < ratio[-1]
+    found = curve(config)
     for place, rounds in enumerate(found.rounds):
         mean = float(ratio[:rounds].mean())
         here = SETTING._replace(rounds=rounds, pruned=mean, masked=mean)
@@ -57,13 +60,13 @@ def test_each_round_has_the_bound_of_the_rounds_before_it():
 
 
 def test_without_pruning_the_bound_only_falls():
-    found = bound_curve.curve_of(run_with(0.0), SETTING, [0, 20, 40], FOUND)
+    found = curve(run_with(0.0))
     assert (np.diff(found.bound) < 0).all()
     assert found.bound == found.unpruned
 
 
 def test_it_is_kept_with_the_run_and_drawn(tmp_path):
-    found = bound_curve.curve_of(run_with(0.4), SETTING, [0, 20, 40], FOUND)
+    found = curve(run_with(0.4))
     assert bound_curve.read(tmp_path) is None
     bound_curve.write(found, tmp_path)
     assert bound_curve.read(tmp_path) == found
@@ -118,25 +121,35 @@ def test_every_class_of_devices_counts():
     assert (absent.quantization, absent.upload) == (factor(8), factor(8))
     ratio = {"prune_ratio": (0.1, 0.1, 0.7), "prune_shape": "constant"}
     single = {"granularity": "weight", **ratio}
-    assert setting_with(clients=3, cohort_size=2, **single).pruned == pytest.approx(0.3)
+    pruned = setting_with(clients=3, cohort_size=2, **single).pruned
+    # floor(rho M) of the 72 and the 216 weights of the kernels.
+    assert pruned == pytest.approx((2 * (7 + 21) + 50 + 151) / 3 / 288, rel=1e-6)
 
 
-def test_a_filter_takes_the_next_kernel_s_inputs_with_it():
-    """Half of both: a quarter is left, up to the first kernel, whose inputs all are."""
-    half = FedSLConfig(prune_ratio=0.5, prune_shape="constant")
-    found = setting_of(FedSLRun(method=half).resolved(), tiny_model()).pruned
-    assert found == pytest.approx(0.75)
-    kernels = {f"{n:02}": {"kernel": jnp.ones((3, 3, 8, 8))} for n in range(4)}
-    mask = keep_mask(magnitude_scores(kernels), 0.5)
-    left = [float(layer["kernel"].mean()) for layer in mask.values()]
-    assert left[0] == 0.5 and left[1:] == pytest.approx([1 - found] * 3)
+# Weights of the tiny network's two kernels, by filters of the first and the second.
+def weights(first, second):
+    return 9 * SHAPE[-1] * first + 9 * first * second
+
+
+@pytest.mark.parametrize(
+    ("ratio", "left"), [(0.5, (2, 3)), (0.2, (4, 5)), (0.7, (2, 2)), (0.1, (4, 6))]
+)
+def test_a_filter_takes_the_next_kernel_s_inputs_with_it(ratio, left):
+    """Of 4 and 6 filters floor(rho M) go: less than the ratio says, or none."""
+    method = FedSLConfig(prune_ratio=ratio, prune_shape="constant")
+    found = setting_of(FedSLRun(method=method).resolved(), tiny_model())
+    expected = 1 - weights(*left) / weights(4, 6)
+    assert found.pruned == found.masked == pytest.approx(expected, rel=1e-6)
+    terms = bound(CONSTANTS, found._replace(learning_rate=0.05))
+    assert (terms.pruning > 0) == (left != (4, 6))
 
 
 def test_classes_lose_weights_each_by_its_own_ratio():
-    """Half of the clients prune nothing, and the others 1 - 0.3^2 of their weights."""
+    """Half of the clients prune nothing, and the others 2 of 4 and 4 of 6 filters."""
     classes = FedSLConfig(prune_ratio=(0.0, 0.7), prune_shape="constant")
-    found = ratios(FedSLRun(rounds=3, method=classes).resolved())
-    np.testing.assert_allclose(found, 0.455, rtol=1e-6)
+    found = ratios(FedSLRun(rounds=3, method=classes).resolved(), tiny_model())
+    expected = (1 - weights(2, 2) / weights(4, 6)) / 2
+    np.testing.assert_allclose(found, [expected] * 3, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "cut"), [("resnet18", 3), ("vit-tiny", 2)])
@@ -154,12 +167,14 @@ def test_the_client_s_layers_are_those_that_constants_are_of(name, cut):
 def test_rounds_after_the_run_are_pruned_at_its_last_ratio():
     """Their mean ratio is above that of the run, whose end of the ramp is yet open."""
     run = FedSLRun(rounds=40, method=FedSLConfig(prune_ratio=0.4))
-    each = ratios(run.resolved())
+    each = ratios(run.resolved(), tiny_model())
     own = SETTING._replace(pruned=float(each.mean()), masked=float(each.mean()))
     last = own._replace(pruned=each[-1], masked=each[-1], rounds=400)
     shown, target = io.StringIO(), bound(CONSTANTS, last).total
     options = bound_command.Bound(run=run, target=target)
-    bound_command._print_bound(FOUND, own, options, Console(file=shown, width=200))
+    bound_command._print_bound(
+        FOUND, own, options, Console(file=shown, width=200), last_ratio=each[-1]
+    )
     rounds = re.search(r"rounds to .*: (\S+); squared", shown.getvalue())
     # Whole periods of five rounds.
     assert rounds is not None and 400 <= float(rounds[1]) <= 405
@@ -223,7 +238,7 @@ def test_what_the_theorem_leaves_out_is_said(tmp_path):
     ).resolved()
     expected = ["momentum=0.9", "cohort_size=10", "client_weight='examples'"]
     assert ignored(some) == [*expected, "down_bits=8"]
-    bound_curve.write(bound_curve.curve_of(some, SETTING, [0, 20, 40], FOUND), tmp_path)
+    bound_curve.write(curve(some), tmp_path)
     picture = panels._theory(tmp_path)
     assert picture is not None and said_of(ignored(some)) in picture.caption
     path = tmp_path / "bound.json"

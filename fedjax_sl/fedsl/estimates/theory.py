@@ -1,23 +1,29 @@
 """Maps a FedSL configuration to the quantities of its convergence theorem."""
 
 import dataclasses
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from fedjax_sl.analysis.fedsl_bound import Choice, Setting
-from fedjax_sl.compression.pruning import ratio_at
+from fedjax_sl.compression.pruning import kept_in_each, ratio_at
 from fedjax_sl.compression.quantization import FLOAT_BITS
+from fedjax_sl.compression.scores import magnitude_scores, of_kernels
 from fedjax_sl.errors import InputError
 from fedjax_sl.fedsl.client_configs import ClientConfigs, client_configs
+from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.config_checks import LINKS
+from fedjax_sl.fedsl.masks import masks
 from fedjax_sl.fedsl.message import number_bits
 from fedjax_sl.fedsl.quantizer import variance_factor
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.fedsl.usual_rates import usual_rates
+from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import SplitModel
 
 
@@ -107,11 +113,38 @@ def _of_everyone(config: FedSLRun) -> ClientConfigs:
     return jax.device_get(client_configs(config.method, everyone))
 
 
-def ratios(config: FedSLRun) -> np.ndarray:
+# The ratios are traced: a search over them compiles once for each cut.
+@partial(jax.jit, static_argnames="model")
+def _pruned_share(
+    model: SplitModel, config: FedSLConfig, ratio: jax.Array
+) -> jax.Array:
+    can = prunable(model)
+    params = model.init(jax.random.key(0)).client["params"]
+    # Scores decide how many are pruned only where all layers are ranked as one.
+    scores = magnitude_scores(params)
+    kernels = of_kernels(params, can.kernels)
+    total = sum(leaf.size for leaf in jax.tree.leaves(kernels))
+
+    def share(one):
+        left = of_kernels(
+            kept_in_each(masks(config, can, scores, one), params), can.kernels
+        )
+        return 1 - sum(jax.tree.leaves(left)) / total
+
+    # One after another: side by side, masks of every ratio would be in memory.
+    return lax.map(share, ratio)
+
+
+def ratios(config: FedSLRun, model: SplitModel) -> np.ndarray:
     """rho_t of every round: the share of pruned weights, mean over all clients, `[T]`.
 
-    Where filters are pruned a kernel loses the inputs of those before it, too:
-    1 - (1 - rho)^2 of its weights (reconstructed).
+    Counted as in a run: of M filters floor(rho M) are pruned, and where filters are, a
+    kernel loses the inputs of those before it, too: up to 1 - (1 - rho)^2 of its
+    weights (reconstructed).
+
+    Args:
+      config: of the run; T is its rounds.
+      model: its network, cut.
     """
     method, per_client = config.method, _of_everyone(config)
     interval = int(method.interval)
@@ -124,11 +157,11 @@ def ratios(config: FedSLRun) -> np.ndarray:
         shape=method.prune_shape,
     )
     shape = config.rounds, len(per_client.prune_ratio)
-    found = np.broadcast_to(np.asarray(found, np.float64), shape)
-    if method.granularity == "filter":
-        # Before the mean: the square of the mean is not the mean of the squares.
-        found = 1 - (1 - found) ** 2
-    return found.mean(axis=1)
+    found = np.broadcast_to(np.asarray(found), shape)
+    ratio, place = np.unique(found, return_inverse=True)
+    # Before the mean: the share of a mean ratio is not the mean of the shares.
+    share = np.asarray(_pruned_share(model, method, ratio), np.float64)
+    return share[place.reshape(shape)].mean(axis=1)
 
 
 def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
@@ -143,7 +176,7 @@ def setting_of(config: FedSLRun, model: SplitModel) -> Setting:
     sizes = [leaf.size for leaf in jax.tree.leaves(client)]
     # T6 is of a second quantisation, which I = 1 does not have.
     upload = FLOAT_BITS if method.interval == 1 else int(per_client.upload_bits.min())
-    pruned = float(ratios(config).mean())
+    pruned = float(ratios(config, model).mean())
     return Setting(
         rounds=config.rounds,
         learning_rate=float(usual_rates(method)[0]),
