@@ -36,7 +36,7 @@ def check_number(name: str, value: Any, allowed: Allowed, range: str) -> None:
     Raises:
       ValueError: naming it, its value and the range.
     """
-    if _plain(value) and not (_fits(value, float) and allowed(value)):
+    if is_plain(value) and not (_fits(value, float) and allowed(value)):
         raise InputError(f"{name}={value!r}: expected a number {range}.")
 
 
@@ -46,7 +46,7 @@ def check_integer(name: str, value: Any, least: int, most: int | None = None) ->
     Raises:
       ValueError: naming it, its value and the range.
     """
-    if not _plain(value):
+    if not is_plain(value):
         return
     if not _fits(value, int):
         raise InputError(f"{name}={value!r}: expected an integer.")
@@ -82,7 +82,7 @@ def check_types(config: Any) -> None:
         if several and isinstance(value, tuple) and not value:
             raise InputError(f"{name}=(): expected a value for each class of devices.")
         # A static field is never traced: an array there is a mistake.
-        if not _fits(value, hint) and (static or _plain(value)):
+        if not _fits(value, hint) and (static or is_plain(value)):
             raise InputError(f"{name}={value!r:.60}: expected {_shown(hint)}.")
 
 
@@ -96,10 +96,10 @@ def _annotations(kind: type) -> dict[str, tuple[Any, bool]]:
     }
 
 
-def _plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether a value is a plain Python value, not an array or a tracer."""
     if isinstance(value, tuple):
-        return all(map(_plain, value))
+        return all(map(is_plain, value))
     return isinstance(value, Real | str | None)
 
 

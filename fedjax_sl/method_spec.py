@@ -27,6 +27,7 @@ class Built(NamedTuple):
       with_config: `with_config(method) -> Algorithm`, the method with other numbers in
         its configuration, which may be traced: a run with other numbers then compiles
         nothing again. None if the numbers are constants of the run's programs.
+      warnings: of options that have no effect on its network.
     """
 
     algorithm: Algorithm
@@ -34,6 +35,7 @@ class Built(NamedTuple):
     devices: int
     parameters: int | None = None
     with_config: Callable[[Any], Algorithm] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 ChooseMap = Callable[[int], ClientMap]

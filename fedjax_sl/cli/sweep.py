@@ -1,6 +1,7 @@
 """`fedjax-sl sweep [METHOD]`: a grid of runs, compiled together, point by point."""
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -186,6 +187,9 @@ def sweep_command(line: Line, console: Console) -> None:
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = SweepFolder(command.folder or Path("runs") / f"sweep-{name}-{now}", points)
     chosen, jobs = _selected(command, folder)
+    every = [job.method.warnings for group in jobs for job in group.values()]
+    for sentence in dict.fromkeys(itertools.chain(*every)):
+        console.print(f"warning: {sentence}", soft_wrap=True)
     with folder.open(shared=command.part is not None):
         _train(command, chosen, jobs, console)
         # Other parts still have records in the folders that writing it removes.

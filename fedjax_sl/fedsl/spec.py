@@ -29,6 +29,7 @@ from fedjax_sl.fedsl.next_update import sent_next
 from fedjax_sl.fedsl.panels import kept, update
 from fedjax_sl.fedsl.presets import PRESETS
 from fedjax_sl.fedsl.run_config import FedSLRun
+from fedjax_sl.fedsl.unpruned import unpruned
 from fedjax_sl.method_spec import Built, ChooseMap, MethodSpec, Theory
 from fedjax_sl.models.class_cuts import cut_models
 from fedjax_sl.models.prunable import prunable
@@ -86,7 +87,14 @@ def build(
         )
 
     algorithm, parameters = with_config(config.method), parameters_of(*model.shapes)
-    return Built(algorithm, 1, over.devices, parameters, with_config=with_config)
+    return Built(
+        algorithm,
+        1,
+        over.devices,
+        parameters,
+        with_config=with_config,
+        warnings=unpruned(config.method, model),
+    )
 
 
 def traffic_bound(

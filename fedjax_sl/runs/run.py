@@ -63,6 +63,8 @@ def run(
       Stopped: if a signal requested it; the run can be resumed later.
     """
     console.print(headline(job), soft_wrap=True)
+    for sentence in job.method.warnings:
+        console.print(f"warning: {sentence}", soft_wrap=True)
     rounds = job.config.rounds
     programs = forecasting(programs_of(job), rounds, console.print)
     # Unwound in reverse: the record is closed while its folder is still locked.
