@@ -34,6 +34,10 @@ class Channel:
     server_power_dbm: float = 46.0
     """P_s, transmit power of the server."""
 
+    server_power: Literal["each", "split"] = "each"
+    """How the server sends to several at once: to each with P_s, or with P_s in all,
+    split in proportion to their shares of the band."""
+
     distance_m: tuple[float, float] = (50.0, 500.0)
     """Smallest and largest distance of a device; each is drawn uniformly once, > 0."""
 
@@ -137,29 +141,51 @@ def rate(bandwidth_hz, power_w: float, gain: np.ndarray, noise: float) -> np.nda
     return bandwidth_hz * np.log2(1 + power_w * gain / (bandwidth_hz * noise))
 
 
+Direction = Literal["up", "down"]
+"""To the server, or from it."""
+
+
+def link_rate(channel: Channel, hertz, gain: np.ndarray, way: Direction) -> np.ndarray:
+    """Returns the rate over a part of the band, bit/s.
+
+    Args:
+      channel: transmit powers, noise, and how the server's power is split.
+      hertz: width of the part, > 0.
+      gain: `[T, K]`.
+      way: who sends.
+    """
+    noise = watts(channel.noise_dbm_per_hz)
+    if way == "up":
+        return rate(hertz, watts(channel.device_power_dbm), gain, noise)
+    power = watts(channel.server_power_dbm)
+    if channel.server_power == "split":
+        power = power * hertz / channel.bandwidth_hz
+    return rate(hertz, power, gain, noise)
+
+
 def shared_rate(
-    channel: Channel, power_w: float, gain: np.ndarray, active: np.ndarray
+    channel: Channel, gain: np.ndarray, active: np.ndarray, way: Direction
 ) -> np.ndarray:
     """Returns the rate of each client over its share of the band, bit/s.
 
     Args:
       channel: the band, its noise, and how it is shared.
-      power_w: transmit power of each sender.
       gain: `[T, K]`.
       active: `[T, K]` bool, clients that participate and get a share.
+      way: who sends.
 
     Returns:
       `[T, K]`, 0 for clients that do not participate.
     """
-    noise = watts(channel.noise_dbm_per_hz)
     # No client may be active in a round, so divide by at least 1.
     equal = channel.bandwidth_hz / np.maximum(active.sum(axis=1, keepdims=True), 1)
     hertz = np.broadcast_to(equal, gain.shape)
     if channel.share == "rate":
         # At equal shares: at those that result it would depend on itself.
-        efficiency = np.where(active, rate(equal, power_w, gain, noise) / equal, 0)
+        efficiency = np.where(active, link_rate(channel, equal, gain, way) / equal, 0)
         total = efficiency.sum(axis=1, keepdims=True)
         hertz = channel.bandwidth_hz * efficiency / np.where(total > 0, total, 1)
     has = active & (hertz > 0)
     # Any bandwidth will do where there is none, but 0 would divide 0 by 0.
-    return np.where(has, rate(np.where(has, hertz, 1.0), power_w, gain, noise), 0.0)
+    rates = link_rate(channel, np.where(has, hertz, 1.0), gain, way)
+    return np.where(has, rates, 0.0)

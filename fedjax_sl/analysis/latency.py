@@ -132,7 +132,7 @@ def round_costs(
     bits = record.traffic
     active = (record.client_macs > 0) | (bits.uplink + bits.downlink > 0)
     gain = gains(channel, record.client_id, first_round)
-    rates = rates_of(channel, gain, lambda p: shared_rate(channel, p, gain, active))
+    rates = rates_of(channel, gain, lambda way: shared_rate(channel, gain, active, way))
     phases = phases_of(channel, record, rates, sequential)
     # One server works through the batches of all clients.
     server = phases.served.sum(axis=1)

@@ -1,10 +1,10 @@
 """Time of each client for each phase of a round, parallel or sequential."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from fedjax_sl.analysis.channel import Channel, gains, rate, watts
+from fedjax_sl.analysis.channel import Channel, Direction, gains, link_rate
 from fedjax_sl.checks import check_choice
 from fedjax_sl.traffic import Record
 
@@ -56,11 +56,10 @@ class Rates(NamedTuple):
 
 
 def rates_of(channel: Channel, gain: np.ndarray, shared) -> Rates:
-    """Returns the rates; `shared(power)` gives those over each client's share."""
-    powers = watts(channel.device_power_dbm), watts(channel.server_power_dbm)
-    noise = watts(channel.noise_dbm_per_hz)
-    whole = (rate(channel.bandwidth_hz, power, gain, noise) for power in powers)
-    return Rates(*map(shared, powers), *whole)
+    """Returns the rates; `shared("up")` and `"down"` gives those over the shares."""
+    ways, hertz = get_args(Direction), channel.bandwidth_hz
+    whole = (link_rate(channel, hertz, gain, way) for way in ways)
+    return Rates(*map(shared, ways), *whole)
 
 
 def phases_of(
@@ -182,8 +181,8 @@ def needs(
     check_choice("sequential", sequential, Sequential)
     gain = gains(channel, most.client_id, first_round)
     # As if nobody were absent: an absent client leaves the others more of the band.
-    noise, share = watts(channel.noise_dbm_per_hz), channel.bandwidth_hz / cohort_size
-    rates = rates_of(channel, gain, lambda p: rate(share, p, gain, noise))
+    share = channel.bandwidth_hz / cohort_size
+    rates = rates_of(channel, gain, lambda way: link_rate(channel, share, gain, way))
     phases = phases_of(channel, most, rates, sequential)
     together, turn = steps_of(phases, sequential)
     # Without a barrier between them all steps are one.

@@ -135,6 +135,36 @@ def test_whoever_sends_alone_has_all_of_the_band():
     np.testing.assert_allclose(turns.joules[0], computing + power * sending)
 
 
+def test_a_power_that_is_split_gains_nothing_by_sending_at_once():
+    """To ten, each over a tenth of band and power, it takes as long as to one by one.
+
+    Alone in a tenth of the band, with all of the power, each receives sooner.
+    """
+    gradients = record(rounds=1, gradients=10**7, macs=1e-9)
+    split = dataclasses.replace(STILL, server_power="split")
+    for share in ("equal", "rate"):
+        here = dataclasses.replace(split, share=share)
+        at_once = round_costs(here, gradients).down
+        one_by_one = round_costs(here, gradients, sequential="exchanges").down
+        np.testing.assert_allclose(at_once, one_by_one, rtol=1e-6)
+        np.testing.assert_allclose(at_once, 10 * 10**7 / DOWN, rtol=1e-6)
+    assert (round_costs(STILL, gradients).down < 0.9 * at_once).all()
+    # Up, each device has a power of its own.
+    updates = record(updates=10**6)
+    for found in (round_costs, lambda *x: needs(*x, 10)):
+        for mine, its in zip(found(STILL, updates), found(split, updates), strict=True):
+            np.testing.assert_array_equal(mine, its)
+
+
+def test_needs_know_of_a_split_power():
+    """Nobody who is admitted is late."""
+    split = Channel(server_power="split")
+    busy = record(clients=5, gradients=10**8)
+    alone = needs(split, busy, 5).alone(5)
+    free = round_costs(split, busy)
+    assert (free.seconds <= alone.max(axis=1)).all()
+
+
 @pytest.mark.parametrize("in_turn", ["exchanges", "visits"])
 def test_one_client_is_always_alone(in_turn):
     only = record(clients=1, macs=1e9, **SENT)
@@ -245,12 +275,14 @@ BUSY = {
 @settings(max_examples=examples(60))
 @given(
     share=st.sampled_from(["equal", "rate"]),
+    split=st.sampled_from(["each", "split"]),
     seed=st.integers(0, 100),
     band=st.floats(1e5, 1e9),
     factor=st.floats(1.01, 10),
 )
-def test_more_of_what_helps_takes_no_longer(share, seed, band, factor):
-    channel = Channel(share=share, channel_seed=seed, bandwidth_hz=band)
+def test_more_of_what_helps_takes_no_longer(share, split, seed, band, factor):
+    cell = {"share": share, "server_power": split, "channel_seed": seed}
+    channel = Channel(**cell, bandwidth_hz=band)
     busy = record(**BUSY, macs=1e8)
     before = round_costs(channel, busy)
     better = {

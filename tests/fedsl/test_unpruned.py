@@ -57,7 +57,9 @@ def test_a_job_has_the_warning():
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["run", "sweep"])
 def test_it_is_printed_once(command, tmp_path, capsys):
-    options = "--model.cut 1 --method.prune-ratio 0.001 --rounds 1 --eval-every 1".split()
+    options = (
+        "--model.cut 1 --method.prune-ratio 0.001 --rounds 1 --eval-every 1".split()
+    )
     seeds = ["--seeds", "2"] if command == "sweep" else []
     folder = ["--folder", str(tmp_path / "it")]
     main([command, "fedsl", *PERCEPTRON, *options, *seeds, *folder])
