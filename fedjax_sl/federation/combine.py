@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fedjax_sl.checks import is_plain
 from fedjax_sl.federation.aggregation import mean_of_shares, share
 from fedjax_sl.federation.clients import ClientMap
 
@@ -47,6 +48,13 @@ def clipped(update: Any, most: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf * scale, update)
 
 
+def _left_out(trim: Any, count: jax.Array) -> jax.Array:
+    """Returns how many of `count` values are rejected at either end; one is left."""
+    # The float32 nearest 0.42 is less than 0.42, but 0.42 of 150 must be 63.
+    exact = jnp.asarray(trim, jnp.float32) * count * (1 + EPSILON)
+    return jnp.minimum(jnp.floor(exact), (count - 1) // 2)
+
+
 def trimmed_mean(received: Received, fallback: Any, *, trim: Any) -> Any:
     """Computes the coordinate-wise mean without the smallest and the largest values.
 
@@ -72,10 +80,8 @@ def trimmed_mean(received: Received, fallback: Any, *, trim: Any) -> Any:
             present &= along(sent, values.ndim)
         present = jnp.broadcast_to(present, values.shape)
         count = present.sum(axis=0)
-        # The float32 nearest 0.42 is less than 0.42, but 0.42 of 150 must be 63.
-        exact = jnp.asarray(trim, jnp.float32) * count * (1 + EPSILON)
-        # At least one value is left; where none was sent the fallback is selected.
-        cut = jnp.minimum(jnp.floor(exact), (count - 1) // 2)
+        # Where none was sent the fallback is selected.
+        cut = _left_out(trim, count)
         # Missing values sort to the end as inf, beyond the ranks that are used.
         ranked = jnp.sort(jnp.where(present, values, jnp.inf), axis=0)
         rank = along(jnp.arange(clients), values.ndim)
@@ -89,6 +95,27 @@ def trimmed_mean(received: Received, fallback: Any, *, trim: Any) -> Any:
     return jax.tree.map(
         trim_leaf, received.sent, received.model, fallback, is_leaf=lambda x: x is None
     )
+
+
+def trim_warnings(config: Any, clients: int) -> tuple[str, ...]:
+    """Returns warnings of a trimmed mean that leaves nobody out, or drops weights.
+
+    Args:
+      config: of a method, with `trim` and `client_weight`; of a `trim` that is traced
+        there is nothing to say.
+      clients: K.
+    """
+    trim, found = config.trim, []
+    if trim is None or not is_plain(trim):
+        return ()
+    # Numbers, also where a program that builds the method is being traced.
+    with jax.ensure_compile_time_eval():
+        nobody = not int(_left_out(trim, jnp.int32(clients)))
+    if trim > 0 and nobody:
+        found.append(f"trim={trim}: of {clients} clients none is left out")
+    if config.client_weight == "examples":
+        found.append(f"trim={trim}: clients count alike, client_weight has no effect")
+    return tuple(found)
 
 
 def combine(

@@ -10,6 +10,7 @@ from fedjax_sl.configs.network_config import kind_of
 from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.errors import InputError
+from fedjax_sl.federation.combine import trim_warnings
 from fedjax_sl.federation.memory import check_fits
 from fedjax_sl.fedlpq.estimates.cost_table import COSTS
 from fedjax_sl.fedlpq.estimates.memory import client_bytes, feedback_bytes, head_bytes
@@ -99,7 +100,12 @@ def build(
     steps = method.local_epochs * -(-partition.index.shape[1] // config.batch_size)
     whole = parameters_of(template(models[-1], shape))
     return Built(
-        with_config(method), steps, over.devices, whole, with_config=with_config
+        with_config(method),
+        steps,
+        over.devices,
+        whole,
+        with_config=with_config,
+        warnings=trim_warnings(method, config.cohort_size),
     )
 
 

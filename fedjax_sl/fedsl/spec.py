@@ -10,6 +10,7 @@ from fedjax_sl.configs.network_config import kind_of
 from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.errors import InputError
+from fedjax_sl.federation.combine import trim_warnings
 from fedjax_sl.federation.memory import check_fits
 from fedjax_sl.fedsl.estimates.cost_table import COSTS
 from fedjax_sl.fedsl.estimates.memory import client_bytes, feedback_bytes
@@ -93,7 +94,10 @@ def build(
         over.devices,
         parameters,
         with_config=with_config,
-        warnings=unpruned(config.method, model),
+        warnings=(
+            *unpruned(config.method, model),
+            *trim_warnings(config.method, config.cohort_size),
+        ),
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedjax_sl.federation.aggregation import mean_of_shares, share
-from fedjax_sl.federation.combine import Received, clipped, trimmed_mean
+from fedjax_sl.federation.combine import Received, clipped, trim_warnings, trimmed_mean
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from tests.draws import examples
@@ -50,6 +50,19 @@ def test_it_is_the_mean_of_what_is_left(n, trim, seed):
     if trim == 0.5:
         middle = np.median(values, axis=0)
         np.testing.assert_allclose(expected, middle, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("trim", "clients", "said"),
+    [(0.05, 10, True), (0.05, 20, False), (0.1, 10, False), (0.5, 2, True)],
+)
+def test_a_share_that_is_nobody_is_said_to_be(trim, clients, said):
+    config = FedSLConfig(trim=trim)
+    assert len(trim_warnings(config, clients)) == said
+    assert not trim_warnings(FedSLConfig(), clients)
+    weighted = dataclasses.replace(config, client_weight="examples")
+    *_, last = trim_warnings(weighted, clients)
+    assert last == f"trim={trim}: clients count alike, client_weight has no effect"
 
 
 def test_shares_are_as_they_are_written():
