@@ -19,33 +19,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import chex
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
 
 from fedjax_sl.checks import check_choice
 from fedjax_sl.layers.im2col import FEW_CHANNELS, im2col, kernel_gradient
 from fedjax_sl.layers.initializers import Init, conv_initializers
-from fedjax_sl.layers.precision import (
-    Precision,
-    backend_precision,
-    rounded,
-    sum_dtype,
-)
+from fedjax_sl.layers.lax_conv import canonical, lax_conv
+from fedjax_sl.layers.precision import Precision, rounded
 from fedjax_sl.layers.strided_conv import strided_conv
 from fedjax_sl.layers.winograd import winograd
 from fedjax_sl.layers.winograd_tiles import TILE
 
 
 Lowering = Literal["auto", "xla", "canonical", "matmul", "winograd"]
-
-SLOW_CHANNELS = 16
-"""With at most this many input and output channels, XLA uses a slower library on a
-CPU."""
 
 MANY_PRODUCTS: dict[Precision, int] = {"float32": 4096, "tf32": 4096, "bf16": 2048}
 """Input times output channels from which Winograd's transformations pay off."""
@@ -56,36 +47,12 @@ def _transpose(kernel: jax.Array) -> jax.Array:
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
-def _lax_conv(x, kernel, precision: Precision, sums: Any, *, stride=1, valid=False):
-    """`lax.conv` of rounded factors, whose sums have this dtype; None for theirs."""
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        # "SAME" would pad otherwise with a stride, and leave other pixels.
-        [(0, 0) if valid else (size // 2, size // 2) for size in kernel.shape[:2]],
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=backend_precision(precision),
-        preferred_element_type=sums,
-    )
-
-
 def _xla(
     x: jax.Array, kernel: jax.Array, precision: Precision, stride: int = 1
 ) -> jax.Array:
     """`lax.conv`, which autodiff takes only with sums of the factors' dtype."""
     x, kernel = rounded(x, precision), rounded(kernel, precision)
-    return _lax_conv(x, kernel, precision, None, stride=stride)
-
-
-def _canonical(x: jax.Array, kernel: jax.Array, precision: Precision) -> jax.Array:
-    """`lax.conv`, padded with output channels where XLA would take a slower path."""
-    inputs, outputs = kernel.shape[2:]
-    if max(inputs, outputs) <= SLOW_CHANNELS:
-        more = [(0, 0)] * 3 + [(0, SLOW_CHANNELS + 1 - outputs)]
-        kernel = jnp.pad(kernel, more)
-    x, kernel = rounded(x, precision), rounded(kernel, precision)
-    return _lax_conv(x, kernel, precision, sum_dtype(x))[..., :outputs]
+    return lax_conv(x, kernel, precision, None, stride=stride)
 
 
 def _with_gradients(convolve: Callable) -> Callable:
@@ -111,7 +78,7 @@ def _with_gradients(convolve: Callable) -> Callable:
 
 _LOWERED: dict[Lowering, Callable] = {
     "xla": _xla,
-    "canonical": _with_gradients(_canonical),
+    "canonical": _with_gradients(canonical),
     "matmul": _with_gradients(im2col),
     "winograd": winograd,
 }
@@ -176,7 +143,7 @@ def conv(
       x: `[B, H, W, Cin]`.
       kernel: `[kh, kw, Cin, Cout]`, kh and kw odd.
       lowering: how it is computed, see the module's docstring; with a stride there are
-        two ways, `lax.conv` and patches times kernel.
+        two ways, "xla" and `strided_conv`.
       precision: of its products, forward and backward.
       stride: of rows and columns.
       valid: return the pixels around which the kernel fits, without a stride.
@@ -203,7 +170,7 @@ def conv(
         lowered = partial(_xla if lowering == "xla" else strided_conv, stride=stride)
     x, kernel = x.astype(wide), kernel.astype(wide)
     if valid and _AS_WRITTEN.get():
-        return _lax_conv(x, kernel, precision, wide, valid=True)
+        return lax_conv(x, kernel, precision, wide, valid=True)
     # bf16 is of the products: layers before and after see the arguments' dtype.
     y = lowered(x, kernel, precision).astype(wide)
     if not valid:

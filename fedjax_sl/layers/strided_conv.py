@@ -1,10 +1,17 @@
-"""Convolutions with a stride: patches of the pixels that are kept, times the kernel."""
+"""Convolutions with a stride, whose gradients are matrix products.
+
+`lax.conv` computes them fastest, but the gradients that autodiff derives from it are
+slow inside a loop on a CPU. Those of patches times kernel are not.
+"""
+
+from functools import partial
 
 import chex
 import jax
 import jax.numpy as jnp
 
 from fedjax_sl.checks import check_choice
+from fedjax_sl.layers.lax_conv import canonical
 from fedjax_sl.layers.precision import Precision, matmul, rounded
 
 
@@ -20,6 +27,34 @@ def _patches(x: jax.Array, size: tuple[int, int], stride: int) -> jax.Array:
         for column in range(width)
     ]
     return jnp.concatenate(shifted, axis=-1)
+
+
+def _as_product(x, kernel, precision, stride):
+    """Computes the convolution as patches times kernel."""
+    outputs = kernel.shape[-1]
+    x, kernel = rounded(x, precision), rounded(kernel, precision)
+    patches = _patches(x, kernel.shape[:2], stride)
+    rows = patches.reshape(-1, patches.shape[-1])
+    y = matmul(rows, kernel.reshape(-1, outputs), precision)
+    return y.reshape(*patches.shape[:-1], outputs)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolution(x, kernel, precision, stride):
+    """Computes the convolution by `lax.conv`."""
+    return canonical(x, kernel, precision, stride=stride)
+
+
+def _forward(x, kernel, precision, stride):
+    return _convolution(x, kernel, precision, stride), (x, kernel)
+
+
+def _backward(precision, stride, residual, dy):
+    product = partial(_as_product, precision=precision, stride=stride)
+    return jax.vjp(product, *residual)[1](dy)
+
+
+_convolution.defvjp(_forward, _backward)
 
 
 def strided_conv(
@@ -41,9 +76,6 @@ def strided_conv(
     """
     check_choice("precision", precision, Precision)
     chex.assert_rank([x, kernel], 4)
-    height, width, _, outputs = kernel.shape
-    x, kernel = rounded(x, precision), rounded(kernel, precision)
-    patches = _patches(x, (height, width), stride)
-    rows = patches.reshape(-1, patches.shape[-1])
-    y = matmul(rows, kernel.reshape(-1, outputs), precision)
-    return y.reshape(*patches.shape[:-1], outputs)
+    # Pixels times kernel are a product as they are.
+    one = kernel.shape[:2] == (1, 1)
+    return (_as_product if one else _convolution)(x, kernel, precision, stride)
