@@ -80,8 +80,17 @@ def _choices(options: PlanCommand, cuts: Sequence[int]) -> list[Choice]:
     return [Choice(*choice) for choice in itertools.product(cuts, *values)]
 
 
-def _table(plans: Sequence[Plan], title: str) -> Table:
-    shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+def table(plans: Sequence[Plan], title: str) -> Table:
+    """Returns the table of some plans, no wider than 80 columns."""
+    shown = Table(
+        title=title,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        # Without the usual padding, or figures would be cut off.
+        collapse_padding=True,
+        pad_edge=False,
+        show_edge=False,
+    )
     heads = ("cut", "pruned", "bits", "dropped", "interval")
     for head in (*heads, "rounds", "seconds", "joules", "floor"):
         shown.add_column(head, justify="right", no_wrap=True)
@@ -153,7 +162,7 @@ def plan_command(line: Line, console: Console) -> None:
     title = (
         f"Time against energy until the bound is at {options.target:g}, by rising time"
     )
-    console.print(_table(on_pareto_front(plans), title))
+    console.print(table(on_pareto_front(plans), title))
     console.print(f"least {options.by}: {able[0].choice}", soft_wrap=True)
     if said := _about_pruning(every, options.target):
         console.print(said, soft_wrap=True)
