@@ -1,12 +1,16 @@
 """Before a run trains it says what; once its pace is known, for how long."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from fedjax_sl.cli.main import main
+from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.federation.clients import scan
 from fedjax_sl.fedlpq.run_config import CNNConfig
+from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
 from fedjax_sl.runs import forecast
 from fedjax_sl.runs.build import prepare
@@ -28,6 +32,35 @@ def test_the_first_line_of_a_run(tmp_path, monkeypatch, capsys):
         " parameters), 4 clients, 4.5 epochs (6 rounds) of digits (300 images, 100 to "
         f"test on), on {devices}"
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        # Of ten each; a batch of 64 has no more of them.
+        ({"rounds": 3}, ", 3 epochs (3 rounds)"),
+        ({"rounds": 3, "failure_probability": 0.5}, ", about 1.5 epochs (3 rounds)"),
+    ],
+)
+def test_epochs_are_of_what_clients_own(changes, said):
+    data = DataConfig(num_clients=4, train_examples=40, test_examples=20)
+    model = ModelConfig(name="mlp", cut=1, width=0.05)
+    method = FedSLConfig(cohort_size=4)
+    config = FedSLRun(data=data, model=model, method=method, batch_size=64, **changes)
+    assert said in headline(prepare(config))
+
+
+def test_epochs_are_not_known_of_some_clients_with_unequal_shares():
+    job = prepare(FedSLRun(model=ModelConfig(name="mlp", cut=1, width=0.05)))
+    few = job.partition.count.copy()
+    few[0] = 3
+    fewer = job._replace(partition=job.partition._replace(count=few))
+    assert ", 24.4 epochs (220" in headline(job)
+    # 147 instead of 160 in each of 220 rounds.
+    assert ", 22.4 epochs (220" in headline(fewer)
+    method = dataclasses.replace(job.config.method, cohort_size=5)
+    config = dataclasses.replace(job.config, method=method)
+    assert ", about 11.2 epochs (220" in headline(fewer._replace(config=config))
 
 
 def test_every_parameter_of_the_network_is_counted():
