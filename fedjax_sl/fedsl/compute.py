@@ -36,7 +36,8 @@ def kept_macs(
             continue
         # Subtracted from the dense total: products that nothing prunes need no case.
         total -= product.macs * (1 - share)
-    return total
+    # A count: shares are rounded to float32.
+    return jnp.round(total)
 
 
 def scored(

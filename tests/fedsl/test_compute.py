@@ -35,6 +35,16 @@ def test_the_published_share_of_a_pruned_vgg(key):
     np.testing.assert_allclose(share, 0.4348, atol=1e-4)
 
 
+def test_what_is_kept_is_counted_whole(key):
+    """Most shares of the filters are rounded in float32."""
+    model = split_vgg(11, cut=1, width=0.17)
+    can = prunable(model)
+    scores = magnitude_scores(model.init(key).client["params"])
+    for ratio in (0.2, 0.35, 0.5, 0.7):
+        found = kept_macs(CONFIG, can, masks(CONFIG, can, scores, ratio))
+        assert found == int(found)
+
+
 @pytest.mark.slow
 def test_scoring_costs_a_dense_pass_when_a_period_starts(key):
     config = dataclasses.replace(CONFIG, scoring="pass")
