@@ -65,7 +65,9 @@ def show_missing(runs: Runs, found: Iterator[int], console: Console) -> None:
                 f"accuracy {lines[-1]['test_accuracy']:.4f}; {progress.state}",
                 soft_wrap=True,
             )
-            if sentence := not_learning(lines, runs.classes[number]):
+            warmup = points[number].warmup_rounds
+            classes = runs.classes[number]
+            if sentence := not_learning(lines, classes, warmup_rounds=warmup):
                 console.print(f"warning: {sentence}", soft_wrap=True)
 
 

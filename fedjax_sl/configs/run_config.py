@@ -152,6 +152,12 @@ class RunConfig:
         return 1
 
     @property
+    def warmup_rounds(self) -> int:
+        """W, rounds over which learning rates rise to their value."""
+        # Other packages' methods need not have a warm-up.
+        return getattr(self.method, "warmup_rounds", 0)
+
+    @property
     def title(self) -> str:
         """Display name of the method with this configuration."""
         return self.algorithm

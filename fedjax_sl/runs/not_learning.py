@@ -12,7 +12,9 @@ STEPS = 50
 """Optimiser steps of a client before a run is judged."""
 
 
-def not_learning(lines: Sequence[dict[str, Any]], num_classes: int) -> str | None:
+def not_learning(
+    lines: Sequence[dict[str, Any]], num_classes: int, *, warmup_rounds: int = 0
+) -> str | None:
     """Returns a warning if a run does not learn.
 
     Guessing one of C classes has a cross-entropy of ln C. A run does not learn if
@@ -22,6 +24,7 @@ def not_learning(lines: Sequence[dict[str, Any]], num_classes: int) -> str | Non
     Args:
       lines: lines of metrics.jsonl, in order.
       num_classes: C.
+      warmup_rounds: over which the learning rate rises; until then it is not blamed.
 
     Returns:
       A sentence; None if something is learned, or if it is too early to say.
@@ -36,10 +39,16 @@ def not_learning(lines: Sequence[dict[str, Any]], num_classes: int) -> str | Non
     # In steps: a round is a single one in FedSL, and whole epochs in FedLP-Q.
     if len(stuck) < 2 or stuck[-1]["step"] - before["step"] < STEPS:
         return None
+    done = stuck[-1]["round"]
+    hint = (
+        f"the learning rate is still in its warm-up of {warmup_rounds} rounds."
+        if done < warmup_rounds
+        else "a smaller learning rate may help."
+    )
     return (
-        f"for {stuck[-1]['round'] - before['round']} rounds the loss has been no lower "
+        f"for {done - before['round']} rounds the loss has been no lower "
         f"than that of guessing, ln {num_classes} = {guessing:.3f}: nothing is "
-        "learned; a smaller learning rate may help."
+        f"learned; {hint}"
     )
 
 

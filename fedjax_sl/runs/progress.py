@@ -105,24 +105,29 @@ def seconds_left(arrived: Sequence[float], first: int, total: int) -> float | No
 
 
 @contextmanager
-def reporting(console: Console, rounds: int, num_classes: int) -> Iterator[Report]:
-    """Shows a run's progress while the block runs; warns once if nothing is learned.
+def reporting(
+    console: Console, rounds: int, num_classes: int, *, warmup_rounds: int = 0
+) -> Iterator[Report]:
+    """Shows a run's progress while the block runs; warns if nothing is learned.
+
+    Once, and once more if that is so after the warm-up, too.
 
     Args:
       console: where it is shown.
       rounds: rounds of the run.
       num_classes: C, number of classes.
+      warmup_rounds: over which the learning rate rises.
 
     Yields:
       A function to call with the metrics of each evaluation.
     """
     lines: list[dict[str, Any]] = []
+    warned: set[bool] = set()
     with bar(console, "round", TimeRemainingColumn()) as progress:
         task = progress.add_task("", total=rounds)
-        progress.state, warned = "compiling …", False
+        progress.state = "compiling …"
 
         def report(line):
-            nonlocal warned
             text = f"round {line['round']}/{rounds}  {_describe(line)}"
             if console.is_terminal:
                 progress.state = _describe(line)
@@ -131,8 +136,10 @@ def reporting(console: Console, rounds: int, num_classes: int) -> Iterator[Repor
                 # Unbroken lines, as for a log.
                 console.print(text, soft_wrap=True)
             lines.append(line)
-            if not warned and (sentence := not_learning(lines, num_classes)):
+            warming = line["round"] < warmup_rounds
+            sentence = not_learning(lines, num_classes, warmup_rounds=warmup_rounds)
+            if sentence and warming not in warned:
                 console.print(f"warning: {sentence}", soft_wrap=True)
-                warned = True
+                warned.add(warming)
 
         yield report

@@ -65,7 +65,7 @@ def run(
     console.print(headline(job), soft_wrap=True)
     for sentence in job.method.warnings:
         console.print(f"warning: {sentence}", soft_wrap=True)
-    rounds = job.config.rounds
+    rounds, classes = job.config.rounds, job.train.num_classes
     programs = forecasting(programs_of(job), rounds, console.print)
     # Unwound in reverse: the record is closed while its folder is still locked.
     with ExitStack() as stack:
@@ -76,7 +76,9 @@ def run(
             console.print(f"resuming after round {start.round}")
         track = stack.enter_context(_tracked(record, tracked, job, start.round))
         signal_of = stack.enter_context(stop_requests(console.print))
-        report = stack.enter_context(reporting(console, rounds, job.train.num_classes))
+        warmup = job.config.warmup_rounds
+        reports = reporting(console, rounds, classes, warmup_rounds=warmup)
+        report = stack.enter_context(reports)
         due = clock(keeping.checkpoint_seconds)
         for segment in segments(job, programs, start, keeping.stops):
             # A process alone that stopped would leave the others waiting for it.

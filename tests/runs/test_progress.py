@@ -60,6 +60,23 @@ def test_where_guessing_is_not_beaten_it_is_said_once():
     assert "ln 10 = 2.303" in said and "smaller learning rate" in said
 
 
+def test_a_rate_that_still_rises_is_not_blamed():
+    """Said once of the warm-up, and once more where it does not help."""
+    file = io.StringIO()
+    plain = Console(file=file, width=200)
+    with reporting(plain, 200, 10, warmup_rounds=100) as report:
+        for n in range(20, 220, 20):
+            report(line(n, LN10))
+    said = [s for s in file.getvalue().splitlines() if s.startswith("warning: ")]
+    assert [text.partition(" rounds ")[0] for text in said] == [
+        "warning: for 60",
+        "warning: for 100",
+    ]
+    warming, past = (text.rpartition("; ")[2] for text in said)
+    assert warming == "the learning rate is still in its warm-up of 100 rounds."
+    assert past == "a smaller learning rate may help."
+
+
 def test_plain_lines_where_there_is_no_terminal():
     file = io.StringIO()
     with reporting(Console(file=file, width=200), 80, 10) as report:
