@@ -142,7 +142,7 @@ def test_every_folder_is_made_before_it_is_read(page):
 def test_pages_have_commands_that_read_folders():
     """Those of the list of all commands, and of a tutorial."""
     typed = [word for words in commands(HOW_TO / "commands.md") for word in words]
-    assert {"runs/demo", "runs/bits", "runs/coded"} < set(typed)
+    assert {"runs/demo", "runs/sweep", "runs/coded"} < set(typed)
     assert ["ls", "runs/first"] in commands(ROOT / "docs/tutorials/first_run.md")
 
 
