@@ -119,10 +119,11 @@ class Line(NamedTuple):
         command = self.start.command
         # Under the word that was typed: `suggest --bound` has the options of plan.
         kinds[command] = (kind, about)
+        own = [word for word in self.words[1:2] if names and word in names.known]
         return call(
             union(kinds),
             self.words,
-            see=f"{PROGRAM} {command} --help",
+            see=" ".join((PROGRAM, command, *own, "--help")),
             names=names,
             flags=flags,
         )

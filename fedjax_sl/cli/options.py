@@ -126,19 +126,25 @@ def _sentence(
     is_text = itertools.groupby(lines, key=lambda line: bool(line.strip("─-")))
     said, *others = [list(group) for text, group in is_text if text] or [[""]]
     sentence = " ".join(said).removeprefix("Error parsing ").rstrip(".")
-    unknown = sentence.removeprefix(UNKNOWN)
-    if unknown == sentence:
+    unknown = re.match(UNKNOWN, sentence)
+    if unknown is None:
         return _of_choices(_of_types(sentence))
     # The value of an unknown option follows it, as if it were unknown, too.
-    word = unknown.split(", ")[0]
+    word = unknown[1]
     # Without dashes it was meant as a subcommand.
     if names is not None and not word.startswith("-"):
         known = tuple(names.known)
         near = _meant(map(repr, difflib.get_close_matches(word, known, 1)))
         return f"unknown {names.of} {word!r}: expected one of {known}{near}"
+    if _bare(word) in flags():
+        return f"{word} is an option of other methods, not of this one"
     similar = [line for line in itertools.chain(*others) if line.startswith("--")]
     options = dict.fromkeys(line.split()[0].rstrip(",") for line in similar)
-    return sentence + _meant(options or _near(word, flags()))
+    # At most two, as tyro names up to nine.
+    closest = difflib.get_close_matches(word, options, 2, cutoff=0)
+    # Where another option is misplaced, tyro says after each what it is applied to.
+    sentence = re.sub(r"(?: or misplaced|,? \(applied to .*?\))", "", sentence)
+    return sentence + _meant(closest or _near(word, flags()))
 
 
 def _meant(options: Iterable[str]) -> str:
@@ -156,8 +162,13 @@ def _near(word: str, flags: Collection[str]) -> list[str]:
     ends = dict.fromkeys(flags, "") | {
         f"{group}.": end for group, end in groups.items()
     }
-    given = word.lstrip("-").partition("=")[0]
-    return [f"--{n}{ends[n]}" for n in difflib.get_close_matches(given, ends, 1)]
+    near = difflib.get_close_matches(_bare(word), ends, 1)
+    return [f"--{name}{ends[name]}" for name in near]
+
+
+def _bare(word: str) -> str:
+    """The name of an option, without dashes and value."""
+    return word.lstrip("-").partition("=")[0]
 
 
 def _of_choices(sentence: str) -> str:
@@ -192,5 +203,5 @@ NUMBERS = (
 )
 """Ends of sentences about numbers, and what was expected."""
 
-UNKNOWN = "Unrecognized options: "
-"""The beginning of a box about unknown words."""
+UNKNOWN = r"Unrecognized (?:or misplaced )?options: ([^\s,]+)"
+"""The beginning of a box about unknown words; misplaced ones are another method's."""

@@ -113,13 +113,14 @@ def run_command(line: Line, console: Console) -> None:
     distributed.join(command.cluster)
     # After `join`, before which every process is the first.
     console = console if distributed.is_first() else Console(quiet=True)
-    for sentence in _warnings(config, line.start.stored or presets()[name][1].run):
-        console.print(sentence, soft_wrap=True)
     if command.checkpoint.resume and not (folder / folders.CONFIG).exists():
         console.print(f"{folder} holds no run yet: starting", soft_wrap=True)
     # `run` checks again; here a refusal comes before data are loaded.
     distributed.on_first(partial(_check_folder, folder, command))
     job = prepare(config)
+    # After what may be refused, such as data that are not there.
+    for sentence in _warnings(config, line.start.stored or presets()[name][1].run):
+        console.print(sentence, soft_wrap=True)
     summary = run(
         job,
         folder,

@@ -145,6 +145,19 @@ def test_suggest_by_bound_is_an_alias_of_plan(monkeypatch):
         (["run", "--colour", "3"], "Unrecognized options: --colour, 3; see"),
         (["run", "--model.widht", "1"], "did you mean --model.width"),
         (["sweep", "--sedes", "3"], "did you mean --seeds"),
+        (["run", "fedavg", "--method.bit", "4"], "mean --method.bits, --method.grad-"),
+        (
+            ["run", "fedavg", "--model.cut", "2"],
+            "error: --model.cut is an option of other methods, not of this one; see "
+            "fedjax-sl run fedavg --help.",
+        ),
+        (["run", "fedavg", "--model.cut=2"], "--model.cut=2 is an option of other"),
+        (
+            ["run", "fedavg", "--method.bitz", "4", "--model.cut", "2"],
+            "error: Unrecognized options: --method.bitz 4 --model.cut 2; did you mean "
+            "--method.bits, ",
+        ),
+        (["run", "--model.tial", "2"], "see fedjax-sl run --help."),
         (["compare", "x", "--taregt", "0.5"], "did you mean --target"),
         (["privacy", "x", "--detla", "0.5"], "did you mean --delta"),
         (["cost", "fedsl", "--dephts", "1"], "did you mean --depth"),

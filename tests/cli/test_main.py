@@ -157,6 +157,13 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert not (tmp_path / "made").exists()
 
 
+def test_what_is_refused_is_not_warned_of(capsys):
+    with pytest.raises(SystemExit):
+        main.main(["run", "fedsl", "--data.name", "nosuch", "--rounds", "2"])
+    shown = capsys.readouterr()
+    assert not shown.out and "'nosuch' is unknown" in shown.err
+
+
 @pytest.mark.parametrize(
     "command, named",
     [
