@@ -76,8 +76,11 @@ def _print_bound(
     table = Table(title="Bound on the mean squared gradient", title_justify="left")
     table.add_column("term")
     table.add_column("value", justify="right")
+    dropped = theory_of(options.run).dropout(options.run) > 0
     for name, value in terms._asdict().items():
-        table.add_row(name, f"{value:.4g}")
+        # What enlarges the constants is in every term that they are in.
+        counted = name == "dropout" and dropped and not value
+        table.add_row(name, "in sigma^2, G^2" if counted else f"{value:.4g}")
     table.add_row("all", f"{terms.total:.4g}")
     console.print(table)
     # Only the first term falls with the rounds: no run is long enough for the others.
@@ -87,10 +90,12 @@ def _print_bound(
         # What follows the run is pruned at its last ratio, and so more than its mean.
         longer = setting._replace(pruned=last_ratio, masked=last_ratio)
         needed = rounds_needed(found.constants, longer, target)
+    floor = "" if options.target else ", twice the floor that no rounds get below"
     measured = ", ".join(f"{value:.3g}" for value in found.squared_gradient)
     console.print(
-        f"rounds to {target:.3g}: {needed:g}; squared gradient measured at the points: "
-        f"{measured}. The bound's constants are estimates from these points alone. "
+        f"rounds to a bound of {target:.3g}{floor}: {needed:g}; squared gradient "
+        f"measured at the points: {measured}. The bound's constants are "
+        "estimates from these points alone. "
         + said_of(theory_of(options.run).ignored(options.run))
     )
 

@@ -180,6 +180,22 @@ def test_rounds_after_the_run_are_pruned_at_its_last_ratio():
     assert rounds is not None and 400 <= float(rounds[1]) <= 405
 
 
+def test_what_is_printed_explains_itself():
+    """Dropout in the constants is no term of 0, and the usual target has a reason."""
+    shown = {}
+    for rate in (0.0, 0.2):
+        file = io.StringIO()
+        options = bound_command.Bound(
+            run=FedSLRun(method=FedSLConfig(dropout_rate=rate))
+        )
+        plain = Console(file=file, width=200)
+        bound_command._print_bound(FOUND, SETTING, options, plain, last_ratio=0.0)
+        shown[rate] = file.getvalue()
+        assert "twice the floor that no rounds get below: " in shown[rate]
+    assert re.search(r"dropout .* 0 ", shown[0.0])
+    assert re.search(r"dropout .* in sigma\^2, G\^2 ", shown[0.2])
+
+
 def test_dropout_that_the_constants_are_not_of_is_named():
     for change in ({"rescale": False}, {"dropout_per": "channel"}):
         some = FedSLRun(method=FedSLConfig(momentum=0.0, **change))
