@@ -65,16 +65,17 @@ class FedLPQRun(RunConfig):
     def title(self) -> str:
         """Display name of the method in this configuration."""
         method = self.method
+        keep = usual_keep_probability(method)
+        # Of several classes of devices, one that prunes or quantises is enough.
+        whole = method.preference is None and np.min(keep) == 1
         compressed = method.updates.active or method.models.active
-        # Of several classes of devices, one that quantises or prunes is enough.
-        if method.coded and not compressed:
+        if method.coded and not compressed and not whole:
             return "FedLP-Q"
-        whole, keep = method.preference is None, usual_keep_probability(method)
         averaged = "FedAvg" if method.proximal is None else "FedProx"
         if method.aggregator.active:
             averaged = NAMES[method.aggregator.kind]
-        name = averaged if whole and np.min(keep) == 1 else "FedLP"
-        return f"compressed {name}" if compressed else name
+        name = averaged if whole else "FedLP"
+        return f"compressed {name}" if compressed or method.coded else name
 
     @property
     def network(self) -> str:

@@ -184,7 +184,8 @@ def test_a_title_says_that_something_is_compressed():
     def title(**change):
         return FedLPQRun(method=FedLPQConfig(keep_probability=1.0, **change)).title
 
-    assert title() == "FedLP-Q" and title(bits=32) == "FedAvg"
+    assert title(bits=8) == "compressed FedAvg" and title(bits=32) == "FedAvg"
+    assert title(preference="u") == FedLPQRun().title == "FedLP-Q"
     assert title(updates=TOP) == title(models=TOP, bits=32) == "compressed FedAvg"
     assert title(updates=TOP, preference="u") == "compressed FedLP"
 
