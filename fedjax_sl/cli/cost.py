@@ -1,8 +1,8 @@
 """`fedjax-sl cost METHOD`: what clients compute and send, as tables."""
 
 from rich.console import Console
-from rich.table import Table
 
+from fedjax_sl.cli.compact import compact
 from fedjax_sl.cli.line import SUMMARIES, Line
 from fedjax_sl.cli.options import Branch
 from fedjax_sl.method_spec import CostTable
@@ -10,7 +10,7 @@ from fedjax_sl.methods import methods
 
 
 def _show(found: CostTable, console: Console) -> None:
-    table = Table(title=found.title, title_justify="left")
+    table = compact(found.title)
     for column in found.columns:
         table.add_column(column, justify="right")
     for row in found.rows:

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 import tyro
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from fedjax_sl.analysis.fedsl_bound import Choice, bound
 from fedjax_sl.cli.bound import usual_run
+from fedjax_sl.cli.compact import compact
 from fedjax_sl.cli.line import Line
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.errors import InputError
@@ -82,15 +82,7 @@ def _choices(options: PlanCommand, cuts: Sequence[int]) -> list[Choice]:
 
 def table(plans: Sequence[Plan], title: str) -> Table:
     """Returns the table of some plans, no wider than 80 columns."""
-    shown = Table(
-        title=title,
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        # Without the usual padding, or figures would be cut off.
-        collapse_padding=True,
-        pad_edge=False,
-        show_edge=False,
-    )
+    shown = compact(title)
     heads = ("cut", "pruned", "bits", "dropped", "interval")
     for head in (*heads, "rounds", "seconds", "joules", "floor"):
         shown.add_column(head, justify="right", no_wrap=True)

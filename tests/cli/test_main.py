@@ -228,6 +228,33 @@ def test_cost_prints_the_published_table(monkeypatch, capsys):
     assert "MMACs" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("options", [[], ["--tail", "1"]])
+def test_costs_are_whole_at_80_columns(options, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(main, "_prepare_jax", lambda: None)
+    some = ["--name", "mlp", "--width", "4", "--prune-ratio", "0.5", *options]
+    main.main(["cost", "fedsl", *some])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "…" not in shown and "pruned channels are left out" in shown
+    # A layer of 2048 units and one of 1024, in front of ten logits.
+    held = 3072 * 2048 + 2048
+    assert f"{held:,}" in shown or f"{held + 1024 * 10 + 10:,}" in shown
+
+
+def test_costs_are_of_the_image_that_is_given(capsys, monkeypatch):
+    monkeypatch.setattr(main, "_prepare_jax", lambda: None)
+    mlp = ["cost", "fedsl", "--name", "mlp", "--pixels", "8", "--channels", "1"]
+    main.main(mlp)
+    shown = capsys.readouterr().out
+    assert "on 8 x 8 x 1" in shown and f"{64 * 512 + 512:,}" in shown
+    # Few as they are.
+    assert f"{64 * 512 / 1e6:.4f}" in shown
+    assert "dense" not in shown
+    assert "channels=0: expected at least 1" in refused(
+        [*mlp, "--channels", "0"], capsys
+    )
+
+
 def test_cost_explains_itself(monkeypatch, capsys):
     monkeypatch.setattr(main, "_prepare_jax", lambda: None)
     for flag in ("--help", "-h"):

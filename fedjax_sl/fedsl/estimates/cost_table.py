@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from fedjax_sl.analysis.complexity import cut_costs
+from fedjax_sl.checks import check_integer
 from fedjax_sl.configs.network_config import ImageKind
 from fedjax_sl.fedsl.run_config import ModelConfig, NetworkName
 from fedjax_sl.method_spec import Costs, CostTable
@@ -37,15 +38,23 @@ class FedSLCost:
     """Last layers that the client holds, too, in a U-shaped network."""
 
     pixels: int = 32
-    """Rows and columns of an image of three channels."""
+    """Rows and columns of an image, >= 1."""
+
+    channels: int = 3
+    """Channels of an image, >= 1."""
 
     num_classes: int = 10
     """C, at least 2."""
 
+    def __post_init__(self):
+        """Checks the ranges, but for those that the network itself checks."""
+        for name in ("pixels", "channels"):
+            check_integer(name, getattr(self, name), 1)
+
     @property
     def title(self) -> str:
         """What the table is of."""
-        size = f"on {self.pixels} x {self.pixels} x 3"
+        size = f"on {self.pixels} x {self.pixels} x {self.channels}"
         if self.tail:
             size += f", U-shaped with a tail of {self.tail}"
         if self.module:
@@ -54,6 +63,14 @@ class FedSLCost:
         norm = f"{self.norm} norm, " if vgg or self.name.startswith("resnet") else ""
         name = f"VGG-{self.depth}" if vgg else self.name
         return f"{name}, width {self.width:g}, {norm}{size}"
+
+
+NOTE = "Forward pass of one example; a backward pass takes about twice that."
+
+OF_PRUNED = (
+    "\nParameters and MACs are of the dense network; of what is sent at the cut "
+    "pruned channels are left out."
+)
 
 
 def table(options: FedSLCost) -> CostTable:
@@ -65,7 +82,8 @@ def table(options: FedSLCost) -> CostTable:
         width=options.width,
         norm=options.norm,
     )
-    image = ImageKind((options.pixels, options.pixels, 3), options.num_classes)
+    shape = (options.pixels, options.pixels, options.channels)
+    image = ImageKind(shape, options.num_classes)
     network = model.uncut(image)
     rows = cut_costs(network, prune_ratio=options.prune_ratio, tail=options.tail)
     if not rows:
@@ -87,14 +105,14 @@ def table(options: FedSLCost) -> CostTable:
                 str(row.cut),
                 f"{row.client_params:,}",
                 f"{row.server_params:,}",
-                f"{row.client_macs / 1e6:.2f}",
-                f"{row.server_macs / 1e6:.2f}",
+                f"{row.client_macs / 1e6:.4f}",
+                f"{row.server_macs / 1e6:.4f}",
                 f"{row.activations:,}",
                 *([f"{row.features:,}"] if options.tail else []),
             )
             for row in rows
         ],
-        note="Forward pass of one example; a backward pass takes about twice that.",
+        note=NOTE + (OF_PRUNED if options.prune_ratio else ""),
     )
 
 
