@@ -16,6 +16,7 @@ from fedjax_sl.layers.batch_norm import BatchNorm
 from fedjax_sl.layers.conv import Conv
 from fedjax_sl.layers.group_norm import GroupNorm
 from fedjax_sl.layers.initializers import dense
+from fedjax_sl.layers.relu import relu
 from fedjax_sl.models.network import Network, Stage
 from fedjax_sl.models.options import Options
 
@@ -56,7 +57,7 @@ class NormedConv(nn.Module):
         x = conv(x)
         if options.norm == "batch":
             x = BatchNorm(name="norm")(x, train, weight)
-        return nn.relu(x) if self.relu else x
+        return relu(x) if self.relu else x
 
 
 class Stem(nn.Module):
@@ -94,7 +95,7 @@ class ResidualBlock(nn.Module):
         if x.shape != y.shape:
             shortcut = conv(size=1, stride=self.stride, name="shortcut")
             x = shortcut(x, train, weight)
-        return nn.relu(x + y)
+        return relu(x + y)
 
 
 class PooledHead(nn.Module):
