@@ -1,4 +1,4 @@
-"""Detects runs that learn nothing: their loss stays at that of guessing."""
+"""Detects runs that learn nothing: their loss stays near guessing, or explodes."""
 
 import math
 from collections.abc import Sequence
@@ -7,6 +7,9 @@ from typing import Any
 
 NEAR = 0.98
 """Share of ln C above which a loss counts as that of guessing."""
+
+FAR = 100
+"""Times ln C from which on a loss has exploded, though it may be finite still."""
 
 STEPS = 50
 """Optimiser steps of a client before a run is judged."""
@@ -19,7 +22,7 @@ def not_learning(
 
     Guessing one of C classes has a cross-entropy of ln C. A run does not learn if
     training and test losses of at least the last two evaluations are near or above it,
-    over at least `STEPS` steps.
+    over at least `STEPS` steps; or if both are `FAR` times as large.
 
     Args:
       lines: lines of metrics.jsonl, in order.
@@ -30,6 +33,12 @@ def not_learning(
       A sentence; None if something is learned, or if it is too early to say.
     """
     guessing = math.log(num_classes)
+    named = f"that of guessing, ln {num_classes} = {guessing:.3f}"
+    if lines and _guesses(lines[-1], FAR * guessing):
+        return (
+            f"the loss, {lines[-1]['test_loss']:.3g}, is far above {named}: the run "
+            "diverges; a smaller learning rate may help."
+        )
     first = len(lines)
     # Back to the first of the latest evaluations that are all at guessing.
     while first and _guesses(lines[first - 1], NEAR * guessing):
@@ -46,9 +55,8 @@ def not_learning(
         else "a smaller learning rate may help."
     )
     return (
-        f"for {done - before['round']} rounds the loss has been no lower "
-        f"than that of guessing, ln {num_classes} = {guessing:.3f}: nothing is "
-        f"learned; {hint}"
+        f"for {done - before['round']} rounds the loss has been no lower than {named}: "
+        f"nothing is learned; {hint}"
     )
 
 

@@ -81,7 +81,7 @@ def test_plain_lines_where_there_is_no_terminal():
     file = io.StringIO()
     with reporting(Console(file=file, width=200), 80, 10) as report:
         for n in (20, 40, 60, 80):
-            report(line(n, 849.0))
+            report(line(n, 3.0))
     said = file.getvalue().splitlines()
     assert [text[:8] for text in said] == [
         *("round 20", "round 40", "round 60"),
@@ -104,6 +104,13 @@ def test_plain_lines_where_there_is_no_terminal():
 )
 def test_it_is_not_said_too_early_or_of_a_run_that_learns(lines):
     assert not_learning(lines, 10) is None
+
+
+def test_a_loss_that_has_exploded_is_said_at_once():
+    """Also in the warm-up; not of images that a skewed run does not know."""
+    said = not_learning([line(20, 1e22)], 10, warmup_rounds=300) or ""
+    assert said.startswith("the loss, 1e+22, is far above that of guessing, ln 10")
+    assert not_learning([line(20, 1.0, test_loss=1e3)], 10) is None
 
 
 def test_steps_count_and_not_rounds():
