@@ -25,7 +25,7 @@ def mapped(width: float):
     return over_cores(split_vgg(DEPTH, cut=CUT, width=width))
 
 
-def over_cores(model):
+def over_cores(model, clients=CLIENTS):
     """Returns a network, and a map of clients over one device for each core."""
     from fedjax_sl.federation.cpu import prepare_cpu
     from fedjax_sl.federation.memory import mapping_named
@@ -33,21 +33,21 @@ def over_cores(model):
 
     prepare_cpu()
     taken = client_bytes(model, BATCH)
-    return model, mapping_named("auto", cohort_size=CLIENTS, client_bytes=taken)
+    return model, mapping_named("auto", cohort_size=clients, client_bytes=taken)
 
 
-def cohort_of():
+def cohort_of(clients=CLIENTS):
     """Returns a cohort with one batch of random images for each client."""
     import jax
 
     from fedjax_sl.algorithm import Cohort, Examples
 
-    key, shape, size = jax.random.key(0), (CLIENTS, 1, BATCH), CLIENTS * BATCH
+    key, shape, size = jax.random.key(0), (clients, 1, BATCH), clients * BATCH
     return Cohort(
-        client_id=jax.numpy.arange(CLIENTS),
+        client_id=jax.numpy.arange(clients),
         index=jax.numpy.arange(size).reshape(shape),
         weight=jax.numpy.ones(shape),
-        num_examples=jax.numpy.full((CLIENTS,), BATCH),
+        num_examples=jax.numpy.full((clients,), BATCH),
         examples=Examples(
             image=jax.random.bits(key, (size, 32, 32, 3), "uint8"),
             label=jax.random.randint(key, (size,), 0, 10),
@@ -60,16 +60,16 @@ def compiled(width: float, **change):
     return block_of(*mapped(width), **change)
 
 
-def block_of(model, over, **change):
+def block_of(model, over, clients=CLIENTS, **change):
     """Builds a block of rounds of a network, with these options changed."""
     import jax
 
     from fedjax_sl.fedsl import FedSLConfig, fedsl
 
     usual = {"prune_end": 50, "learning_rate": 0.01}
-    config = FedSLConfig(cohort_size=CLIENTS, interval=INTERVAL, **usual | change)
+    config = FedSLConfig(cohort_size=clients, interval=INTERVAL, **usual | change)
     algorithm = fedsl(model, config, over_clients=over)
-    key, cohort = jax.random.key(0), cohort_of()
+    key, cohort = jax.random.key(0), cohort_of(clients)
 
     @partial(jax.jit, donate_argnums=0)
     def interval(state):
