@@ -60,6 +60,7 @@ wheel: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.round
 	$(BIN)/python -m benchmarks.resnet
+	$(BIN)/python -m benchmarks.class_cuts
 	$(BIN)/python -m benchmarks.techniques
 	$(BIN)/python -m benchmarks.compressed_round
 	$(BIN)/python -m benchmarks.fedlpq

@@ -23,15 +23,17 @@ def unpruned(config: FedSLConfig, model: SplitModel) -> tuple[str, ...]:
     ratio = config.prune_ratio
     if not is_plain(ratio) or config.granularity != "filter" or not np.any(ratio):
         return ()
-    sizes = [group.size for at in cut_models(model) for group in prunable(at).groups]
-    # Of all layers together where they are ranked as one.
-    most = (sum if config.prune_scope == "global" else max)([0, *sizes])
+    together = config.prune_scope == "global"
+    most = max(
+        (sum if together else max)([0, *(group.size for group in prunable(at).groups)])
+        for at in cut_models(model)
+    )
     # Numbers, also where a program that builds the method is being traced.
     with jax.ensure_compile_time_eval():
         if int(number_pruned(most, np.max(ratio))) > 0:
             return ()
-    where = f"at most {most} in a layer" if sizes else "none that may be removed"
+    where = "in all" if together else "in a layer"
     return (
-        f"prune_ratio={ratio}: no filter is pruned, because the client's half has "
-        f"{where}",
+        f"prune_ratio={ratio}: no filter is pruned, because the client's half has at "
+        f"most {most} {where}",
     )

@@ -31,9 +31,9 @@ def _patches(x: jax.Array, size: tuple[int, int], stride: int) -> jax.Array:
 
 def _as_product(x, kernel, precision, stride):
     """Computes the convolution as patches times kernel."""
-    outputs = kernel.shape[-1]
+    height, width, _, outputs = kernel.shape
     x, kernel = rounded(x, precision), rounded(kernel, precision)
-    patches = _patches(x, kernel.shape[:2], stride)
+    patches = _patches(x, (height, width), stride)
     rows = patches.reshape(-1, patches.shape[-1])
     y = matmul(rows, kernel.reshape(-1, outputs), precision)
     return y.reshape(*patches.shape[:-1], outputs)

@@ -4,7 +4,8 @@ import os
 
 from fedjax_sl.data.cache import cache_folder, cached
 from fedjax_sl.data.dataset import Dataset
-from fedjax_sl.data.tfds import decode, open_prepared, pick_split
+from fedjax_sl.data.tfds import open_prepared, pick_split
+from fedjax_sl.data.tfds_decode import decode
 
 
 def prepared(
