@@ -8,8 +8,10 @@ from rich.console import Console
 from experiments import cells
 from experiments import presets as experiment
 from experiments.finals import final_table, paired_table
+from experiments.resnet_cuts import cells as cells_of_resnet
 from experiments.splitfed_cuts import cells as cells_by_cut
 from fedjax_sl.configs.data_config import DataConfig
+from fedjax_sl.configs.network_config import ImageKind
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.run_config import CNNConfig, FedLPQRun
 from fedjax_sl.methods import presets
@@ -130,3 +132,12 @@ def test_a_pair_is_compared_seed_by_seed():
     line = table.splitlines()[-1]
     assert line == "| coded | plain | 3 | 1.0 ± 0.0 | 10.0 times | 10.0 times |"
     assert paired_table([*plain, *coded[:1]], "preset", {"coded": "plain"}) == ""
+
+
+def test_a_resnet_is_cut_where_it_may_be():
+    """Each run is the same but for its cut, and its seed."""
+    found = [cell.config for cell in cells_of_resnet(2)]
+    plain = {dataclasses.replace(run, seed=0, model=found[0].model) for run in found}
+    assert len(found) == 8 and len(plain) == 1
+    network = found[0].model.uncut(ImageKind((32, 32, 3), 10))
+    assert {run.model.cut for run in found} < {*network.cuts}
