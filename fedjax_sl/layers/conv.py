@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from fedjax_sl.checks import check_choice
+from fedjax_sl.errors import InputError
 from fedjax_sl.layers.im2col import FEW_CHANNELS, im2col, kernel_gradient
 from fedjax_sl.layers.initializers import Init, conv_initializers
 from fedjax_sl.layers.lax_conv import canonical, lax_conv
@@ -153,12 +154,15 @@ def conv(
       Cout]`, of the wider dtype of the two.
 
     Raises:
-      ValueError: if the lowering or the precision is unknown.
+      ValueError: if the lowering or the precision is unknown, or a stride is given
+        with `valid`.
     """
     check_choice("lowering", lowering, Lowering)
     check_choice("precision", precision, Precision)
     chex.assert_rank([x, kernel], 4)
     chex.assert_equal(x.shape[-1], kernel.shape[2])
+    if valid and stride > 1:
+        raise InputError(f"stride={stride}: expected 1 with valid=True.")
     if _AS_WRITTEN.get():
         lowering = "xla"
     elif lowering == "auto":

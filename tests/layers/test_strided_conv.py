@@ -44,3 +44,9 @@ def test_it_is_every_other_pixel_of_the_whole_convolution(key):
     x, kernel = jax.random.normal(key, (2, 6, 6, 3)), jnp.ones((3, 3, 3, 4))
     every = conv(x, kernel)[:, ::2, ::2]
     np.testing.assert_allclose(conv(x, kernel, stride=2), every, rtol=1e-5, atol=1e-5)
+
+
+def test_it_is_never_of_the_pixels_that_fit_alone(key):
+    x, kernel = jax.random.normal(key, (2, 6, 6, 3)), jnp.ones((3, 3, 3, 4))
+    with pytest.raises(ValueError, match="stride=2: expected 1 with valid=True"):
+        conv(x, kernel, stride=2, valid=True)
