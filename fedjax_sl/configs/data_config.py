@@ -25,17 +25,17 @@ class DataConfig:
     """Width and height in pixels that images are resized to, >= 32 for a VGG."""
 
     train_examples: int | None = None
-    """Use the first n training images, or evenly spaced ones if they are in order of
-    class or owner; all if not given."""
+    """Use the first n training images, or the same share of each class if they are in
+    order of class or owner; all if not given."""
 
     test_examples: int | None = None
-    """Use the first n test images, or evenly spaced ones if they are in order of class;
-    all if not given."""
+    """Use the first n test images, or the same share of each class if they are in order
+    of class; all if not given."""
 
     held_out: int | None = None
-    """Evaluate on the last so many training images (evenly spaced ones if they are in
-    order of class or owner), which are then not trained on, rather than on the test
-    split, which is for the final result; not if not given."""
+    """Evaluate on the last so many training images (the same share of each class if
+    they are in order of class or owner), which are then not trained on, rather than on
+    the test split, which is for the final result; not if not given."""
 
     num_clients: int = 10
     """N, number of clients that own the training examples, >= 1."""

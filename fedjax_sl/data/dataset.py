@@ -90,7 +90,8 @@ class Dataset:
     def first(self, count: int | None, name: str = "count") -> "Dataset":
         """Returns the first `count` examples.
 
-        Of data in order of class or owner, evenly spaced ones.
+        Of data in order of class or owner, the same share of each class, drawn once and
+        for all.
 
         Args:
           count: from 1 to n; None for all.
@@ -110,7 +111,8 @@ class Dataset:
     def divided(self, held_out: int) -> tuple["Dataset", "Dataset"]:
         """Sets the last `held_out` examples apart.
 
-        Of data in order of class or owner, evenly spaced ones.
+        Of data in order of class or owner, the same share of each class, drawn once and
+        for all.
 
         Args:
           held_out: from 1 to n - 1.
@@ -122,7 +124,7 @@ class Dataset:
           ValueError: if there are no others.
         """
         check_integer("held_out", held_out, 1, len(self.label) - 1)
-        # No random ones: runs with any seed hold out the same images.
+        # None by the run's seed: runs with any seed hold out the same images.
         if self._in_order:
             apart = self._spaced(held_out)
             rest = np.setdiff1d(np.arange(len(self.label)), apart)
@@ -139,8 +141,13 @@ class Dataset:
         return any(_grouped(np.asarray(x)) for x in columns if x is not None)
 
     def _spaced(self, count: int) -> np.ndarray:
-        """Returns the rows of `count` examples, evenly spaced."""
-        return np.arange(count) * len(self.label) // count
+        """Returns the rows of `count` examples, as many of each class as its share."""
+        size, label = len(self.label), np.asarray(self.label)
+        # At random within a class: rows that are evenly spaced in a file may all be of
+        # one owner, or of one class of every owner.
+        mixed = np.random.default_rng(0).permutation(size)
+        by_class = mixed[np.argsort(label[mixed], kind="stable")]
+        return np.sort(by_class[np.arange(count) * size // count])
 
     def _rows(self, rows: slice | np.ndarray) -> "Dataset":
         """Returns the examples of these rows."""

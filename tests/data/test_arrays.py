@@ -76,26 +76,50 @@ def test_a_subset_keeps_each_owner_with_its_example():
     assert data.first(3).client.tolist() == [0, 1, 0]
 
 
-@given(st.lists(st.integers(4, 30), min_size=2, max_size=6), st.booleans(), st.data())
-def test_what_is_taken_of_sorted_data_is_of_every_class(sizes, by_owner, draw):
+@given(
+    st.lists(st.integers(2, 30), min_size=2, max_size=6),
+    st.sampled_from(["class", "owner", "class, owner", "owner, class"]),
+    st.data(),
+)
+def test_what_is_taken_of_sorted_data_is_of_every_class(sizes, order, draw):
+    """As large a share of each, whatever else the examples are sorted by."""
     group = np.repeat(np.arange(len(sizes)), sizes)
-    image = np.arange(len(group), dtype=np.uint16)[:, None, None].view(np.uint8)
-    kind = {"label": np.arange(len(group)) % 2, "client": group}
-    kind = kind if by_owner else {"label": group}
-    data = Dataset.from_arrays(image, class_names=["?"] * len(sizes), **kind)
-    # At most every second example, and as many as meet the smallest group.
-    held_out = -(-len(group) // min(sizes))
-    rest, apart = data.divided(held_out)
-    column = "client" if by_owner else "label"
-    for part in (rest, apart):
-        assert {*getattr(part, column)} == {*range(len(sizes))}
-        # Each image with its own, and once.
-        number = part.image.reshape(len(part.image), -1).view(np.uint16)[:, 0]
-        np.testing.assert_array_equal(getattr(part, column), group[number])
-        assert len({*number}) == len(number)
-    assert len(rest.image) + len(apart.image) == len(image)
-    count = draw.draw(st.integers(held_out, len(group)))
-    assert {*getattr(data.first(count), column)} == {*range(len(sizes))}
+    # Each class has examples of all owners, of which there are some.
+    label, owner = group, np.arange(len(group)) % len(sizes)
+    keys = {"class": label, "owner": owner}
+    rows = np.lexsort([keys[name] for name in reversed(order.split(", "))])
+    label, owner = label[rows], owner[rows]
+    image = np.arange(len(rows), dtype=np.uint16)[:, None, None].view(np.uint8)
+    names = ["?"] * len(sizes)
+    data = Dataset.from_arrays(image, label, client=owner, class_names=names)
+    count = draw.draw(st.integers(1, len(rows) - 1))
+    rest, apart = data.divided(count)
+    share = np.array(sizes) * count / len(rows)
+    for part, expected in ((apart, share), (rest, sizes - share)):
+        found = np.bincount(part.label, minlength=len(sizes))
+        assert (abs(found - expected) < 1).all() and len(part.label) == found.sum()
+    both = np.concatenate([part.image.reshape(-1, 2) for part in (rest, apart)])
+    number = both.view(np.uint16)[:, 0]
+    # Each image once, and with its own.
+    np.testing.assert_array_equal(np.sort(number), np.arange(len(rows)))
+    for name, column in (("label", label), ("client", owner)):
+        kept = np.concatenate([getattr(part, name) for part in (rest, apart)])
+        np.testing.assert_array_equal(kept, column[number])
+    np.testing.assert_array_equal(data.first(count).label, apart.label)
+
+
+def test_owners_and_classes_do_not_meet_in_what_is_held_out():
+    """A hundred owners, the images of each in order of class: one of each is no class.
+
+    Nor is a tenth of images in order of class those of one owner in ten.
+    """
+    image, number = np.zeros((10_000, 1, 1), np.uint8), np.arange(10_000)
+    by_owner = Dataset.from_arrays(image, number // 10 % 10, client=number // 100)
+    apart = by_owner.divided(100)[1]
+    assert (np.bincount(apart.label) == 10).all() and len({*apart.client}) > 50
+    by_class = Dataset.from_arrays(image, number // 1000, client=number % 10)
+    apart = by_class.divided(1000)[1]
+    assert (np.bincount(apart.client) > 70).all()
 
 
 @pytest.mark.parametrize(
