@@ -94,8 +94,8 @@ class UpdateConfig:
 
     trim: Number | None = None
     """beta, share of the clients rejected at either end in every coordinate, in
-    [0, 0.5]; of n clients floor(beta n) are, and the others count alike, whatever
-    examples they have; 0.5 is the median; the weighted mean if not given."""
+    [0, 0.5]; of n clients that sent it floor(beta n) are, and the others count alike,
+    whatever examples they have; 0.5 is the median; the weighted mean if not given."""
 
     max_update_norm: Number | None = None
     """Updates with a larger 2-norm are rejected, > 0; updates that are not finite

@@ -10,9 +10,11 @@ import pytest
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.fedsl import FedSLConfig
 from fedjax_sl.fedsl.global_model import global_model
+from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.fedsl.state import ORDER
 from tests.worlds import (
     assert_close,
+    assert_equal,
     batches_of,
     joined_loss,
     programs,
@@ -108,6 +110,20 @@ def test_local_steps_between_aggregations_are_local_sgd(key, mu):
         server = sgd(server, mean)
     mean = jax.tree.map(lambda *c: sum(c) / 4, *clients)
     assert_close(halves(after), (mean, server), tolerance=1e-4)
+
+
+@pytest.mark.slow
+def test_a_single_step_from_the_averaged_model_is_not_proximal(key):
+    """It starts where the term is least, and so the option is idle."""
+    model, cohort = tiny_model(), tiny_cohort(key)
+    found = []
+    for mu in (None, 0.7):
+        config = dataclasses.replace(OFF, interval=1, proximal=mu)
+        found.append(rounds(model, config, cohort, key, count=2)[1])
+        assert "proximal" in FedSLRun(method=config).idle
+    assert_equal(*map(halves, found))
+    longer = dataclasses.replace(OFF, interval=2, proximal=0.7)
+    assert "proximal" not in FedSLRun(method=longer).idle
 
 
 def visiting_order(cohort, key):

@@ -97,22 +97,25 @@ def trimmed_mean(received: Received, fallback: Any, *, trim: Any) -> Any:
     )
 
 
-def trim_warnings(config: Any, clients: int) -> tuple[str, ...]:
+def trim_warnings(config: Any, senders: float) -> tuple[str, ...]:
     """Returns warnings of a trimmed mean that leaves nobody out, or drops weights.
 
     Args:
       config: of a method, with `trim` and `client_weight`; of a `trim` that is traced
         there is nothing to say.
-      clients: K.
+      senders: how many of a cohort send an entry, at least on average.
     """
     trim, found = config.trim, []
     if trim is None or not is_plain(trim):
         return ()
     # Numbers, also where a program that builds the method is being traced.
     with jax.ensure_compile_time_eval():
-        nobody = not int(_left_out(trim, jnp.int32(clients)))
+        nobody = not int(_left_out(trim, jnp.int32(senders)))
     if trim > 0 and nobody:
-        found.append(f"trim={trim}: of {clients} clients none is left out")
+        found.append(
+            f"trim={trim}: of {senders:g} clients, as many as send an entry on "
+            "average, none is left out"
+        )
     if config.client_weight == "examples":
         found.append(f"trim={trim}: clients count alike, client_weight has no effect")
     return tuple(found)

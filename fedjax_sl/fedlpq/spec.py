@@ -6,12 +6,14 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from fedjax_sl.checks import is_plain
 from fedjax_sl.configs.network_config import kind_of
 from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.combine import trim_warnings
 from fedjax_sl.federation.memory import check_fits
+from fedjax_sl.fedlpq.config import usual_keep_probability
 from fedjax_sl.fedlpq.estimates.cost_table import COSTS
 from fedjax_sl.fedlpq.estimates.memory import client_bytes, feedback_bytes, head_bytes
 from fedjax_sl.fedlpq.estimates.traffic import most
@@ -74,6 +76,13 @@ def _check_kept(config: FedLPQRun, models: list[nn.Module], shape) -> None:
     )
 
 
+def _senders(config: FedLPQRun) -> float:
+    """Clients of a cohort that send a layer, at least on average."""
+    keep = usual_keep_probability(config.method)
+    least = np.min(keep) if is_plain(keep) else 1.0
+    return config.cohort_size * least * (1 - config.failure_probability)
+
+
 def build(
     config: FedLPQRun, train: Dataset, partition: Partition, choose_map: ChooseMap
 ) -> Built:
@@ -105,7 +114,7 @@ def build(
         over.devices,
         whole,
         with_config=with_config,
-        warnings=trim_warnings(method, config.cohort_size),
+        warnings=trim_warnings(method, _senders(config)),
     )
 
 

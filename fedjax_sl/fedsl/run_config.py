@@ -184,6 +184,8 @@ class FedSLRun(RunConfig):
             *(() if self._sends_bitmaps else ("dropout_mask",)),
             *(() if method.coded else OF_QUANTIZATION),
             *self._idle_bits,
+            # The first step after the models are averaged starts from their mean.
+            *(("proximal",) if method.interval == 1 else ()),
             *(
                 f"{link}.{name}"
                 for link in LINKS

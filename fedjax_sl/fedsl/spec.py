@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from fedjax_sl.checks import is_plain
 from fedjax_sl.configs.network_config import kind_of
 from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
@@ -63,6 +64,14 @@ def cuts(config: FedSLRun, train: Dataset) -> tuple[int, ...]:
     return model.uncut(kind_of(train)).cuts
 
 
+def _senders(config: FedSLRun) -> float:
+    """Clients of a cohort that an entry's mean is of, on average."""
+    ratio, answering = config.method.prune_ratio, 1 - config.failure_probability
+    all_send = config.method.average_over == "all" or not is_plain(ratio)
+    kept = 1.0 if all_send else 1 - np.max(ratio)
+    return config.cohort_size * answering * kept
+
+
 def build(
     config: FedSLRun, train: Dataset, partition: Partition, choose_map: ChooseMap
 ) -> Built:
@@ -96,7 +105,7 @@ def build(
         with_config=with_config,
         warnings=(
             *unpruned(config.method, model),
-            *trim_warnings(config.method, config.cohort_size),
+            *trim_warnings(config.method, _senders(config)),
         ),
     )
 

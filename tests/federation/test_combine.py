@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from fedjax_sl.federation.aggregation import mean_of_shares, share
 from fedjax_sl.federation.combine import Received, clipped, trim_warnings, trimmed_mean
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
+from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig, fedsl
+from fedjax_sl.fedsl.run_config import FedSLRun
+from fedjax_sl.runs.build import prepare
 from tests.draws import examples
 from tests.worlds import (
     SHAPE,
@@ -63,6 +66,23 @@ def test_a_share_that_is_nobody_is_said_to_be(trim, clients, said):
     weighted = dataclasses.replace(config, client_weight="examples")
     *_, last = trim_warnings(weighted, clients)
     assert last == f"trim={trim}: clients count alike, client_weight has no effect"
+
+
+@pytest.mark.parametrize(
+    ("run", "senders"),
+    [
+        # Half of the layers by default, and a tenth of the clients absent.
+        (FedLPQRun(method=FedLPQConfig(trim=0.1)), 5),
+        (FedLPQRun(method=FedLPQConfig(trim=0.1, keep_probability=1.0)), None),
+        (FedSLRun(method=FedSLConfig(trim=0.1)), None),
+        (FedSLRun(method=FedSLConfig(trim=0.1), failure_probability=0.1), 9),
+        (FedSLRun(method=FedSLConfig(trim=0.1, average_over="keepers")), 6.5),
+    ],
+)
+def test_it_is_of_those_who_send_an_entry(run, senders):
+    found = prepare(run).method.warnings
+    assert [f"of {senders} clients" in said for said in found] == [True] * len(found)
+    assert len(found) == (senders is not None)
 
 
 def test_shares_are_as_they_are_written():
