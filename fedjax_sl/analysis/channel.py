@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from fedjax_sl.checks import check_types
+from fedjax_sl.checks import check_choice, check_types
 from fedjax_sl.errors import InputError
 
 
@@ -154,6 +154,7 @@ def link_rate(channel: Channel, hertz, gain: np.ndarray, way: Direction) -> np.n
       gain: `[T, K]`.
       way: who sends.
     """
+    check_choice("way", way, Direction)
     noise = watts(channel.noise_dbm_per_hz)
     if way == "up":
         return rate(hertz, watts(channel.device_power_dbm), gain, noise)
@@ -177,6 +178,7 @@ def shared_rate(
     Returns:
       `[T, K]`, 0 for clients that do not participate.
     """
+    check_choice("way", way, Direction)
     # No client may be active in a round, so divide by at least 1.
     equal = channel.bandwidth_hz / np.maximum(active.sum(axis=1, keepdims=True), 1)
     hertz = np.broadcast_to(equal, gain.shape)

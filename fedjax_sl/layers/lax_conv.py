@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fedjax_sl.checks import check_choice
 from fedjax_sl.layers.precision import (
     Precision,
     backend_precision,
@@ -38,6 +39,7 @@ def lax_conv(
       stride: of rows and columns.
       valid: return the pixels around which the kernel fits, rather than all.
     """
+    check_choice("precision", precision, Precision)
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -64,6 +66,7 @@ def canonical(
     Returns:
       `[B, ceil(H / stride), ceil(W / stride), Cout]`.
     """
+    check_choice("precision", precision, Precision)
     inputs, outputs = kernel.shape[2:]
     none = (0, 0)
     if inputs == outputs == SLOW_CHANNELS:

@@ -108,7 +108,7 @@ def test_a_cut_that_it_does_not_have_is_refused(tmp_path, capsys):
 def test_cost_lists_its_cuts(capsys):
     main(["cost", "fedsl", "--module", MODULE, "--pixels", "8"])
     shown = capsys.readouterr().out
-    assert [row.split()[1] for row in shown.splitlines() if "1,024" in row] == [*"12"]
+    assert [row.split()[0] for row in shown.splitlines() if "1,024" in row] == [*"12"]
 
 
 SICK = {

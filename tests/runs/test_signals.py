@@ -114,6 +114,23 @@ def test_after_any_time(tmp_path, number):
         assert_ended(process, number)
 
 
+ENDING = """
+import atexit, os, signal, sys
+from fedjax_sl.__main__ import main
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+sys.argv = ["fedjax-sl", "--version"]
+main()
+"""
+
+
+def test_while_the_interpreter_tidies_up():
+    """Its own handler would raise there, and its traceback would be the last word."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -signal.SIGINT and not done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_good_time")
 def test_twice_while_a_program_is_compiled(tmp_path):
