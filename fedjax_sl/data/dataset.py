@@ -106,7 +106,7 @@ class Dataset:
         if count is None:
             return self
         check_integer(name, count, 1, len(self.label))
-        return self._rows(self._spaced(count) if self._in_order else slice(count))
+        return self._rows(self._stratified(count) if self._in_order else slice(count))
 
     def divided(self, held_out: int) -> tuple["Dataset", "Dataset"]:
         """Sets the last `held_out` examples apart.
@@ -126,7 +126,7 @@ class Dataset:
         check_integer("held_out", held_out, 1, len(self.label) - 1)
         # None by the run's seed: runs with any seed hold out the same images.
         if self._in_order:
-            apart = self._spaced(held_out)
+            apart = self._stratified(held_out)
             rest = np.setdiff1d(np.arange(len(self.label)), apart)
             return self._rows(rest), self._rows(apart)
         return self._rows(slice(-held_out)), self._rows(slice(-held_out, None))
@@ -140,7 +140,7 @@ class Dataset:
         columns = (self.label, self.client)
         return any(_grouped(np.asarray(x)) for x in columns if x is not None)
 
-    def _spaced(self, count: int) -> np.ndarray:
+    def _stratified(self, count: int) -> np.ndarray:
         """Returns the rows of `count` examples, as many of each class as its share."""
         size, label = len(self.label), np.asarray(self.label)
         # At random within a class: rows that are evenly spaced in a file may all be of
