@@ -38,7 +38,7 @@ class DataConfig:
     the test split, which is for the final result; not if not given."""
 
     num_clients: int = 10
-    """N, number of clients that own the training examples, >= 1."""
+    """N, clients that own the training examples, >= 1."""
 
     # Looked up when asked for: a program may add kinds of its own.
     partition: Annotated[str, tyro.conf.arg(constructor_factory=partition_names)] = (

@@ -79,8 +79,9 @@ class RunConfig:
     with scan or vmap, which determine it."""
 
     residuals: StoreName = "device"
-    """Where the residuals of all clients are kept (updates.feedback): in the memory of
-    each device; or in the host's, so that only those of a cohort are on the device."""
+    """Where the residuals (updates.feedback) and control variates of all clients are
+    kept: in the memory of each device; or in the host's, so that only those of a cohort
+    are on the device."""
 
     stream_mib: float | None = None
     """Memory for training images on each device, MiB, > 0: a set that takes more is

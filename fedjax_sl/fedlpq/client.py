@@ -1,6 +1,5 @@
 """One client's round of FedLP-Q: it trains, and uploads its displacement."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,11 +11,16 @@ from fedjax_sl.federation import levels
 from fedjax_sl.federation.aggregation import choose, client_weights
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.combine import Received
+from fedjax_sl.federation.control_variates import (
+    corrected_gradient,
+    effective_steps,
+    renewed_control,
+)
 from fedjax_sl.federation.faults import arrived, valid
 from fedjax_sl.federation.local_epochs import local_epochs
 from fedjax_sl.federation.proximal import proximal_gradient
 from fedjax_sl.fedlpq import heads, submodel
-from fedjax_sl.fedlpq.config import client_configs
+from fedjax_sl.fedlpq.config import FedLPQConfig, client_configs
 from fedjax_sl.fedlpq.init import templates
 from fedjax_sl.fedlpq.state import (
     AUGMENTATION,
@@ -45,6 +49,7 @@ class ClientInputs(NamedTuple):
       weight: `[S, B]` float32, 0 for padding.
       share: [] omega_k, its weight in the average.
       fault: [] factor of its message; None if none is corrupted.
+      control: c_k, leaves as the parameters; None without control variates.
     """
 
     sender: Sender
@@ -57,6 +62,7 @@ class ClientInputs(NamedTuple):
     weight: jax.Array
     share: jax.Array
     fault: jax.Array | None
+    control: Any = None
 
 
 class Outcome(NamedTuple):
@@ -68,6 +74,7 @@ class Outcome(NamedTuple):
       residual: what its messages left out; None without feedback.
       loss: [] of its local steps.
       good: [] bool, whether its update is valid.
+      control: c_k'; None without control variates.
     """
 
     messages: Link
@@ -75,6 +82,7 @@ class Outcome(NamedTuple):
     residual: Any
     loss: jax.Array
     good: jax.Array
+    control: Any = None
 
 
 def gather_inputs(
@@ -128,10 +136,24 @@ def gather_inputs(
         weight=cohort.weight,
         share=share,
         fault=cohort.fault,
+        control=context.residuals.take(state.controls, cohort.client_id),
     )
 
 
-def train(context: Context, whole, examples, client: ClientInputs):
+def _adjusted(config: FedLPQConfig, received, client: ClientInputs, control):
+    """Returns the changes of each gradient: a proximal term, control variates."""
+
+    def adjust(grad, params):
+        if config.proximal is not None:
+            grad = proximal_gradient(grad, params, received, config.proximal)
+        if config.control_variates:
+            grad = corrected_gradient(grad, client.control, control)
+        return grad
+
+    return adjust
+
+
+def train(context: Context, whole, examples, client: ClientInputs, *, control):
     """Trains one client for its local epochs on its own network.
 
     Returns:
@@ -154,11 +176,6 @@ def train(context: Context, whole, examples, client: ClientInputs):
         def run(whole, client):
             head = heads.of_client(context, model, whole, client.head)
             mine = submodel.take(whole, head, shapes)
-            adjust = None
-            if config.proximal is not None:
-                adjust = partial(
-                    proximal_gradient, received=mine["params"], mu=config.proximal
-                )
             trained, loss = local_epochs(
                 model,
                 optimizer,
@@ -167,7 +184,7 @@ def train(context: Context, whole, examples, client: ClientInputs):
                 index=client.index,
                 weight=client.weight,
                 load=load,
-                adjust=adjust,
+                adjust=_adjusted(config, mine["params"], client, control),
             )
             if config.head == "reset":
                 # Branches agree in shape, and heads that are not kept differ in size.
@@ -184,8 +201,17 @@ def train(context: Context, whole, examples, client: ClientInputs):
     return jax.lax.switch(client.complexity, branches, whole, client)
 
 
+def _renewed(config: FedLPQConfig, client: ClientInputs, update, sent, *, control):
+    """The client's next control, from the update of the layers that are sent."""
+    if not config.control_variates:
+        return None
+    steps = (client.weight > 0).any(axis=1).sum()
+    distance = client.rate * effective_steps(steps, config.momentum)
+    return renewed_control(client.control, control, update, sent, distance=distance)
+
+
 def run_client(
-    context: Context, whole, examples, client: ClientInputs, *, layers: Layers
+    context: Context, whole, examples, control, client: ClientInputs, *, layers: Layers
 ):
     """Runs steps 2, 4 and 5 for one client.
 
@@ -193,6 +219,7 @@ def run_client(
       context: the networks and the configuration.
       whole: variables of the whole network, as the client receives them.
       examples: all training examples.
+      control: c, the server's control variate; None without.
       client: its inputs.
       layers: those of the whole network.
 
@@ -201,7 +228,7 @@ def run_client(
       client's `Outcome`.
     """
     config = context.config
-    trained, head, loss = train(context, whole, examples, client)
+    trained, head, loss = train(context, whole, examples, client, control=control)
     # Noise comes before the quantiser, so that the message itself is privatized.
     trained = privatized(config, client.noise_key, whole, trained)
     rebuilt = upload(
@@ -225,6 +252,14 @@ def run_client(
     used, before = received.weight > 0, client.sender.residual
     # Both ends know which messages were used: of others no residual is kept.
     residual = choose(used, rebuilt.residual, before)
+    renewed = _renewed(
+        config, client, update["params"], sent["params"], control=control
+    )
     return received, Outcome(
-        messages=rebuilt.messages, head=head, residual=residual, loss=loss, good=good
+        messages=rebuilt.messages,
+        head=head,
+        residual=residual,
+        loss=loss,
+        good=good,
+        control=choose(used, renewed, client.control),
     )

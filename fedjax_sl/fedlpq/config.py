@@ -63,6 +63,10 @@ class FedLPQConfig(TrainingConfig):
     optimizer: OptimizerName = static("adam")
     """Optimiser of the local steps, re-initialised in every round."""
 
+    control_variates: bool = static(False)
+    """Correct each gradient of a client by g - c_k + c, the control variates of
+    SCAFFOLD: for SGD, and one network for all."""
+
     # A drop rate by name in FedLP's own code, which keeps a layer with it, too.
     keep_probability: PerClass | None = None
     """p, probability that a client sends a layer that it trained, in (0, 1]; if not
@@ -147,6 +151,8 @@ class FedLPQConfig(TrainingConfig):
                     "layer here is one vector."
                 )
         check_feedback(self.updates, self.noise_multiplier)
+        if self.control_variates:
+            _check_control(self)
         check_levels(self)
         check_models(self.models)
         check(self, "learning_rate", lambda v: 0 <= v < float("inf"), "a number >= 0")
@@ -156,6 +162,23 @@ class FedLPQConfig(TrainingConfig):
             lambda v: 1 <= v <= MAX_BITS or v == FLOAT_BITS,
             f"1 to {MAX_BITS} bits, or {FLOAT_BITS} for float32",
         )
+
+
+def _check_control(config: FedLPQConfig) -> None:
+    """Rejects options for which a control is no estimate of a gradient."""
+    refused = {
+        # Its update is no sum of gradients.
+        "optimizer": (config.optimizer, "sgd"),
+        # Layers that clients have for themselves have no control on the server.
+        "preference": (config.preference, None),
+        # It carries rounds in which a client was drawn into later ones.
+        "noise_multiplier": (config.noise_multiplier, None),
+    }
+    for name, (value, expected) in refused.items():
+        if value != expected:
+            raise InputError(
+                f"{name}={value!r} with control_variates: expected {expected!r}."
+            )
 
 
 # With u uniform the cost columns of the published table come out.

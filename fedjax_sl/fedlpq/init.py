@@ -9,6 +9,7 @@ from fedjax_sl.compression.layers import to_units
 from fedjax_sl.federation import model_down
 from fedjax_sl.federation.aggregator import first_moments
 from fedjax_sl.federation.clients import client_keys
+from fedjax_sl.federation.control_variates import first_controls
 from fedjax_sl.federation.levels import first_levels
 from fedjax_sl.federation.residuals import first_residuals
 from fedjax_sl.fedlpq import submodel
@@ -45,6 +46,10 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
     )
     of_server = model_down.first_residual(context.config.models, sent)
     moments = first_moments(context.config.aggregator, whole["params"])
+    control, controls = None, None
+    if context.config.control_variates:
+        control, controls = first_controls(whole["params"], context.num_clients)
+        controls = context.residuals.place(controls)
     if context.config.head == "reset":
         # No entries, not None: a round writes heads by the same code in either case.
         nothing = jnp.zeros((context.num_clients, 0))
@@ -60,6 +65,8 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
             model_residual=of_server,
             levels=first_levels(context.config.levels),
             moments=moments,
+            control=control,
+            controls=controls,
         )
     branches = [partial(first, context, model, whole) for model in context.models]
 
@@ -79,4 +86,6 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
         model_residual=of_server,
         levels=first_levels(context.config.levels),
         moments=moments,
+        control=control,
+        controls=controls,
     )

@@ -112,7 +112,9 @@ def messages_of(
     started = start_round(context, state, cohort, key)
     layers, whole = started.layers, started.received
     client = jax.tree.map(lambda leaf: leaf[slot], started.each)
-    trained, _, _ = train(context, whole, cohort.examples, client)
+    trained, _, _ = train(
+        context, whole, cohort.examples, client, control=state.control
+    )
     # With the run's own noise: what is shown is what was to be sent.
     trained = privatized(config, client.noise_key, whole, trained)
     gap = displacement(config, whole["params"], trained["params"])

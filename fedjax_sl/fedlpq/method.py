@@ -20,6 +20,7 @@ from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
 from fedjax_sl.federation.aggregator import server_step
 from fedjax_sl.federation.combine import combine
+from fedjax_sl.federation.control_variates import averaged_control
 from fedjax_sl.federation.levels import after_round
 from fedjax_sl.federation.stores import store_named
 from fedjax_sl.fedlpq.client import Outcome, run_client
@@ -38,6 +39,13 @@ def _sent_by_some(context: Context, layers: Layers, sent: jax.Array) -> dict[str
     flags = dict(zip(layers.names, sent.any(axis=0), strict=True))
     whole = templates(context)[-1]["params"]
     return per_leaf(flags, whole, by=context.config.unit)
+
+
+def _next_control(context: Context, state: FedLPQState, before, after):
+    """The server's control variate, from those of the cohort `[K, ...]`; or None."""
+    if not context.config.control_variates:
+        return None
+    return averaged_control(state.control, before, after, context.num_clients)
 
 
 def _metrics(
@@ -77,7 +85,7 @@ def _round(
     averaged, own = combine(
         context.over_clients,
         partial(run_client, context, layers=started.layers),
-        (received, cohort.examples),
+        (received, cohort.examples, state.control),
         (each,),
         fallback=received,
         trim=config.trim,
@@ -103,6 +111,8 @@ def _round(
         model_residual=None if down is None else down.residual,
         levels=after_round(config.levels, state.levels, own.loss, heard),
         moments=moments,
+        control=_next_control(context, state, each.control, own.control),
+        controls=context.residuals.put(state.controls, ids, own.control),
     )
     return new, _metrics(context, cohort, started, own)
 
@@ -125,7 +135,8 @@ def fedlpq(
       config: the configuration; its numbers may be traced.
       num_clients: N; each client has a complexity and a private head.
       input_shape: `(H, W, Ch)` of one example.
-      residuals: in whose memory they are kept; the host's may be larger.
+      residuals: in whose memory they and clients' control variates are kept; the host's
+        may be larger.
       over_clients: how a function of one client is mapped over the cohort. A smaller
         network takes less time only if clients are mapped sequentially.
       optimizer: learning rate -> optax optimiser; as configured if not given.
@@ -167,7 +178,7 @@ def fedlpq(
         period=lambda state: state.round,
         # Not the heads: a client's complexity is drawn anew, and a head is of one.
         models=("variables",),
-        on_host=("residual",) if residuals == "host" else (),
+        on_host=("residual", "controls") if residuals == "host" else (),
         messages=partial(messages_of, context),
     )
 

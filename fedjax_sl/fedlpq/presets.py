@@ -22,6 +22,19 @@ PRESETS = {
     "fedavg": Preset(
         FedLPQRun(method=FedLPQConfig(**WHOLE)), "the same with every layer sent"
     ),
+    # SGD without momentum, as published.
+    "scaffold": Preset(
+        FedLPQRun(
+            method=FedLPQConfig(
+                **WHOLE,
+                control_variates=True,
+                optimizer="sgd",
+                momentum=0.0,
+                learning_rate=0.01,
+            )
+        ),
+        "FedAvg with control variates",
+    ),
     # Entropy 2023, 25, 1205: ten of 100 clients, five epochs, Adam.
     "cifar10-fedlpq": Preset(
         FedLPQRun(

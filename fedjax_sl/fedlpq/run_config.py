@@ -74,6 +74,8 @@ class FedLPQRun(RunConfig):
         averaged = "FedAvg" if method.proximal is None else "FedProx"
         if method.aggregator.active:
             averaged = NAMES[method.aggregator.kind]
+        if method.control_variates:
+            averaged = "SCAFFOLD"
         name = averaged if whole else "FedLP"
         return f"compressed {name}" if compressed or method.coded else name
 

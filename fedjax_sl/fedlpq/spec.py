@@ -15,7 +15,12 @@ from fedjax_sl.federation.combine import trim_warnings
 from fedjax_sl.federation.memory import check_fits
 from fedjax_sl.fedlpq.config import usual_keep_probability
 from fedjax_sl.fedlpq.estimates.cost_table import COSTS
-from fedjax_sl.fedlpq.estimates.memory import client_bytes, feedback_bytes, head_bytes
+from fedjax_sl.fedlpq.estimates.memory import (
+    client_bytes,
+    control_bytes,
+    feedback_bytes,
+    head_bytes,
+)
 from fedjax_sl.fedlpq.estimates.traffic import most
 from fedjax_sl.fedlpq.method import fedlpq
 from fedjax_sl.fedlpq.next_update import LINKS, sent_next
@@ -72,6 +77,13 @@ def _check_kept(config: FedLPQRun, models: list[nn.Module], shape) -> None:
         clients=clients,
         what="residuals",
         instead="residuals='host', or method.updates.feedback='none', which keeps none",
+        store=config.residuals,
+    )
+    check_fits(
+        control_bytes(models[-1], shape, method, num_clients=clients),
+        clients=clients,
+        what="control variates",
+        instead="residuals='host', or no method.control_variates",
         store=config.residuals,
     )
 

@@ -34,6 +34,8 @@ class FedLPQState(NamedTuple):
         without feedback.
       levels: of the next updates; None if they ignore the loss.
       moments: of the server's step along the mean update; None for the plain mean.
+      control: c, the server's control variate, leaves as the parameters; None without.
+      controls: c_k, the clients', leaves `[N, ...]`.
     """
 
     round: jax.Array
@@ -45,6 +47,8 @@ class FedLPQState(NamedTuple):
     model_residual: Any = None
     levels: LevelState | None = None
     moments: Moments | None = None
+    control: Any = None
+    controls: Any = None
 
 
 class Context(NamedTuple):

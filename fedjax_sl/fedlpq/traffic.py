@@ -103,8 +103,9 @@ def coded_link(
 def links(config: FedLPQConfig, layers: Layers, counts: Counts) -> Links:
     """Links of one round, per client of the cohort.
 
-    Every layer of a client's network goes down, as it is or in a message. The messages
-    of the layers sent go up.
+    Every layer of a client's network goes down, as it is or in a message, and so does
+    the server's control variate, if there is one, in float32. The messages of the
+    layers sent go up.
 
     Side information is, besides that of the messages, one flag for each layer of the
     network, and the statistics of the layers' norms in float32, which the published
@@ -133,18 +134,25 @@ def links(config: FedLPQConfig, layers: Layers, counts: Counts) -> Links:
         messages.more * present,
         side * present,
     )
-    down = _down(layers, counts, statistics)
+    down = _down(config, layers, counts, statistics)
     if config.levels.active:
         down = down._replace(side=down.side + LEVEL_BITS * present)
     return Links.uncut(down, up)
 
 
-def _down(layers: Layers, counts: Counts, statistics: np.ndarray) -> Link:
-    """Link of the layers that each client's network has, with bits of statistics."""
+def _down(
+    config: FedLPQConfig, layers: Layers, counts: Counts, statistics: np.ndarray
+) -> Link:
+    """Link of the layers that each client's network has, with bits of statistics.
+
+    Of the control variates only the server's is sent: clients keep their own, and the
+    server computes what these change by from their updates.
+    """
     present, owned, down = counts.present, counts.owned, counts.down
-    side = owned @ statistics
+    side, params = owned @ statistics, owned @ layers.params
+    controls = params * config.control_variates
     if down is None:
-        return Link.float32(owned @ layers.params * present, side * present)
+        return Link.float32((params + controls) * present, side * present)
     # A layer of statistics alone has no message.
     # In NumPy: an index that is traced would have no static shape.
     mine = owned[:, layers.params > 0].astype(jnp.int32)
@@ -152,6 +160,6 @@ def _down(layers: Layers, counts: Counts, statistics: np.ndarray) -> Link:
         mine @ down.entries * present,
         # One compressor codes all layers, whose values are then equally wide.
         jnp.full_like(present, down.bits[0]),
-        mine @ down.more * present,
+        (mine @ down.more + FLOAT_BITS * controls) * present,
         (mine @ down.side + side) * present,
     )

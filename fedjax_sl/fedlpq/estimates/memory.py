@@ -16,7 +16,7 @@ from fedjax_sl.fedlpq.submodel import template
 
 COPIES = 8
 """Copies of the network: received, trained, gradient, two moments of Adam,
-displacement, levels, and share in the mean."""
+displacement, levels, and share in the mean. SGD leaves one for a control variate."""
 
 
 def client_bytes(
@@ -91,3 +91,28 @@ def feedback_bytes(
 
     one = jax.eval_shape(of_one, template(model, input_shape)["params"])
     return num_clients * bytes_of(one)
+
+
+def control_bytes(
+    model: nn.Module,
+    input_shape: tuple[int, int, int],
+    config: FedLPQConfig,
+    *,
+    num_clients: int,
+) -> int:
+    """Counts the bytes of all clients' control variates, as `feedback_bytes` does.
+
+        M_controls = N M_model
+
+    Args:
+      model: the network.
+      input_shape: `(H, W, Ch)` of one example.
+      config: whether there are any.
+      num_clients: N.
+
+    Returns:
+      M_controls; 0 without.
+    """
+    if not config.control_variates:
+        return 0
+    return num_clients * bytes_of(template(model, input_shape)["params"])
