@@ -12,7 +12,7 @@ from flax import linen as nn
 from fedjax_sl.compression.groups import channels_kept
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.errors import InputError
-from fedjax_sl.federation import clients
+from fedjax_sl.federation import clients, devices
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.fedsl.estimates.traffic import at_rounds, expected, most
 from fedjax_sl.models.class_cuts import cut_models, held
@@ -20,8 +20,11 @@ from fedjax_sl.models.cost import macs
 from fedjax_sl.models.dense_stage import DenseStage
 from fedjax_sl.models.network import Network, Stage
 from fedjax_sl.models.network import network as network_of
+from fedjax_sl.models.options import Options
 from fedjax_sl.models.prunable import prunable
+from fedjax_sl.models.resnet import PooledHead, ResidualBlock, Stem
 from fedjax_sl.models.vgg import ConvStage
+from fedjax_sl.models.vit import EncoderBlock, MeanHead, Patches, Width
 from fedjax_sl.traffic import record_of, traffic
 from tests.worlds import (
     CLASSES,
@@ -78,6 +81,28 @@ def cut(cuts, norm="none", tail=0):
     return network(norm).at(cuts, tail=tail)
 
 
+NARROW = Options(lowering="xla")
+RESIDUAL = (
+    Stage(partial(Stem, 4, NARROW)),
+    Stage(partial(ResidualBlock, 4, 1, NARROW), layers=2),
+    Stage(partial(ResidualBlock, 6, 2, NARROW), layers=2),
+    Stage(partial(PooledHead, CLASSES, NARROW)),
+)
+ATTENTION = (
+    Stage(partial(Patches, 8), layers=0, last_of_client=False),
+    *[Stage(partial(EncoderBlock, Width(8, 2)))] * 3,
+    Stage(partial(MeanHead, CLASSES)),
+)
+BLOCKS = {"residual": (RESIDUAL, (1, 5, 3)), "attention": (ATTENTION, (1, 3, 2))}
+"""Stages of networks, and a cut of each client."""
+
+
+@cache
+def of_blocks(kind, cut):
+    found = Network(stages=BLOCKS[kind][0], input_shape=SHAPE, num_classes=CLASSES)
+    return found.at(cut)
+
+
 def played(model, config, cohort, rounds=3):
     """The last state, and the metrics of all rounds."""
     init, play = programs(model)
@@ -105,6 +130,48 @@ def test_with_everything_off_it_is_the_network_at_the_deepest_cut(key, changes):
     assert_close(found[0].client, plain[0].client, 1e-5)
     assert_close(found[0].server, plain[0].server, 1e-5)
     assert_close(found[1].loss, plain[1].loss, 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_it_is_so_of_residual_and_attention_blocks(key, kind):
+    cohort, cuts = tiny_cohort(key, 3), BLOCKS[kind][1]
+    found, plain = (
+        played(of_blocks(kind, cut), PLAIN, cohort) for cut in (cuts, max(cuts))
+    )
+    assert_close(found[0].client, plain[0].client, 1e-5)
+    assert_close(found[0].server, plain[0].server, 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_each_counts_what_it_holds_of_such_blocks(key, kind):
+    """Pruned, quantised and coded: the bits and MACs of the network at its own cut."""
+    config = dataclasses.replace(ON, dropout_rate=(0.0,) * 3)
+    cohort, cuts = tiny_cohort(key, 3), BLOCKS[kind][1]
+    mixed = played(of_blocks(kind, cuts), config, cohort)[1]
+    assert (mixed.kept_ratio < 1).any()
+    for k, layers in enumerate(cuts):
+        alone = played(of_blocks(kind, layers), config, cohort)[1]
+        found, plain = (of_slot(tree, k) for tree in (mixed, alone))
+        assert_equal(found.links, plain.links)
+        assert_close(found.work, plain.work, 1e-6)
+        assert_close(found.kept_ratio, plain.kept_ratio, 1e-6)
+
+
+@pytest.mark.slow
+def test_on_several_devices_it_is_the_same(key):
+    """Two of them: one has two clients, and the other one and padding."""
+    cohort = tiny_cohort(key, 3)
+    found, _ = played(cut(CUTS), ON, cohort)
+    over = devices.sharded(devices.mesh(2), clients.scan)
+    algorithm = fedsl(cut(CUTS), ON, over_clients=over)
+    key = jax.random.key(3)
+    state, step = jax.jit(algorithm.init)(key), jax.jit(algorithm.round)
+    for number in range(3):
+        state, _ = step(state, cohort, jax.random.fold_in(key, number))
+    assert_close(found.client, state.client, 1e-4)
+    assert_close(found.server, state.server, 1e-4)
 
 
 @pytest.mark.slow
