@@ -9,6 +9,14 @@ from fedjax_sl.config_base import Number, pytree, static
 
 Aggregator = Literal["average", "momentum", "adagrad", "adam", "yogi"]
 
+TITLES = {
+    "average": "FedAvg",
+    "momentum": "FedAvgM",
+    "adagrad": "FedAdagrad",
+    "adam": "FedAdam",
+    "yogi": "FedYogi",
+}
+
 ADAPTIVE = ("adagrad", "adam", "yogi")
 """Kinds that divide each entry by its second moment."""
 
@@ -39,6 +47,11 @@ class AggregatorConfig:
     def active(self) -> bool:
         """Whether the model is other than the mean of the clients' models."""
         return self.kind != "average"
+
+    @property
+    def title(self) -> str:
+        """The published name of FedAvg with this step."""
+        return TITLES[self.kind]
 
     @property
     def rate(self) -> Any:

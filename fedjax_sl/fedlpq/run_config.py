@@ -14,14 +14,6 @@ from fedjax_sl.models.registry import Name
 
 CODED = ("code", "rounding")
 
-NAMES = {
-    "momentum": "FedAvgM",
-    "adagrad": "FedAdagrad",
-    "adam": "FedAdam",
-    "yogi": "FedYogi",
-}
-"""Of FedAvg with such steps of the server."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class CNNConfig(NetworkConfig):
@@ -71,9 +63,9 @@ class FedLPQRun(RunConfig):
         compressed = method.updates.active or method.models.active
         if method.coded and not compressed and not whole:
             return "FedLP-Q"
-        averaged = "FedAvg" if method.proximal is None else "FedProx"
-        if method.aggregator.active:
-            averaged = NAMES[method.aggregator.kind]
+        averaged = method.aggregator.title
+        if method.proximal is not None and not method.aggregator.active:
+            averaged = "FedProx"
         if method.control_variates:
             averaged = "SCAFFOLD"
         name = averaged if whole else "FedLP"

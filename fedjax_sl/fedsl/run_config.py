@@ -144,7 +144,9 @@ class FedSLRun(RunConfig):
             name = "SplitFed v1" if whole else "FedSL"
         if self.model.tail:
             name = f"U-shaped {name}"
-        return name if whole or "FedSL" in name else f"compressed {name}"
+        name = name if whole or "FedSL" in name else f"compressed {name}"
+        step = method.aggregator
+        return f"{name} with {step.title}" if step.active else name
 
     @property
     def network(self) -> str:

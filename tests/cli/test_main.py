@@ -15,6 +15,7 @@ from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.configs.fields import differing
 from fedjax_sl.configs.serialization import from_json, to_json
 from fedjax_sl.data.sources import load
+from fedjax_sl.federation.aggregator_config import AggregatorConfig
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig
@@ -329,6 +330,7 @@ def test_a_run_is_called_what_it_is():
         ({"client_update": "relay", "upload_bits": 8}, "split learning (relay)"),
         ({"grad_bits": (8, 32)}, "FedSL"),
         ({"upload_bits": 8, "server_update": "sequential"}, "compressed SplitFed v2"),
+        ({"aggregator": AggregatorConfig(kind="adam")}, "SplitFed v1 with FedAdam"),
     ],
 )
 def test_a_split_run_is_called_by_its_division_of_labour(options, title):
