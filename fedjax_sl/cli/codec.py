@@ -35,7 +35,7 @@ class Codec:
 
     link: str = "updates"
     """Whose compressor's message it is: of the updates or the models; in FedSL also of
-    the activations or the cut_gradients."""
+    the activations, cut_gradients, features or feature_gradients."""
 
 
 def _sent(run: Finished, link: str) -> SentLayers:

@@ -20,10 +20,6 @@ from fedjax_sl.models.class_cuts import in_segment, segments
 from fedjax_sl.models.split import SplitModel, Variables, apply, joined_parts
 
 
-def _unchanged(sent: jax.Array) -> jax.Array:
-    return sent
-
-
 class Cut(NamedTuple):
     """Transformations of tensors at the cuts, as functions of a group's arrays.
 
@@ -32,15 +28,12 @@ class Cut(NamedTuple):
         `down`); differentiated.
       down: (gradients `[G, B, ...]` at the received activations, auxiliary data) ->
         (gradients that the clients receive, auxiliary data).
-      tail_up: gradients `[G, B, ...]` at a second cut -> gradients that the server
-        receives.
       here: `[G]` bool, the clients that are cut here; None for all. What is of others
         passes as it is.
     """
 
     up: Callable[[jax.Array], tuple[jax.Array, Any]]
     down: Callable[[jax.Array, Any], tuple[jax.Array, Any]]
-    tail_up: Callable[[jax.Array], jax.Array] = _unchanged
     here: jax.Array | None = None
 
 

@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from fedjax_sl.algorithm import Batch
 from fedjax_sl.federation.clients import Each
+from fedjax_sl.federation.second_cut import SecondCut
 from fedjax_sl.models.split import SplitModel, Variables, apply
 
 
@@ -28,6 +29,7 @@ class Served(NamedTuple):
       tail: gradients of each client's own loss in the parameters of its tail, leaves
         `[G, ...]`; none without a second cut.
       tail_stats: the variables of the tails with updated norm statistics.
+      behind: auxiliary data of `SecondCut.down` and `SecondCut.up`; None without one.
       finite: `[G]` bool, whether the gradients from the second cut are; True without.
     """
 
@@ -37,6 +39,7 @@ class Served(NamedTuple):
     server_stats: Variables
     tail: Any
     tail_stats: Variables
+    behind: Any
     finite: jax.Array
 
 
@@ -120,6 +123,7 @@ def to_logits(
         server_stats=stats,
         tail={},
         tail_stats={},
+        behind=None,
         finite=jnp.ones_like(weights, bool),
     )
 
@@ -134,7 +138,7 @@ def to_tails(
     layers: nn.Module,
     tail: Variables,
     each: Each,
-    up: Callable[[jax.Array], jax.Array],
+    second: SecondCut,
 ) -> Served:
     """Passes activations to the second cut, and what clients send from there back.
 
@@ -147,7 +151,7 @@ def to_tails(
       layers: those behind the second cut.
       tail: their variables, leaves `[G, ...]`.
       each: how the tails are mapped.
-      up: gradients `[G, B, ...]` at the second cut -> what the server receives.
+      second: transformations of what crosses it.
 
     Returns:
       A `Served`. Gradients that arrive not finite train nothing; their client's
@@ -155,6 +159,7 @@ def to_tails(
     """
     forward = _through(model, server, batch.weight)
     features, back, stats = jax.vjp(forward, server["params"], received, has_aux=True)
+    features, sent_back, at_features = jax.vjp(second.down, features, has_aux=True)
 
     def of_client(variables, features, batch):
         def objective(params, features):
@@ -166,13 +171,13 @@ def to_tails(
         return grad(variables["params"], features)
 
     (loss, tail_stats), (tail_grad, sent) = each(of_client)(tail, features, batch)
-    arrived = up(sent)
+    arrived, returned = second.up(sent, at_features)
     finite, known = all_finite(arrived), weights > 0
     # Zeroed, not only weighted by 0: 0 * nan is nan in the server's gradient.
     arrived = jnp.where(along(finite & known, arrived), arrived, 0.0)
     weights = jnp.where(finite, weights, 0.0)
     # The server's gradient is of the weighted mean; `_own` takes the weight out again.
-    server_grad, cut_grad = back(arrived * along(weights, arrived))
+    server_grad, cut_grad = back(*sent_back(arrived * along(weights, arrived)))
     return Served(
         loss=loss,
         server=server_grad,
@@ -180,6 +185,7 @@ def to_tails(
         server_stats=stats,
         tail=tail_grad,
         tail_stats=tail_stats,
+        behind=(at_features, returned),
         # Who was not heard before the server's pass is judged by that alone.
         finite=finite | ~known,
     )

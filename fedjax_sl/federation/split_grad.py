@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from fedjax_sl.algorithm import Batch
 from fedjax_sl.federation.client_pass import Cut, backward, forward
 from fedjax_sl.federation.clients import Each
+from fedjax_sl.federation.second_cut import SecondCut
 from fedjax_sl.federation.server_pass import (
     Served,
     along,
@@ -35,6 +36,7 @@ class SplitGrad(NamedTuple):
       server: gradient of the weighted mean loss in the server's parameters.
       client_stats, server_stats: the variables with updated norm statistics.
       at_cut, back: auxiliary data of `Cut.up` and `Cut.down`, for each cut.
+      behind: those of `SecondCut.down` and `SecondCut.up`; None without one.
       finite: `[G]` bool, whether all that the server received is finite; if not, the
         client is rejected. True for absent clients.
     """
@@ -46,6 +48,7 @@ class SplitGrad(NamedTuple):
     server_stats: Variables
     at_cut: tuple[Any, ...]
     back: tuple[Any, ...]
+    behind: Any
     finite: jax.Array
 
 
@@ -65,11 +68,11 @@ def _served(
     *,
     weights: jax.Array,
     tail: Variables,
-    cut: Cut,
+    second: SecondCut | None,
     each: Each,
 ) -> Served:
     """Passes what the server received through it, and through the tails, if any."""
-    if model.tail is None:
+    if model.tail is None or second is None:
         return to_logits(model, server, received, batch, weights=weights)
     return to_tails(
         model,
@@ -80,7 +83,7 @@ def _served(
         layers=model.tail,
         tail=tail,
         each=each,
-        up=cut.tail_up,
+        second=second,
     )
 
 
@@ -92,6 +95,7 @@ def split_grad(
     weights: jax.Array,
     *,
     cuts: Sequence[Cut],
+    second: SecondCut | None = None,
     each: Each,
 ) -> SplitGrad:
     """Computes losses and gradients of all parts, by one backward pass.
@@ -108,6 +112,7 @@ def split_grad(
       weights: `[G]` omega_k, summing to 1 over all groups; 0 for absent clients.
       cuts: transformations of tensors at the cut; at each, the shallowest first, if
         classes of devices differ in it.
+      second: transformations at a second cut; None of a network without one.
       each: how the clients' halves are mapped.
 
     Returns:
@@ -134,7 +139,7 @@ def split_grad(
         known,
         weights=jnp.where(heard, weights, 0.0),
         tail=tail,
-        cut=cuts[-1],
+        second=second,
         each=each,
     )
     finite &= served.finite
@@ -148,5 +153,6 @@ def split_grad(
         server_stats=served.server_stats,
         at_cut=tuple(segment.at_cut for segment in sent.passed),
         back=returned,
+        behind=served.behind,
         finite=finite,
     )

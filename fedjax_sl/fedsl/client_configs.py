@@ -24,6 +24,8 @@ class ClientConfigs(NamedTuple):
     dropout_rate: jax.Array
     activations: CompressorConfig
     cut_gradients: CompressorConfig
+    features: CompressorConfig
+    feature_gradients: CompressorConfig
     gradients: CompressorConfig
     updates: CompressorConfig
     fault: jax.Array | None = None
@@ -60,6 +62,8 @@ def client_configs(
         dropout_rate=number(config.dropout_rate),
         activations=config.activations.of_clients(client_id),
         cut_gradients=config.cut_gradients.of_clients(client_id),
+        features=config.features.of_clients(client_id),
+        feature_gradients=config.feature_gradients.of_clients(client_id),
         gradients=config.gradients.of_clients(client_id),
         updates=config.updates.of_clients(client_id),
         fault=fault,

@@ -5,7 +5,6 @@ from typing import Literal
 
 import numpy as np
 
-from fedjax_sl.checks import check
 from fedjax_sl.compression.dropout import Per
 from fedjax_sl.compression.pruning import Granularity, Scope, Shape
 from fedjax_sl.compression.quantization import FLOAT_BITS
@@ -28,6 +27,7 @@ from fedjax_sl.fedsl.config_checks import (
     check_aggregator,
     check_links,
     check_no_mean,
+    check_numbers,
     check_shared_gradient,
 )
 from fedjax_sl.training import TrainingConfig
@@ -141,6 +141,12 @@ class FedSLConfig(TrainingConfig):
     cut_gradients: CompressorConfig = CompressorConfig()
     """Compressor of the gradients sent back at the cut, in place of `down_bits`."""
 
+    features: CompressorConfig = CompressorConfig()
+    """Compressor of the features that the server sends to the tails (`model.tail`)."""
+
+    feature_gradients: CompressorConfig = CompressorConfig()
+    """Compressor of the gradients that are sent back for these features."""
+
     # Not QSGD's 2-norm, whose error bound sqrt(M) / s is 12 for 2.4 million entries at
     # b = 8.
     quantizer_norm: Literal["max", "l2", "range"] = static("max")
@@ -213,6 +219,11 @@ class FedSLConfig(TrainingConfig):
         return self.activations.active or self.cut_gradients.active
 
     @property
+    def compressed_behind(self) -> bool:
+        """Whether a compressor is applied at a second cut."""
+        return self.features.active or self.feature_gradients.active
+
+    @property
     def compressed(self) -> bool:
         """Whether a compressor is applied to anything that is sent."""
         return any(getattr(self, link).active for link in LINKS)
@@ -229,18 +240,8 @@ class FedSLConfig(TrainingConfig):
     def __post_init__(self):
         """Checks choices and plain numbers; traced values pass."""
         super().__post_init__()
-        for name in ("prune_ratio", "dropout_rate", "momentum"):
-            check(self, name, lambda v: 0 <= v < 1, "a number in [0, 1)")
-        for name in ("bits", "grad_bits", "upload_bits", "down_bits"):
-            check(self, name, lambda v: 2 <= v <= 32, "2 to 32 bits")
+        check_numbers(self)
         check_links(self)
         check_no_mean(self)
         check_shared_gradient(self)
         check_aggregator(self)
-        for name in ("interval", "cohort_size"):
-            check(self, name, lambda v: v >= 1, "at least 1")
-        for name in ("prune_start", "prune_end"):
-            check(self, name, lambda v: v >= 0, "a number of rounds, at least 0")
-        check(self, "quantizer_error", lambda v: 0 < v < float("inf"), "a number > 0")
-        for name in ("learning_rate", "server_learning_rate"):
-            check(self, name, lambda v: 0 <= v < float("inf"), "a number >= 0")

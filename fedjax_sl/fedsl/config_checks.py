@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from fedjax_sl.checks import check
 from fedjax_sl.compression.quantization import FLOAT_BITS
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.errors import InputError
@@ -15,14 +16,41 @@ from fedjax_sl.federation.residuals import check_feedback
 LINKS = {
     "activations": None,
     "cut_gradients": "down_bits",
+    "features": None,
+    "feature_gradients": None,
     "gradients": "grad_bits",
     "updates": "upload_bits",
     "models": None,
 }
 """What may have a compressor, and the bits of the quantiser whose place it takes."""
 
+AT_CUTS = ("activations", "cut_gradients", "features", "feature_gradients")
+"""Of these, the links of a single step."""
+
 OF_THE_MEAN = {"updates": "float32", "models": "float32", "aggregator": "average"}
 """What codes or takes the mean of the clients' updates, and the kind without effect."""
+
+
+def check_numbers(config: Any) -> None:
+    """Rejects plain numbers out of range; traced values pass.
+
+    Args:
+      config: a `FedSLConfig`.
+
+    Raises:
+      ValueError: naming the option.
+    """
+    for name in ("prune_ratio", "dropout_rate", "momentum"):
+        check(config, name, lambda v: 0 <= v < 1, "a number in [0, 1)")
+    for name in ("bits", "grad_bits", "upload_bits", "down_bits"):
+        check(config, name, lambda v: 2 <= v <= 32, "2 to 32 bits")
+    for name in ("interval", "cohort_size"):
+        check(config, name, lambda v: v >= 1, "at least 1")
+    for name in ("prune_start", "prune_end"):
+        check(config, name, lambda v: v >= 0, "a number of rounds, at least 0")
+    check(config, "quantizer_error", lambda v: 0 < v < float("inf"), "a number > 0")
+    for name in ("learning_rate", "server_learning_rate"):
+        check(config, name, lambda v: 0 <= v < float("inf"), "a number >= 0")
 
 
 def check_links(config: Any) -> None:
@@ -60,7 +88,7 @@ def check_links(config: Any) -> None:
 
 def _check_pass(config: Any, name: str, compressor: CompressorConfig) -> None:
     """Rejects a compressor at the cut with a scoring pass, which sends float32."""
-    if name in ("activations", "cut_gradients") and config.scoring_pass:
+    if name in AT_CUTS and config.scoring_pass:
         raise InputError(
             f"{name}.kind={compressor.kind!r}: expected 'float32' with scoring='pass', "
             "which sends activations and gradients as they are."

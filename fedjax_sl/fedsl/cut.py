@@ -199,7 +199,5 @@ def cut_with_dropout(
             keys, activations, (channels, real), per_client
         ),
         down=down,
-        # Sent by the clients, so that the fault of their messages is in it, too.
-        tail_up=lambda grad: jax.vmap(as_it_arrives)(per_client.fault, grad),
         here=here,
     )

@@ -1,32 +1,51 @@
 """What one client sends over the cut, and receives from there, before it is coded."""
 
+from collections.abc import Callable
+
 import jax
+import jax.numpy as jnp
 
 from fedjax_sl.algorithm import Cohort
 from fedjax_sl.compressors.compressor import compressed
-from fedjax_sl.federation.client_pass import Cut
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.fedsl.cut import allowed, dropped
 from fedjax_sl.fedsl.message import Messages
 from fedjax_sl.fedsl.passes import both_passes
-from fedjax_sl.fedsl.state import ACTIVATIONS, DOWNLINK, DROPOUT, Context, FedSLState
+from fedjax_sl.fedsl.state import (
+    ACTIVATIONS,
+    DOWNLINK,
+    DROPOUT,
+    FEATURE_GRADIENTS,
+    FEATURES,
+    Context,
+    FedSLState,
+)
 from fedjax_sl.fedsl.step_parts import group_of
 from fedjax_sl.fedsl.steps import begin_round
 from fedjax_sl.fedsl.thin_cut import channels_sent
 
 
-def _watched(cut: Cut) -> Cut:
+KEYS = {
+    "activations": ACTIVATIONS,
+    "cut_gradients": DOWNLINK,
+    "features": FEATURES,
+    "feature_gradients": FEATURE_GRADIENTS,
+}
+"""Links at the cuts, and what their compressors draw by."""
+
+
+def _watched(forward: Callable, backward: Callable) -> tuple[Callable, Callable]:
     """Adds the tensors at a cut, as they are before they are sent, to its data."""
 
-    def up(activations):
-        received, at_cut = cut.up(activations)
-        return received, (at_cut, activations)
+    def forth(tensor):
+        received, at_cut = forward(tensor)
+        return received, (at_cut, tensor)
 
-    def down(grad, up_data):
-        received, message = cut.down(grad, up_data[0])
+    def back(grad, at_cut):
+        received, message = backward(grad, at_cut[0])
         return received, (message, grad)
 
-    return cut._replace(up=up, down=down)
+    return forth, back
 
 
 def cut_messages(
@@ -46,7 +65,7 @@ def cut_messages(
       cohort: of the round.
       key: of the round.
       slot: [] of the client in the cohort.
-      link: "activations", which it sends; or "cut_gradients", which it receives.
+      link: one of `KEYS`.
 
     Returns:
       The `Messages`, of a single tensor `[B, ...]`.
@@ -71,9 +90,9 @@ def cut_messages(
         watched=_watched,
     )
     (channels,) = channels_sent(config, context.model, state.mask)
-    (at_cut, activations), own, channels, grad, real = jax.tree.map(
-        lambda leaf: leaf[slot],
-        (passed.at_cut[0], inputs.per_client, channels, passed.back[0][1], real),
+    at_cut = (passed.at_cut[0], passed.back[0], passed.behind)
+    (first, back, behind), own, channels, real = jax.tree.map(
+        lambda leaf: leaf[slot], (at_cut, inputs.per_client, channels, real)
     )
 
     def own_key(use):
@@ -81,13 +100,17 @@ def cut_messages(
 
     if link == "activations":
         tensor, mask = dropped(
-            config, own_key(DROPOUT), activations, channels, rate=own.dropout_rate
+            config, own_key(DROPOUT), first[1], channels, rate=own.dropout_rate
         )
-        how, send_key = own.activations, own_key(ACTIVATIONS)
+    elif link == "cut_gradients":
+        tensor, mask = back[1], first[0].mask
+    elif link == "features":
+        tensor, mask = behind[0][1], jnp.bool_(True)
     else:
-        tensor, mask = grad, at_cut.mask
-        how, send_key = own.cut_gradients, own_key(DOWNLINK)
-    may = allowed(mask, real, tensor.shape)
+        (mask, _), tensor = behind[0][0], behind[1][1]
+    may, how = allowed(mask, real, tensor.shape), getattr(own, link)
     # Without a state: `check_links` allows no feedback at the cut.
-    payload, _ = compressed(how.compressor(), send_key, tensor, may, state=())
+    payload, _ = compressed(
+        how.compressor(), own_key(KEYS[link]), tensor, may, state=()
+    )
     return Messages({link: payload}, {link: may}, how, None)

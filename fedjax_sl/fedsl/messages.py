@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from fedjax_sl.algorithm import Cohort
 from fedjax_sl.compressors.per_layer import compress_each, init_layers
 from fedjax_sl.federation.model_down import compress_down
+from fedjax_sl.fedsl.config_checks import AT_CUTS
 from fedjax_sl.fedsl.cut_messages import cut_messages
 from fedjax_sl.fedsl.message import Messages, entries_of
 from fedjax_sl.fedsl.period_end import uploads
@@ -107,7 +108,6 @@ def messages_of(
 LINKS = {
     "updates": _of_update,
     "models": _of_model,
-    "activations": partial(cut_messages, link="activations"),
-    "cut_gradients": partial(cut_messages, link="cut_gradients"),
+    **{link: partial(cut_messages, link=link) for link in AT_CUTS},
 }
 """Links whose messages are shown, by the option of their compressor."""

@@ -152,6 +152,7 @@ def _counts(
         activations=report.activations,
         returned=report.returned,
         back=report.back,
+        behind=report.behind,
         kept=num_kept,
         # By the mask, not the ratio: a small ratio may round down to no filter.
         prunes=(num_kept < params) & present,

@@ -12,20 +12,20 @@ from fedjax_sl.config_base import plain
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.stores import placed
 from fedjax_sl.fedsl.config import FedSLConfig
+from fedjax_sl.fedsl.config_checks import AT_CUTS
 from fedjax_sl.fedsl.message import Messages
 from fedjax_sl.fedsl.run_config import FedSLRun
 from fedjax_sl.method_spec import LastCheckpoint, Restored, SentLayers
 from fedjax_sl.simulation import drawn, run_rounds
 
 
-AT_CUT = ("activations", "cut_gradients")
-"""Links whose messages are of one step."""
-
 WHAT = {
     "updates": "client {client}'s update",
     "models": "the server's model",
     "activations": "client {client}'s activations",
     "cut_gradients": "the gradients that client {client} receives",
+    "features": "the features that client {client} receives",
+    "feature_gradients": "client {client}'s gradients of its features",
 }
 """Messages in words."""
 
@@ -93,7 +93,7 @@ def sent_next(seen: LastCheckpoint, link: str = "updates") -> SentLayers | None:
     config, method = seen.config, seen.config.method
     if not seen.arrays or not getattr(method, link).active:
         return None
-    if method.sequential and link in AT_CUT:
+    if method.sequential and link in AT_CUTS:
         raise InputError(
             f"link={link!r}: expected clients side by side, as those that go one after "
             "another send to a server that changes in between."

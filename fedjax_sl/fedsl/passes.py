@@ -9,15 +9,26 @@ from fedjax_sl.algorithm import Examples
 from fedjax_sl.compression.pruning import apply_mask
 from fedjax_sl.federation.client_pass import Cut
 from fedjax_sl.federation.clients import Each
+from fedjax_sl.federation.second_cut import SecondCut
 from fedjax_sl.federation.split_grad import SplitGrad, split_grad
 from fedjax_sl.fedsl.cuts import cuts_with_dropout
+from fedjax_sl.fedsl.second_cut import second_cut
 from fedjax_sl.fedsl.state import Context, batches
 from fedjax_sl.fedsl.step_parts import Group
 from fedjax_sl.models.split import Variables
 
 
-def _as_it_is(cut: Cut) -> Cut:
-    return cut
+Watch = Callable[[Callable, Callable], tuple[Callable, Callable]]
+"""What is done to the tensors at a cut forwards, and backwards -> the same."""
+
+
+def _as_it_is(forward: Callable, backward: Callable) -> tuple[Callable, Callable]:
+    return forward, backward
+
+
+def _watched_cut(cut: Cut, watched: Watch) -> Cut:
+    up, down = watched(cut.up, cut.down)
+    return cut._replace(up=up, down=down)
 
 
 def both_passes(
@@ -29,7 +40,7 @@ def both_passes(
     group: Group,
     key: jax.Array,
     present: jax.Array,
-    watched: Callable[[Cut], Cut] = _as_it_is,
+    watched: Watch = _as_it_is,
 ) -> SplitGrad:
     """Runs steps 2 to 4, 6 and 7: one backward pass serves the server and the clients.
 
@@ -41,7 +52,7 @@ def both_passes(
       group: the clients.
       key: of the round.
       present: `[G]` bool.
-      watched: `cut -> cut` that adds to the auxiliary data of a cut.
+      watched: adds to the auxiliary data of each cut.
 
     Returns:
       A `SplitGrad`.
@@ -60,12 +71,20 @@ def both_passes(
         weights=weights,
         each=each,
     )
+    second = second_cut(
+        config,
+        group.per_client,
+        group.client_id,
+        key,
+        real=group.minibatch.weight > 0,
+    )
     return split_grad(
         context.model,
         {**group.client, "params": pruned},
         server,
         batches(config, key, examples, group.minibatch, client_id=group.client_id),
         weights=weights,
-        cuts=[watched(cut) for cut in cuts],
+        cuts=[_watched_cut(cut, watched) for cut in cuts],
+        second=SecondCut(*watched(*second)),
         each=each,
     )

@@ -19,6 +19,7 @@ from fedjax_sl.federation.client_pass import Cut
 from fedjax_sl.federation.clients import client_keys
 from fedjax_sl.federation.faults import as_it_arrives, valid
 from fedjax_sl.federation.model_down import send_down
+from fedjax_sl.federation.second_cut import SecondCut
 from fedjax_sl.federation.split_grad import split_grad
 from fedjax_sl.fedsl.cut import allowed, send_back
 from fedjax_sl.fedsl.cuts import at_each_cut
@@ -71,9 +72,13 @@ def _taylor(context: Context, state: FedSLState, inputs: RoundInputs) -> Any:
             batches(context.config, key, examples, minibatch, client_id=ids),
             weights=jnp.where(real, weights, 0.0),
             cuts=[
-                Cut(up=up, down=down, tail_up=arrive, here=here)
+                Cut(up=up, down=down, here=here)
                 for here in at_each_cut(context.model, own.own_cut)
             ],
+            second=SecondCut(
+                down=lambda features: (features, None),
+                up=lambda grad, _: (arrive(grad), None),
+            ),
             each=each,
         )
         scores = each(taylor_scores)(client["params"], gradients.client)

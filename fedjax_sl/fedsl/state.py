@@ -22,6 +22,7 @@ from fedjax_sl.training import batch_of, rate_factor
 # A new purpose goes to the end: these numbers are part of every draw of a run.
 DROPOUT, GRADIENT, UPLOAD, DOWNLINK, SCORES = range(5)
 ORDER, NOISE, AUGMENTATION, SCORING, ACTIVATIONS, MODEL = range(5, 11)
+FEATURES, FEATURE_GRADIENTS = range(11, 13)
 """Purposes, folded into keys so that no two draws share one."""
 
 

@@ -15,6 +15,7 @@ from fedjax_sl.fedsl.cuts import sent_at_cuts
 from fedjax_sl.fedsl.message import gradient_quantized
 from fedjax_sl.fedsl.passes import both_passes
 from fedjax_sl.fedsl.running_scores import RunningScores, add
+from fedjax_sl.fedsl.second_cut import Behind, sent_behind
 from fedjax_sl.fedsl.state import (
     GRADIENT,
     Context,
@@ -36,6 +37,7 @@ class StepReport(NamedTuple):
       activations: `[K]`, the message of the activations.
       returned: `[K]` int32, values whose gradients come back.
       back: `[K]`, the message of these gradients; None if it has a plain count.
+      behind: messages at a second cut, `[K]`.
       gradient: `[K]`, message of the client's gradient.
       finite: `[K]` bool, whether the activations sent were finite; True if none were
         sent.
@@ -45,6 +47,7 @@ class StepReport(NamedTuple):
     activations: Link
     returned: jax.Array
     back: Link | None
+    behind: Behind
     gradient: Link
     finite: jax.Array
 
@@ -115,6 +118,7 @@ def _group_step(
     report = StepReport(
         loss=result.loss,
         **at_cut._asdict(),
+        behind=sent_behind(result),
         gradient=gradient,
         finite=result.finite,
     )

@@ -36,6 +36,12 @@ def check_model(config: FedSLConfig, model: SplitModel) -> None:
         raise InputError(
             "backward='mean': expected a network that is cut once, without a tail."
         )
+    for name in ("features", "feature_gradients"):
+        if model.tail is None and getattr(config, name).active:
+            raise InputError(
+                f"{name}.kind={getattr(config, name).kind!r}: expected 'float32' of a "
+                "network that is cut once, without a tail."
+            )
     client = model.shapes.client
     if config.noise_multiplier is not None and set(client) != {"params"}:
         raise InputError(

@@ -13,6 +13,7 @@ from fedjax_sl.fedsl.client_configs import ClientConfigs
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.mask_bits import MaskBits, mask_bits
 from fedjax_sl.fedsl.quantizer import coded_bits, norm_bits
+from fedjax_sl.fedsl.second_cut import Behind
 from fedjax_sl.models.prunable import prunable
 from fedjax_sl.models.split import SplitModel
 
@@ -68,6 +69,7 @@ class Counts(NamedTuple):
       activations: message of the activations of its step.
       returned: values whose gradients come back.
       back: message of these gradients; None if it is not compressed.
+      behind: messages at a second cut.
       kept: parameters that its mask keeps.
       prunes: bool, whether its mask prunes any.
       update: message of its update, without mask and statistics.
@@ -82,6 +84,7 @@ class Counts(NamedTuple):
     activations: Link
     returned: jax.Array
     back: Link | None
+    behind: Behind
     kept: jax.Array
     prunes: jax.Array
     update: Link
@@ -140,6 +143,18 @@ def _gradients(
     return gradients._replace(side=gradients.side + LEVEL_BITS * present * ends)
 
 
+def _behind(
+    sizes: Sizes, counts: Counts, passed: jax.Array
+) -> tuple[Link | None, Link | None]:
+    """Links of the features at a second cut and of their gradients, if there is one."""
+    if sizes.features is None:
+        return None, None
+    # Every feature has a gradient, and none is dropped.
+    whole = Link.float32(passed * sizes.features)
+    features, gradients = (whole if sent is None else sent for sent in counts.behind)
+    return features, gradients
+
+
 def links(
     config: FedSLConfig,
     sizes: Sizes,
@@ -157,8 +172,7 @@ def links(
     dropout. Updates go up when a period ends, kept entries only. A relay instead passes
     the whole model on in every round. Clients that keep their own models receive one
     when the first period starts that they are in, and send none. At a second cut
-    float32 features come down and their gradients go up, of all examples, and no label
-    does.
+    features come down and their gradients go up, of all examples, and no label does.
 
     Side information is the bitmap of dropped activations, if one is sent; the mask of
     the channels at the cut, before the first of them is left out; the norms of
@@ -199,9 +213,7 @@ def links(
     if counts.lacks is not None:
         loaded *= counts.lacks
     passed = counts.examples + counts.scored
-    behind = None
-    if sizes.features is not None:
-        behind = Link.float32(passed * sizes.features)
+    features, gradients = _behind(sizes, counts, passed)
     return Links(
         model_down=_model(sizes, counts, loaded, masks=sizes.mask.down * pruned),
         activations_up=activations._replace(
@@ -212,7 +224,6 @@ def links(
         labels_up=Link(passed, jnp.full_like(present, sizes.label_bits), none, none),
         gradients_down=_gradients(config, sizes, per_client, counts, ends=ends),
         updates_up=updates._replace(side=updates.side + scores),
-        # One count for both ways: every feature has a gradient, and none is dropped.
-        features_down=behind,
-        gradients_up=behind,
+        features_down=features,
+        gradients_up=gradients,
     )

@@ -18,7 +18,8 @@ from fedjax_sl.records.finished_run import read
 from fedjax_sl.reports.last_checkpoint import last_checkpoint
 from fedjax_sl.runs.build import prepare
 from fedjax_sl.simulation import run_rounds, start
-from fedjax_sl.traffic import traffic
+from fedjax_sl.traffic import bits, traffic
+from tests.fedsl.test_u_shape import cut
 from tests.worlds import tiny_dataset, tiny_model, tiny_partition
 
 
@@ -126,6 +127,31 @@ def test_on_every_link_it_is_as_long_as_the_round_counts(on_links, link, done):
     begins = link == "activations" and done == 3
     mask_bits = sizes_of(ON_LINKS, tiny_model()).mask.at_cut if begins else 0
     assert sum(lengths) + mask_bits == counted.more + counted.side > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("link", "column"),
+    [("features", "features_down"), ("feature_gradients", "gradients_up")],
+)
+def test_so_it_is_at_a_second_cut(link, column):
+    top = CompressorConfig(kind="top_k", keep=0.4)
+    method = dataclasses.replace(ON_LINKS, features=CODED, feature_gradients=top)
+    made = fedsl(cut(1, 1), method, num_clients=4)
+    key, how = jax.random.key(FedSLRun().seed), {"rounds": 1, "batch_size": 16}
+    first = start(made, key)
+    _, metrics = jax.jit(
+        lambda state: run_rounds(made, state, TRAIN, OWNED, key, first=0, **how)
+    )(first)
+    restored = Restored(made, first, TRAIN, OWNED)
+    run = FedSLRun(method=method, batch_size=16)
+    sent = sent_next(LastCheckpoint(run, {"round": 0}, lambda: restored), link)
+    assert sent is not None
+    slot = metrics.client_id[0].tolist().index(sent.client)
+    counted = jax.tree.map(lambda x: int(x[0][slot]), getattr(metrics.links, column))
+    ((name, payload),) = sent.layers.items()
+    length = sent.compressor.wire.encode(payload, np.asarray(sent.masks[name])).num_bits
+    assert length == bits(counted) > 100
 
 
 def test_at_the_cut_clients_that_go_one_after_another_are_refused():

@@ -15,6 +15,7 @@ from fedjax_sl.analysis.phases import BACKWARD
 from fedjax_sl.compression.groups import channels_kept
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
+from fedjax_sl.federation.second_cut import SecondCut
 from fedjax_sl.federation.server_pass import to_tails
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.models.dense_stage import DenseStage
@@ -145,7 +146,10 @@ def test_labels_reach_the_server_in_gradients_only(key):
             layers=model.tail,
             tail=jax.tree.map(lambda x: jnp.stack([x] * 3), tail),
             each=clients.at_once,
-            up=lambda grad: factor * grad,
+            second=SecondCut(
+                down=lambda features: (features, None),
+                up=lambda grad, _: (factor * grad, None),
+            ),
         )
         return served.server, served.at_cut
 

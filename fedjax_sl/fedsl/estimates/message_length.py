@@ -24,6 +24,7 @@ from fedjax_sl.fedsl.message import (
     number_bits,
     quantized_link,
 )
+from fedjax_sl.fedsl.second_cut import Behind
 
 
 class AtCut(NamedTuple):
@@ -32,6 +33,11 @@ class AtCut(NamedTuple):
     activations: Link
     returned: jax.Array
     back: Link | None
+
+
+def _longest(how: CompressorConfig, entries: jax.Array, size: int) -> Link:
+    """Bounds the messages of so many of the entries of an array, `[N]`."""
+    return jax.vmap(lambda own, n: own.compressor().wire.most(n, size))(how, entries)
 
 
 def typical_at_cut(
@@ -71,18 +77,56 @@ def typical_at_cut(
     return found if config.cut_gradients.active else found._replace(back=None)
 
 
+def typical_behind(
+    config: FedSLConfig,
+    per_client: ClientConfigs,
+    examples: jax.Array,
+    shape: tuple[int, ...] | None,
+) -> Behind:
+    """Counts what is sent at a second cut, on the arrays of `typical_at_cut`.
+
+    Args:
+      config: the configuration.
+      per_client: `[K]` each.
+      examples: `[K]` int32.
+      shape: of the features of a mini-batch; None of a network without such a cut.
+
+    Returns:
+      A `Behind`.
+    """
+    if shape is None or not config.compressed_behind:
+        return Behind(None, None)
+
+    def of_client(own, examples):
+        real = jnp.arange(shape[0]) < examples
+        mask = jnp.broadcast_to(real.reshape(-1, *[1] * (len(shape) - 1)), shape)
+        draws = jax.random.normal(jax.random.key(0), shape)
+        keys = jax.random.split(jax.random.key(1))
+        down = send(own.features.compressor(), keys[0], jax.nn.relu(draws), mask)
+        up = send(own.feature_gradients.compressor(), keys[1], draws, down.sent)
+        return Behind(down.bits, up.bits)
+
+    return jax.lax.map(lambda client: of_client(*client), (per_client, examples))
+
+
+def longest_behind(
+    per_client: ClientConfigs, entries: jax.Array | None, *, size: int
+) -> Behind:
+    """Bounds the messages of so many features, `[N]`, of mini-batches of a size."""
+    if entries is None:
+        return Behind(None, None)
+    of_both = per_client.features, per_client.feature_gradients
+    return Behind(*(_longest(how, entries, size) for how in of_both))
+
+
 def longest_at_cut(
     config: FedSLConfig, per_client: ClientConfigs, entries: jax.Array, *, size: int
 ) -> AtCut:
     """Bounds the messages of so many activations, `[N]`, of mini-batches of a size."""
-
-    def longest(configs):
-        return jax.vmap(lambda own, n: own.compressor().wire.most(n, size))(
-            configs, entries
-        )
-
-    back = longest(per_client.cut_gradients) if config.cut_gradients.active else None
-    return AtCut(longest(per_client.activations), entries, back)
+    back = None
+    if config.cut_gradients.active:
+        back = _longest(per_client.cut_gradients, entries, size)
+    return AtCut(_longest(per_client.activations, entries, size), entries, back)
 
 
 def _update(

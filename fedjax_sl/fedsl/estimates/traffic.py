@@ -21,9 +21,11 @@ from fedjax_sl.fedsl.compute import scored, work
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.estimates.message_length import (
     longest_at_cut,
+    longest_behind,
     longest_model,
     longest_update,
     typical_at_cut,
+    typical_behind,
     typical_model,
     typical_update,
 )
@@ -73,6 +75,8 @@ def _expected(
     cut = math.prod(shape[:-1]) * channels.sum()
     sent = jnp.round(batch_size * cut * (1 - per_client.dropout_rate))
     sent = sent.astype(jnp.int32)
+    tail = None if model.tail is None else (batch_size, *model.tail_shape())
+    behind = typical_behind(config, per_client, examples, tail)
     at_cut = typical_at_cut(config, per_client, sent, (batch_size, *shape))
     channels = jnp.broadcast_to(channels, (len(everyone), shape[-1]))
     bitmap = bitmap_bits(config, per_client.dropout_rate, channels, shape=shape)
@@ -88,6 +92,7 @@ def _expected(
             scored=passes,
             bitmap=bitmap,
             **at_cut._asdict(),
+            behind=behind,
             kept=num_kept,
             prunes=num_kept < sizes.params,
             update=update,
@@ -148,6 +153,10 @@ def _most(
     if config.backward == "mean":
         # One message for all, as long as that of the largest mini-batch.
         at_cut = at_cut._replace(returned=entries.max() * (real > 0))
+    features = None if sizes.features is None else real * sizes.features
+    behind = longest_behind(
+        per_client, features, size=batch_size * (sizes.features or 0)
+    )
     params = model.shapes.client["params"]
     update = longest_update(config, per_client, params)
     channels = jnp.ones((len(examples), shape[-1]), bool)
@@ -161,6 +170,7 @@ def _most(
             scored=real * (passes & starts),
             bitmap=bitmap,
             **at_cut._asdict(),
+            behind=behind,
             # All kept, and a mask sent, as in no round: each count is its own maximum.
             kept=jnp.full_like(real, sizes.params),
             prunes=real > 0,
