@@ -72,7 +72,7 @@ def renewed_control(
     Args:
       own: c_k, leaves `[...]`.
       server: c.
-      update: Delta_k as it arrives.
+      update: Delta_k as the server has it.
       sent: [] bool of each leaf.
       distance: [] K eta, with the `effective_steps`; the control is kept at 0.
 

@@ -44,4 +44,9 @@ def check_cohort(context: Context, cohort: Cohort) -> None:
             f"cohort of {steps} steps a client: expected a multiple of "
             f"local_epochs={epochs}."
         )
+    if context.config.control_variates and cohort.fault is not None:
+        raise InputError(
+            "corrupted messages with control_variates: expected none, as client and "
+            "server would compute different controls from them."
+        )
     check_images(cohort.examples.image, context.input_shape)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_sl.checks import check
+from fedjax_sl.checks import check, is_plain
 from fedjax_sl.compression.coding import MAX_BITS, Code
 from fedjax_sl.compression.layers import Unit
 from fedjax_sl.compression.quantization import FLOAT_BITS
@@ -65,7 +65,7 @@ class FedLPQConfig(TrainingConfig):
 
     control_variates: bool = static(False)
     """Correct each gradient of a client by g - c_k + c, the control variates of
-    SCAFFOLD: for SGD, and one network for all."""
+    SCAFFOLD: for SGD, float32 updates and one network for all."""
 
     # A drop rate by name in FedLP's own code, which keeps a layer with it, too.
     keep_probability: PerClass | None = None
@@ -165,20 +165,33 @@ class FedLPQConfig(TrainingConfig):
 
 
 def _check_control(config: FedLPQConfig) -> None:
-    """Rejects options for which a control is no estimate of a gradient."""
-    refused = {
-        # Its update is no sum of gradients.
-        "optimizer": (config.optimizer, "sgd"),
-        # Layers that clients have for themselves have no control on the server.
-        "preference": (config.preference, None),
-        # It carries rounds in which a client was drawn into later ones.
-        "noise_multiplier": (config.noise_multiplier, None),
+    """Rejects options with which control variates do not do what they are for."""
+    coded = "a control takes on the errors of coded updates and multiplies them"
+    wanted = {
+        "optimizer": ("sgd", "the update of another is no sum of gradients"),
+        "preference": (None, "what a client has for itself has no mean"),
+        "bits": (FLOAT_BITS, coded),
+        "client_weight": ("equal", "controls take any weights out of the mean again"),
+        "trim": (None, "with controls all updates come to be equal"),
+        "noise_multiplier": (
+            None,
+            "a control carries rounds in which a client was drawn into later ones",
+        ),
     }
-    for name, (value, expected) in refused.items():
-        if value != expected:
+    for name, (expected, why) in wanted.items():
+        value = getattr(config, name)
+        each = value if isinstance(value, tuple) else (value,)
+        # Other bits are traced in a sweep, whose points were checked one by one.
+        if any(one != expected for one in each if expected is None or is_plain(one)):
             raise InputError(
-                f"{name}={value!r} with control_variates: expected {expected!r}."
+                f"{name}={value!r} with control_variates: expected {expected!r}, as "
+                f"{why}."
             )
+    if config.updates.active:
+        raise InputError(
+            f"updates.kind={config.updates.kind!r} with control_variates: expected "
+            f"'float32', as {coded}."
+        )
 
 
 # With u uniform the cost columns of the published table come out.

@@ -145,7 +145,8 @@ def fedlpq(
       The algorithm.
 
     Raises:
-      ValueError: if the number of networks does not match the configuration.
+      ValueError: if the number of networks does not match the configuration, or an
+        optimiser is given with control variates.
     """
     store = store_named(residuals)
     check_integer("num_clients", num_clients, 1)
@@ -155,6 +156,11 @@ def fedlpq(
         raise InputError(
             f"{len(models)} networks: preference={config.preference!r} expects "
             f"{expected}."
+        )
+    if optimizer is not None and config.control_variates:
+        raise InputError(
+            "optimizer with control_variates: expected none, as a control is computed "
+            "from the configuration's SGD."
         )
     context = Context(
         models=models,

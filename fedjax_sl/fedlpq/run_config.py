@@ -8,6 +8,7 @@ import numpy as np
 
 from fedjax_sl.configs.network_config import NetworkConfig
 from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.errors import InputError
 from fedjax_sl.fedlpq.config import FedLPQConfig, usual_keep_probability
 from fedjax_sl.models.registry import Name
 
@@ -53,6 +54,16 @@ class FedLPQRun(RunConfig):
     batch_size: int = 10
     eval_every: int = 2
 
+    def __post_init__(self):
+        """Checks what every run's configuration does, and what controls allow."""
+        super().__post_init__()
+        if self.method.control_variates and self.corruption_probability:
+            raise InputError(
+                f"corruption_probability={self.corruption_probability}: expected 0 "
+                "with control_variates, which client and server would compute from "
+                "different messages."
+            )
+
     @property
     def title(self) -> str:
         """Display name of the method in this configuration."""
@@ -66,9 +77,9 @@ class FedLPQRun(RunConfig):
         averaged = method.aggregator.title
         if method.proximal is not None and not method.aggregator.active:
             averaged = "FedProx"
-        if method.control_variates:
-            averaged = "SCAFFOLD"
         name = averaged if whole else "FedLP"
+        if method.control_variates:
+            name = "SCAFFOLD" if name == "FedAvg" else f"{name}, control variates"
         return f"compressed {name}" if compressed or method.coded else name
 
     @property

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
 
@@ -12,6 +13,7 @@ from fedjax_sl.algorithm import Batch
 from fedjax_sl.compression.layers import leaves_of, unit_of
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.errors import InputError
+from fedjax_sl.federation.aggregator_config import AggregatorConfig
 from fedjax_sl.federation.control_variates import effective_steps
 from fedjax_sl.federation.server_pass import mean_loss
 from fedjax_sl.fedlpq import FedLPQConfig, fedlpq
@@ -131,14 +133,16 @@ def test_without_controls_yet_the_first_round_is_that_of_fedavg(key):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bits", [32, 6])
-def test_the_servers_control_is_the_mean_of_all_clients(key, bits):
-    """With layers left out, coded messages, and a client whose update is rejected."""
-    config = dataclasses.replace(SCAFFOLD, cohort_size=3, bits=bits)
+def test_the_servers_control_is_the_mean_of_all_clients(key):
+    """With layers left out, clipped updates, and a client whose update is rejected."""
+    config = dataclasses.replace(SCAFFOLD, cohort_size=3, clip_norm=0.5)
     config = dataclasses.replace(config, keep_probability=0.5)
     cohorts = [cohort_of(key, ids=ids) for ids in SOME]
-    fault = jnp.array([1.0, jnp.nan, 1.0])
-    cohorts[1] = cohorts[1]._replace(fault=fault)
+    image = cohorts[1].examples.image
+    # Images of the client in the middle, whose update is then not finite.
+    bad = cohorts[1].index[1].ravel()
+    examples = cohorts[1].examples._replace(image=image.at[bad].set(jnp.nan))
+    cohorts[1] = cohorts[1]._replace(examples=examples)
     states, metrics = rounds(config, key, cohorts)
     before, after = states[1], states[2]
     for state in states:
@@ -283,6 +287,9 @@ def test_effective_steps_are_the_way_along_a_constant_gradient(momentum):
         dict(optimizer="adam"),
         dict(preference="3"),
         dict(noise_multiplier=1.0, clip_norm=1.0),
+        dict(bits=(32, 8)),
+        dict(client_weight="examples"),
+        dict(trim=0.2),
     ],
 )
 def test_where_a_control_is_no_gradient_it_is_refused(options):
@@ -291,7 +298,37 @@ def test_where_a_control_is_no_gradient_it_is_refused(options):
         dataclasses.replace(SCAFFOLD, **options)
 
 
-def test_it_is_called_scaffold():
-    assert FedLPQRun(method=SCAFFOLD).title == "SCAFFOLD"
-    coded = dataclasses.replace(SCAFFOLD, bits=8)
-    assert FedLPQRun(method=coded).title == "compressed SCAFFOLD"
+def test_coded_updates_are_refused():
+    """Their error would grow from round to round, as the control adds it up."""
+    top = CompressorConfig(kind="top_k", keep=0.1)
+    with pytest.raises(InputError, match="updates.kind='top_k' with control_variates"):
+        dataclasses.replace(SCAFFOLD, updates=top)
+
+
+def test_corrupted_messages_are_refused(key):
+    with pytest.raises(InputError, match="corruption_probability=0.1: expected 0 with"):
+        FedLPQRun(method=SCAFFOLD, corruption_probability=0.1)
+    cohort = cohort_of(key)._replace(fault=jnp.ones(N))
+    with pytest.raises(InputError, match="corrupted messages with control_variates"):
+        rounds(SCAFFOLD, key, [cohort])
+
+
+def test_another_optimiser_is_refused():
+    with pytest.raises(InputError, match="optimizer with control_variates: expected n"):
+        fedlpq(
+            TwoBlocks(), SCAFFOLD, num_clients=N, input_shape=SHAPE, optimizer=optax.sgd
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "title"),
+    [
+        ({}, "SCAFFOLD"),
+        ({"aggregator": AggregatorConfig(kind="adam")}, "FedAdam, control variates"),
+        ({"proximal": 0.1}, "FedProx, control variates"),
+        ({"keep_probability": 0.5}, "FedLP, control variates"),
+    ],
+)
+def test_its_title(options, title):
+    method = dataclasses.replace(SCAFFOLD, **options)
+    assert FedLPQRun(method=method).title == title

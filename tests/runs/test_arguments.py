@@ -43,7 +43,7 @@ FEDLPQ = {
     "techniques": TRAINING | dict(keep_probability=(0.5, 0.6), bits=(7, 8), trim=0.2),
     "privacy": PRIVATE | dict(optimizer="sgd", momentum=0.7),
     "levels": dict(updates=QSGD, levels=LEVELS, aggregator=STEP),
-    "controls": dict(control_variates=True, optimizer="sgd", momentum=0.7),
+    "controls": dict(control_variates=True, bits=32, optimizer="sgd", momentum=0.7),
 }
 KINDS = [kind for kind in COMPRESSORS if kind != "float32"]
 OF_VECTORS = [kind for kind in KINDS if kind != "power_sgd"]
