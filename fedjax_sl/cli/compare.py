@@ -24,6 +24,7 @@ from fedjax_sl.reports.groups import (
     usual_target,
 )
 from fedjax_sl.reports.labels import METHOD, NONE, titles, words
+from fedjax_sl.reports.late import late_note
 from fedjax_sl.reports.results_table import UNCHARGED
 
 
@@ -172,6 +173,8 @@ def compare_command(line: Line, console: Console) -> None:
         )
     if not options.charge_side:
         console.print(UNCHARGED)
+    if note := late_note(runs, options.channel):
+        console.print(note, soft_wrap=True)
     groups = grouped(runs, options.channel)
     given = None if options.target is None else Target(options.target)
     show(groups, given or usual_target(groups), console)

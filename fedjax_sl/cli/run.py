@@ -76,6 +76,11 @@ def _warnings(config: RunConfig, usual: RunConfig) -> Iterator[str]:
     for name in sorted(without_effect(config)):
         if name in given and given[name] != before.get(name):
             yield f"warning: {name}={given[name]} has no effect with the other options"
+    if config.channel.deadline_s is not None and not config.drop_stragglers:
+        yield (
+            "warning: with a deadline and without --drop-stragglers, updates that come "
+            "after it count all the same: seconds end at it, accuracies do not"
+        )
     if config.period > config.rounds:
         yield (
             f"warning: a period of {config.period} rounds does not end in "

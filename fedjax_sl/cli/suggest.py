@@ -13,6 +13,7 @@ from fedjax_sl.cli.line import Line
 from fedjax_sl.cli.run_selection import Selection, select
 from fedjax_sl.errors import InputError
 from fedjax_sl.reports.groups import Group, Target, at_target, grouped
+from fedjax_sl.reports.late import late_note
 from fedjax_sl.reports.names import name_of
 from fedjax_sl.reports.results_table import UNCHARGED
 
@@ -87,3 +88,5 @@ def suggest_command(line: Line, console: Console) -> None:
     )
     if not options.charge_side:
         console.print(UNCHARGED)
+    if note := late_note(runs, options.channel):
+        console.print(note, soft_wrap=True)

@@ -1,6 +1,7 @@
 """Runs read back from their folders, and their learning curves over a channel."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import jax
 import numpy as np
 
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.analysis.latency import round_costs
+from fedjax_sl.analysis.latency import RoundCosts, round_costs
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.errors import InputError
@@ -148,9 +149,20 @@ def find(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def costs_over(run: Finished, channel: Channel) -> RoundCosts:
+    """Returns what each round of a run costs over a channel.
+
+    A run that excluded stragglers keeps the deadline by which it did: with another one,
+    others would have taken part in it.
+    """
+    if run.config.drop_stragglers:
+        channel = replace(channel, deadline_s=run.config.channel.deadline_s)
+    return round_costs(channel, run.record, sequential=run.config.sequential)
+
+
 def learning_curve(run: Finished, channel: Channel) -> LearningCurve:
-    """Returns the learning curve of a run, its costs over a channel."""
-    costs = round_costs(channel, run.record, sequential=run.config.sequential)
+    """Returns the learning curve of a run, its `costs_over` a channel."""
+    costs = costs_over(run, channel)
     done = np.array([line["round"] for line in run.lines])
 
     def cumulative(per_round: np.ndarray) -> np.ndarray:

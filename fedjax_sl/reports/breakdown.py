@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from fedjax_sl.analysis.channel import Channel
-from fedjax_sl.analysis.latency import round_costs
+from fedjax_sl.records.finished_run import costs_over
 from fedjax_sl.reports.comparison_figures import new_figure
 from fedjax_sl.reports.groups import Group
 from fedjax_sl.reports.names import names_of
@@ -84,12 +84,7 @@ def where_time_goes(
     """Draws the seconds by phase and the bits by link of each group's first run."""
     figure, axes = new_figure(columns, 2 // columns, height=2.9 + 0.28 * len(groups))
     seconds, traffic = axes.flat
-    costs = [
-        round_costs(
-            channel, group.runs[0].record, sequential=group.runs[0].config.sequential
-        )
-        for group in groups
-    ]
+    costs = [costs_over(group.runs[0], channel) for group in groups]
     parts = _parts(SPANS, lambda name: [getattr(run, name).sum() for run in costs])
     _stacked(seconds, groups, parts)
     seconds.set(xlabel="seconds of the whole run")

@@ -28,9 +28,13 @@ def without_effect(config: RunConfig) -> set[str]:
 
 
 def with_effect(config: RunConfig) -> dict[str, Any]:
-    """Returns the fields of a configuration that have an effect, by dotted name."""
-    idle = without_effect(config)
-    return {name: v for name, v in flattened(config).items() if name not in idle}
+    """Returns the fields that have an effect on what a run learns, by dotted name."""
+    idle, fields = without_effect(config), flattened(config)
+    # Its own channel decides who is a straggler, if any are excluded; costs are those
+    # of a report's channel.
+    if not config.drop_stragglers:
+        idle |= {name for name in fields if name.startswith("channel.")}
+    return {name: value for name, value in fields.items() if name not in idle}
 
 
 def shown(value: Any) -> str:
@@ -61,7 +65,8 @@ def labels(configs: Sequence[RunConfig]) -> list[dict[str, str]]:
     """Returns for each run the options that differ, by their shortest unique name.
 
     A field is included if runs in which it has an effect differ in its value; runs in
-    which it has none get a dash. Channel and seed are ignored.
+    which it has none get a dash. The seed is ignored, and the channel of runs that
+    exclude nobody by its deadline.
     """
     each = [with_effect(config) for config in configs]
     titles = [config.title for config in configs]
@@ -74,7 +79,6 @@ def labels(configs: Sequence[RunConfig]) -> list[dict[str, str]]:
         name
         for name in every
         if name != "seed"
-        and not name.startswith("channel.")
         and not (apart and name in in_title)
         # As text: not every field has a hash.
         and len({repr(fields[name]) for fields in each if name in fields}) > 1

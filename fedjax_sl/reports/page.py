@@ -14,6 +14,7 @@ from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.extras import require
 from fedjax_sl.reports.groups import Group
 from fedjax_sl.reports.labels import titles
+from fedjax_sl.reports.late import late_note
 from fedjax_sl.reports.names import best, names_of
 from fedjax_sl.reports.results_table import UNCHARGED, results
 
@@ -135,6 +136,7 @@ def page(
         lead=html.escape(lead),
         body=results(groups)
         + f"<p>{html.escape(_charged(groups, charge_side))}</p>\n"
+        + f"<p>{html.escape(late_note(runs, channel))}</p>\n"
         + "".join(map(_section, drawings))
         + _details(groups, channel),
         version=fedjax_sl.__version__,

@@ -19,6 +19,7 @@ from fedjax_sl.records.metrics import Totals
 from fedjax_sl.reports import comparison_figures
 from fedjax_sl.reports.breakdown import where_time_goes
 from fedjax_sl.reports.groups import grouped
+from fedjax_sl.reports.late import late_note
 from fedjax_sl.traffic import Record, Traffic
 
 
@@ -65,6 +66,44 @@ def test_bars_of_time_end_with_the_run():
     drawn = where_time_goes(grouped(runs, channel), channel)
     width = sum(bar.get_width() for bar in drawn.axes[0].patches)
     assert width == pytest.approx(np.minimum(free, channel.deadline_s).sum())
+
+
+def test_who_excluded_stragglers_keeps_the_deadline():
+    """With another one other clients would have taken part."""
+    free = round_costs(Channel(), finished(0, {6: 0.6}).record).seconds
+    soon, later = float(np.quantile(free, 0.3)), float(np.quantile(free, 0.6))
+    runs = [
+        finished(
+            0,
+            {6: 0.6},
+            config=dataclasses.replace(
+                CONFIG, drop_stragglers=True, channel=Channel(deadline_s=deadline)
+            ),
+        )
+        for deadline in (soon, later)
+    ]
+    for channel in (Channel(deadline_s=soon), Channel(deadline_s=later), Channel()):
+        groups = grouped(runs, channel)
+        found = [group.curves[0].seconds[-1] for group in groups]
+        expected = [np.minimum(free, deadline).sum() for deadline in (soon, later)]
+        np.testing.assert_allclose(found, expected)
+        assert [group.label["deadline_s"] for group in groups] == [
+            f"{soon:g}",
+            f"{later:g}",
+        ]
+        assert late_note(runs, channel) == ""
+
+
+def test_updates_after_a_deadline_are_told():
+    run = finished(0, {6: 0.6})
+    free = round_costs(Channel(), run.record).seconds
+    channel = Channel(deadline_s=float(np.median(free)))
+    late = round_costs(channel, run.record).late
+    assert 0 < late.mean() < 1
+    told = late_note([run], channel)
+    assert told.startswith(f"{100 * late.mean():.2g} % of the clients' turns end after")
+    assert late_note([run], Channel()) == ""
+    assert late_note([run], Channel(deadline_s=float(free.max()) * 1.001)) == ""
 
 
 PLAIN, LONGER = {4: 0.2, 8: 0.4, 12: 0.6}, {4: 0.2, 8: 0.4, 10: 0.5, 12: 0.6, 16: 0.8}
