@@ -23,7 +23,7 @@ from fedjax_sl.reports.groups import (
     progress_axis,
     usual_target,
 )
-from fedjax_sl.reports.labels import METHOD, NONE, titles, words
+from fedjax_sl.reports.labels import METHOD, NONE, accuracy_of, titles, words
 from fedjax_sl.reports.late import late_note
 from fedjax_sl.reports.results_table import UNCHARGED
 
@@ -95,8 +95,9 @@ def table(
     """
     configs = [group.runs[0].config for group in groups]
     shown = Table(
-        title=f"{titles(configs)} on {configs[0].data.name}: final test accuracy, and "
-        f"what reaching {target.accuracy:.4g} takes (± 95 %)",
+        title=f"{titles(configs)} on {configs[0].data.name}: final "
+        f"{accuracy_of(configs)}, and what reaching {target.accuracy:.4g} takes "
+        "(± 95 %)",
         caption=target.note or None,
         title_justify="left",
         caption_justify="left",

@@ -140,7 +140,7 @@ def run_command(line: Line, console: Console) -> None:
     # Without Matplotlib there are none.
     plots = "plots/, " if (folder / folders.PLOTS).exists() else ""
     console.print(
-        f"test accuracy {final['test_accuracy']:.4f} (majority class "
+        f"{config.data.accuracy} {final['test_accuracy']:.4f} (majority class "
         f"{final['majority_rate']:.4f}); {folder}/metrics.jsonl, {plots}summary.json",
         soft_wrap=True,
     )

@@ -104,6 +104,11 @@ class DataConfig:
         return kind(**{name: getattr(self, name) for name in kind.options})
 
     @property
+    def accuracy(self) -> str:
+        """What an accuracy is of, in words."""
+        return "test accuracy" if self.held_out is None else "held-out accuracy"
+
+    @property
     def idle(self) -> tuple[str, ...]:
         """Options of other kinds of partition, which have no effect."""
         own = partitions()[self.partition].options

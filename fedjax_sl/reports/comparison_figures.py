@@ -15,6 +15,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: E402
 
 from fedjax_sl.analysis.pareto import pareto_front  # noqa: E402
 from fedjax_sl.reports.groups import Group, progress_axis  # noqa: E402
+from fedjax_sl.reports.labels import accuracy_of  # noqa: E402
 from fedjax_sl.reports.names import names_of  # noqa: E402
 from fedjax_sl.theory.bound_curve import BoundCurve  # noqa: E402
 
@@ -61,6 +62,10 @@ def svg(figure: Figure) -> bytes:
     return written.getvalue()
 
 
+def _accuracy(groups: Sequence[Group]) -> str:
+    return accuracy_of([group.runs[0].config for group in groups])
+
+
 def accuracy(groups: Sequence[Group], *, columns: int = 2) -> Figure:
     """Draws accuracy against cost; a band spans the seeds, where all were evaluated."""
     progress = progress_axis(groups)
@@ -86,7 +91,7 @@ def accuracy(groups: Sequence[Group], *, columns: int = 2) -> Figure:
             if len(y) > 1:
                 low, high = y.min(axis=0), y.max(axis=0)
                 axis.fill_between(x, low, high, color=colour, alpha=0.15)
-        axis.set(xlabel=label, ylabel="test accuracy")
+        axis.set(xlabel=label, ylabel=_accuracy(groups))
         axis.grid(alpha=0.3)
     _legend_below(figure, axes[0, 0], columns)
     return figure
@@ -109,7 +114,7 @@ def pareto(groups: Sequence[Group], *, columns: int = 2) -> Figure:
             )
         best = pareto_front(cost, gain)
         axis.step(cost[best], gain[best], "k:", where="post", lw=1, label="best")
-        axis.set(xlabel=AXES[name][0], ylabel="final test accuracy")
+        axis.set(xlabel=AXES[name][0], ylabel=f"final {_accuracy(groups)}")
         # Runs may cost nearly the same: what is added to all would be in the label.
         axis.ticklabel_format(axis="x", useOffset=False)
         axis.grid(alpha=0.3)

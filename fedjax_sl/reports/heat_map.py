@@ -83,5 +83,5 @@ def draw(found: HeatMap) -> Figure:
     for axis, title in zip(axes.flat, found.maps, strict=True):
         image = _draw(axis, found, title, low=low, high=high)
     # One scale for all maps, so that any of them will do.
-    figure.colorbar(image, ax=axes.ravel().tolist(), label="final test accuracy")
+    figure.colorbar(image, ax=axes.ravel().tolist(), label="final accuracy")
     return figure

@@ -61,6 +61,12 @@ def titles(configs: Sequence[RunConfig]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
+def accuracy_of(configs: Sequence[RunConfig]) -> str:
+    """Returns what the accuracies of runs are of, if of the same split."""
+    found = {config.data.accuracy for config in configs}
+    return found.pop() if len(found) == 1 else "accuracy"
+
+
 def labels(configs: Sequence[RunConfig]) -> list[dict[str, str]]:
     """Returns for each run the options that differ, by their shortest unique name.
 

@@ -13,7 +13,7 @@ from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.extras import require
 from fedjax_sl.reports.groups import Group
-from fedjax_sl.reports.labels import titles
+from fedjax_sl.reports.labels import accuracy_of, titles
 from fedjax_sl.reports.late import late_note
 from fedjax_sl.reports.names import best, names_of
 from fedjax_sl.reports.results_table import UNCHARGED, results
@@ -128,7 +128,7 @@ def page(
         f"{_span([run.lines[-1]['round'] for run in runs])} rounds, "
         f"{_span([config.cohort_size for config in configs])} of "
         f"{_span([config.data.num_clients for config in configs])} clients a round. "
-        f"Highest mean test accuracy at the end: {value:.4f} ({first})."
+        f"Highest mean {accuracy_of(configs)} at the end: {value:.4f} ({first})."
     )
     return Template(template.read_text()).substitute(
         # All are on one data set: `select` refuses others.

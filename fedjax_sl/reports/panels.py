@@ -123,7 +123,7 @@ def pictures(groups: list[Group], channel: Channel) -> list[Picture]:
         Picture(
             "accuracy",
             "Accuracy",
-            f"Test accuracy against {against}bits sent up, simulated seconds and "
+            f"Accuracy against {against}bits sent up, simulated seconds and "
             f"joules. Highest at the end: {first}, {value:.3f}.",
             comparison_figures.accuracy(groups),
             narrow=comparison_figures.accuracy(groups, columns=1),

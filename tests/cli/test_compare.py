@@ -152,6 +152,18 @@ def test_options_of_what_is_off_do_not_differ(tmp_path, capsys, monkeypatch):
     assert re.search(r"^ *a .*1/1", said, re.M) and re.search(r"^ *b .*1/1", said, re.M)
 
 
+def test_the_split_is_named(tmp_path, capsys, monkeypatch):
+    apart = DataConfig(held_out=100)
+    for name, data in (("a", DataConfig()), ("b", apart)):
+        write(tmp_path / name, changed(FEDSL, run={"data": data}), [0.5, 0.6])
+    for folder, said in (
+        (tmp_path / "a", "final test accuracy"),
+        (tmp_path / "b", "final held-out accuracy"),
+        (tmp_path, "final accuracy"),
+    ):
+        assert said in " ".join(compared(capsys, monkeypatch, folder).split())
+
+
 def test_seeds_alone_are_averaged(tmp_path, capsys, monkeypatch):
     """Not copies of a run, nor runs whose clients met different deadlines."""
     write(tmp_path / "one", FEDSL, [0.1, 0.5])
