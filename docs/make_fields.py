@@ -64,6 +64,13 @@ def choices(kind: type, name: str) -> tuple[object, ...]:
     return get_args(hint) if get_origin(hint) is Literal else ()
 
 
+def by_class(kind: type, name: str) -> bool:
+    """Whether a field may have a value for each class of devices."""
+    return any(
+        get_origin(hint) is tuple for hint in get_args(get_type_hints(kind)[name])
+    )
+
+
 def page() -> str:
     """The page."""
     methods = FedSLRun(), FedLPQRun()
@@ -71,8 +78,13 @@ def page() -> str:
         "# Fields of a configuration\n",
         "As options (`--method.prune-ratio 0.5`), in `config.json`, and as axes of a "
         "sweep (`--grid method.prune_ratio=0,0.5`). What is out of its range, of "
-        "another type or not finite is refused in one sentence with exit code 2. This "
-        "page is written by `python docs/make_fields.py`.\n",
+        "another type or not finite is refused in one sentence with exit code 2. Two "
+        "defaults are FedSL's / FedLP-Q's. *By class*: one value, or several "
+        "(`--method.bits 8 4`), one for each class of devices, of which client k is of "
+        "number k mod the number of classes. LINK is one of the "
+        "[links](compressors.md#every-link) with a compressor. Commands have options "
+        "of their own besides (`--help`). This page is written by "
+        "`python docs/make_fields.py`.\n",
     ]
     for heading, prefix, kind, usual in PARTS:
         parts.append(
@@ -89,6 +101,8 @@ def page() -> str:
                 continue
             if known := choices(kind, name):
                 meaning += f" One of {', '.join(map(str, known))}."
+            if by_class(kind, name):
+                meaning += " *By class.*"
             shown = f"{default}"
             if name in OWN:
                 shown = " / ".join(str(getattr(one, name)) for one in methods)

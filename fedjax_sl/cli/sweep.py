@@ -43,7 +43,12 @@ class SweepCommand:
     """Where the sweep is kept, or resumed; runs/sweep-METHOD-TIME by default."""
 
     at_a_time: int | None = None
-    """Runs in a call of a program, >= 1; as many as there are devices if not given."""
+    """Runs in a call of a program, >= 1; as many as all devices compute at once if not
+    given."""
+
+    vmapped: int = 1
+    """Runs that a device computes at once, in one batch, >= 1. More pays on a GPU or
+    TPU, of which a small run leaves most idle, and not on a CPU."""
 
     checkpoint_seconds: float = 30.0
     """Least time between two checkpoints of runs that have not ended, >= 0."""
@@ -65,6 +70,8 @@ class SweepCommand:
             raise InputError(f"seeds={self.seeds}: expected at least 1.")
         if self.at_a_time is not None and self.at_a_time < 1:
             raise InputError(f"at_a_time={self.at_a_time}: expected at least 1.")
+        if self.vmapped < 1:
+            raise InputError(f"vmapped={self.vmapped}: expected at least 1.")
         if not 0 <= self.checkpoint_seconds < float("inf"):
             raise InputError(
                 f"checkpoint_seconds={self.checkpoint_seconds}: expected a number >= 0."
@@ -135,7 +142,7 @@ def _selected(
         mine=mine,
         # Now: `train_all` drops jobs whose record is complete.
         classes={n: job.test.num_classes for group in jobs for n, job in group.items()},
-        at_once=command.at_a_time or jax.device_count(),
+        at_once=command.at_a_time or command.vmapped * jax.device_count(),
     )
     return chosen, jobs
 
@@ -156,6 +163,7 @@ def _train(
                 jobs,
                 chosen.folder,
                 at_a_time=chosen.at_once,
+                vmapped=command.vmapped,
                 checkpoint_seconds=command.checkpoint_seconds,
                 stop_signal=stop_signal,
             )

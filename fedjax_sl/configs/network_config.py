@@ -51,8 +51,9 @@ class NetworkConfig:
     """How convolutions are computed; auto is the fastest as measured."""
 
     precision: Precision = "float32"
-    """Of the products in convolutions; everything else is float32. tf32 and bf16 are
-    fast on hardware that supports them; a CPU uses float32 for tf32."""
+    """Of the products in convolutions; dense layers multiply as JAX does by default, on
+    a GPU in tf32. tf32 and bf16 are fast on hardware that supports them; a CPU uses
+    float32 for tf32."""
 
     init: Init = "he"
     """Initialisation of parameters: he is normal, with zero biases; torch is uniform

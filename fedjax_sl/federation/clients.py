@@ -124,7 +124,7 @@ class ClientMap:
 
         def folded(*stacked):
             size = len(jax.tree.leaves(stacked)[0])
-            slots = _padded(size, self.devices, self.group)
+            slots = padded(size, self.devices, self.group)
             slot = jnp.arange(slots)
             filled = stacked
             if slots != size:
@@ -141,8 +141,17 @@ def _sum_of_real(real: jax.Array, terms: jax.Array) -> jax.Array:
     return jnp.where(shown, terms, 0).sum(axis=0)
 
 
-def _padded(size: int, devices: int, group: int | None) -> int:
-    """Returns the fewest slots that fill every group on every device."""
+def padded(size: int, devices: int, group: int | None) -> int:
+    """Returns the fewest slots that fill every group on every device.
+
+    Args:
+      size: of the cohort.
+      devices: over which it is spread.
+      group: as in `ClientMap`.
+
+    Returns:
+      Their number, at least the size.
+    """
     here = -(-size // devices)
     # Groups are evened out: ten clients in groups of up to eight are two of five.
     groups = 1 if group is None else -(-here // group)

@@ -13,6 +13,7 @@ from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.evaluation import evaluate_views
+from fedjax_sl.federation.clients import chunks, padded, scan
 from fedjax_sl.federation.cpu import compiled_for_one_run
 from fedjax_sl.federation.devices import mesh, sharded
 from fedjax_sl.federation.faults import without_stragglers
@@ -93,24 +94,27 @@ def _filled(rows: Sequence[Any], slots: int) -> Any:
     return jax.tree.map(stack, *rows, *[rows[0]] * (slots - len(rows)))
 
 
-def programs_of_points(any_job: Job, size: int, most: int) -> Callable[..., Programs]:
+def programs_of_points(
+    any_job: Job, size: int, most: int, *, vmapped: int = 1
+) -> Callable[..., Programs]:
     """Returns the programs of several runs, each compiled when first called.
 
     Args:
       any_job: one of the runs; they differ in what is in a `Point` alone.
       size: number of runs in a call.
       most: examples that a client's row of every partition is padded to.
+      vmapped: runs that a device computes at once.
 
     Returns:
       `programs(jobs)` of at most `size` of the runs.
     """
     over_points = mesh(size, "sweep")
-    over = sharded(over_points)
+    over = sharded(over_points, scan if vmapped == 1 else chunks(vmapped))
     spread = jax.sharding.NamedSharding(
         over_points, jax.sharding.PartitionSpec("sweep")
     )
-    # Sharding needs a multiple of the devices.
-    slots = -(-size // over_points.size) * over_points.size
+    # Sharding needs a multiple of the devices, and each of them full batches.
+    slots = padded(size, over.devices, over.group)
     begin, some_rounds, views = (
         partial(function, any_job.config) for function in (_begin, _some_rounds, _views)
     )

@@ -119,12 +119,15 @@ def jobs_of(configs: dict[int, RunConfig]) -> list[dict[int, Job]]:
     return [_jobs(group) for group in alike.values()]
 
 
-def alike(prepared: Sequence[dict[int, Job]], at_a_time: int) -> Iterator[Alike]:
+def alike(
+    prepared: Sequence[dict[int, Job]], at_a_time: int, *, vmapped: int = 1
+) -> Iterator[Alike]:
     """Groups runs that share their programs.
 
     Args:
       prepared: groups of jobs, as from `jobs_of`.
       at_a_time: largest number of runs in a call of a program.
+      vmapped: runs that a device computes at once.
 
     Yields:
       An `Alike` for each structure of the arguments.
@@ -139,4 +142,5 @@ def alike(prepared: Sequence[dict[int, Job]], at_a_time: int) -> Iterator[Alike]
             size = min(at_a_time, len(here))
             any_job = next(iter(here.values()))
             # One at a time, so that the programs of the one before can be let go.
-            yield Alike(here, programs_of_points(any_job, size, most), size)
+            programs = programs_of_points(any_job, size, most, vmapped=vmapped)
+            yield Alike(here, programs, size)

@@ -95,6 +95,7 @@ def train_all(
     folder: SweepFolder,
     *,
     at_a_time: int,
+    vmapped: int = 1,
     checkpoint_seconds: float,
     stop_signal: Callable[[], int],
 ) -> Iterator[int]:
@@ -105,6 +106,7 @@ def train_all(
       folder: folder of the sweep, locked by this process, or by those that train its
         parts.
       at_a_time: largest number of runs in a call of a program.
+      vmapped: runs that a device computes at once.
       checkpoint_seconds: least time between two checkpoints, seconds.
       stop_signal: returns the number of the signal received, or 0.
 
@@ -129,7 +131,7 @@ def train_all(
             del jobs[number]
             yield number
     due = clock(checkpoint_seconds)
-    for here in alike([jobs for jobs in prepared if jobs], at_a_time):
+    for here in alike([jobs for jobs in prepared if jobs], at_a_time, vmapped=vmapped):
         begun = [n for n in here.jobs if folder.has_begun(n)]
         fresh = [n for n in here.jobs if n not in begun]
         # Apart, since a fresh run would set the others back to round 0.

@@ -20,10 +20,12 @@ from fedjax_sl.cli.line import Line
 from fedjax_sl.cli.main import main
 from fedjax_sl.cli.presets import start_of
 from fedjax_sl.cli.run_selection import select
+from fedjax_sl.federation import clients
 from fedjax_sl.records.finished_run import read
 from fedjax_sl.records.run_folder import held, read_lines
 from fedjax_sl.reports.groups import Group
 from fedjax_sl.reports.names import name_of
+from fedjax_sl.runs import points
 from tests.browser import assert_readable, pages_shown
 from tests.commands import PERCEPTRON, refused
 
@@ -57,6 +59,38 @@ def test_a_point_is_the_run_alone(swept, tmp_path):
         for a, b in zip(alone, read_lines(config.with_name(name)), strict=True):
             a.pop("wall_seconds", None)
             assert a.keys() == b.keys()
+            for key in a:
+                np.testing.assert_allclose(a[key], b[key], rtol=2e-3, err_msg=key)
+
+
+@pytest.mark.slow
+def test_runs_that_a_device_computes_at_once_are_the_same(
+    swept, tmp_path, monkeypatch
+):
+    """Six on four devices: two on a device are a batch."""
+    folder, sizes = tmp_path / "batched", []
+
+    def chunks(size):
+        sizes.append(size)
+        return clients.chunks(size)
+
+    monkeypatch.setattr(points, "chunks", chunks)
+    more = ["--seeds", "3", "--vmapped", "2", "--folder", str(folder)]
+    main(["sweep", *SMALL, *GRID, *more])
+
+    def by_point(where):
+        found = {}
+        for path in sorted(where.glob("run-*/config.json")):
+            config = json.loads(path.read_text())
+            lines = read_lines(path.with_name("rounds.jsonl"))
+            found[config["method"]["bits"], config["seed"]] = lines
+        return found
+
+    assert sizes == [2]
+    alone, batched = by_point(swept), by_point(folder)
+    assert len(batched) == 6 and set(alone) < set(batched)
+    for point, lines in alone.items():
+        for a, b in zip(lines, batched[point], strict=True):
             for key in a:
                 np.testing.assert_allclose(a[key], b[key], rtol=2e-3, err_msg=key)
 
@@ -239,6 +273,7 @@ def test_a_page_of_somebody_else_is_kept(swept, tmp_path, capsys):
         (["--grid", "method.bits=4,99"], "bits=99"),
         (["--seeds", "0"], "seeds=0"),
         (["--at-a-time", "0"], "at_a_time=0"),
+        (["--vmapped", "0"], "vmapped=0"),
         (["--eval-every", "3"], "expected a divisor"),
         (["--seed", "-1"], "seed=-1"),
         (["--grid", "data.name=digits,cifar1000"], "cifar1000"),
