@@ -64,9 +64,7 @@ def test_a_point_is_the_run_alone(swept, tmp_path):
 
 
 @pytest.mark.slow
-def test_runs_that_a_device_computes_at_once_are_the_same(
-    swept, tmp_path, monkeypatch
-):
+def test_runs_that_a_device_computes_at_once_are_the_same(swept, tmp_path, monkeypatch):
     """Six on four devices: two on a device are a batch."""
     folder, sizes = tmp_path / "batched", []
 
