@@ -24,6 +24,7 @@ from experiments.fedsl_setting import (
     INTERVALS,
     RATIOS,
     READINGS,
+    SCHEDULES,
     TECHNIQUES,
     Scale,
     name_of,
@@ -164,6 +165,11 @@ def choices(scale: Scale, rows: Rows) -> Figure | None:
 
 TABLES: tuple[tuple[str, tuple[str, ...], Question], ...] = (
     ("Each technique", ("",), TECHNIQUES),
+    (
+        "The plain scheme in a share of the rounds",
+        ("share",),
+        {1.0: {}} | SCHEDULES,
+    ),
     ("Share of filters pruned, nothing else", ("share",), RATIOS),
     ("Rounds between two aggregations, everything on", ("I",), INTERVALS),
     ("Open choices, everything on", ("",), READINGS),

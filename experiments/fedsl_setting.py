@@ -135,6 +135,10 @@ COMPRESSORS = {name: {"upload_bits": 8, "activations": name} for name in ACTIVAT
 """Which of them costs how much accuracy; updates, the rest of the uplink, take 8
 bits."""
 
+SCHEDULES = {share: {"schedule": share} for share in (0.5, 0.65, 0.8)}
+"""Plain split learning in so much of the rounds, in which its rate falls to 0: what is
+sooner than the whole run need not be sooner than a shorter one."""
+
 QUESTIONS: dict[str, dict[Any, dict[str, Any]]] = {
     "techniques": TECHNIQUES,
     "cuts": CUTS,
@@ -142,6 +146,7 @@ QUESTIONS: dict[str, dict[Any, dict[str, Any]]] = {
     "intervals": INTERVALS,
     "readings": READINGS,
     "compressors": COMPRESSORS,
+    "schedules": SCHEDULES,
 }
 
 
@@ -152,21 +157,23 @@ def settings(change: dict[str, Any]) -> dict[str, Any]:
 
 def name_of(chosen: dict[str, Any]) -> str:
     """Names settings by what they change in plain split learning."""
-    changes = [f"{key}={v}" for key, v in chosen.items() if v != NOTHING[key]]
+    changes = [f"{key}={v}" for key, v in chosen.items() if v != NOTHING.get(key)]
     return "-".join(changes) or "plain"
 
 
 def config_of(scale: Scale, chosen: dict[str, Any], seed: int) -> FedSLRun:
     """Returns the run of a seed with these settings."""
-    varied = {name: value for name, value in chosen.items() if name != "cut"}
+    # Rows of whole runs do not have the share of a schedule.
+    varied = {"schedule": 1.0} | chosen
+    cut, share = scale.cuts[varied.pop("cut")], varied.pop("schedule")
     varied["activations"] = ACTIVATIONS[chosen["activations"]]
-    cut = scale.cuts[chosen["cut"]]
+    recipe = scale.recipe | {"cosine_rounds": round(share * scale.rounds)}
     return FedSLRun(
         data=DataConfig(name="cifar10"),
         model=ModelConfig(depth=scale.depth, width=scale.width, cut=cut),
-        method=FedSLConfig(**scale.recipe | varied),
-        rounds=scale.rounds,
-        eval_every=scale.eval_every,
+        method=FedSLConfig(**recipe | varied),
+        rounds=round(share * scale.rounds),
+        eval_every=round(share * scale.eval_every),
         batch_size=scale.batch_size,
         seed=seed,
     )

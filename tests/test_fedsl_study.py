@@ -18,6 +18,7 @@ from experiments.fedsl_study import cells
 
 def row(chosen, seed, *, level, pace, noise=0.0):
     """A run that rises to a level, an evaluation taking so many seconds."""
+    pace = pace * chosen.get("schedule", 1.0)
     rising = level * (1 - 0.5 ** np.arange(1, 11))
     shaken = rising + noise * np.random.default_rng(seed).normal(size=10)
     time = pace * np.arange(1, 11)
@@ -81,6 +82,36 @@ def test_claims_that_do_not():
     # A tenth of the band costs the plain scheme ten times the time, and 8 bits none.
     slower = "pruned, 8 bits: an accuracy sooner in a tenth of the band"
     assert found[slower] == "holds"
+
+
+def test_sooner_than_the_whole_run_need_not_be_sooner_than_a_shorter_one():
+    """Here shorter runs come to the same level: one of 0.5 is sooner than 0.7."""
+    found = verdict_of(
+        rows_where(
+            lambda one, seed: 0.5 + 0.01 * seed,
+            lambda one, seed: (0.7 if one["bits"] == 8 else 1.0) + 0.01 * seed,
+        )
+    )
+    sooner = "pruned, 8 bits: an accuracy sooner"
+    assert found[sooner] == "holds"
+    assert found[f"{sooner}, than on any schedule"] == "does not hold"
+
+
+def test_a_schedule_that_never_comes_there_is_none():
+    found = verdict_of(
+        rows_where(
+            lambda one, seed: 0.5 if "schedule" not in one else 0.2,
+            lambda one, seed: (0.7 if one["bits"] == 8 else 1.0) + 0.01 * seed,
+        )
+    )
+    assert found["pruned, 8 bits: an accuracy sooner, than on any schedule"] == "holds"
+
+
+def test_a_shorter_schedule_ends_at_a_rate_of_0_with_as_many_evaluations():
+    for share in (0.5, 0.65, 0.8):
+        run = config_of(SHORT, settings({"schedule": share}), 0)
+        assert run.rounds == run.method.cosine_rounds == share * SHORT.rounds
+        assert run.rounds % run.eval_every == 0 and run.rounds // run.eval_every == 12
 
 
 def test_seeds_that_disagree_leave_it_open():
@@ -152,7 +183,8 @@ def test_every_cell_has_a_folder_of_its_own(scale):
     names = [cell.folder for cell in cells(scale)]
     assert {cell.folder for cell in cells(scale, ["ratios"])} <= set(names)
     assert set(QUESTIONS) == {
-        *("techniques", "cuts", "ratios", "intervals", "readings", "compressors")
+        *("techniques", "cuts", "ratios", "intervals", "readings", "compressors"),
+        "schedules",
     }
     assert len(set(names)) == len(names) == len(points()) * scale.seeds
     assert "plain-0" in names and not any("/" in name for name in names)
