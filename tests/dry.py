@@ -83,7 +83,7 @@ PROGRAMS = Programs(
 )
 
 
-def side_by_side(any_job, size, most):
+def side_by_side(any_job, size, most, *, vmapped=1):
     """As `programs_of_points`: the same for several runs at once."""
     del any_job, size, most
 

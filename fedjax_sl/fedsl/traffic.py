@@ -69,12 +69,12 @@ class Counts(NamedTuple):
       activations: message of the activations of its step.
       returned: values whose gradients come back.
       back: message of these gradients; None if it is not compressed.
-      behind: messages at a second cut.
       kept: parameters that its mask keeps.
       prunes: bool, whether its mask prunes any.
       update: message of its update, without mask and statistics.
       down: [] each, message of the model; None if it goes as it is.
       lacks: bool, whether it has no model yet; None if it receives one in each period.
+      behind: messages at a second cut.
     """
 
     present: jax.Array
@@ -84,12 +84,12 @@ class Counts(NamedTuple):
     activations: Link
     returned: jax.Array
     back: Link | None
-    behind: Behind
     kept: jax.Array
     prunes: jax.Array
     update: Link
     down: Link | None = None
     lacks: jax.Array | None = None
+    behind: Behind = Behind(None, None)
 
 
 def _update(sizes: Sizes, counts: Counts, ends: jax.Array) -> Link:

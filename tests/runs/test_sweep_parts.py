@@ -85,7 +85,7 @@ def test_parts_are_the_whole_and_disjoint_and_share_few_structures(of):
 
 def test_grouped_as_the_programs_are(monkeypatch):
     """By configuration alone, and by the arguments of the programs."""
-    monkeypatch.setattr(sweep, "programs_of_points", lambda *_: None)
+    monkeypatch.setattr(sweep, "programs_of_points", lambda *_, **__: None)
     configs = configurations()
     made = sweep.alike(sweep.jobs_of(dict(enumerate(configs))), at_a_time=1)
     assert [list(here.jobs) for here in made] == alike_by_configuration(configs)

@@ -32,8 +32,8 @@ SWEEP = [
 def calls_of(monkeypatch, before):
     """Sweeps whose programs do something before each call of two rounds at the most."""
 
-    def side_by_side(*structure):
-        make = dry.side_by_side(*structure)
+    def side_by_side(*structure, **rest):
+        make = dry.side_by_side(*structure, **rest)
 
         def programs(jobs):
             usual = make(jobs)
