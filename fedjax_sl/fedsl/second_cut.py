@@ -80,8 +80,7 @@ def second_cut(
             received = _sent(per_client.feature_gradients, keys, grad, mask)
             grad, message = received.values, received.bits
         elif config.features.active:
-            # What was not sent has a gradient, too, of no use to the server.
-            grad = jnp.where(mask, grad, 0.0)
+            # Gradients of the others are lost on the way back through `down`.
             counted = mask.sum(axis=tuple(range(1, mask.ndim)), dtype=jnp.int32)
             message = Link.float32(counted)
         # Sent by the clients, so that the fault of their messages is in it, too.
