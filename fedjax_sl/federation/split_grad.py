@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from fedjax_sl.algorithm import Batch
 from fedjax_sl.federation.client_pass import Cut, backward, forward
 from fedjax_sl.federation.clients import Each
-from fedjax_sl.federation.second_cut import SecondCut
+from fedjax_sl.federation.second_cut import UNCHANGED, SecondCut
 from fedjax_sl.federation.server_pass import (
     Served,
     along,
@@ -68,11 +68,11 @@ def _served(
     *,
     weights: jax.Array,
     tail: Variables,
-    second: SecondCut | None,
+    second: SecondCut,
     each: Each,
 ) -> Served:
     """Passes what the server received through it, and through the tails, if any."""
-    if model.tail is None or second is None:
+    if model.tail is None:
         return to_logits(model, server, received, batch, weights=weights)
     return to_tails(
         model,
@@ -95,7 +95,7 @@ def split_grad(
     weights: jax.Array,
     *,
     cuts: Sequence[Cut],
-    second: SecondCut | None = None,
+    second: SecondCut = UNCHANGED,
     each: Each,
 ) -> SplitGrad:
     """Computes losses and gradients of all parts, by one backward pass.
@@ -112,7 +112,7 @@ def split_grad(
       weights: `[G]` omega_k, summing to 1 over all groups; 0 for absent clients.
       cuts: transformations of tensors at the cut; at each, the shallowest first, if
         classes of devices differ in it.
-      second: transformations at a second cut; None of a network without one.
+      second: transformations at a second cut, which a network need not have.
       each: how the clients' halves are mapped.
 
     Returns:

@@ -35,39 +35,15 @@ def _complexities(context: Context, key: jax.Array) -> jax.Array:
     return jax.vmap(lambda own: jax.random.categorical(own, chances))(keys)
 
 
-def initial(context: Context, key: jax.Array) -> FedLPQState:
-    """Initialises the whole network, and each client's complexity and private head."""
-    image = jnp.zeros((1, *context.input_shape))
-    whole = dict(context.models[-1].init(key, image, False))
-    complexity = _complexities(context, key)
-    sent = to_units(whole["params"], by=context.config.unit)
-    residual = context.residuals.place(
-        first_residuals(context.config.updates, sent, context.num_clients)
-    )
-    of_server = model_down.first_residual(context.config.models, sent)
-    moments = first_moments(context.config.aggregator, whole["params"])
-    control, controls = None, None
-    if context.config.control_variates:
-        control, controls = first_controls(whole["params"], context.num_clients)
-        controls = context.residuals.place(controls)
+def _heads(
+    context: Context, whole: submodel.Variables, complexity: jax.Array, key: jax.Array
+) -> tuple[jax.Array, jax.Array | None]:
+    """Draws the private heads, `[N, H]`; or returns the key data to draw them from."""
     if context.config.head == "reset":
         # No entries, not None: a round writes heads by the same code in either case.
         nothing = jnp.zeros((context.num_clients, 0))
         # Raw data: a checkpoint stores arrays of numbers, and a typed key is none.
-        own = jax.random.key_data(key)
-        return FedLPQState(
-            round=jnp.int32(0),
-            variables=whole,
-            complexity=complexity,
-            head=nothing,
-            head_key=own,
-            residual=residual,
-            model_residual=of_server,
-            levels=first_levels(context.config.levels),
-            moments=moments,
-            control=control,
-            controls=controls,
-        )
+        return nothing, jax.random.key_data(key)
     branches = [partial(first, context, model, whole) for model in context.models]
 
     def head(arguments):
@@ -76,16 +52,30 @@ def initial(context: Context, key: jax.Array) -> FedLPQState:
 
     keys = client_keys(key, jnp.arange(context.num_clients), HEAD)
     # A map, not a vmap, under which the switch would compute every branch.
-    heads = jax.lax.map(head, (complexity, keys))
+    return jax.lax.map(head, (complexity, keys)), None
+
+
+def initial(context: Context, key: jax.Array) -> FedLPQState:
+    """Initialises the whole network, and each client's complexity and private head."""
+    config, place = context.config, context.residuals.place
+    image = jnp.zeros((1, *context.input_shape))
+    whole = dict(context.models[-1].init(key, image, False))
+    complexity = _complexities(context, key)
+    head, head_key = _heads(context, whole, complexity, key)
+    sent = to_units(whole["params"], by=config.unit)
+    control, controls = None, None
+    if config.control_variates:
+        control, controls = first_controls(whole["params"], context.num_clients)
     return FedLPQState(
-        jnp.int32(0),
-        whole,
-        complexity,
-        heads,
-        residual=residual,
-        model_residual=of_server,
-        levels=first_levels(context.config.levels),
-        moments=moments,
+        round=jnp.int32(0),
+        variables=whole,
+        complexity=complexity,
+        head=head,
+        head_key=head_key,
+        residual=place(first_residuals(config.updates, sent, context.num_clients)),
+        model_residual=model_down.first_residual(config.models, sent),
+        levels=first_levels(config.levels),
+        moments=first_moments(config.aggregator, whole["params"]),
         control=control,
-        controls=controls,
+        controls=place(controls),
     )
