@@ -125,11 +125,12 @@ def _cuts(axis, rows: Rows, cuts: Question, scale: Scale) -> None:
     rows = common(rows, *finished(rows, cuts).values())
     for name in ("plain", "50 % dropped"):
         known = [cut for cut in range(4) if runs_of(rows, cuts[cut, name])]
+        known.sort(key=scale.cuts.__getitem__)
         found = [interval(finals(rows, cuts[cut, name]).tolist()) for cut in known]
         means, halves = zip(*found, strict=True) if found else ((), ())
         layers = [scale.cuts[cut] for cut in known]
         axis.errorbar(layers, means, halves, label=name, capsize=3, marker="o")
-    axis.set(xlabel="convolutions on the client (L_c)", xticks=scale.cuts)
+    axis.set(xlabel="convolutions on the client (L_c)", xticks=sorted(scale.cuts))
     axis.set(ylabel="final test accuracy")
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)

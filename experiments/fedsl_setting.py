@@ -21,7 +21,8 @@ class Scale:
     Attributes:
       name: name of the results folder.
       depth, width: depth and width of the VGG.
-      cuts: L_c, a quarter, a half, three quarters and all of its convolutions.
+      cuts: L_c, two in the first half of its convolutions and two in the second; the
+        first is the cut wherever cuts are not what is compared.
       rounds, eval_every, batch_size: T, rounds between evaluations, B.
       recipe: settings of the method that all runs share.
       seeds: runs of each setting.
@@ -38,11 +39,12 @@ class Scale:
     seeds: int
 
 
+# Plain and with everything on, these are the presets `splitfed-v1` and `cifar10-fedsl`.
 CONVERGED = Scale(
     name="converged",
     depth=11,
     width=0.25,
-    cuts=(2, 4, 6, 8),
+    cuts=(4, 2, 6, 8),
     rounds=ROUNDS,
     eval_every=780,
     batch_size=16,
@@ -53,6 +55,7 @@ CONVERGED = Scale(
 SHORT = replace(
     CONVERGED,
     name="short",
+    cuts=(2, 4, 6, 8),
     rounds=ROUNDS // 3,
     eval_every=260,
     recipe=RECIPE | {"warmup_rounds": 100, "cosine_rounds": ROUNDS // 3},
