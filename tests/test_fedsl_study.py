@@ -107,6 +107,23 @@ def test_a_schedule_that_never_comes_there_is_none():
     assert found["pruned, 8 bits: an accuracy sooner, than on any schedule"] == "holds"
 
 
+def test_a_schedule_that_a_seed_lacks_is_compared_with_none():
+    """Here that of half the rounds is sooner than 0.7, and of one seed only."""
+    rows = rows_where(
+        lambda one, seed: 0.5 + 0.01 * seed,
+        lambda one, seed: (0.7 if one["bits"] == 8 else 1.0) + 0.01 * seed,
+    )
+    text = "pruned, 8 bits: an accuracy sooner, than on any schedule"
+
+    def without(*shares):
+        return [r for r in rows if r["settings"].get("schedule") not in shares]
+
+    one = [r for r in rows if r["settings"].get("schedule") == 0.5 and not r["seed"]]
+    assert verdict_of(without(0.5, 0.65) + one)[text] == "holds"
+    assert verdict_of(without(0.65, 0.8))[text] == "does not hold"
+    assert text not in verdict_of(without(0.5, 0.65, 0.8) + one)
+
+
 def test_a_shorter_schedule_ends_at_a_rate_of_0_with_as_many_evaluations():
     for share in (0.5, 0.65, 0.8):
         run = config_of(SHORT, settings({"schedule": share}), 0)
