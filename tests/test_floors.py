@@ -16,6 +16,7 @@ FLOORS = {
     "checks": 0,
     "config_base": 0,
     "training": 1,
+    "entry_points": 0,
     "errors": 0,
     "extras": 0,
     "reading": 0,

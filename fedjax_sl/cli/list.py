@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from rich.console import Console
 
 from fedjax_sl.cli.line import Line
-from fedjax_sl.compressors import COMPRESSORS
+from fedjax_sl.compressors import compressors
 from fedjax_sl.data.partitions import partitions
 from fedjax_sl.data.prepared_sets import prepared_sets, usual_folder
 from fedjax_sl.data.sources import sources
@@ -92,7 +92,7 @@ def _sections(options: List) -> Iterator[tuple[str, Rows]]:
     yield "networks (--model.name)", _networks()
     kinds = partitions().items()
     yield "partitions (--data.partition)", ((n, _said(kind)) for n, kind in kinds)
-    kinds = COMPRESSORS.items()
+    kinds = compressors().items()
     yield "compressors (--method.updates.kind)", ((n, _said(kind)) for n, kind in kinds)
 
 

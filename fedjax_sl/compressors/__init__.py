@@ -5,6 +5,7 @@ here; its arguments are options if `CompressorConfig` has fields of their names.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Literal
 
 from fedjax_sl.compressors.compressor import Compressor, Received, Wire, send
@@ -21,6 +22,7 @@ from fedjax_sl.compressors.sparse import Selection, chain
 from fedjax_sl.compressors.terngrad import terngrad
 from fedjax_sl.compressors.top_k import top_k
 from fedjax_sl.compressors.uniform import uniform
+from fedjax_sl.entry_points import installed
 
 
 COMPRESSORS: dict[str, Callable[..., Compressor]] = {
@@ -39,10 +41,27 @@ COMPRESSORS: dict[str, Callable[..., Compressor]] = {
 }
 """Every kind by the name that a configuration gives it; a program may add its own."""
 
+ENTRY_POINTS = "fedjax_sl.compressors"
+
+
+@cache
+def _installed() -> dict[str, Callable[..., Compressor]]:
+    """Loads the kinds of other installed packages, by the names of entry points.
+
+    Raises:
+      ValueError: if one cannot be loaded, or has the name of another.
+    """
+    return installed(ENTRY_POINTS, "compressor", COMPRESSORS)
+
+
+def compressors() -> dict[str, Callable[..., Compressor]]:
+    """Returns every kind by name, those of other packages last."""
+    return COMPRESSORS | _installed()
+
 
 def compressor_names() -> Any:
     """Returns the names in the registry now, as the `Literal` of a choice."""
-    return Literal[tuple(COMPRESSORS)]
+    return Literal[tuple(compressors())]
 
 
 __all__ = [
@@ -53,6 +72,7 @@ __all__ = [
     "Wire",
     "chain",
     "compressor_names",
+    "compressors",
     "drive",
     "ef21",
     "eden",

@@ -11,7 +11,7 @@ import tyro
 from fedjax_sl.checks import check, check_choice, check_types
 from fedjax_sl.compression.quantization import Norm
 from fedjax_sl.compression.rounding import Rounding
-from fedjax_sl.compressors import COMPRESSORS, Compressor, compressor_names
+from fedjax_sl.compressors import Compressor, compressor_names, compressors
 from fedjax_sl.compressors.error_feedback import ef21, error_feedback
 from fedjax_sl.compressors.qsgd import Coder, qsgd
 from fedjax_sl.config_base import (
@@ -172,7 +172,7 @@ class CompressorConfig:
             # Feedback wants a contraction, which is not unbiased.
             options["unbiased"] = self.feedback == "none"
         try:
-            return COMPRESSORS[kind](**options)
+            return compressors()[kind](**options)
         except InputError as error:
             raise InputError(f"{kind}: {error}") from error
 
@@ -180,5 +180,5 @@ class CompressorConfig:
 def _options(kind: str) -> tuple[str, ...]:
     """Arguments of a compressor that are fields here; others keep their defaults."""
     known = CompressorConfig.__dataclass_fields__
-    wanted = inspect.signature(COMPRESSORS[kind]).parameters
+    wanted = inspect.signature(compressors()[kind]).parameters
     return tuple(name for name in wanted if name in known)

@@ -18,6 +18,7 @@ from fedjax_sl.reports.labels import labels
 from fedjax_sl.runs.build import divide
 from tests.commands import refused
 from tests.methods.fedavgm import SPEC
+from tests.packages import install
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,15 +79,12 @@ def test_it_is_run_from_the_command_line(tmp_path, monkeypatch, capsys):
 
 
 def test_another_package_registers_its_own(tmp_path, monkeypatch):
-    info = tmp_path / "blocks-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: blocks\n")
-    entry = "tests.configs.test_own_partition:Blocks"
-    (info / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\nblocks = {entry}\n")
+    entry = f"{__name__}:Blocks"
+    install(tmp_path, ENTRY_POINTS, {"blocks": entry})
     monkeypatch.syspath_prepend(str(tmp_path))
     partitions_of.cache_clear()
     assert isinstance(DataConfig(partition="blocks").partitioner(), Blocks)
-    (info / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\niid = {entry}\n")
+    install(tmp_path, ENTRY_POINTS, {"iid": entry})
     partitions_of.cache_clear()
     with pytest.raises(ValueError, match="'iid': expected a name of its own"):
         DataConfig()

@@ -12,6 +12,7 @@ from fedjax_sl.errors import InputError
 from fedjax_sl.records.finished_run import read
 from tests.commands import refused
 from tests.methods.fedavgm import SPEC
+from tests.packages import install
 
 
 RUN = [
@@ -22,18 +23,15 @@ RUN = [
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """As pip leaves a package: a folder of metadata that names its entry point."""
+    """Installs a package that calls this object its method."""
 
-    def install(target):
-        info = tmp_path / "site" / "fedavgm-1.0.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fedavgm\n")
-        entry = f"[{methods.ENTRY_POINTS}]\nfedavgm = {target}\n"
-        (info / "entry_points.txt").write_text(entry)
-        monkeypatch.syspath_prepend(str(info.parent))
+    def installs(target):
+        site = tmp_path / "site"
+        install(site, methods.ENTRY_POINTS, {"fedavgm": target})
+        monkeypatch.syspath_prepend(str(site))
         methods.installed.cache_clear()
 
-    yield install
+    yield installs
     methods.installed.cache_clear()
 
 

@@ -6,7 +6,6 @@ Names and defaults follow flwr-datasets if it has them.
 from functools import cache
 from typing import Any, Literal
 
-from fedjax_sl.data.entry_points import installed
 from fedjax_sl.data.partition import Partitioner
 from fedjax_sl.data.partitions.dirichlet import Dirichlet
 from fedjax_sl.data.partitions.iid import IID
@@ -15,6 +14,7 @@ from fedjax_sl.data.partitions.pathological import Pathological
 from fedjax_sl.data.partitions.quantity import Quantity
 from fedjax_sl.data.partitions.shards import Mixed, Shards
 from fedjax_sl.data.partitions.sizes import Sizes
+from fedjax_sl.entry_points import installed
 
 
 PARTITIONS: dict[str, type[Partitioner]] = {

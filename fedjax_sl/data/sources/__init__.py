@@ -7,13 +7,13 @@ from functools import cache
 
 from fedjax_sl.data.data_error import DataError
 from fedjax_sl.data.dataset import Dataset
-from fedjax_sl.data.entry_points import installed
 from fedjax_sl.data.sources.digits import digits
 from fedjax_sl.data.sources.folder import folder
 from fedjax_sl.data.sources.idx import idx
 from fedjax_sl.data.sources.npz import npz
 from fedjax_sl.data.sources.prepared import prepared
 from fedjax_sl.data.sources.saved import saved
+from fedjax_sl.entry_points import installed
 from fedjax_sl.errors import InputError
 
 

@@ -8,6 +8,7 @@ import pytest
 from fedjax_sl.data import SOURCES, DataError, Dataset, load
 from fedjax_sl.data.sources import ENTRY_POINTS, _installed, place_of
 from tests.hanging import in_good_time  # noqa: F401
+from tests.packages import install
 
 
 def count(place, split, image_size):
@@ -25,15 +26,11 @@ def test_a_line_is_all_it_takes(monkeypatch):
 
 
 def test_another_package_registers_its_own(tmp_path, monkeypatch):
-    info = tmp_path / "black-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: black\n")
-    points = info / "entry_points.txt"
-    points.write_text(f"[{ENTRY_POINTS}]\nblack = {__name__}:count\n")
+    install(tmp_path, ENTRY_POINTS, {"black": f"{__name__}:count"})
     monkeypatch.syspath_prepend(str(tmp_path))
     _installed.cache_clear()
     assert len(load("black:4", split="test").label) == 4
-    points.write_text(f"[{ENTRY_POINTS}]\nnpz = {__name__}:count\n")
+    install(tmp_path, ENTRY_POINTS, {"npz": f"{__name__}:count"})
     _installed.cache_clear()
     with pytest.raises(ValueError, match="source 'npz': expected a name of its own"):
         place_of("npz:mine")
