@@ -31,7 +31,8 @@ def check_field(config: RunConfig, name: str) -> None:
     """Refuses the name of a field that the configuration lacks.
 
     Raises:
-      ValueError: if it lacks it, or is the seed or of the channel.
+      ValueError: if it lacks it, or is the seed, or of the channel and no deadline by
+        which stragglers are excluded.
     """
     part: Any = config
     for word in name.split("."):
@@ -47,9 +48,12 @@ def check_field(config: RunConfig, name: str) -> None:
     # Runs that differ in the seed alone are one setting, and averaged.
     if name == "seed":
         raise InputError("--grid seed: expected --seeds.")
+    if name == "channel.deadline_s" and config.drop_stragglers:
+        return
     if name.startswith("channel."):
         raise InputError(
-            f"--grid {name}: expected it with `compare`, which needs no training."
+            f"--grid {name}: expected it with `compare`, which needs no training; in a "
+            "sweep only a deadline that --drop-stragglers has."
         )
 
 

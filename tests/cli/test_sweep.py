@@ -268,6 +268,7 @@ def test_a_page_of_somebody_else_is_kept(swept, tmp_path, capsys):
         (["--grid", "method.bits=4", "--grid", "method.bits=8"], "expected once"),
         (["--grid", "seed=1,2"], "expected --seeds"),
         (["--grid", "channel.bandwidth-hz=1,2"], "with `compare`"),
+        (["--grid", "channel.deadline-s=1,2"], "a deadline that --drop-stragglers has"),
         (["--grid", "method.bits=4,99"], "bits=99"),
         (["--seeds", "0"], "seeds=0"),
         (["--at-a-time", "0"], "at_a_time=0"),

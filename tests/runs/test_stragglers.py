@@ -67,6 +67,24 @@ def test_who_would_be_late_is_not_there(tmp_path, method):
     assert not record.traffic.downlink[~here].any()
 
 
+@pytest.mark.slow
+def test_a_sweep_over_deadlines_is_of_runs_with_them(tmp_path, capsys):
+    """Each is costed with its own: by another one, others would have taken part."""
+    seconds = round_costs(Channel(), run(tmp_path / "all", LAYERS).record).seconds
+    short, long = (f"{share * seconds.max():.3g}" for share in (0.5, 0.7))
+    strict = ("--drop-stragglers", "--channel.deadline-s", long)
+    grid = ("--grid", f"channel.deadline_s={short},{long}")
+    main(["sweep", *LAYERS, *FEW, *strict, *grid, "--folder", str(tmp_path / "sweep")])
+    shown = capsys.readouterr().out
+    assert "deadline_s" in shown and short in shown and long in shown
+    swept = [read(tmp_path / "sweep" / f"run-000{n}") for n in (0, 1)]
+    here = [(one.record.client_macs > 0).sum() for one in swept]
+    assert 0 < here[0] < here[1]
+    alone = run(tmp_path / "alone", LAYERS, *strict[:2], short)
+    np.testing.assert_array_equal(alone.record.traffic, swept[0].record.traffic)
+    np.testing.assert_array_equal(alone.record.client_id, swept[0].record.client_id)
+
+
 def settings(kind, **change):
     data = DataConfig(num_clients=5)
     if kind is FedSLRun:
