@@ -100,11 +100,13 @@ def _versions(folder: Path) -> str:
 def row_of(folder: Path) -> dict[str, Any]:
     """Returns what a row says of a finished run: its learning curve and its costs.
 
-    Costs over a channel with a tenth of the band stand beside those over its own.
+    Costs over a channel with a tenth of the band, and over one without fading, stand
+    beside those over its own.
     """
     seen = read(folder)
     lines, own = seen.lines, seen.config.channel
     slower = learning_curve(seen, replace(own, bandwidth_hz=own.bandwidth_hz / NARROW))
+    steady = learning_curve(seen, replace(own, fading=False))
     summary = json.loads((folder / SUMMARY).read_text())
     return {
         "device": summary["device"],
@@ -116,6 +118,8 @@ def row_of(folder: Path) -> dict[str, Any]:
         },
         "slow_seconds": slower.seconds.tolist(),
         "slow_joules": slower.joules.tolist(),
+        "steady_seconds": steady.seconds.tolist(),
+        "steady_joules": steady.joules.tolist(),
         "updates_up_bits": int(seen.record.traffic.updates_up.sum()),
     }
 

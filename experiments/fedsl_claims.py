@@ -33,6 +33,7 @@ CHANGES = {
 COSTS = {
     "seconds": "sooner",
     "slow_seconds": "sooner in a tenth of the band",
+    "steady_seconds": "sooner without fading",
     "uplink_bits": "for fewer bits up",
     "joules": "for fewer joules",
 }
@@ -51,6 +52,11 @@ def common(rows: Rows, *changes: dict[str, Any]) -> Rows:
     seeds = [{row["seed"] for row in runs_of(rows, change)} for change in changes]
     shared = set.intersection(*seeds) if seeds else set()
     return [row for row in rows if row["seed"] in shared]
+
+
+def costs_in(rows: Rows) -> list[str]:
+    """Returns the costs that all these runs have: earlier rows lack some."""
+    return [cost for cost in COSTS if all(cost in row for row in rows)]
 
 
 def shorter(rows: Rows) -> list[dict[str, Any]]:
@@ -157,12 +163,14 @@ def claims(rows: Rows) -> list[Claim]:
         if mine := common(rows, {}, change):
             # Where nothing is pruned, both models are one.
             for view in VIEWS if "prune_ratio" in change else (DENSE,):
-                found += [_cheaper(mine, name, cost, view) for cost in COSTS]
+                found += [_cheaper(mine, name, c, view) for c in costs_in(mine)]
                 found.append(_no_lower(mine, name, view))
     for name, change in CHANGES.items():
         if (mine := common(rows, {}, change)) and shorter(mine):
             for view in VIEWS if "prune_ratio" in change else (DENSE,):
-                found += [_cheaper_than_any(mine, name, c, view) for c in COSTS]
+                found += [
+                    _cheaper_than_any(mine, name, c, view) for c in costs_in(mine)
+                ]
     if mine := common(rows, *CUTS.values()):
         found += [_shallow_sooner(mine), _shallow_robust(mine)]
     return found

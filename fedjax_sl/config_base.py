@@ -133,7 +133,8 @@ def per_client(value: Any, client_id: jax.Array, dtype: Any) -> jax.Array:
     value = jnp.asarray(value, dtype)
     if value.ndim == 0:
         return jnp.broadcast_to(value, client_id.shape)
-    # As the channel assigns its clocks (`phases.clock_of`): one class in both.
+    # As the channel assigns its clocks (`phases.clock_of`): as many numbers as clocks
+    # are of the same classes.
     return value[client_id % value.shape[0]]
 
 

@@ -10,11 +10,13 @@ from experiments import presets as experiment
 from experiments.finals import final_table, paired_table
 from experiments.resnet_cuts import cells as cells_of_resnet
 from experiments.splitfed_cuts import cells as cells_by_cut
+from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.configs.data_config import DataConfig
 from fedjax_sl.configs.network_config import ImageKind
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.run_config import CNNConfig, FedLPQRun
 from fedjax_sl.methods import presets
+from fedjax_sl.records.finished_run import learning_curve, read
 from fedjax_sl.records.run_folder import read_lines
 from fedjax_sl.runs.signals import Stopped
 
@@ -55,6 +57,8 @@ def test_a_cell_s_row_is_what_its_run_leaves(tiny_cells, tmp_path, monkeypatch):
     # A tenth of the band is up to ten times slower: noise is less, too.
     for slow, usual in zip(rows[1]["slow_seconds"], rows[1]["seconds"], strict=True):
         assert usual < slow < 10 * usual
+    steady = learning_curve(read(folders / "tiny-1"), Channel(fading=False))
+    assert rows[1]["steady_seconds"] == steady.seconds.tolist()
     assert rows[1]["rounds"] == [1, 2] and rows[1]["settings"] == {"bits": 10}
     assert rows[1]["code"] == cells.code_version() and "pruned_accuracy" not in rows[1]
 

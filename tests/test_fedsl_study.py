@@ -33,6 +33,7 @@ def row(chosen, seed, *, level, pace, noise=0.0):
         "seconds": time.tolist(),
         "joules": time.tolist(),
         "slow_seconds": (time * (1 + 9 * (chosen["bits"] == 32))).tolist(),
+        "steady_seconds": (time**2).tolist(),
         "updates_up_bits": 8e6,
     }
 
@@ -122,6 +123,15 @@ def test_a_schedule_that_a_seed_lacks_is_compared_with_none():
     assert verdict_of(without(0.5, 0.65) + one)[text] == "holds"
     assert verdict_of(without(0.65, 0.8))[text] == "does not hold"
     assert text not in verdict_of(without(0.5, 0.65, 0.8) + one)
+
+
+def test_a_cost_that_a_row_lacks_decides_nothing():
+    rows = rows_where(lambda one, seed: 0.5 + 0.01 * seed, lambda one, seed: 1.0)
+    text = "everything: an accuracy sooner without fading"
+    assert text in verdict_of(rows)
+    del rows[0]["steady_seconds"]
+    assert text not in verdict_of(rows)
+    assert "everything: an accuracy sooner" in verdict_of(rows)
 
 
 def test_a_shorter_schedule_ends_at_a_rate_of_0_with_as_many_evaluations():

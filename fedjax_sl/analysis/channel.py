@@ -44,6 +44,10 @@ class Channel:
     fading: bool = True
     """Rayleigh fading, redrawn for each device in each round."""
 
+    deepest_fade_db: float | None = None
+    """How far below the mean gain a fade counts at most, >= 0. Not given, every fade
+    counts, and a few of the deepest take much of a run's time."""
+
     share: Literal["equal", "rate"] = "equal"
     """How the band is shared: equally, or in proportion to spectral efficiency."""
 
@@ -87,6 +91,10 @@ class Channel:
             raise InputError(f"clock_hz={self.clock_hz}: expected more than 0.")
         if not 0 <= self.capacitance < np.inf:
             raise InputError(f"capacitance={self.capacitance}: expected at least 0.")
+        if self.deepest_fade_db is not None and not 0 <= self.deepest_fade_db < np.inf:
+            raise InputError(
+                f"deepest_fade_db={self.deepest_fade_db}: expected at least 0 dB."
+            )
         if self.deadline_s is not None and not self.deadline_s > 0:
             raise InputError(f"deadline_s={self.deadline_s}: expected more than 0.")
         if self.channel_seed < 0:
@@ -133,7 +141,10 @@ def gains(channel: Channel, client_id: np.ndarray, first_round: int = 0) -> np.n
         np.random.default_rng([seed, FADING, t]).exponential(size=clients)
         for t in rounds
     ]
-    return gain * np.take_along_axis(np.array(drawn), client_id, axis=1)
+    fades = np.take_along_axis(np.array(drawn), client_id, axis=1)
+    if channel.deepest_fade_db is not None:
+        fades = np.maximum(fades, 10 ** (-channel.deepest_fade_db / 10))
+    return gain * fades
 
 
 def rate(bandwidth_hz, power_w: float, gain: np.ndarray, noise: float) -> np.ndarray:

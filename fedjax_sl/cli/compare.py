@@ -23,7 +23,7 @@ from fedjax_sl.reports.groups import (
     progress_axis,
     usual_target,
 )
-from fedjax_sl.reports.labels import METHOD, NONE, accuracy_of, titles, words
+from fedjax_sl.reports.labels import METHOD, accuracy_of, titles, words
 from fedjax_sl.reports.late import late_note
 from fedjax_sl.reports.results_table import UNCHARGED
 
@@ -50,28 +50,29 @@ class Compare(Selection):
             raise InputError(f"target={self.target}: expected more than 0, at most 1.")
 
 
-def _shown(values: Sequence[float], *, spread: bool = True) -> str:
-    """The mean, and its interval if there is one and it is wanted."""
-    if not values:
-        return NONE
-    mean, half = interval(values)
-    shown = f"{mean:.3g}" if mean >= 0.1 else f"{mean:.2g}"
-    return shown if np.isnan(half) or not spread else f"{shown} ±{half:.2g}"
+def _spread(values: Sequence[float]) -> str:
+    """The interval of a mean, if there is one."""
+    _, half = interval(values)
+    return "" if np.isnan(half) else f" ±{half:.2g}"
 
 
 def _measured(
     group: Group, target: float, axis: str | None, *, spread: bool
 ) -> list[str]:
     """A group's cells: accuracy, and what reaching the target took."""
-    cost = at_target(group, target)
-    sent = [bits / 1e6 for bits in cost["bits"]]
+    taken = at_target(group, target)
+    # Of a bound there is no interval.
+    spread = spread and bool(taken.reached.all())
     return [
-        _shown(group.final),
-        f"{len(sent)}/{len(group.runs)}",
-        *([_shown(cost[axis], spread=False)] if axis else []),
-        _shown(sent, spread=False),
-        _shown(cost["seconds"], spread=spread),
-        _shown(cost["joules"], spread=spread),
+        f"{np.mean(group.final):.3g}{_spread(group.final)}",
+        f"{taken.reached.sum()}/{len(group.runs)}",
+        *([taken.text(axis, 3)] if axis else []),
+        taken.text("bits", 3, factor=1e-6),
+        *(
+            taken.text(cost, 3)
+            + (_spread(taken.costs[cost].tolist()) if spread else "")
+            for cost in ("seconds", "joules")
+        ),
     ]
 
 

@@ -1,11 +1,12 @@
 """`fedjax-sl run [METHOD]`: options, the run, and where its record lies."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -64,6 +65,24 @@ def _check_folder(folder: Path, command: RunCommand) -> None:
     folders.check_free(folder)
 
 
+def _classes(given: dict[str, Any]) -> Iterator[str]:
+    """Says where numbers of devices by class do not belong to the same devices."""
+    counts = {
+        name: len(value)
+        for name, value in given.items()
+        if isinstance(value, tuple) and len(value) > 1
+        # Not ranges, nor sizes of clients: of the channel, clocks alone are by class.
+        if name in ("channel.clock_hz", "model.cut") or name.startswith("method.")
+    }
+    kinds = math.lcm(*counts.values())
+    if len(counts) > 1 and kinds > max(counts.values()):
+        said = ", ".join(f"{count} of {name}" for name, count in counts.items())
+        yield (
+            f"warning: classes are {said}, each client k mod their number, which makes "
+            f"{kinds} kinds of device; as many of each belong together"
+        )
+
+
 def _warnings(config: RunConfig, usual: RunConfig) -> Iterator[str]:
     """Says what was given in vain.
 
@@ -81,6 +100,7 @@ def _warnings(config: RunConfig, usual: RunConfig) -> Iterator[str]:
             "warning: with a deadline and without --drop-stragglers, updates that come "
             "after it count all the same: seconds end at it, accuracies do not"
         )
+    yield from _classes(given)
     if config.period > config.rounds:
         yield (
             f"warning: a period of {config.period} rounds does not end in "

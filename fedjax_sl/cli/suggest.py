@@ -41,14 +41,14 @@ def reaching(groups: Sequence[Group], target: float) -> list[Group]:
         group
         for group in groups
         # A seed that fails has no cost: the mean of the others would look cheap.
-        if len(at_target(group, target)["bits"]) == len(group.runs)
+        if at_target(group, target).reached.all()
     ]
 
 
 def best(groups: Sequence[Group], target: float, by: str) -> list[Group]:
     """Those who reach the accuracy, the cheapest first."""
     able = reaching(groups, target)
-    return sorted(able, key=lambda group: np.mean(at_target(group, target)[by]))
+    return sorted(able, key=lambda group: at_target(group, target).costs[by].mean())
 
 
 def cheapest_for_each_accuracy(groups: Sequence[Group], by: str) -> list[Group]:

@@ -10,7 +10,7 @@ from scipy import special
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.configs.fields import flattened
 from fedjax_sl.records.finished_run import Finished, LearningCurve, learning_curve
-from fedjax_sl.reports.labels import folder_names, labels
+from fedjax_sl.reports.labels import NONE, folder_names, labels
 
 
 LEARNED = 0.05
@@ -137,16 +137,42 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return float(found.mean()), float(quantile * error)
 
 
-def at_target(group: Group, target: float) -> dict[str, list[float]]:
-    """Returns the costs at which runs first reach an accuracy, of runs that do."""
-    costs: dict[str, list[float]] = {name: [] for name in COSTS}
-    for curve in group.curves:
-        reached = np.flatnonzero(curve.accuracy >= target - ROUNDING)
-        for name, values in costs.items():
-            # Runs that never reach it have no cost here; tables count them apart.
-            if len(reached):
-                values.append(float(getattr(curve, name)[reached[0]]))
-    return costs
+class AtTarget(NamedTuple):
+    """What it takes the runs of a group to first reach an accuracy.
+
+    Attributes:
+      reached: `[R]` bool, which runs do.
+      costs: each cost `[R]`; of a run that never does, to its end.
+    """
+
+    reached: np.ndarray
+    costs: dict[str, np.ndarray]
+
+    def text(self, name: str, digits: int, *, factor: float = 1.0) -> str:
+        """Formats the mean of a cost, to so many significant digits.
+
+        After "> " if some run never reaches the accuracy, whose own cost is larger than
+        what it took to its end; `NONE` if no run does.
+        """
+        if not self.reached.any():
+            return NONE
+        more = "" if self.reached.all() else "> "
+        return f"{more}{factor * self.costs[name].mean():.{digits}g}"
+
+
+def at_target(group: Group, target: float) -> AtTarget:
+    """Finds where the runs of a group first reach an accuracy."""
+    reached = [curve.accuracy >= target - ROUNDING for curve in group.curves]
+    # Of a run that never does, the last one.
+    where = [int(one.argmax()) if one.any() else len(one) - 1 for one in reached]
+    costs = {
+        name: np.array(
+            [getattr(c, name)[n] for c, n in zip(group.curves, where, strict=True)],
+            np.float64,
+        )
+        for name in COSTS
+    }
+    return AtTarget(np.array([one.any() for one in reached]), costs)
 
 
 class Target(NamedTuple):

@@ -12,7 +12,7 @@ from fedjax_sl.reports.groups import (
     progress_axis,
     usual_target,
 )
-from fedjax_sl.reports.labels import METHOD, NONE, words
+from fedjax_sl.reports.labels import METHOD, words
 
 
 UNCHARGED = "Side information is not counted in bits, seconds and joules."
@@ -25,20 +25,15 @@ def _measured(group: Group, target: float, axis: str | None) -> dict[str, str]:
     """Returns the measured cells of a group by column heading."""
     mean, half = interval(group.final)
     spread = "" if np.isnan(half) else f" ± {half:.4f}"
-    costs = at_target(group, target)
-
-    def cost(name: str, factor: float = 1.0) -> str:
-        # Where no run reaches it, a mean of nothing would be NaN.
-        return f"{factor * np.mean(costs[name]):.4g}" if costs[name] else NONE
-
+    taken = at_target(group, target)
     return {
         "seeds": str(len(group.runs)),
         "final accuracy": f"{mean:.4f}{spread}",
-        "reached": f"{len(costs['bits'])} of {len(group.runs)}",
-        **({axis: cost(axis)} if axis else {}),
-        "Mbit up": cost("bits", 1e-6),
-        "seconds": cost("seconds"),
-        "joules": cost("joules"),
+        "reached": f"{taken.reached.sum()} of {len(group.runs)}",
+        **({axis: taken.text(axis, 4)} if axis else {}),
+        "Mbit up": taken.text("bits", 4, factor=1e-6),
+        "seconds": taken.text("seconds", 4),
+        "joules": taken.text("joules", 4),
     }
 
 

@@ -252,6 +252,19 @@ def test_fading_belongs_to_round_and_client():
     assert still[0, 0] == still[1, 1]
 
 
+def test_fades_count_as_no_deeper_than_asked():
+    """Deep ones, and no others; 0 dB leaves those above the mean."""
+    ids = np.tile(np.arange(50), (40, 1))
+    free, still = (gains(Channel(fading=fading), ids) for fading in (True, False))
+    for depth in (0.0, 3.0, 20.0):
+        found = gains(Channel(deepest_fade_db=depth), ids) / still
+        fades, least = free / still, 10 ** (-depth / 10)
+        assert (fades < least).any()
+        np.testing.assert_allclose(found, np.maximum(fades, least))
+    with pytest.raises(ValueError, match="deepest_fade_db=-1.0: expected at least 0"):
+        Channel(deepest_fade_db=-1.0)
+
+
 def test_side_information_need_not_be_charged():
     """What is left is a record without any, and takes its time and energy."""
     free = without_side(record(**BUSY, side=10**6))

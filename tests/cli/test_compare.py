@@ -213,7 +213,7 @@ def test_rounds_of_one_meaning_share_an_axis(four, capsys, monkeypatch):
     """A mini-batch of each client is no epoch of each client."""
     said = compared(capsys, monkeypatch, four)
     epochs = dict(re.findall(r"^ *(\w+) .* 1/1 +([\d.]+) ", said, re.MULTILINE))
-    assert epochs == {"versiontwo": "0.089", "coded": "2", "whole": "2"}
+    assert epochs == {"versiontwo": "0.0888", "coded": "2", "whole": "2"}
     assert "epochs" in said
     same = compared(capsys, monkeypatch, four / "plain", four / "versiontwo")
     assert "epochs" not in same and re.search(r"versiontwo .*1/1 +4 ", same)

@@ -46,6 +46,19 @@ def test_options_with_an_effect_are_not(tmp_path, capsys, options):
     assert "warning" not in said_of(tmp_path, capsys, *options)
 
 
+@pytest.mark.parametrize(
+    ("bits", "clocks", "kinds"),
+    [("4 6 8", "1e9 2e9", 6), ("4 6", "1e9 2e9", 0), ("4 6", "1e9", 0)],
+)
+def test_classes_that_do_not_fit_are_counted(tmp_path, capsys, bits, clocks, kinds):
+    classes = ("--method.bits", *bits.split(), "--channel.clock-hz", *clocks.split())
+    said = said_of(tmp_path, capsys, *classes)
+    assert ("warning: classes are" in said) == bool(kinds)
+    if kinds:
+        assert "2 of channel.clock_hz, 3 of method.bits" in said
+        assert f"makes {kinds} kinds of device" in said
+
+
 def test_a_preset_s_own_options_are_not(tmp_path, capsys):
     """Nothing is pruned in it, and so its dropout is not drawn either."""
     main(["run", "fedavg", *RUN[2:], "--folder", str(tmp_path / "run")])

@@ -19,6 +19,7 @@ from fedjax_sl.federation.combine import Received, combine
 from fedjax_sl.federation.faults import arrived, valid
 from fedjax_sl.federation.local_epochs import local_epochs
 from fedjax_sl.method_spec import Built, MethodSpec, Preset
+from fedjax_sl.models.cost import macs
 
 
 @pytree
@@ -55,6 +56,7 @@ class State(NamedTuple):
 
 def fedavgm(model, config: FedAvgMConfig, shape, over: ClientMap = scan) -> Algorithm:
     """The method for a Flax model `(images, train, weight) -> logits`."""
+    passes = float(macs(model, shape))
 
     def init(key):
         variables = dict(model.init(key, jnp.zeros((1, *shape)), False))
@@ -78,14 +80,14 @@ def fedavgm(model, config: FedAvgMConfig, shape, over: ClientMap = scan) -> Algo
             *(state.momentum, mean, before),
         )
         new = jax.tree.map(jnp.add, before, momentum)
-        present = cohort.num_examples > 0
+        present, trained_on = cohort.num_examples > 0, cohort.weight.sum(axis=(1, 2))
         link = Link.float32(sum(x.size for x in jax.tree.leaves(before)) * present)
         metrics = RoundMetrics(
             client_id=cohort.client_id,
             loss=loss,
             kept_ratio=jnp.ones_like(loss),
             rejected=present & ~good,
-            work=Work(client=1.0 * present, server=0.0 * present),
+            work=Work(client=passes * trained_on, server=0.0 * trained_on),
             links=Links.uncut(model_down=link, updates_up=link),
         )
         return State(state.round + 1, new, momentum), metrics

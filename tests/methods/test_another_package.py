@@ -57,6 +57,8 @@ def test_it_is_run_resumed_compared_and_reported(tmp_path, capsys):
     np.testing.assert_array_equal(whole.record.traffic, parts.record.traffic)
     sizes = whole.record.traffic.updates_up
     assert (sizes > 0).all() and (sizes == whole.record.traffic.model_down).all()
+    # An epoch over 40 images by a layer from 32 x 32 pixels to 10 logits.
+    np.testing.assert_array_equal(whole.record.client_macs, 40 * 32 * 32 * 10)
     main(["compare", str(tmp_path / "whole")])
     assert f"{whole.lines[-1]['test_accuracy']:.4f}" in capsys.readouterr().out
     main(["report", str(tmp_path / "whole")])

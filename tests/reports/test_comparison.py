@@ -18,7 +18,8 @@ from fedjax_sl.records.finished_run import Finished
 from fedjax_sl.records.metrics import Totals
 from fedjax_sl.reports import comparison_figures
 from fedjax_sl.reports.breakdown import where_time_goes
-from fedjax_sl.reports.groups import grouped
+from fedjax_sl.reports.groups import at_target, grouped
+from fedjax_sl.reports.labels import NONE
 from fedjax_sl.reports.late import late_note
 from fedjax_sl.traffic import Record, Traffic
 
@@ -119,6 +120,21 @@ def test_runs_are_averaged_where_all_were_evaluated():
     for axis, expected in zip(both, one, strict=True):
         for got, line in zip(axis.lines, expected.lines, strict=True):
             np.testing.assert_allclose(got.get_xydata(), line.get_xydata())
+
+
+def test_who_never_reaches_a_target_takes_longer_than_it_ran():
+    runs = [finished(0, PLAIN), finished(1, {4: 0.2, 8: 0.3, 12: 0.3})]
+    (group,) = grouped(runs, Channel())
+    seconds = [curve.seconds for curve in group.curves]
+    for target, taken, more in (
+        (0.2, seconds[0][0] + seconds[1][0], ""),
+        (0.4, seconds[0][1] + seconds[1][2], "> "),
+        (0.6, seconds[0][2] + seconds[1][2], "> "),
+    ):
+        found = at_target(group, target)
+        assert found.reached.tolist() == [True, not more]
+        assert found.text("seconds", 4) == f"{more}{taken / 2:.4g}"
+    assert at_target(group, 0.9).text("seconds", 4) == NONE
 
 
 def test_runs_without_a_common_evaluation_are_no_group():
