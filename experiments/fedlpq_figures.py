@@ -99,7 +99,8 @@ def lengths_of(levels: np.ndarray) -> dict[str, float]:
     """Returns the bits of a layer's message under each code."""
     return {
         "float32": 32 * levels.size,
-        f"fixed, b + 1 = {BITS + 1}": 32 + (BITS + 1) * levels.size,
+        # -2^b to 2^b: one more than b + 1 bits tell apart.
+        f"fixed, {BITS + 2} bits": 32 + (BITS + 2) * levels.size,
         **{f"Elias {c}": code_length(levels, bits=BITS, code=c) for c in CODES},
     }
 

@@ -144,8 +144,13 @@ def plain(tree: Any) -> Any:
 
 
 def _kernels(params: Any) -> Any:
-    """Marks what decays: kernels, which alone have more than one axis."""
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+    """Marks what decays: what has more than one axis, and is no bias."""
+
+    # A bias of attention has an axis of heads, too.
+    def decays(path, leaf):
+        return leaf.ndim > 1 and "bias" not in jax.tree_util.keystr(path[-1:])
+
+    return jax.tree_util.tree_map_with_path(decays, params)
 
 
 def optimizer_named(

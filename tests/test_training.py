@@ -53,7 +53,9 @@ def test_without_options_rates_are_constant():
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_kernels_decay_and_biases_do_not(name):
     """A step takes away rate x lambda of a kernel beside what it took without."""
-    params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3), "scale": jnp.ones(3)}
+    # A bias of attention is [heads, units].
+    heads = {"bias": jnp.ones((2, 3))}
+    params = {"kernel": jnp.ones((2, 3)), "scale": jnp.ones(3), "query": heads}
     grad = jax.tree.map(lambda x: 0.3 * x, params)
 
     def stepped(decay):
@@ -64,7 +66,7 @@ def test_kernels_decay_and_biases_do_not(name):
     plain, decayed = stepped(None), stepped(0.5)
     gap = jax.tree.map(jnp.subtract, plain, decayed)
     np.testing.assert_allclose(gap["kernel"], 0.1 * 0.5, rtol=1e-5)
-    assert not gap["bias"].any() and not gap["scale"].any()
+    assert not gap["query"]["bias"].any() and not gap["scale"].any()
 
 
 RECIPE = dict(

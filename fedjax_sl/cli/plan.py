@@ -68,6 +68,12 @@ class PlanCommand:
         """Checks the ranges, but for those that the method itself checks."""
         if not 0 < self.target < np.inf:
             raise InputError(f"target={self.target}: expected a number > 0.")
+        # Seconds would end at it, whatever a choice sends.
+        if (deadline := self.run.channel.deadline_s) is not None:
+            raise InputError(
+                f"channel.deadline_s={deadline}: expected none, as a plan leaves out "
+                "nobody who is late."
+            )
         for name in ("ratios", "bits", "rates", "intervals"):
             if not getattr(self, name):
                 raise InputError(f"{name}: expected at least one value.")

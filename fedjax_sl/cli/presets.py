@@ -14,6 +14,7 @@ from typing import TypeVar
 import tyro
 
 from fedjax_sl.cli.options import PROGRAM, Branch, call
+from fedjax_sl.configs.fields import undecided
 from fedjax_sl.configs.run_config import RunConfig
 from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.errors import InputError
@@ -54,7 +55,7 @@ class Start:
     # Cached: each branch asks, and all have to start from one reading of the file.
     @cached_property
     def stored(self) -> RunConfig | None:
-        """The configuration in that file.
+        """The configuration in that file; what its run decided is open, but to resume.
 
         Raises:
           ValueError: if it is none.
@@ -64,7 +65,8 @@ class Start:
             return None
         if not self.file.exists():
             raise InputError(f"config={self.file}: there is no such file.")
-        return from_json(self.file)
+        found = from_json(self.file)
+        return found if self.resume else undecided(found)
 
     def check_method(self, name: str, config: RunConfig) -> None:
         """Refuses a method that the file is not of.

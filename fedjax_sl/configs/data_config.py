@@ -54,6 +54,10 @@ class DataConfig:
     """Least examples of a client in the Dirichlet partition and that by quantity, >= 1;
     they are drawn again while a client has fewer."""
 
+    self_balancing: bool = False
+    """In the Dirichlet partition, class after class, leave out clients that already own
+    an equal part of all examples, as NIID-Bench's code does."""
+
     shards_per_client: int = 2
     """Shards of each client in the partition by shards, >= 1."""
 

@@ -34,14 +34,43 @@ def flattened(config: RunConfig) -> dict[str, Any]:
 
 
 def differing(configs: Sequence[RunConfig]) -> list[str]:
-    """Returns the fields that differ between configurations; not seed and channel."""
+    """Returns the fields that differ between configurations, but for the seed.
+
+    Nor those of the channel, unless it excluded stragglers.
+    """
     each = [flattened(config) for config in configs]
+    strict = any(config.drop_stragglers for config in configs)
     # A dict keeps the order of the fields, and configurations may differ in class.
     names = dict.fromkeys(name for fields in each for name in fields)
     return [
         name
         for name in names
         if name != "seed"
-        and not name.startswith("channel.")
+        and not (name.startswith("channel.") and not strict)
         and len({repr(fields.get(name)) for fields in each}) > 1
     ]
+
+
+def undecided(config: RunConfig) -> RunConfig:
+    """Returns a configuration with what follows from its other fields left open again.
+
+    A file has every field as it was decided, such as the end of a ramp in the middle of
+    the run; a run that changes another field decides it anew.
+
+    Args:
+      config: with every open value decided.
+
+    Returns:
+      One that decides the same, as long as nothing in it changes.
+    """
+    decided = config.resolved()
+    for part in ("method", "model"):
+        # Another package's method need not have a network to choose.
+        fields = (
+            dataclasses.fields(getattr(config, part)) if hasattr(config, part) else ()
+        )
+        for name in (field.name for field in fields if field.default is None):
+            own = dataclasses.replace(getattr(config, part), **{name: None})
+            left = dataclasses.replace(config, **{part: own})
+            config = left if left.resolved() == decided else config
+    return config

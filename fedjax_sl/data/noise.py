@@ -14,10 +14,11 @@ def feature_noise(
 ) -> Dataset:
     """Adds Gaussian noise to each client's images, once and for all.
 
-    x + N(0, sigma i / N) for client i of 1 to N, as NIID-Bench (arXiv 2102.02079), on
-    pixels x in [0, 1] that are not clipped. An example has one owner, so that its noise
-    belongs to the data: drawn on the host it is part of what every method, round and
-    view sees, and no round draws it again.
+    x + N(0, sigma i / N) for client i of 1 to N, as the text of NIID-Bench (arXiv
+    2102.02079), on pixels x in [0, 1] that are not clipped; its code adds noise of the
+    standard deviation sigma (i - 1) / (N - 1), anew each time an image is seen. Here an
+    example has one owner, so that its noise belongs to the data: drawn on the host it
+    is part of what every method, round and view sees, and no round draws it again.
 
     Args:
       rng: source of randomness; example j takes the j-th draw.

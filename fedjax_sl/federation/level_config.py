@@ -103,6 +103,15 @@ def check_levels(config: Any) -> None:
             "'client', as clients would report losses, for which `privacy` does not "
             "account."
         )
+    # One level is TernGrad, which is refused with feedback, too.
+    fed_back = updates.feedback != "none" and updates.rounding == "stochastic"
+    least = levels.start if levels.of_time and isinstance(levels.start, int) else 2
+    if fed_back and least < 2:
+        raise InputError(
+            f"levels.start={levels.start}: expected at least 2 with updates.feedback="
+            f"{updates.feedback!r}, as the errors of one level may be larger than what "
+            "is sent, and would add up."
+        )
     limit = most_levels(updates.coder)
     if levels.of_time and isinstance(levels.most, int) and levels.most > limit:
         raise InputError(

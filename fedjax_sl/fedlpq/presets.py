@@ -48,7 +48,9 @@ PRESETS = {
     # arXiv 2102.02079, its README's table of CIFAR-10, ten parties.
     "niid-bench-dir05": Preset(
         FedLPQRun(
-            data=DataConfig(name="cifar10", partition="dirichlet", alpha=0.5),
+            data=DataConfig(
+                name="cifar10", partition="dirichlet", alpha=0.5, self_balancing=True
+            ),
             model=CNNConfig(name="simple-cnn", init="torch"),
             method=FedLPQConfig(
                 **WHOLE,

@@ -72,6 +72,20 @@ def _senders(config: FedSLRun) -> float:
     return config.cohort_size * answering * kept
 
 
+def _in_a_period(config: FedSLRun) -> tuple[str, ...]:
+    """Returns a warning if models are evaluated that no server has."""
+    interval = int(config.method.interval)
+    often = min(config.eval_every, config.rounds)
+    # A relay has one model, and clients that keep theirs are evaluated with them.
+    if config.method.client_update != "parallel" or not often % interval:
+        return ()
+    return (
+        f"eval_every={often} is no multiple of interval={interval}: between two "
+        "aggregations accuracies are of the mean of models that nobody has sent, and "
+        "costs leave that out",
+    )
+
+
 def build(
     config: FedSLRun, train: Dataset, partition: Partition, choose_map: ChooseMap
 ) -> Built:
@@ -105,6 +119,7 @@ def build(
         with_config=with_config,
         warnings=(
             *unpruned(config.method, model),
+            *_in_a_period(config),
             *trim_warnings(config.method, _senders(config)),
         ),
     )

@@ -26,7 +26,7 @@ def check_model(config: FedSLConfig, model: SplitModel) -> None:
     """Rejects a network that a configuration cannot be of.
 
     Noise needs norms without statistics, which are sent without noise; a mean gradient,
-    a network that is cut once.
+    and levels that follow the loss, a network that is cut once.
 
     Raises:
       ValueError: naming the option.
@@ -35,6 +35,12 @@ def check_model(config: FedSLConfig, model: SplitModel) -> None:
     if config.backward == "mean" and model.tail is not None:
         raise InputError(
             "backward='mean': expected a network that is cut once, without a tail."
+        )
+    # The loss is the client's there, and no link of a round sends it.
+    if config.levels.of_time and model.tail is not None:
+        raise InputError(
+            f"levels.adapt={config.levels.adapt!r}: expected 'none' or 'client' of a "
+            "network with a tail, whose loss the server does not have."
         )
     for name in ("features", "feature_gradients"):
         if model.tail is None and getattr(config, name).active:

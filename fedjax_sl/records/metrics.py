@@ -34,6 +34,14 @@ def _mean_loss(loss: np.ndarray, answered: np.ndarray) -> float:
     return float(counted.mean()) if len(counted) else math.nan
 
 
+def _trained(record: Record) -> np.ndarray:
+    """Returns whose losses tell something, `[T, K]` bool: of who was not absent."""
+    # Who did nothing was absent: its loss is of padding alone.
+    active = (record.traffic.uplink > 0) | (record.client_macs > 0)
+    # A program's own algorithm need not count what is sent or computed.
+    return active | ~active.any()
+
+
 def _mean_kept(kept_ratio: np.ndarray, answered: np.ndarray) -> float:
     """Returns the mean over clients that answered, or over all if none did."""
     # The mean over nobody would be NaN.
@@ -134,9 +142,8 @@ class Totals:
             "round": done,
             "step": done * self.steps,
             "epoch": float((self.answers * self.epochs).sum()),
-            # Who sent nothing was absent: its loss is of padding alone.
             "train_loss": _mean_loss(
-                _column(rounds, "loss", np.float32), record.traffic.uplink > 0
+                _column(rounds, "loss", np.float32), _trained(record)
             ),
             "test_accuracy": self._share(views[""].accuracy),
             "test_balanced_accuracy": float(views[""].balanced_accuracy),

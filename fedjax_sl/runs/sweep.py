@@ -37,6 +37,7 @@ OF_THE_PARTITION = (
     "partition",
     "alpha",
     "min_size",
+    "self_balancing",
     "shards_per_client",
     "classes_per_client",
     "major_share",

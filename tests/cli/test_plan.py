@@ -8,6 +8,12 @@ from fedjax_sl.analysis.fedsl_bound import Choice
 from fedjax_sl.cli.plan import table
 from fedjax_sl.theory.bound_search import Plan
 from fedjax_sl.theory.round_cost import Cost
+from tests.commands import refused
+
+
+def test_a_deadline_would_hide_what_a_round_takes(capsys):
+    late = ["plan", "--target", "5", "--channel.deadline-s", "1"]
+    assert "deadline_s=1.0: expected none" in refused(late, capsys)
 
 
 def test_no_figure_is_cut_off():

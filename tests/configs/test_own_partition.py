@@ -58,7 +58,14 @@ def test_it_is_built_with_the_options_of_the_configuration():
     data = DataConfig(partition="blocks", min_size=5, num_clients=4)
     assert data.partitioner() == Blocks(min_size=5)
     assert set(data.idle) == {
-        *("alpha", "shards_per_client", "classes_per_client", "major_share", "sizes")
+        *(
+            "alpha",
+            "self_balancing",
+            "shards_per_client",
+            "classes_per_client",
+            "major_share",
+            "sizes",
+        )
     }
     owned = divide(data, blank(100), seed=0)
     assert owned.count.tolist() == [28, 24, 24, 24]

@@ -25,6 +25,9 @@ ALL = {
     "shards": shards,
     "mixed": mixed,
     "dirichlet": partial(dirichlet, alpha=1.0, min_size=0),
+    "dirichlet, balanced": partial(
+        dirichlet, alpha=1.0, min_size=0, self_balancing=True
+    ),
     "pathological": pathological,
     "quantity": partial(quantity, alpha=1.0, min_size=0),
 }
@@ -155,6 +158,26 @@ def test_dirichlet_shares_have_the_variance_of_alpha():
         # The kurtosis of these beta variables is below 5, so the variance has a
         # relative standard error below sqrt(4 / 2000) = 4.5 %; rounding adds far less.
         assert abs(shares.var() / variance - 1) < 5 * 0.045
+
+
+def test_dirichlet_balances_sizes_class_by_class():
+    """Whoever has an equal part receives nothing of the classes that follow."""
+    labels, clients = np.repeat(np.arange(10), 500), 8
+    spread = {}
+    for balancing in (False, True):
+        found = dirichlet(rng(3), labels, clients, alpha=0.5, self_balancing=balancing)
+        owned = label_histogram(found, labels, 10).T  # of each class, `[C, N]`
+        assert (owned.sum(axis=1) == 500).all()
+        before = np.cumsum(owned, axis=0)[:-1]
+        full = before >= len(labels) / clients
+        assert full.any()
+        assert (owned[1:][full].sum() == 0) == balancing
+        spread[balancing] = owned.sum(axis=0).std()
+    assert spread[True] < spread[False]
+    # The draws are the same, so that the first class is divided alike.
+    plain = dirichlet(rng(3), labels, clients, alpha=0.5)
+    first = [label_histogram(p, labels, 10)[:, 0].tolist() for p in (plain, found)]
+    assert first[0] == first[1]
 
 
 def test_dirichlet_without_a_minimum_may_leave_clients_empty():

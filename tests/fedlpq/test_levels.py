@@ -153,6 +153,15 @@ def test_numbers_are_swept_in_one_program():
     assert groups(kinds) == [[0, 1], [2], [3]]
 
 
+def test_one_level_has_no_feedback():
+    """It is TernGrad, whose errors add up: they start at more."""
+    fed_back = dataclasses.replace(QSGD, feedback="error")
+    with pytest.raises(ValueError, match="levels.start=1: expected at least 2 with"):
+        adapting("time", fed_back)
+    adapting("time", fed_back, start=2)
+    adapting("client", fed_back)
+
+
 def test_options_without_effect_are_known():
     def idle(config):
         return set(FedLPQRun(method=config).idle)

@@ -13,8 +13,10 @@ from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.latency import round_costs
 from fedjax_sl.analysis.phases import BACKWARD
 from fedjax_sl.compression.groups import channels_kept
+from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation import clients
+from fedjax_sl.federation.level_config import LevelConfig
 from fedjax_sl.federation.second_cut import SecondCut
 from fedjax_sl.federation.server_pass import to_tails
 from fedjax_sl.fedsl import FedSLConfig, fedsl
@@ -292,6 +294,16 @@ def test_a_mean_gradient_is_of_a_network_cut_once():
     config = dataclasses.replace(PLAIN, client_update="local", backward="mean")
     with pytest.raises(InputError, match="backward='mean'.*without a tail"):
         fedsl(cut(1, 1), config, num_clients=3)
+
+
+def test_levels_that_follow_the_loss_are_of_a_network_cut_once():
+    """The loss is the client's, and no message brings it to the server."""
+    how = {
+        "levels": LevelConfig(adapt="time"),
+        "updates": CompressorConfig(kind="qsgd"),
+    }
+    with pytest.raises(InputError, match="levels.adapt='time'.*a tail, whose loss"):
+        fedsl(cut(1, 1), dataclasses.replace(PLAIN, **how))
 
 
 @pytest.mark.slow

@@ -92,7 +92,20 @@ def test_who_excluded_stragglers_keeps_the_deadline():
             f"{soon:g}",
             f"{later:g}",
         ]
-        assert late_note(runs, channel) == ""
+
+
+def test_over_another_channel_who_was_not_excluded_may_be_late():
+    """Seconds end at the run's deadline there, too, which is said."""
+    free = round_costs(Channel(), finished(0, {6: 0.6}).record).seconds
+    deadline = float(free.max()) * 1.001
+    own = Channel(deadline_s=deadline)
+    strict = dataclasses.replace(CONFIG, drop_stragglers=True, channel=own)
+    run = finished(0, {6: 0.6}, config=strict)
+    assert late_note([run], own) == late_note([run], Channel()) == ""
+    narrow = Channel(bandwidth_hz=Channel().bandwidth_hz / 100)
+    assert "end after the deadline" in late_note([run], narrow)
+    (group,) = grouped([run], narrow)
+    assert group.curves[0].seconds[-1] <= 6 * deadline
 
 
 def test_updates_after_a_deadline_are_told():

@@ -1,5 +1,7 @@
 """A program's own algorithm, model and data have a run folder like any other run."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,12 +17,15 @@ from tests.commands import refused
 from tests.worlds import tiny_dataset, tiny_model, tiny_partition
 
 
+fedsl_of = fedsl
+
+
 def ran(folder, bits=8, rounds=4, **options):
     data = tiny_dataset()
     partition = tiny_partition(data)
     config = FedSLConfig(cohort_size=2, interval=2, bits=bits, prune_end=2)
     return run_algorithm(
-        fedsl(tiny_model(), config),
+        fedsl_of(tiny_model(), config),
         folder,
         name="mine",
         train=data,
@@ -43,6 +48,26 @@ def folders(tmp_path_factory):
     for bits in (4, 8):
         ran(base / str(bits), bits)
     return base
+
+
+@pytest.mark.slow
+def test_one_that_counts_nothing_has_a_loss(tmp_path, monkeypatch):
+    """It need not count: who did nothing cannot be told from who was absent."""
+
+    def free(model, config):
+        counted = fedsl(model, config)
+
+        def round(state, cohort, key):
+            state, metrics = counted.round(state, cohort, key)
+            nothing = jax.tree.map(jnp.zeros_like, (metrics.links, metrics.work))
+            return state, metrics._replace(links=nothing[0], work=nothing[1])
+
+        return counted._replace(round=round)
+
+    monkeypatch.setitem(globals(), "fedsl_of", free)
+    ran(tmp_path / "run")
+    line = read(tmp_path / "run").lines[-1]
+    assert np.isfinite(line["train_loss"]) and line["uplink_bits"] == 0
 
 
 @pytest.mark.slow

@@ -13,17 +13,21 @@ from fedjax_sl.errors import InputError
 class Dirichlet(Partitioner):
     """Each class in proportions q_c ~ Dirichlet(alpha 1_N).
 
-    As in Yurochkin et al. (arXiv 1905.12022). Small alpha gives each class to few
-    clients; large alpha gives every client the same mix.
+    As in Yurochkin et al. (arXiv 1905.12022), whose code, and NIID-Bench's after it,
+    also balances sizes. Small alpha gives each class to few clients; large alpha gives
+    every client the same mix.
     """
 
-    options = ("alpha", "min_size")
+    options = ("alpha", "min_size", "self_balancing")
 
     alpha: float = 0.5
     """Concentration, > 0."""
 
     min_size: int = 10
     """The proportions are redrawn while a client has fewer examples, >= 0."""
+
+    self_balancing: bool = False
+    """Of a class, nothing goes to clients that own n / N examples by then."""
 
     max_retries: int = 1000
     """Largest number of draws, >= 1."""
@@ -60,10 +64,10 @@ class Dirichlet(Partitioner):
         best = np.zeros((len(class_size), num_clients), int)
         for _ in range(self.max_retries):
             shares = rng.dirichlet(np.full(num_clients, self.alpha), len(class_size))
-            # Rounding cumulative shares assigns every example exactly once.
-            cuts = np.cumsum(shares, axis=1) * class_size[:, None]
-            cuts = np.round(cuts).astype(int)
-            sizes = np.diff(cuts, axis=1, prepend=0)
+            if self.self_balancing:
+                sizes = _balanced(shares, class_size)
+            else:
+                sizes = _whole(shares, class_size[:, None])
             if sizes.sum(axis=0).min() >= self.min_size:
                 return sizes
             # For the message: how far the draws were from enough.
@@ -77,6 +81,25 @@ class Dirichlet(Partitioner):
         )
 
 
+def _whole(shares: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Divides examples in these shares, `[..., N]`, each exactly once."""
+    # Cumulative shares are rounded, so that nothing is lost or given twice.
+    cuts = np.round(np.cumsum(shares, axis=-1) * size).astype(int)
+    return np.diff(cuts, axis=-1, prepend=0)
+
+
+def _balanced(shares: np.ndarray, class_size: np.ndarray) -> np.ndarray:
+    """Divides class after class among the clients that own less than an equal part."""
+    sizes = np.zeros(shares.shape, int)
+    equal = class_size.sum() / shares.shape[1]
+    for one, (share, size) in enumerate(zip(shares, class_size, strict=True)):
+        wanting = share * (sizes.sum(axis=0) < equal)
+        # Shares of those who want some may all have underflowed to 0.
+        wanting = wanting if wanting.sum() > 0 else share
+        sizes[one] = _whole(wanting / wanting.sum(), size)
+    return sizes
+
+
 def dirichlet(
     rng: np.random.Generator,
     labels: np.ndarray,
@@ -84,8 +107,14 @@ def dirichlet(
     *,
     alpha: float,
     min_size: int = 10,
+    self_balancing: bool = False,
     max_retries: int = 1000,
 ) -> Partition:
     """Partitions the examples by `Dirichlet`, whose fields are the other arguments."""
-    kind = Dirichlet(alpha=alpha, min_size=min_size, max_retries=max_retries)
+    kind = Dirichlet(
+        alpha=alpha,
+        min_size=min_size,
+        self_balancing=self_balancing,
+        max_retries=max_retries,
+    )
     return kind(rng, labels, num_clients)
