@@ -201,6 +201,10 @@ class Algorithm(NamedTuple):
         weights with which they are averaged.
       joined: `joined(state) -> State` with the global model in the place of all models,
         for a run that starts from another's; None if they are the global model.
+      weights: `weights(state) -> variables` of the global model, by collection, such as
+        `params`, and module, without any axis of clients; None if there is none.
+      with_weights: `with_weights(state, variables) -> State` with them in the place of
+        the models of a state before the first round; None if there is none.
       on_host: fields of the state that lie in the host's memory.
       messages: `messages(state, cohort, key, slot=slot, link=link)`, what the client in
         this slot of a cohort would send, or receive, on a link in this round, before it
@@ -216,5 +220,7 @@ class Algorithm(NamedTuple):
     views: Mapping[str, Callable[[State, jax.Array], jax.Array]] = {}
     models: tuple[str, ...] = ()
     joined: Callable[[State], State] | None = None
+    weights: Callable[[State], Any] | None = None
+    with_weights: Callable[[State, Any], State] | None = None
     on_host: tuple[str, ...] = ()
     messages: Callable[..., Any] | None = None

@@ -12,6 +12,7 @@ ROOT = Path(fedjax_sl.__file__).parent
 SEEN = ("run_config", "spec", "presets", "panels", "next_update", "estimates")
 FLOORS = {
     "algorithm": 0,
+    "archive": 0,
     "callable_module": 0,
     "checks": 0,
     "config_base": 0,

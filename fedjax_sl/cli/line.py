@@ -21,6 +21,7 @@ SUMMARIES = {
     "suggest": "Choose among the settings of finished runs, by their cost.",
     "plan": "Choose settings by the convergence bound, before any run.",
     "report": "Write a page about finished runs, with pictures.",
+    "export": "Write the weights of a run's global model to a file.",
     "privacy": "Count the differential privacy that finished runs had.",
     "codec": "Code a client's update by every coder, against its entropy.",
     "cost": "Show what clients compute and send; nothing is trained.",

@@ -68,7 +68,8 @@ class RunConfig:
     large, or with the wrong sign."""
 
     init_from: str | None = None
-    """Folder of a run whose last checkpoint holds the initial models of this one."""
+    """Folder of a run whose last checkpoint holds the initial models of this one; or a
+    .npz file of the whole network's weights, as `fedjax-sl export` writes it."""
 
     mapping: MappingName = "auto"
     """How clients are mapped: on one device one by one (scan), all at once (vmap) or in

@@ -184,6 +184,8 @@ def fedlpq(
         period=lambda state: state.round,
         # Not the heads: a client's complexity is drawn anew, and a head is of one.
         models=("variables",),
+        weights=lambda state: state.variables,
+        with_weights=lambda state, found: state._replace(variables=found),
         on_host=("residual", "controls") if residuals == "host" else (),
         messages=partial(messages_of, context),
     )

@@ -1,9 +1,12 @@
 """The global model of FedSL: what clients' models are evaluated as between rounds."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from fedjax_sl.compression.pruning import apply_mask
+from fedjax_sl.errors import InputError
 from fedjax_sl.federation.aggregation import broadcast, weighted_mean
 from fedjax_sl.fedsl.masks import masks
 from fedjax_sl.fedsl.state import Context, FedSLState
@@ -38,6 +41,41 @@ def predict_pruned(context: Context, state: FedSLState, images: jax.Array) -> ja
     pruned = apply_mask(dense, mask)
     params = params._replace(client={**params.client, "params": pruned})
     return context.model.predict(params, images)
+
+
+def weights(state: FedSLState) -> dict[str, Any]:
+    """The variables of the global model as of one network, by collection and stage.
+
+    Raises:
+      ValueError: if the halves are networks of their own, with layers of one name.
+    """
+    params = global_model(state)
+    if shared := params.client["params"].keys() & params.server["params"].keys():
+        raise InputError(
+            f"{min(shared)!r} is a layer of the client's half and of the server's: "
+            "expected names of their own, as of a network of stages."
+        )
+    return {
+        name: {**params.client.get(name, {}), **params.server.get(name, {})}
+        for name in {**params.client, **params.server}
+    }
+
+
+def with_weights(state: FedSLState, variables: dict[str, Any]) -> FedSLState:
+    """Gives all clients and the server these variables of the whole network."""
+
+    def mine(half):
+        return {
+            name: {stage: variables[name][stage] for stage in stages}
+            for name, stages in half.items()
+        }
+
+    client = mine(state.client)
+    return state._replace(
+        client=broadcast(client, len(state.weights)),
+        server=mine(state.server),
+        anchor=client["params"],
+    )
 
 
 def joined(state: FedSLState) -> FedSLState:

@@ -18,7 +18,13 @@ from fedjax_sl.federation.stores import store_named
 from fedjax_sl.fedsl.compute import scored
 from fedjax_sl.fedsl.config import FedSLConfig
 from fedjax_sl.fedsl.cuts import bitmaps
-from fedjax_sl.fedsl.global_model import joined, predict, predict_pruned
+from fedjax_sl.fedsl.global_model import (
+    joined,
+    predict,
+    predict_pruned,
+    weights,
+    with_weights,
+)
 from fedjax_sl.fedsl.held_counts import kept_held, sizes_held, work_held
 from fedjax_sl.fedsl.masks import own_masks
 from fedjax_sl.fedsl.messages import LINKS, messages_of
@@ -226,6 +232,8 @@ def fedsl(
         models=("client", "server", "anchor", "weights"),
         # Own models stay apart in a run that starts from them, too.
         joined=None if own else joined,
+        weights=None if own else weights,
+        with_weights=with_weights,
         on_host=("residual",) if residuals == "host" else (),
         messages=partial(messages_of, context) if coded else None,
     )

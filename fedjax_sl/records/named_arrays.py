@@ -16,7 +16,8 @@ class Unusable(InputError):
     """A checkpoint cannot be resumed from; the message says why."""
 
 
-def _by_name(tree: Any) -> dict[str, Any]:
+def by_name(tree: Any) -> dict[str, Any]:
+    """Returns the leaves of a tree by their paths, such as `params/conv/kernel`."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
@@ -31,7 +32,7 @@ def _field(name: str) -> str:
 def stored(state: Any) -> Arrays:
     """Returns copies of the arrays by name, without empty ones."""
     # `np.asarray` would share memory with the device on a CPU.
-    arrays = {name: np.array(leaf) for name, leaf in _by_name(state).items()}
+    arrays = {name: np.array(leaf) for name, leaf in by_name(state).items()}
     return {name: array for name, array in arrays.items() if array.size}
 
 
@@ -56,7 +57,7 @@ def as_like(like: Any, arrays: Arrays) -> Any:
     Raises:
       Unusable: if a name, shape or dtype differs.
     """
-    wanted = _by_name(like)
+    wanted = by_name(like)
     # Empty arrays are not stored.
     empty = {
         name: np.zeros(leaf.shape, leaf.dtype)

@@ -14,10 +14,11 @@ from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.errors import InputError
 from fedjax_sl.records import opening
 from fedjax_sl.records import run_folder as folders
-from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints, Unusable
+from fedjax_sl.records.checkpoint import Checkpoint, Checkpoints
 from fedjax_sl.records.metrics import ZERO_TOTALS, answers_in
 from fedjax_sl.runs import distributed
 from fedjax_sl.runs.build import Job
+from fedjax_sl.runs.init_from import models_of
 from fedjax_sl.runs.programs import Programs
 
 
@@ -138,41 +139,6 @@ def _last_kept(folder: Path, programs: Programs) -> Checkpoint | None:
     return found
 
 
-def _models_of(job: Job, programs: Programs, source: Path) -> Checkpoint:
-    """Returns the state before the first round, with another run's models.
-
-    Raises:
-      ValueError: if that run has no models, or of another structure.
-    """
-    path = source / folders.CHECKPOINTS
-    # `Checkpoints` would create the folder, in another run's.
-    if not path.is_dir():
-        raise InputError(f"init_from={source}: expected a run with checkpoints.")
-    config = source / folders.CONFIG
-    if config.exists() and (of := from_json(config).algorithm) != job.config.algorithm:
-        raise InputError(
-            f"init_from={source}: of a run of {of}, not of {job.config.algorithm}."
-        )
-    names = job.method.algorithm.models
-    wanted = {name: getattr(programs.shape, name) for name in names}
-    checkpoints = Checkpoints(path)
-    try:
-        found = checkpoints.newest(wanted)
-    except Unusable as error:
-        raise InputError(f"init_from={source}: {error}") from error
-    finally:
-        checkpoints.close()
-    if found is None:
-        raise InputError(f"init_from={source}: expected a run with checkpoints.")
-    algorithm = job.method.algorithm
-    # Models only: optimisers and the number of the round are those of a new run.
-    state = jax.device_get(programs.initial())._replace(**found.state)
-    # It may have been stored between two aggregations.
-    if algorithm.joined is not None:
-        state = jax.device_get(algorithm.joined(state))
-    return Checkpoint(0, state, {})
-
-
 # None changes what a round computes, but for the order of sums.
 MAY_CHANGE = ("rounds", "mapping", "chunk", "residuals", "stream_mib", "data.dir")
 """Fields that a resumed run may change; rounds may only grow."""
@@ -233,7 +199,7 @@ def begin(job: Job, programs: Programs, folder: Path, *, resume: bool) -> Checkp
     def read() -> Checkpoint | None:
         found = _last_kept(folder, programs) if resume else None
         if found is None and job.config.init_from is not None:
-            return _models_of(job, programs, Path(job.config.init_from))
+            return models_of(job, programs, Path(job.config.init_from))
         return found
 
     found = distributed.on_first(read)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedjax_sl.checks import check_integer, check_number
+from fedjax_sl.checks import check_integer, check_number, check_types
 from fedjax_sl.data.partition import Partition, Partitioner, check_clients, deal
 from fedjax_sl.errors import InputError
 
@@ -33,7 +33,8 @@ class Dirichlet(Partitioner):
     """Largest number of draws, >= 1."""
 
     def __post_init__(self):
-        """Checks the ranges that depend on no data."""
+        """Checks types, and the ranges that depend on no data."""
+        check_types(self)
         check_number("alpha", self.alpha, lambda v: v > 0, "> 0")
         check_integer("min_size", self.min_size, 0)
         check_integer("max_retries", self.max_retries, 1)

@@ -13,8 +13,10 @@ class Quantity(Dirichlet):
     """All examples at random, in sizes n q with q ~ Dirichlet(alpha 1_N).
 
     The quantity skew of NIID-Bench (arXiv 2102.02079), whose beta is
-    alpha: `Dirichlet` with all examples in one class.
+    alpha: `Dirichlet` with all examples in one class, of which nothing is balanced.
     """
+
+    options = ("alpha", "min_size")
 
     def __call__(
         self, rng: np.random.Generator, labels: np.ndarray, num_clients: int

@@ -1,13 +1,8 @@
 """Arrays in a NumPy archive: `npz:FILE`."""
 
-import zipfile
-import zlib
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fedjax_sl import reading
+from fedjax_sl.archive import array_of, opened
 from fedjax_sl.data.arrays import check_every_class, class_names_of
 from fedjax_sl.data.data_error import DataError
 from fedjax_sl.data.dataset import Dataset
@@ -38,41 +33,23 @@ def npz(place: str, split: str, image_size: int | None) -> Dataset:
       OSError: if there is no such file.
     """
     check_split(split)
-    reading.check(Path(place))
-    arrays = _opened(place)
-    with arrays:
+    with opened(place) as arrays:
         _check_keys(arrays.files)
         if split == "test" and TEST[0] not in arrays.files:
             raise no_test_split("it has no test_image and test_label")
         # Classes are those of the training labels, for both splits.
-        label, names = _read(arrays, "train_label"), _names(arrays)
+        label, names = array_of(arrays, "train_label"), _names(arrays)
         classes = class_names_of(label) if names is None else names
         client = "train_client" if "train_client" in arrays.files else None
         found = Dataset.from_arrays(
-            _read(arrays, f"{split}_image"),
-            label if split == "train" else _read(arrays, "test_label"),
-            client=_read(arrays, client) if client and split == "train" else None,
+            array_of(arrays, f"{split}_image"),
+            label if split == "train" else array_of(arrays, "test_label"),
+            client=array_of(arrays, client) if client and split == "train" else None,
             class_names=classes,
             image_size=image_size,
         )
     if split == "train":
         check_every_class(found.label, found.class_names)
-    return found
-
-
-def _opened(place: str) -> Any:
-    """Opens an archive.
-
-    Raises:
-      DataError: if it is none.
-    """
-    try:
-        # Without pickle, by which a stranger's file could run code.
-        found = np.load(place, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{place} is no archive of numpy.savez.") from error
-    if not isinstance(found, np.lib.npyio.NpzFile):
-        raise DataError(f"{place} has one array: expected an archive of numpy.savez.")
     return found
 
 
@@ -89,31 +66,11 @@ def _check_keys(found: list[str]) -> None:
         )
 
 
-DAMAGED = (
-    *(ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error),
-    # Of members that are encrypted, or compressed in a way that Python does not know.
-    *(RuntimeError, NotImplementedError),
-)
-
-
-def _read(arrays: Any, key: str) -> np.ndarray:
-    """Reads an array.
-
-    Raises:
-      DataError: if it is damaged, or holds objects, which only pickle reads.
-    """
-    try:
-        return arrays[key]
-    except DAMAGED as error:
-        reason = f"{error}".splitlines()[0] if f"{error}" else type(error).__name__
-        raise DataError(f"{key} cannot be read: {reason}") from error
-
-
 def _names(arrays: Any) -> tuple[str, ...] | None:
     """Reads the names of the classes, if they are given."""
     if "class_names" not in arrays.files:
         return None
-    names = _read(arrays, "class_names")
+    names = array_of(arrays, "class_names")
     if names.ndim != 1 or names.dtype.kind != "U":
         raise DataError(
             f"class_names of shape {names.shape} and dtype {names.dtype}: expected [C] "

@@ -1,0 +1,48 @@
+"""The global model that a run has come to."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from fedjax_sl.algorithm import Algorithm
+from fedjax_sl.errors import InputError
+from fedjax_sl.records import run_folder as folders
+from fedjax_sl.records.checkpoint import Checkpoints
+from fedjax_sl.records.named_arrays import Unusable, as_like
+from fedjax_sl.simulation import start
+
+
+def last_weights(folder: Path, algorithm: Algorithm) -> Any:
+    """Returns the global model of a run's last checkpoint.
+
+    Args:
+      folder: of the run.
+      algorithm: that it is of.
+
+    Returns:
+      The variables as `Algorithm.weights` has them, on the host.
+
+    Raises:
+      ValueError: if there is no checkpoint or no global model, or it is of another
+        algorithm.
+    """
+    if algorithm.weights is None:
+        raise InputError(
+            f"{folder}: there is no global model, as each client keeps one of its own."
+        )
+    path = folder / folders.CHECKPOINTS
+    # `Checkpoints` would create the folder.
+    if not path.is_dir():
+        raise InputError(f"{folder}: expected a run with checkpoints.")
+    checkpoints = Checkpoints(path)
+    try:
+        arrays = checkpoints.arrays()
+        shape = jax.eval_shape(partial(start, algorithm, jax.random.key(0)))
+        state = as_like(shape, arrays)
+    except Unusable as error:
+        raise InputError(f"{folder}: {error}") from error
+    finally:
+        checkpoints.close()
+    return jax.device_get(algorithm.weights(state))
