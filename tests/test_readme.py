@@ -11,7 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from fedjax_sl.cli import bound, codec, cost, plan, privacy, run, run_selection, sweep
+from fedjax_sl.cli import (
+    bound,
+    codec,
+    cost,
+    export,
+    plan,
+    privacy,
+    run,
+    run_selection,
+    sweep,
+)
 from fedjax_sl.cli import list as list_
 from fedjax_sl.cli.line import SUMMARIES
 from fedjax_sl.cli.main import execute
@@ -162,7 +172,7 @@ def test_every_command_is_understood(tmp_path, monkeypatch):
     for module, name in (
         *((m, "prepare") for m in (run, bound, plan)),
         *((m, "find") for m in (run_selection, privacy)),
-        (codec, "read"),
+        *((m, "read") for m in (codec, export)),
         (cost, "_show"),
         (list_, "_sections"),
         (sweep, "jobs_of"),
