@@ -26,7 +26,7 @@ def test_there_is_a_test_of_each():
     programs = {path.name for path in EXAMPLES.glob("*.py")}
     assert programs == {
         *("own_model.py", "own_network.py", "own_compressor.py", "own_data.py"),
-        *("layer_wise.py", "sweep_bits.py", "optuna_batches.py"),
+        *("layer_wise.py", "sweep_bits.py", "optuna_batches.py", "own_selection.py"),
     }
 
 
@@ -49,6 +49,14 @@ def test_a_compressor_of_one_s_own(monkeypatch, capsys):
     assert whole / 10 < tenth < whole / 8
     # So early in training an evaluation may be far from the next: not all of them.
     assert len(accuracies) == 3 and max(accuracies) > 0.4
+
+
+@pytest.mark.slow
+def test_a_selection_of_one_s_own(monkeypatch, capsys):
+    """The best channels take less time, and leave clients out for ever."""
+    shown = shown_by("own_selection.py", 8, monkeypatch, capsys)
+    seconds, asked = numbers(r"([\d.]+) s,", shown), numbers(r"(\d+) clients", shown)
+    assert seconds[1] < seconds[0] and 5 <= asked[1] < asked[0] <= 20
 
 
 @pytest.mark.slow

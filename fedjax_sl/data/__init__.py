@@ -1,11 +1,6 @@
 """Data sets, their partition among clients, and the draw of a cohort."""
 
-from fedjax_sl.data.cohort import (
-    draw_clients,
-    draw_epochs,
-    draw_minibatches,
-    normalize,
-)
+from fedjax_sl.data.cohort import draw_epochs, draw_minibatches, normalize
 from fedjax_sl.data.data_error import DataError
 from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.hugging_face import from_hugging_face, from_partitioner
@@ -19,6 +14,7 @@ from fedjax_sl.data.partitions.pathological import pathological
 from fedjax_sl.data.partitions.quantity import quantity
 from fedjax_sl.data.partitions.shards import mixed, shards
 from fedjax_sl.data.partitions.sizes import sizes
+from fedjax_sl.data.selection import draw_clients
 from fedjax_sl.data.skew import label_histogram, label_skew
 from fedjax_sl.data.sources import SOURCES, load
 from fedjax_sl.data.tables import Columns

@@ -1,4 +1,4 @@
-"""Draws clients and their batches, inside the compiled program.
+"""Draws a cohort, clients and their batches, inside the compiled program.
 
 A draw is keyed by its client and epoch, never by an index in the cohort, so that a
 client's batches do not depend on which other clients participate.
@@ -14,11 +14,12 @@ from fedjax_sl.checks import check_integer
 from fedjax_sl.data.checks import check_image_dtype, check_partition
 from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
+from fedjax_sl.data.selection import Choose, clients_of
 from fedjax_sl.errors import InputError
 
 
-CLIENTS, EXAMPLES = range(2)
-"""Purposes, folded into keys."""
+EXAMPLES = 1
+"""Purpose, folded into keys; `selection` has 0."""
 
 
 def normalize(image: jax.Array) -> jax.Array:
@@ -73,27 +74,6 @@ def check_images(image: jax.Array, shape: tuple[int, ...]) -> None:
         )
 
 
-def draw_clients(key: jax.Array, *, num_clients: int, cohort_size: int) -> jax.Array:
-    """Draws K of N clients without replacement; all of them, in order, if K = N.
-
-    Args:
-      key: a key used here only.
-      num_clients: N.
-      cohort_size: K, from 1 to N.
-
-    Returns:
-      `[K]` int32, distinct; if K = N, client k is at index k.
-
-    Raises:
-      ValueError: if the cohort is empty or larger than the number of clients.
-    """
-    check_integer("cohort_size", cohort_size, 1, num_clients)
-    everyone = jnp.arange(num_clients, dtype=jnp.int32)
-    if cohort_size == num_clients:
-        return everyone
-    return jax.random.permutation(key, everyone)[:cohort_size]
-
-
 def draw_minibatches(
     key: jax.Array,
     dataset: Dataset,
@@ -103,6 +83,7 @@ def draw_minibatches(
     period: Any,
     cohort_size: int,
     batch_size: int,
+    choose: Choose | None = None,
 ) -> Cohort:
     """Draws one mini-batch for each client of the cohort (S = 1).
 
@@ -119,16 +100,19 @@ def draw_minibatches(
       period: [] int32, may be traced; the clients are redrawn when it changes.
       cohort_size: K.
       batch_size: B.
+      choose: the clients of a period; drawn uniformly if not given.
 
     Returns:
       The cohort, index and weight `[K, 1, B]`.
 
     Raises:
-      ValueError: if `cohort_size` is not in 1..N, or the partition is none of these
-        examples.
+      ValueError: if `cohort_size` is not in 1..N, or the number of clients chosen, or
+        the partition is none of these examples.
     """
     examples, partition = _on_device(dataset, partition)
-    client_id = _clients(key, partition, period, cohort_size)
+    client_id = clients_of(
+        key, len(partition.count), period, cohort_size, choose=choose
+    )
     check_integer("batch_size", batch_size, 1)
 
     def minibatch(client):
@@ -155,6 +139,7 @@ def draw_epochs(
     cohort_size: int,
     batch_size: int,
     epochs: int,
+    choose: Choose | None = None,
 ) -> Cohort:
     """Draws E epochs over all examples of each client of the cohort.
 
@@ -167,17 +152,20 @@ def draw_epochs(
       cohort_size: K.
       batch_size: B.
       epochs: E.
+      choose: the clients of a period; drawn uniformly if not given.
 
     Returns:
       The cohort, index and weight `[K, S, B]`, S = E ceil(M / B): in each epoch every
       example of the client once, in a new order, then padding.
 
     Raises:
-      ValueError: if `cohort_size` is not in 1..N, or the partition is none of these
-        examples.
+      ValueError: if `cohort_size` is not in 1..N, or the number of clients chosen, or
+        the partition is none of these examples.
     """
     examples, partition = _on_device(dataset, partition)
-    client_id = _clients(key, partition, period, cohort_size)
+    client_id = clients_of(
+        key, len(partition.count), period, cohort_size, choose=choose
+    )
     check_integer("batch_size", batch_size, 1)
     check_integer("epochs", epochs, 1)
     # From the largest client: shapes are static, and others get steps of padding.
@@ -206,13 +194,6 @@ def _on_device(dataset: Dataset, partition: Partition) -> tuple[Examples, Partit
     label = jnp.asarray(dataset.label, jnp.int32)
     examples = Examples(jnp.asarray(dataset.image), label)
     return examples, jax.tree.map(jnp.asarray, partition)
-
-
-def _clients(key, partition: Partition, period, cohort_size: int) -> jax.Array:
-    """Draws the clients of a period, `[K]`."""
-    # By period, not by round: a cohort stays until its models are aggregated.
-    key = jax.random.fold_in(jax.random.fold_in(key, CLIENTS), period)
-    return draw_clients(key, num_clients=len(partition.count), cohort_size=cohort_size)
 
 
 def _order(key, partition: Partition, client, epoch) -> jax.Array:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from fedjax_sl.algorithm import Algorithm
@@ -42,6 +43,18 @@ def _job(
     )
 
 
+def _steps_of(
+    algorithm: Algorithm, train: Dataset, partition: Partition, batch_size: int
+) -> int:
+    """Returns S, the batches of each client in a cohort."""
+
+    def cohort(key):
+        numbers = {"round": 0, "period": 0, "batch_size": batch_size}
+        return algorithm.draw(key, train, partition, **numbers)
+
+    return jax.eval_shape(cohort, jax.random.key(0)).index.shape[1]
+
+
 def run_algorithm(
     algorithm: Algorithm,
     folder: str | Path,
@@ -55,7 +68,7 @@ def run_algorithm(
     batch_size: int,
     eval_every: int,
     parameters: Mapping[str, Parameter] | None = None,
-    steps: int = 1,
+    steps: int | None = None,
     sequential: Sequential = "nothing",
     devices: int = 1,
     overwrite: bool = False,
@@ -81,7 +94,8 @@ def run_algorithm(
       batch_size: B.
       eval_every: rounds between two evaluations.
       parameters: its settings by name, by which tables tell runs apart.
-      steps: optimiser steps of a client in a round, of the one with most examples.
+      steps: optimiser steps of a client in a round, of the one with most examples; as
+        many as `algorithm.draw` draws batches if not given.
       sequential: what clients do one after another, for the seconds of a round:
         "exchanges" as in SplitFed v2, "visits" as in a relay.
       devices: that the algorithm spreads its clients over, 1 if it maps none.
@@ -104,6 +118,8 @@ def run_algorithm(
     """
     check_choice("sequential", sequential, Sequential)
     check_integer("devices", devices, 1)
+    if steps is None:
+        steps = _steps_of(algorithm, train, partition, batch_size)
     config = CustomRun(
         # Its partition stays at the default: the program's own has no description.
         data=DataConfig(name=train.name, num_clients=len(partition.count)),

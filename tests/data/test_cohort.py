@@ -187,6 +187,28 @@ def test_batches_do_not_depend_on_who_else_takes_part(key, function, sizes):
     assert any(slot != client for slot, client in places)
 
 
+def by_turns(key, period):
+    """Three of the clients, others in each period."""
+    return (3 * period + jnp.arange(3)) % NUM_CLIENTS
+
+
+@pytest.mark.parametrize(
+    ("function", "sizes"), [(draw_minibatches, {}), (draw_epochs, {"epochs": 2})]
+)
+def test_clients_may_be_chosen(key, function, sizes):
+    """By the period; each has the batches that it has in every other cohort."""
+    everyone = draw(function, key, round=4, period=1, **sizes)
+    for period in (0, 1, 3):
+        chosen = draw(function, key, 4, period, cohort_size=3, choose=by_turns, **sizes)
+        ids = by_turns(None, period)
+        np.testing.assert_array_equal(chosen.client_id, ids)
+        for name in ("index", "weight", "num_examples"):
+            theirs = getattr(everyone, name)[np.asarray(ids)]
+            np.testing.assert_array_equal(getattr(chosen, name), theirs)
+    with pytest.raises(ValueError, match=r"of shape \(3,\): expected \[2\]"):
+        draw(function, key, cohort_size=2, choose=by_turns, **sizes)
+
+
 def test_batches_do_not_depend_on_the_room_for_others(key):
     narrow = draw(draw_minibatches, key, 2)
     wide = draw(draw_minibatches, key, 2, width=40)

@@ -1,5 +1,7 @@
 """A program's own algorithm, model and data have a run folder like any other run."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,10 +10,11 @@ import pytest
 from fedjax_sl.analysis.channel import Channel
 from fedjax_sl.analysis.latency import round_costs
 from fedjax_sl.cli.main import main
+from fedjax_sl.data import draw_epochs
 from fedjax_sl.errors import InputError
 from fedjax_sl.fedsl import FedSLConfig, fedsl
 from fedjax_sl.records.finished_run import read
-from fedjax_sl.runs.custom import run_algorithm
+from fedjax_sl.runs.custom import _steps_of, run_algorithm
 from fedjax_sl.runs.recorder import Keeping
 from tests.commands import refused
 from tests.worlds import tiny_dataset, tiny_model, tiny_partition
@@ -135,6 +138,16 @@ def test_steps_are_counted_as_epochs(tmp_path):
     ran(tmp_path / "run", steps=3)
     line = read(tmp_path / "run").lines[-1]
     assert line["step"] == 4 * 3 and line["epoch"] == 4 * 3 * 2 * 4 / 48
+
+
+def test_steps_are_those_of_the_draw():
+    data = tiny_dataset()
+    partition = tiny_partition(data)
+    algorithm = fedsl(tiny_model(), FedSLConfig(cohort_size=2))
+    assert _steps_of(algorithm, data, partition, 4) == 1
+    draw = partial(draw_epochs, cohort_size=2, epochs=3)
+    whole = algorithm._replace(draw=draw)
+    assert _steps_of(whole, data, partition, 4) == 3 * -(-partition.count.max() // 4)
 
 
 def test_what_nobody_can_tell_of_it_is_refused(folders, tmp_path, capsys):
