@@ -74,10 +74,10 @@ def _senders(config: FedSLRun) -> float:
 
 def _in_a_period(config: FedSLRun) -> tuple[str, ...]:
     """Returns a warning if models are evaluated that no server has."""
-    interval = int(config.method.interval)
-    often = min(config.eval_every, config.rounds)
+    interval, often = config.method.interval, min(config.eval_every, config.rounds)
     # A relay has one model, and clients that keep theirs are evaluated with them.
-    if config.method.client_update != "parallel" or not often % interval:
+    averaged = config.method.client_update == "parallel"
+    if not (averaged and is_plain(interval) and often % interval):
         return ()
     return (
         f"eval_every={often} is no multiple of interval={interval}: between two "

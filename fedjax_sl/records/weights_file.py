@@ -22,7 +22,7 @@ def write_weights(path: Path, variables: Any) -> None:
     part = path.with_name(f"{path.name}.part")
     with disk.writing(path):
         with part.open("wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]
         part.replace(path)
 
 

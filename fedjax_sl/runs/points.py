@@ -17,6 +17,7 @@ from fedjax_sl.federation.clients import chunks, padded, scan
 from fedjax_sl.federation.cpu import compiled_for_one_run
 from fedjax_sl.federation.devices import mesh, sharded
 from fedjax_sl.federation.faults import without_stragglers
+from fedjax_sl.runs.ahead import Ahead, shaped
 from fedjax_sl.runs.build import Job, build
 from fedjax_sl.runs.programs import MOST_ROUNDS, Programs
 from fedjax_sl.simulation import run_some_rounds, start
@@ -134,6 +135,9 @@ def programs_of_points(
     def evaluation(train, test, points, state):
         return over.map(views, train, test)(points, state)
 
+    # For all calls: compiled ahead of the first one.
+    advanced, evaluated = Ahead(advance), Ahead(evaluation)
+
     def filled(rows):
         return jax.device_put(_filled(rows, slots), spread)
 
@@ -141,10 +145,17 @@ def programs_of_points(
         rows = [point_of(job, most) for job in jobs]
         points = filled(rows)
 
+        def ahead():
+            shape = jax.eval_shape(initial, train, points)
+            there = shaped(shape, jax.tree.map(lambda _: spread, shape))
+            then = partial(evaluated.begin, (train, test, points, there))
+            rounds = np.int32(0), np.int32(1)
+            advanced.begin((train, rounds, points, there), then=then)
+
         def further(state, first, count):
             # Numbers of rounds are arguments: other ones compile nothing again.
             rounds = np.int32(first), np.int32(count)
-            state, metrics = advance(train, rounds, points, state)
+            state, metrics = advanced(train, rounds, points, state)
             # The program pads metrics to `MOST_ROUNDS`, whatever the count.
             return state, jax.tree.map(lambda x: np.asarray(x)[:, :count], metrics)
 
@@ -153,7 +164,8 @@ def programs_of_points(
             initial=lambda: initial(train, points),
             place=filled,
             advance=further,
-            views=lambda state: evaluation(train, test, points, state),
+            views=lambda state: evaluated(train, test, points, state),
+            ahead=ahead,
         )
 
     return programs

@@ -14,6 +14,7 @@ from fedjax_sl.federation.cpu import compiled_for_one_run
 from fedjax_sl.federation.devices import mesh
 from fedjax_sl.federation.faults import without_stragglers
 from fedjax_sl.federation.stores import HOST
+from fedjax_sl.runs.ahead import Ahead, shaped
 from fedjax_sl.runs.arguments import arguments_of
 from fedjax_sl.runs.build import Job
 from fedjax_sl.runs.feed import Feed, resident, streamed
@@ -34,6 +35,7 @@ class Programs(NamedTuple):
       advance: `advance(state, first, count) -> (state, RoundMetrics)`, of at most
         `MOST_ROUNDS` rounds, the metrics on the host; the state that was given is gone.
       views: `views(state) -> Evaluation` by name of the view.
+      ahead: `ahead()` starts to compile `advance` and `views`, while others go on.
     """
 
     shape: State
@@ -41,6 +43,7 @@ class Programs(NamedTuple):
     place: Callable[[State], State]
     advance: Callable[[State, int, int], tuple[State, RoundMetrics]]
     views: Callable[[State], dict[str, Any]]
+    ahead: Callable[[], None] = lambda: None
 
 
 def _shardings(shape: State, everywhere: Any, on_host: Sequence[str]) -> State:
@@ -155,10 +158,21 @@ def programs_of(job: Job) -> Programs:
         lambda numbers, state, test: evaluate_views(algorithm_of(numbers), state, test),
         out_shardings=everywhere,
     )
+    rounds, evaluation = Ahead(program), Ahead(views)
+
+    def ahead():
+        # Streamed examples have shapes of their own, and processes one order.
+        if job.config.stream_mib is None and jax.process_count() == 1:
+            there, (part,) = shaped(shape, of_state), feed.parts(0, 1)
+            one = np.int32(part.first), np.int32(part.count)
+            then = partial(evaluation.begin, (numbers, there, test))
+            rounds.begin((there, part.examples, data, *one), then=then)
+
     return Programs(
         shape=shape,
         initial=lambda: begin(numbers, seed),
         place=lambda state: jax.tree.map(whole, of_state, state),
-        advance=_advance(program, feed, data),
-        views=lambda state: views(numbers, state, test),
+        advance=_advance(rounds, feed, data),
+        views=lambda state: evaluation(numbers, state, test),
+        ahead=ahead,
     )

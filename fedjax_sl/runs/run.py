@@ -118,6 +118,8 @@ def _open(
     if begun:  # before it is read, so that nobody adds to it meanwhile
         distributed.on_first(partial(_lock, stack, folder))
         distributed.on_first(partial(_keep_data, job, folder))
+    # What takes longest begins first: the initial state needs another program.
+    programs.ahead()
     # Before an earlier run is set aside: `init_from` may be that very folder.
     start = begin(job, programs, folder, resume=begun)
 

@@ -48,6 +48,7 @@ def _train(
     Raises:
       Stopped: on a signal; the runs can be resumed.
     """
+    programs.ahead()
     starts = _common_start(paths, programs.shape)
     for path, start in zip(paths, starts, strict=True):
         cut_back(path, start)

@@ -1,0 +1,65 @@
+"""Compiles programs in a thread, before they are called."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+
+def shaped(shape: Any, shardings: Any) -> Any:
+    """Returns the shapes of arrays that will lie as these shardings say."""
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        shape,
+        shardings,
+    )
+
+
+class Ahead:
+    """A program that can be compiled while others are traced, compiled or computed.
+
+    XLA compiles in part on one core, and without Python's lock.
+    """
+
+    def __init__(self, program: Callable[..., Any]):
+        """Compiles nothing yet.
+
+        Args:
+          program: jitted.
+        """
+        self._program, self._begun = program, False
+        self._thread: threading.Thread | None = None
+
+    def begin(
+        self, arguments: Sequence[Any], *, then: Callable[[], None] | None = None
+    ) -> None:
+        """Starts to compile it, unless that was begun before.
+
+        Args:
+          arguments: that it will be called with, or their shapes.
+          then: called once it is lowered, such as another one's `begin`.
+        """
+        if self._begun:
+            return
+        self._begun = True
+
+        def compile():
+            # What is wrong is raised where it is called.
+            with contextlib.suppress(Exception):
+                lowered = self._program.lower(*arguments)
+                if then is not None:
+                    then()
+                lowered.compile()
+
+        # No daemon: the interpreter must not end under XLA's feet.
+        self._thread = threading.Thread(target=compile)
+        self._thread.start()
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Calls it, once it is compiled."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        return self._program(*arguments)

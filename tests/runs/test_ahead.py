@@ -1,0 +1,77 @@
+"""Programs that are compiled before they are called, and once."""
+
+import dataclasses
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fedjax_sl.runs.ahead import Ahead
+from fedjax_sl.runs.build import prepare
+from fedjax_sl.runs.points import programs_of_points
+from fedjax_sl.runs.programs import programs_of
+from tests.runs.test_weights import RUN
+
+
+def test_one_that_was_begun_compiles_no_more_where_it_is_called(compiled):
+    program = jax.jit(lambda x, n: (x @ x).sum() + n)
+    shape, x = jax.ShapeDtypeStruct((7, 7), np.float32), jnp.eye(7)
+    done = threading.Event()
+    ahead = Ahead(program)
+    compiled.clear()
+    ahead.begin((shape, np.int32(0)), then=done.set)
+    assert done.wait(60)
+    found = ahead(x, np.int32(3))
+    assert len(compiled) == 1 and float(found) == 10
+    # Begun again, as for further runs of a sweep, it does nothing.
+    ahead.begin((shape, np.int32(0)))
+    assert float(ahead(x, np.int32(0))) == 7 and len(compiled) == 1
+
+
+def test_one_that_was_not_begun_is_compiled_where_it_is_called():
+    assert Ahead(jax.jit(lambda x: 2 * x))(3) == 6
+
+
+def test_what_is_wrong_is_raised_where_it_is_called():
+    def wrong(x):
+        raise ValueError("no such thing")
+
+    ahead = Ahead(jax.jit(wrong))
+    ahead.begin((1.0,))
+    with pytest.raises(ValueError, match="no such thing"):
+        ahead(1.0)
+
+
+@pytest.mark.slow
+def test_a_run_s_programs_are_compiled_once(compiled):
+    """The shapes, types and places are those that they are called with."""
+    programs = programs_of(prepare(RUN))
+    state = programs.initial()
+    compiled.clear()
+    programs.ahead()
+    state, _ = programs.advance(state, 0, 1)
+    programs.views(state)
+    # Fewer if another test has left them in the cache.
+    assert (number := len(compiled)) <= 2
+    state, _ = programs.advance(state, 1, 2)
+    programs.views(state)
+    assert len(compiled) == number
+
+
+@pytest.mark.slow
+def test_so_are_those_of_a_sweep(compiled):
+    """Further runs of a structure, as many at a time, compile nothing again."""
+    jobs = [prepare(dataclasses.replace(RUN, seed=seed)) for seed in range(4)]
+    most = max(job.partition.index.shape[1] for job in jobs)
+    programs_of_some = programs_of_points(jobs[0], 2, most)
+    compiled.clear()
+    counts = []
+    for some in (jobs[:2], jobs[2:]):
+        programs = programs_of_some(some)
+        programs.ahead()
+        state, _ = programs.advance(programs.initial(), 0, 1)
+        programs.views(state)
+        counts.append(len(compiled))
+    assert counts[1] == counts[0]
