@@ -20,10 +20,11 @@ TINY = [
     *("--rounds", "100000", "--eval-every", "100000", "--folder", "run"),
 ]
 SITE = """
-import gc, os, signal, sys
+import gc, os, signal, sys, threading
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # not ignored, as behind "&"
 number, moment, module = {number}, {moment!r}, {module!r}
+watchers = 0
 
 def send(*_):
     global number
@@ -42,10 +43,20 @@ def watch(event, args):
         else:
             send()
 
+def start(thread, begin=threading.Thread.start):
+    global watchers
+    begin(thread)
+    watchers += thread.name.endswith("(watch)")
+    if watchers == 2:
+        watchers = 3
+        os.write(2, b"asked\\n")
+
 sys.addaudithook(watch)
+threading.Thread.start = start
 """
-"""Run by Python as it starts: says when the command line listens to signals, and sends
-one as a module is imported, or within a callback of the garbage collector then."""
+"""Run by Python as it starts: says when the command line listens to signals, and when a
+run does, in a thread of its own; and sends one as a module is imported, or within a
+callback of the garbage collector then."""
 
 
 def started(folder, number=0, moment="", module="", **environment):
@@ -142,8 +153,12 @@ def test_twice_while_a_program_is_compiled(tmp_path):
         XLA_FLAGS="",
     )
     assert process.stdout is not None and process.stderr is not None
-    while "Compiling jit(some_rounds)" not in process.stderr.readline():
+    # Compilation begins before the run asks for signals, or after.
+    seen = ""
+    while not all(word in seen for word in ("Compiling jit(some_rounds)", "asked\n")):
         assert process.poll() is None
+        seen += process.stderr.readline()
+    time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     while "once more to stop at once" not in process.stdout.readline():
         assert process.poll() is None
