@@ -199,8 +199,8 @@ def write_reading(scale: Scale, rows: Rows, folder: Path, name: str) -> None:
         "the seeds that all settings of a table have; cut after convolution "
         f"{scale.cuts[0]} but in the last table. Accuracies are means of the last "
         "three evaluations, with 95 % t-intervals over seeds. A round of the default "
-        "channel shares 10 MHz; a tenth of the band is 1 MHz. Places of the clients and "
-        "fades are the same in all runs: no interval is over channels."
+        "channel shares 10 MHz; a tenth of the band is 1 MHz. Places of the clients "
+        "and fades are the same in all runs: no interval is over channels."
     )
     reading = (
         "What is sooner than the whole plain run need not be sooner than a shorter one "
