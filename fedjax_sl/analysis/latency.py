@@ -19,6 +19,7 @@ from fedjax_sl.analysis.phases import (
     steps_of,
 )
 from fedjax_sl.checks import check_choice
+from fedjax_sl.errors import InputError
 from fedjax_sl.traffic import Record
 
 
@@ -100,6 +101,7 @@ def round_costs(
     *,
     first_round: int = 0,
     sequential: Sequential = "nothing",
+    gain: np.ndarray | None = None,
 ) -> RoundCosts:
     """Returns latency and energy of each round (reconstructed, after AdaptSFL).
 
@@ -122,16 +124,27 @@ def round_costs(
       record: counts of the rounds.
       first_round: number of the first of these rounds, for the fading.
       sequential: phases that clients do one after another.
+      gain: `[T, K]`, channel gains of these clients in these rounds, such as measured
+        ones, in place of the channel's distances and fading.
 
     Returns:
       `RoundCosts`. A deadline shortens rounds and marks stragglers, but does not change
       the run's accuracy, which includes every update.
+
+    Raises:
+      ValueError: if gains are not one for each client of each round, or not positive.
     """
     check_choice("sequential", sequential, Sequential)
     # Who drops out does nothing at all; a half that is pruned as a whole still sends.
     bits = record.traffic
     active = (record.client_macs > 0) | (bits.uplink + bits.downlink > 0)
-    gain = gains(channel, record.client_id, first_round)
+    if gain is None:
+        gain = gains(channel, record.client_id, first_round)
+    elif gain.shape != record.client_id.shape or not (gain > 0).all():
+        raise InputError(
+            f"gain of shape {gain.shape}: expected numbers > 0 of shape "
+            f"{record.client_id.shape}, one for each client of each round."
+        )
     rates = rates_of(channel, gain, lambda way: shared_rate(channel, gain, active, way))
     phases = phases_of(channel, record, rates, sequential)
     # One server works through the batches of all clients.

@@ -252,6 +252,19 @@ def test_fading_belongs_to_round_and_client():
     assert still[0, 0] == still[1, 1]
 
 
+def test_gains_of_ones_own_take_the_place_of_the_channels():
+    channel, busy = Channel(), record(**BUSY)
+    own = gains(channel, busy.client_id)
+    usual = round_costs(channel, busy)
+    found = round_costs(Channel(channel_seed=7), busy, gain=own)
+    for one, other in zip(usual, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (round_costs(channel, busy, gain=own / 100).seconds > usual.seconds).all()
+    for wrong in (own[:, :-1], 0 * own):
+        with pytest.raises(ValueError, match="gain of shape"):
+            round_costs(channel, busy, gain=wrong)
+
+
 def test_fades_count_as_no_deeper_than_asked():
     """Deep ones, and no others; 0 dB leaves those above the mean."""
     ids = np.tile(np.arange(50), (40, 1))
