@@ -169,8 +169,10 @@ def compare_command(line: Line, console: Console) -> None:
     # Costs over several channels could not be compared.
     if len({run.config.channel for run in runs}) > 1:
         channel = dataclasses.asdict(options.channel)
+        strict = any(run.config.drop_stragglers for run in runs)
+        but = ", but for deadlines of runs that excluded stragglers" if strict else ""
         console.print(
-            f"costs of all runs are those of the first run's channel: {channel}",
+            f"costs of all runs are those of the first run's channel{but}: {channel}",
             soft_wrap=True,
         )
     if not options.charge_side:

@@ -9,8 +9,9 @@ import tyro
 from rich.console import Console
 
 from fedjax_sl.cli.line import Line
+from fedjax_sl.configs.serialization import from_json
 from fedjax_sl.errors import InputError
-from fedjax_sl.records.finished_run import read
+from fedjax_sl.records.run_folder import CONFIG
 from fedjax_sl.records.weights_file import write_weights
 from fedjax_sl.runs.build import prepare
 from fedjax_sl.runs.export import last_weights
@@ -50,8 +51,9 @@ def export_command(line: Line, console: Console) -> None:
     options = line.parse(Export)
     if options.file.exists() and not options.overwrite:
         raise InputError(f"{options.file} exists: expected --overwrite to replace it.")
-    run = read(options.folder)
-    weights = last_weights(options.folder, prepare(run.config).method.algorithm)
+    # Not `read`: a run that was stopped before its first evaluation has weights, too.
+    config = from_json(options.folder / CONFIG)
+    weights = last_weights(options.folder, prepare(config).method.algorithm)
     write_weights(options.file, weights)
     leaves = jax.tree.leaves(weights)
     console.print(

@@ -100,7 +100,8 @@ def _warnings(config: RunConfig, usual: RunConfig) -> Iterator[str]:
             "warning: with a deadline and without --drop-stragglers, updates that come "
             "after it count all the same: seconds end at it, accuracies do not"
         )
-    yield from _classes(given)
+    idle = without_effect(config)
+    yield from _classes({name: x for name, x in given.items() if name not in idle})
     if config.period > config.rounds:
         yield (
             f"warning: a period of {config.period} rounds does not end in "

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import tyro
 
 from fedjax_sl.checks import check, check_choice, check_types
@@ -102,21 +101,13 @@ class CompressorConfig:
 
     def _check_feedback(self) -> None:
         """Rejects feedback of a compressor whose errors would add up."""
-        if self.feedback == "none":
-            return
-        # Two bits are one level and a sign, as of TernGrad. A traced number may be any.
-        plain = isinstance(self.bits, int | tuple)
-        two = plain and bool(np.any(np.equal(self.bits, 2)))
-        ternary = two and self.rounding == "stochastic"
         for name in ("kind", "values"):
-            kind = getattr(self, name)
-            if name in self.idle or kind not in ("terngrad", "qsgd"):
-                continue
-            if kind == "terngrad" or ternary:
-                said = f"{name}={kind!r}" + ("" if kind == "terngrad" else ", bits=2")
+            used = name not in self.idle and getattr(self, name) == "terngrad"
+            if self.feedback != "none" and used:
                 raise InputError(
-                    f"feedback={self.feedback!r} with {said}: expected 'none', as its "
-                    "errors may be larger than what is sent, and would add up."
+                    f"feedback={self.feedback!r} with {name}='terngrad': expected "
+                    "'none', as its errors may be larger than what is sent, and would "
+                    "add up."
                 )
 
     @property

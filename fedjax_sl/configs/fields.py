@@ -2,9 +2,11 @@
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from fedjax_sl.configs.run_config import RunConfig
+from fedjax_sl.errors import InputError
 
 
 # At the top of config.json only: `from_json` renames nothing inside a part.
@@ -63,14 +65,20 @@ def undecided(config: RunConfig) -> RunConfig:
     Returns:
       One that decides the same, as long as nothing in it changes.
     """
-    decided = config.resolved()
+    try:
+        decided = config.resolved()
+    except (InputError, OSError):
+        # Such as a network's file that has moved: options given beside it may mend it.
+        return config
     for part in ("method", "model"):
         # Another package's method need not have a network to choose.
         fields = (
             dataclasses.fields(getattr(config, part)) if hasattr(config, part) else ()
         )
         for name in (field.name for field in fields if field.default is None):
-            own = dataclasses.replace(getattr(config, part), **{name: None})
-            left = dataclasses.replace(config, **{part: own})
-            config = left if left.resolved() == decided else config
+            # One that others need, as noise a bound of the updates, is not open.
+            with suppress(InputError):
+                own = dataclasses.replace(getattr(config, part), **{name: None})
+                left = dataclasses.replace(config, **{part: own})
+                config = left if left.resolved() == decided else config
     return config

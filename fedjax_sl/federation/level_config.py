@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fedjax_sl.checks import check, check_types
-from fedjax_sl.compressors.qsgd import most_levels
+import numpy as np
+
+from fedjax_sl.checks import check, check_types, is_plain
+from fedjax_sl.compressors.config import CompressorConfig
+from fedjax_sl.compressors.qsgd import levels_of_bits, most_levels
 from fedjax_sl.config_base import Integer, Number, pytree, static
 from fedjax_sl.errors import InputError
 
@@ -103,18 +106,38 @@ def check_levels(config: Any) -> None:
             "'client', as clients would report losses, for which `privacy` does not "
             "account."
         )
-    # One level is TernGrad, which is refused with feedback, too.
-    fed_back = updates.feedback != "none" and updates.rounding == "stochastic"
-    least = levels.start if levels.of_time and isinstance(levels.start, int) else 2
-    if fed_back and least < 2:
-        raise InputError(
-            f"levels.start={levels.start}: expected at least 2 with updates.feedback="
-            f"{updates.feedback!r}, as the errors of one level may be larger than what "
-            "is sent, and would add up."
-        )
     limit = most_levels(updates.coder)
     if levels.of_time and isinstance(levels.most, int) and levels.most > limit:
         raise InputError(
             f"levels.most={levels.most}: expected at most {limit} with updates.coder="
             f"{updates.coder!r}."
         )
+
+
+def one_level(updates: CompressorConfig, levels: LevelConfig) -> tuple[str, ...]:
+    """Returns a warning of feedback where updates have, or may come to, one level.
+
+    Of one level, as of TernGrad, which is refused, errors may be larger than what is
+    sent.
+
+    Args:
+      updates: their compressor; of numbers that are traced there is nothing to say.
+      levels: that adapt.
+    """
+    stochastic = updates.kind == "qsgd" and updates.rounding == "stochastic"
+    if updates.feedback == "none" or not stochastic:
+        return ()
+    if levels.of_clients:
+        said, least = f"levels.adapt={levels.adapt!r} may give clients", 1
+    elif levels.of_time:
+        said, least = f"levels.start={levels.start} gives clients", levels.start
+    else:
+        said = f"updates.bits={updates.bits} with coder={updates.coder!r} gives clients"
+        least = updates.bits if is_plain(updates.bits) else 0
+        least = least and min(levels_of_bits(b, updates.coder) for b in np.ravel(least))
+    if not is_plain(least) or least != 1:
+        return ()
+    return (
+        f"{said} one level: with updates.feedback={updates.feedback!r} errors may be "
+        "larger than what is sent, and add up",
+    )

@@ -12,6 +12,7 @@ from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.combine import trim_warnings
+from fedjax_sl.federation.level_config import one_level
 from fedjax_sl.federation.memory import check_fits
 from fedjax_sl.fedlpq.config import usual_keep_probability
 from fedjax_sl.fedlpq.estimates.cost_table import COSTS
@@ -126,7 +127,10 @@ def build(
         over.devices,
         whole,
         with_config=with_config,
-        warnings=trim_warnings(method, _senders(config)),
+        warnings=(
+            *trim_warnings(method, _senders(config)),
+            *one_level(method.updates, method.levels),
+        ),
     )
 
 

@@ -12,6 +12,7 @@ from fedjax_sl.data.dataset import Dataset
 from fedjax_sl.data.partition import Partition
 from fedjax_sl.errors import InputError
 from fedjax_sl.federation.combine import trim_warnings
+from fedjax_sl.federation.level_config import one_level
 from fedjax_sl.federation.memory import check_fits
 from fedjax_sl.fedsl.estimates.cost_table import COSTS
 from fedjax_sl.fedsl.estimates.memory import client_bytes, feedback_bytes
@@ -74,16 +75,23 @@ def _senders(config: FedSLRun) -> float:
 
 def _in_a_period(config: FedSLRun) -> tuple[str, ...]:
     """Returns a warning if models are evaluated that no server has."""
-    interval, often = config.method.interval, min(config.eval_every, config.rounds)
+    interval = config.method.interval
+    # The last evaluation is after the last round.
+    often = {
+        "eval_every": min(config.eval_every, config.rounds),
+        "rounds": config.rounds,
+    }
     # A relay has one model, and clients that keep theirs are evaluated with them.
     averaged = config.method.client_update == "parallel"
-    if not (averaged and is_plain(interval) and often % interval):
+    if not (averaged and is_plain(interval)):
         return ()
-    return (
-        f"eval_every={often} is no multiple of interval={interval}: between two "
+    return tuple(
+        f"{name}={rounds} is no multiple of interval={interval}: between two "
         "aggregations accuracies are of the mean of models that nobody has sent, and "
-        "costs leave that out",
-    )
+        "costs leave that out"
+        for name, rounds in often.items()
+        if rounds % interval
+    )[:1]
 
 
 def build(
@@ -120,6 +128,7 @@ def build(
         warnings=(
             *unpruned(config.method, model),
             *_in_a_period(config),
+            *one_level(config.method.updates, config.method.levels),
             *trim_warnings(config.method, _senders(config)),
         ),
     )

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from flax import linen as nn
 from fedjax_sl.errors import InputError
 from fedjax_sl.models.network import Network, Stage, network
 from fedjax_sl.models.split import apply
+
+
+LOADING = threading.Lock()
+"""Held while a file is executed."""
 
 
 def file_of(module: str) -> Path:
@@ -46,16 +51,18 @@ def _function(module: str) -> Callable[..., Any]:
     if spec is None or spec.loader is None:
         raise InputError(f"module={module!r}: {path} is no Python file.")
     loaded = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up there; files beside it may be imported.
-    sys.modules[spec.name] = loaded
     beside = str(path.parent.resolve())
-    sys.path.insert(0, beside)
-    try:
-        spec.loader.exec_module(loaded)
-    except Exception as error:
-        raise _raised(module, str(path), error) from error
-    finally:
-        sys.path.remove(beside)
+    # Programs are traced in several threads: one executes the file at a time.
+    with LOADING:
+        # Dataclasses look their module up there; files beside it may be imported.
+        sys.modules[spec.name] = loaded
+        sys.path.insert(0, beside)
+        try:
+            spec.loader.exec_module(loaded)
+        except Exception as error:
+            raise _raised(module, str(path), error) from error
+        finally:
+            sys.path.remove(beside)
     function = getattr(loaded, name, None)
     if not callable(function):
         raise InputError(f"module={module!r}: {path} has no function {name}.")

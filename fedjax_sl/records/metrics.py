@@ -34,14 +34,6 @@ def _mean_loss(loss: np.ndarray, answered: np.ndarray) -> float:
     return float(counted.mean()) if len(counted) else math.nan
 
 
-def _trained(record: Record) -> np.ndarray:
-    """Returns whose losses tell something, `[T, K]` bool: of who was not absent."""
-    # Who did nothing was absent: its loss is of padding alone.
-    active = (record.traffic.uplink > 0) | (record.client_macs > 0)
-    # A program's own algorithm need not count what is sent or computed.
-    return active | ~active.any()
-
-
 def _mean_kept(kept_ratio: np.ndarray, answered: np.ndarray) -> float:
     """Returns the mean over clients that answered, or over all if none did."""
     # The mean over nobody would be NaN.
@@ -62,6 +54,7 @@ class Totals:
         so_far: dict[str, Any] | None = None,
         pending: Sequence[dict[str, Any]] = (),
         answers: Sequence[int] | np.ndarray = (),
+        counts: bool = True,
     ):
         """Starts at zero, or resumes from earlier sums.
 
@@ -75,16 +68,17 @@ class Totals:
           so_far: earlier sums, as from `so_far()`.
           pending: lines of the rounds since the last evaluation.
           answers: rounds before that in which each client answered, as `answers_in`.
+          counts: whether the method is known to count what clients send.
         """
         self.pending = list(pending)
         self.steps, self.epochs = steps, epochs
         missing = len(epochs) - len(answers)
         self.answers = np.pad(np.asarray(answers, np.int64), (0, missing))
-        self.channel = channel
+        self.channel, self.counts = channel, counts
         self.sequential: Sequential = sequential
-        counts = np.bincount(test.label, minlength=test.num_classes)
-        self.examples = int(counts.sum())
-        self.majority_rate = float(counts.max() / self.examples)
+        of_class = np.bincount(test.label, minlength=test.num_classes)
+        self.examples = int(of_class.sum())
+        self.majority_rate = float(of_class.max() / self.examples)
         self.sums = dict(ZERO_TOTALS if not so_far else so_far)
         # As if it had started earlier: wall time includes runs before this one.
         self.started = time.monotonic() - self.sums.pop("wall_seconds")
@@ -128,6 +122,10 @@ class Totals:
         costs = round_costs(
             self.channel, record, first_round=first, sequential=self.sequential
         )
+        # Who sent nothing was absent, its loss of padding alone; but a program's own
+        # algorithm need not count what is sent.
+        answered = record.traffic.uplink > 0
+        answered |= not (self.counts or answered.any())
         # Python integers, which JSON needs and which do not overflow.
         new = {
             "uplink_bits": int(record.traffic.uplink.sum()),
@@ -142,9 +140,7 @@ class Totals:
             "round": done,
             "step": done * self.steps,
             "epoch": float((self.answers * self.epochs).sum()),
-            "train_loss": _mean_loss(
-                _column(rounds, "loss", np.float32), _trained(record)
-            ),
+            "train_loss": _mean_loss(_column(rounds, "loss", np.float32), answered),
             "test_accuracy": self._share(views[""].accuracy),
             "test_balanced_accuracy": float(views[""].balanced_accuracy),
             "test_loss": float(views[""].loss),

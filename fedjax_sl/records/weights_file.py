@@ -41,7 +41,10 @@ def read_weights(path: Path, like: Any) -> Any:
       OSError: if there is no such file.
     """
     with opened(path) as archive:
-        arrays = {name: array_of(archive, name) for name in archive.files}
+        try:
+            arrays = {name: array_of(archive, name) for name in archive.files}
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
     if unknown := sorted(arrays.keys() - by_name(like).keys()):
         raise InputError(f"{path}: {unknown[0]}: expected no such array.")
     try:

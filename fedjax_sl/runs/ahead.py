@@ -57,9 +57,13 @@ class Ahead:
         self._thread = threading.Thread(target=compile)
         self._thread.start()
 
-    def __call__(self, *arguments: Any) -> Any:
-        """Calls it, once it is compiled."""
+    def wait(self) -> None:
+        """Waits until it is compiled, if that was begun."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Calls it, once it is compiled."""
+        self.wait()
         return self._program(*arguments)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from rich.console import Console
 
 from fedjax_sl.algorithm import Algorithm
@@ -48,11 +49,13 @@ def _steps_of(
 ) -> int:
     """Returns S, the batches of each client in a cohort."""
 
-    def cohort(key):
-        numbers = {"round": 0, "period": 0, "batch_size": batch_size}
+    def cohort(key, train, partition, first):
+        numbers = {"round": first, "period": first, "batch_size": batch_size}
         return algorithm.draw(key, train, partition, **numbers)
 
-    return jax.eval_shape(cohort, jax.random.key(0)).index.shape[1]
+    # Traced, as in a run.
+    given = jax.random.key(0), train, partition, jnp.int32(0)
+    return jax.eval_shape(cohort, *given).index.shape[1]
 
 
 def run_algorithm(
@@ -95,7 +98,8 @@ def run_algorithm(
       eval_every: rounds between two evaluations.
       parameters: its settings by name, by which tables tell runs apart.
       steps: optimiser steps of a client in a round, of the one with most examples; as
-        many as `algorithm.draw` draws batches if not given.
+        many as `algorithm.draw` draws batches if not given. Epochs count so many full
+        batches of each client, or of all its examples if it has fewer.
       sequential: what clients do one after another, for the seconds of a round:
         "exchanges" as in SplitFed v2, "visits" as in a relay.
       devices: that the algorithm spreads its clients over, 1 if it maps none.

@@ -30,7 +30,7 @@ def last_weights(folder: Path, algorithm: Algorithm) -> Any:
     """
     if algorithm.weights is None:
         raise InputError(
-            f"{folder}: there is no global model, as each client keeps one of its own."
+            f"{folder}: expected a method that has a global model, and tells it."
         )
     path = folder / folders.CHECKPOINTS
     # `Checkpoints` would create the folder.
@@ -39,6 +39,8 @@ def last_weights(folder: Path, algorithm: Algorithm) -> Any:
     checkpoints = Checkpoints(path)
     try:
         arrays = checkpoints.arrays()
+        if not arrays:
+            raise InputError(f"{folder}: expected a run with checkpoints.")
         shape = jax.eval_shape(partial(start, algorithm, jax.random.key(0)))
         state = as_like(shape, arrays)
     except Unusable as error:

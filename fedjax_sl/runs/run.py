@@ -118,10 +118,15 @@ def _open(
     if begun:  # before it is read, so that nobody adds to it meanwhile
         distributed.on_first(partial(_lock, stack, folder))
         distributed.on_first(partial(_keep_data, job, folder))
-    # What takes longest begins first: the initial state needs another program.
-    programs.ahead()
+    fresh = not begun and job.config.init_from is None
+    if fresh:
+        # What takes longest begins first: the initial state needs another program.
+        programs.ahead()
     # Before an earlier run is set aside: `init_from` may be that very folder.
     start = begin(job, programs, folder, resume=begun)
+    if not fresh and start.round < job.config.rounds:
+        # Not before: a source of models may be refused, and a run have ended.
+        programs.ahead()
 
     def make_record() -> Record:
         if begun:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fedjax_sl.custom import CustomRun
 from fedjax_sl.records.checkpoint import Checkpoint
 from fedjax_sl.records.metrics import Totals, read_record, round_lines
 from fedjax_sl.runs.build import Job
@@ -43,6 +44,7 @@ def totals_of(job: Job, begin: Checkpoint) -> Totals:
         so_far=begin.totals,
         pending=begin.pending,
         answers=begin.answers,
+        counts=not isinstance(job.config, CustomRun),
     )
 
 

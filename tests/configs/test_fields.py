@@ -11,7 +11,7 @@ from fedjax_sl.configs.serialization import to_json
 from fedjax_sl.fedlpq import FedLPQConfig
 from fedjax_sl.fedlpq.run_config import FedLPQRun
 from fedjax_sl.fedsl import FedSLConfig
-from fedjax_sl.fedsl.run_config import FedSLRun
+from fedjax_sl.fedsl.run_config import FedSLRun, ModelConfig
 from fedjax_sl.methods import presets
 
 
@@ -46,6 +46,17 @@ def test_what_was_given_stays():
     assert dataclasses.replace(undecided(given), rounds=600).resolved().method == (
         given.method
     )
+
+
+def test_what_needs_another_option_stays():
+    """A bound of the updates stays where there is noise, and a file that moved."""
+    method = FedSLConfig(clip_norm=1.0, noise_multiplier=0.3, interval=5)
+    private = FedSLRun(method=method, rounds=60, eval_every=20).resolved()
+    assert undecided(private).method.clip_norm == 1.0
+    assert undecided(private).resolved() == private
+    model = ModelConfig(module="moved.py:build", module_sha256="0" * 64)
+    moved = dataclasses.replace(private, model=model)
+    assert undecided(moved) == moved
 
 
 def test_a_run_that_is_resumed_keeps_what_it_decided(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.federation import clients
-from fedjax_sl.federation.level_config import LevelConfig
+from fedjax_sl.federation.level_config import LevelConfig, one_level
 from fedjax_sl.federation.levels import LEVEL_BITS
 from fedjax_sl.fedlpq import fedlpq
 from fedjax_sl.fedlpq.estimates.traffic import most
@@ -153,13 +153,29 @@ def test_numbers_are_swept_in_one_program():
     assert groups(kinds) == [[0, 1], [2], [3]]
 
 
-def test_one_level_has_no_feedback():
-    """It is TernGrad, whose errors add up: they start at more."""
-    fed_back = dataclasses.replace(QSGD, feedback="error")
-    with pytest.raises(ValueError, match="levels.start=1: expected at least 2 with"):
-        adapting("time", fed_back)
-    adapting("time", fed_back, start=2)
-    adapting("client", fed_back)
+FEEDBACK = CompressorConfig(kind="qsgd", bits=2, feedback="error")
+
+
+@pytest.mark.parametrize(
+    ("updates", "levels", "said"),
+    [
+        ({}, {}, "updates.bits=2 with coder='fixed' gives clients one level"),
+        ({"bits": (8, 2)}, {}, "gives clients one level"),
+        ({"bits": 3}, {}, None),
+        ({"feedback": "none"}, {}, None),
+        ({"rounding": "nearest"}, {}, None),
+        # An Elias code has 2^b levels.
+        ({"coder": "omega"}, {}, None),
+        ({}, {"adapt": "time"}, "levels.start=1 gives clients one level"),
+        ({}, {"adapt": "time", "start": 2}, None),
+        ({"bits": 8}, {"adapt": "client"}, "may give clients one level"),
+        ({"bits": 8}, {"adapt": "both", "start": 9}, "may give clients one level"),
+    ],
+)
+def test_feedback_of_one_level_is_warned_of(updates, levels, said):
+    """It is TernGrad, whose errors add up."""
+    found = one_level(dataclasses.replace(FEEDBACK, **updates), LevelConfig(**levels))
+    assert len(found) == (said is not None) and (said or "") in "".join(found)
 
 
 def test_options_without_effect_are_known():

@@ -19,16 +19,20 @@ def test_a_vgg_has_two_names(depth):
 
 
 @pytest.mark.parametrize(
-    ("every", "change", "said"),
+    ("every", "rounds", "change", "said"),
     [
-        (20, {}, False),
-        (7, {}, True),
-        (7, {"client_update": "relay"}, False),
-        (7, {"client_update": "local"}, False),
-        (7, {"interval": 1}, False),
+        (20, 220, {}, ""),
+        (7, 220, {}, "eval_every=7"),
+        # The last evaluation is after the last round.
+        (5, 13, {}, "rounds=13"),
+        (5, 3, {}, "eval_every=3"),
+        (7, 13, {"client_update": "relay"}, ""),
+        (7, 13, {"client_update": "local"}, ""),
+        (7, 13, {"interval": 1}, ""),
     ],
 )
-def test_evaluations_between_aggregations_are_told(every, change, said):
-    method = FedSLConfig(interval=5)
-    run = FedSLRun(eval_every=every, method=dataclasses.replace(method, **change))
-    assert bool(_in_a_period(run)) == said
+def test_evaluations_between_aggregations_are_told(every, rounds, change, said):
+    method = dataclasses.replace(FedSLConfig(interval=5), **change)
+    run = FedSLRun(eval_every=every, rounds=rounds, method=method)
+    found = _in_a_period(run)
+    assert len(found) == bool(said) and "".join(found).startswith(said)

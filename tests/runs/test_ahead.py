@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fedjax_sl.compressors.config import CompressorConfig
 from fedjax_sl.runs.ahead import Ahead
 from fedjax_sl.runs.build import prepare
 from fedjax_sl.runs.points import programs_of_points
 from fedjax_sl.runs.programs import programs_of
-from tests.runs.test_weights import RUN
+from tests.runs.test_weights import FEDAVG, RUN
 
 
 def test_one_that_was_begun_compiles_no_more_where_it_is_called(compiled):
@@ -44,11 +45,29 @@ def test_what_is_wrong_is_raised_where_it_is_called():
         ahead(1.0)
 
 
+def changed(run, **method):
+    return dataclasses.replace(run, method=dataclasses.replace(run.method, **method))
+
+
+KEPT = CompressorConfig(kind="sign", feedback="error")
+RUNS = {
+    "plain": RUN,
+    "residuals": changed(RUN, updates=KEPT, upload_bits=None),
+    "on the host": dataclasses.replace(changed(RUN, updates=KEPT), residuals="host"),
+    "adam": changed(RUN, optimizer="adam"),
+    "whole networks": FEDAVG,
+}
+
+
 @pytest.mark.slow
-def test_a_run_s_programs_are_compiled_once(compiled):
+@pytest.mark.parametrize("config", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_run_s_programs_are_compiled_once(compiled, config, resumed):
     """The shapes, types and places are those that they are called with."""
-    programs = programs_of(prepare(RUN))
+    programs = programs_of(prepare(config))
     state = programs.initial()
+    if resumed:
+        state = programs.place(jax.device_get(state))
     compiled.clear()
     programs.ahead()
     state, _ = programs.advance(state, 0, 1)
@@ -65,13 +84,19 @@ def test_so_are_those_of_a_sweep(compiled):
     """Further runs of a structure, as many at a time, compile nothing again."""
     jobs = [prepare(dataclasses.replace(RUN, seed=seed)) for seed in range(4)]
     most = max(job.partition.index.shape[1] for job in jobs)
-    programs_of_some = programs_of_points(jobs[0], 2, most)
-    compiled.clear()
-    counts = []
-    for some in (jobs[:2], jobs[2:]):
-        programs = programs_of_some(some)
-        programs.ahead()
-        state, _ = programs.advance(programs.initial(), 0, 1)
-        programs.views(state)
-        counts.append(len(compiled))
-    assert counts[1] == counts[0]
+    totals = []
+    for ahead in (False, True):
+        programs_of_some = programs_of_points(jobs[0], 2, most)
+        compiled.clear()
+        counts = []
+        for some in (jobs[:2], jobs[2:]):
+            programs = programs_of_some(some)
+            if ahead:
+                programs.ahead()
+            state, _ = programs.advance(programs.initial(), 0, 1)
+            programs.views(state)
+            counts.append(len(compiled))
+        assert counts[1] == counts[0]
+        totals.append(counts[1])
+    # The first count has programs of single operations, which are found again.
+    assert totals[1] <= totals[0]
