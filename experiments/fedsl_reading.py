@@ -69,7 +69,10 @@ def table(rows: Rows, heads: tuple[str, ...], question: Question) -> str:
             ),
             f"{np.mean([row['seconds'][-1] for row in found]):.0f}",
             *(
+                # Earlier rows lack some.
                 spread(until(rows, change, best, cost), 0)
+                if all(cost in row for row in found)
+                else ""
                 for cost in ("seconds", "slow_seconds", "joules")
             ),
         ]

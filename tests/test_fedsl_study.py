@@ -1,5 +1,7 @@
 """The study of FedSL: runs are kept, and what is read from them is what they say."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -125,13 +127,20 @@ def test_a_schedule_that_a_seed_lacks_is_compared_with_none():
     assert text not in verdict_of(without(0.5, 0.65, 0.8) + one)
 
 
-def test_a_cost_that_a_row_lacks_decides_nothing():
+def test_a_cost_that_a_row_lacks_decides_nothing(tmp_path):
     rows = rows_where(lambda one, seed: 0.5 + 0.01 * seed, lambda one, seed: 1.0)
     text = "everything: an accuracy sooner without fading"
     assert text in verdict_of(rows)
     del rows[0]["steady_seconds"]
     assert text not in verdict_of(rows)
     assert "everything: an accuracy sooner" in verdict_of(rows)
+    # Its table leaves that cost out, too.
+    del rows[0]["slow_seconds"]
+    write_reading(SHORT, rows, tmp_path, "study")
+    (plain,) = re.findall(
+        r"\n\| plain \| (.*) \|\n", (tmp_path / "study.md").read_text()
+    )
+    assert plain.split(" | ")[-2] == ""
 
 
 def test_a_shorter_schedule_ends_at_a_rate_of_0_with_as_many_evaluations():
