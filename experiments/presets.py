@@ -19,7 +19,7 @@ PUBLISHED = {
 }
 """Final accuracies of others, where their setting is the same."""
 
-AGAINST = {"splitfed-v1-coded": "splitfed-v1"}
+AGAINST = {"cifar10-fedsl": "splitfed-v1", "splitfed-v1-coded": "splitfed-v1"}
 """Presets that are compared with another one, seed by seed."""
 
 HEAD = """# Presets
