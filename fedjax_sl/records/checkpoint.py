@@ -189,3 +189,22 @@ class Checkpoints:
         # Orbax writes under such a name, and renames what is complete.
         for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def last_arrays(path: Path) -> Arrays | None:
+    """Returns the arrays of the newest valid checkpoint in a folder of checkpoints.
+
+    Returns:
+      They by name, empty without one; None if there is no such folder, which
+      `Checkpoints` would make.
+
+    Raises:
+      Unusable: as `Checkpoints.arrays`.
+    """
+    if not path.is_dir():
+        return None
+    checkpoints = Checkpoints(path)
+    try:
+        return checkpoints.arrays()
+    finally:
+        checkpoints.close()

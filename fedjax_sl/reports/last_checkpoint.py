@@ -10,7 +10,7 @@ from fedjax_sl.configs.foreign_data import warn_of_data
 from fedjax_sl.federation.faults import without_stragglers
 from fedjax_sl.method_spec import LastCheckpoint, Restored
 from fedjax_sl.records import run_folder as folders
-from fedjax_sl.records.checkpoint import Arrays, Checkpoints
+from fedjax_sl.records.checkpoint import Arrays, last_arrays
 from fedjax_sl.records.finished_run import Finished
 from fedjax_sl.records.named_arrays import as_like
 from fedjax_sl.runs.build import prepare
@@ -20,15 +20,9 @@ from fedjax_sl.simulation import start
 
 def last_checkpoint(run: Finished) -> LastCheckpoint | None:
     """Returns the last checkpoint of a run; None if it keeps none."""
-    path = run.folder / folders.CHECKPOINTS
-    # `Checkpoints` would create the folder.
-    if not path.is_dir():
+    arrays = last_arrays(run.folder / folders.CHECKPOINTS)
+    if arrays is None:
         return None
-    checkpoints = Checkpoints(path)
-    try:
-        arrays = checkpoints.arrays()
-    finally:
-        checkpoints.close()
     # Data are loaded only if a panel needs them.
     return LastCheckpoint(run.config, arrays, partial(_restored, run, arrays))
 

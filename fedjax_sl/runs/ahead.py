@@ -29,41 +29,48 @@ class Ahead:
         Args:
           program: jitted.
         """
-        self._program, self._begun = program, False
+        self._program = program
         self._thread: threading.Thread | None = None
+        self._then: Ahead | None = None
 
     def begin(
-        self, arguments: Sequence[Any], *, then: Callable[[], None] | None = None
+        self,
+        arguments: Sequence[Any],
+        *,
+        then: "tuple[Ahead, Sequence[Any]] | None" = None,
     ) -> None:
         """Starts to compile it, unless that was begun before.
 
         Args:
           arguments: that it will be called with, or their shapes.
-          then: called once it is lowered, such as another one's `begin`.
+          then: another one, and its arguments, that is begun once this is lowered.
         """
-        if self._begun:
+        if self._thread is not None:
             return
-        self._begun = True
 
         def compile():
             # What is wrong is raised where it is called.
             with contextlib.suppress(Exception):
                 lowered = self._program.lower(*arguments)
                 if then is not None:
-                    then()
+                    self._then, its = then
+                    self._then.begin(its)
                 lowered.compile()
 
         # No daemon: the interpreter must not end under XLA's feet.
         self._thread = threading.Thread(target=compile)
         self._thread.start()
 
-    def wait(self) -> None:
-        """Waits until it is compiled, if that was begun."""
+    def __call__(self, *arguments: Any) -> Any:
+        """Calls it, once it and the one begun after it are compiled.
+
+        Calls are timed: what is still compiled would slow the first ones down.
+        """
+        self._wait()
+        return self._program(*arguments)
+
+    def _wait(self) -> None:
         if self._thread is not None:
             self._thread.join()
-            self._thread = None
-
-    def __call__(self, *arguments: Any) -> Any:
-        """Calls it, once it is compiled."""
-        self.wait()
-        return self._program(*arguments)
+        if self._then is not None:
+            self._then._wait()

@@ -9,7 +9,7 @@ import jax
 from fedjax_sl.algorithm import Algorithm
 from fedjax_sl.errors import InputError
 from fedjax_sl.records import run_folder as folders
-from fedjax_sl.records.checkpoint import Checkpoints
+from fedjax_sl.records.checkpoint import last_arrays
 from fedjax_sl.records.named_arrays import Unusable, as_like
 from fedjax_sl.simulation import start
 
@@ -32,19 +32,12 @@ def last_weights(folder: Path, algorithm: Algorithm) -> Any:
         raise InputError(
             f"{folder}: expected a method that has a global model, and tells it."
         )
-    path = folder / folders.CHECKPOINTS
-    # `Checkpoints` would create the folder.
-    if not path.is_dir():
-        raise InputError(f"{folder}: expected a run with checkpoints.")
-    checkpoints = Checkpoints(path)
+    shape = jax.eval_shape(partial(start, algorithm, jax.random.key(0)))
     try:
-        arrays = checkpoints.arrays()
+        arrays = last_arrays(folder / folders.CHECKPOINTS)
         if not arrays:
             raise InputError(f"{folder}: expected a run with checkpoints.")
-        shape = jax.eval_shape(partial(start, algorithm, jax.random.key(0)))
         state = as_like(shape, arrays)
     except Unusable as error:
         raise InputError(f"{folder}: {error}") from error
-    finally:
-        checkpoints.close()
     return jax.device_get(algorithm.weights(state))

@@ -148,7 +148,7 @@ def programs_of_points(
         def ahead():
             shape = jax.eval_shape(initial, train, points)
             there = shaped(shape, jax.tree.map(lambda _: spread, shape))
-            then = partial(evaluated.begin, (train, test, points, there))
+            then = evaluated, (train, test, points, there)
             rounds = np.int32(0), np.int32(1)
             advanced.begin((train, rounds, points, there), then=then)
 

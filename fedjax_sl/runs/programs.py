@@ -160,25 +160,19 @@ def programs_of(job: Job) -> Programs:
     )
     rounds, evaluation = Ahead(program), Ahead(views)
 
-    def train(*arguments):
-        # Both: calls are timed, and what is still compiled would slow them down.
-        rounds.wait()
-        evaluation.wait()
-        return rounds(*arguments)
-
     def ahead():
         # Streamed examples have shapes of their own, and processes one order.
         if job.config.stream_mib is None and jax.process_count() == 1:
             there, (part,) = shaped(shape, of_state), feed.parts(0, 1)
             one = np.int32(part.first), np.int32(part.count)
-            then = partial(evaluation.begin, (numbers, there, test))
+            then = evaluation, (numbers, there, test)
             rounds.begin((there, part.examples, data, *one), then=then)
 
     return Programs(
         shape=shape,
         initial=lambda: begin(numbers, seed),
         place=lambda state: jax.tree.map(whole, of_state, state),
-        advance=_advance(train, feed, data),
+        advance=_advance(rounds, feed, data),
         views=lambda state: evaluation(numbers, state, test),
         ahead=ahead,
     )
