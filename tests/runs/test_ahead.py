@@ -1,6 +1,7 @@
 """Programs that are compiled before they are called, and once."""
 
 import dataclasses
+import time
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,26 @@ def test_one_that_was_begun_compiles_no_more_where_it_is_called(compiled):
     ahead.begin((shape, np.int32(0)))
     assert float(ahead(x, np.int32(0))) == 7 and float(after(x)) == 14
     assert len(compiled) == 2
+
+
+class Slow:
+    """A program that takes its time to compile."""
+
+    done = False
+
+    def lower(self):
+        return self
+
+    def compile(self):
+        time.sleep(0.3)
+        self.done = True
+
+
+def test_a_call_waits_for_what_was_begun_after_it():
+    """Calls are timed: what is still compiled would slow them down."""
+    ahead, slow = Ahead(jax.jit(lambda x: 2 * x)), Slow()
+    ahead.begin((1.0,), then=(Ahead(slow), ()))
+    assert float(ahead(3.0)) == 6 and slow.done
 
 
 def test_one_that_was_not_begun_is_compiled_where_it_is_called():
